@@ -1,0 +1,60 @@
+"""pointmae-zoo: self-supervised encoders for 3D point clouds.
+
+Everything a user needs hangs off this module, imported only when it is first touched, so that ``import pointmae_zoo`` and the
+command line's ``--help`` stay light:
+
+    import pointmae_zoo
+    model = pointmae_zoo.from_pretrained("i2p_mae_tiny.demo")
+    features = model.embed(points)          # (B, N, 3) -> (B, D)
+    table = pointmae_zoo.embed_files(["parts/"])
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pointmae_zoo.data.mesh import read_points
+    from pointmae_zoo.data.preprocess import Preprocess
+    from pointmae_zoo.embed import embed_files, similar
+    from pointmae_zoo.hub import convert_checkpoint, from_pretrained, save_pretrained
+    from pointmae_zoo.registry import create_model, list_models, list_weights, register_model
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Preprocess": "pointmae_zoo.data.preprocess",
+    "convert_checkpoint": "pointmae_zoo.hub",
+    "create_model": "pointmae_zoo.registry",
+    "embed_files": "pointmae_zoo.embed",
+    "from_pretrained": "pointmae_zoo.hub",
+    "list_models": "pointmae_zoo.registry",
+    "list_weights": "pointmae_zoo.registry",
+    "read_points": "pointmae_zoo.data.mesh",
+    "register_model": "pointmae_zoo.registry",
+    "save_pretrained": "pointmae_zoo.hub",
+    "similar": "pointmae_zoo.embed",
+}
+
+__all__ = [
+    "Preprocess",
+    "convert_checkpoint",
+    "create_model",
+    "embed_files",
+    "from_pretrained",
+    "list_models",
+    "list_weights",
+    "read_points",
+    "register_model",
+    "save_pretrained",
+    "similar",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'pointmae_zoo' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
