@@ -5,11 +5,29 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One thread per worker: with the default, two workers fight over every core. torch and numba read this when
+    # they are imported, which is later than here.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def testdata() -> Path:
-    """The folder of real meshes and clouds that is never part of the repository; skips, visibly, without it."""
+    """The folder of real meshes and clouds, never part of the repository; skips, visibly, without it."""
     folder = os.environ.get("POINTMAE_ZOO_TESTDATA")
     if not folder:
         pytest.skip("POINTMAE_ZOO_TESTDATA is not set: the tests on real data need it")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def parity() -> Path:
+    """The folder of inputs and outputs of the reference implementation; never part of the repository, too."""
+    folder = os.environ.get("POINTMAE_ZOO_PARITY")
+    if folder:
+        return Path(folder)
+    data = os.environ.get("POINTMAE_ZOO_TESTDATA")
+    if data and (Path(data).parent / "parity").is_dir():
+        return Path(data).parent / "parity"
+    pytest.skip("POINTMAE_ZOO_PARITY is not set: the tests against the reference's outputs need it")
