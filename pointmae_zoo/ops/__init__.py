@@ -1,0 +1,31 @@
+"""Point operations: plain torch on any device, faster CPU loops where the optional numba is installed.
+
+Nothing here is compiled at install time. Every op states its tie rule, so that all implementations give the same indices.
+"""
+
+from pointmae_zoo.ops.chamfer import chamfer_distance
+from pointmae_zoo.ops.neighbors import index_points, knn, squared_distances, three_nn_interpolate
+from pointmae_zoo.ops.projection import (
+    AXIS_VIEWS,
+    DepthViews,
+    read_maps,
+    summed_depth_images,
+    view_rotations,
+    zbuffer_depth_images,
+)
+from pointmae_zoo.ops.sampling import farthest_point_sample
+
+__all__ = [
+    "AXIS_VIEWS",
+    "DepthViews",
+    "chamfer_distance",
+    "farthest_point_sample",
+    "index_points",
+    "knn",
+    "read_maps",
+    "squared_distances",
+    "summed_depth_images",
+    "three_nn_interpolate",
+    "view_rotations",
+    "zbuffer_depth_images",
+]

@@ -1,0 +1,144 @@
+"""Depth images of point clouds, and reading image features back at the points."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# I2P-MAE's three views, as axis permutations: image row, image column, depth (paper, section 3.2).
+AXIS_VIEWS = ((0, 1, 2), (2, 0, 1), (1, 2, 0))
+
+
+class DepthViews(NamedTuple):
+    """Depth images and where every point lies in them."""
+
+    images: Tensor  # (B, V, H, W)
+    pixels: Tensor  # (B, V, N, 2): column, row of the point's own pixel in grid_sample coordinates, [-1, 1]
+
+
+def summed_depth_images(points: Tensor, *, size: int = 224, cover: int = 5) -> DepthViews:
+    """The reference's projection: three axis views, each pixel the *sum* of the signed depths of all points that cover it.
+
+    A point covers ``cover`` x ``cover`` pixels. That cover is a box filter, so the points are scattered once and the image is
+    filtered (separably), instead of scattering ``cover ** 2`` copies; the result is the same image.
+
+    Args:
+        points: (B, N, 3) float32.
+        size: rows and columns of the square image.
+        cover: side of the square that one point covers; odd.
+
+    Returns:
+        images (B, 3, size, size), empty pixels 0, and pixels (B, 3, N, 2).
+    """
+    margin = cover // 2
+    views = torch.stack([points[..., list(view)] for view in AXIS_VIEWS], dim=1)  # (B, 3, N, 3)
+    plane, depth = views[..., :2], views[..., 2]
+    low = plane.amin(2, keepdim=True)
+    high = plane.amax(2, keepdim=True)
+    cell = (high - low).amax(-1, keepdim=True) / (size - 3)
+    cell = torch.where(cell > 0, cell, torch.ones_like(cell))  # all points in one pixel: any cell size will do
+    index = ((plane - low) / cell).floor().long() + 1
+    span = index.amax(2, keepdim=True) + index.amin(2, keepdim=True)
+    index = index + (size // 2 - 1 - span.div(2, rounding_mode="floor"))
+    images = _scatter_sum(index, depth, size, margin)
+    return DepthViews(_box_filter_folded(images, size, margin), _grid_coordinates(index.clamp(0, size - 1), size))
+
+
+def _scatter_sum(index: Tensor, depth: Tensor, size: int, margin: int) -> Tensor:
+    """(B, V, N, 2) row, column and (B, V, N) depths -> (B, V, P, P) with P = size + 2 (margin + 1), the border included."""
+    batch, views, count, _ = index.shape
+    padded = size + 2 * (margin + 1)
+    shifted = index + margin + 1
+    flat = (shifted[..., 0] * padded + shifted[..., 1]).reshape(batch * views, count)
+    canvas = torch.zeros(batch * views, padded * padded, dtype=depth.dtype, device=depth.device)
+    canvas.scatter_add_(1, flat, depth.reshape(batch * views, count))
+    return canvas.view(batch, views, padded, padded)
+
+
+def _box_filter_folded(canvas: Tensor, size: int, margin: int) -> Tensor:
+    """Sum over (2 margin + 1)^2 neighbours, then add the one row and column outside each edge onto the edge.
+
+    A cover that reaches past the image by one is moved in by one, so its depth is added to the edge pixel.
+    """
+    for dim in (2, 3):
+        length = size + 2  # positions -1 .. size
+        total = canvas.narrow(dim, 0, length).clone()
+        for shift in range(1, 2 * margin + 1):
+            total += canvas.narrow(dim, shift, length)
+        canvas = total.narrow(dim, 1, size).clone()
+        canvas.select(dim, 0).add_(total.select(dim, 0))
+        canvas.select(dim, size - 1).add_(total.select(dim, length - 1))
+    return canvas
+
+
+def _grid_coordinates(index: Tensor, size: int) -> Tensor:
+    """Row, column of a pixel -> column, row of its centre as grid_sample (align_corners=False) counts, [-1, 1]."""
+    return (2.0 * index.flip(-1).float() + 1.0) / size - 1.0
+
+
+def view_rotations(count: int) -> Tensor:
+    """Rotations (V, 3, 3) for ``zbuffer_depth_images``: rows are the image's right, up and towards-the-viewer directions.
+
+    ``count`` 3: along the three axes (front, side, top; y is up). 6: three oblique views more, from corners of the cube, which
+    see what the axis views hide.
+
+    Raises:
+        ValueError: another count.
+    """
+    towards = [(0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (1.0, 0.7, 1.0), (-1.0, 0.7, 1.0), (0.5, -0.8, -1.0)]
+    if count not in (3, 6):
+        raise ValueError(f"3 or 6 views are defined, got {count}")
+    rows = []
+    for direction in torch.tensor(towards[:count]):
+        view = F.normalize(direction, dim=0)
+        pole = torch.tensor([0.0, 1.0, 0.0]) if abs(view[1]) < 0.99 else torch.tensor([0.0, 0.0, -1.0])
+        right = F.normalize(torch.linalg.cross(pole, view), dim=0)
+        rows.append(torch.stack([right, torch.linalg.cross(view, right), view]))
+    return torch.stack(rows)
+
+
+def zbuffer_depth_images(points: Tensor, rotations: Tensor, *, size: int = 112, cover: int = 3, far: float = 0.2) -> DepthViews:
+    """Orthographic depth images in which the nearest surface wins; near is bright.
+
+    Args:
+        points: (B, N, 3).
+        rotations: (V, 3, 3) or one set per cloud, (B, V, 3, 3); rows are right, up and towards the viewer.
+        size: rows and columns. The larger extent of the view fills it up to the points' cover.
+        cover: side of the square of pixels that one point covers; odd.
+        far: value of the farthest point; the nearest has 1 and empty pixels 0. Linear in between.
+
+    Returns:
+        images (B, V, size, size) in [0, 1] and pixels (B, V, N, 2).
+    """
+    batch, count, _ = points.shape
+    views = torch.einsum("bnc,...vrc->bvnr" if rotations.ndim == 3 else "bnc,bvrc->bvnr", points, rotations.to(points))
+    margin = cover // 2
+    plane, depth = views[..., :2], views[..., 2]
+    low, high = plane.amin(2, keepdim=True), plane.amax(2, keepdim=True)
+    extent = (high - low).amax(-1, keepdim=True).clamp_min(1e-12)
+    usable = size - 1 - 2 * margin
+    column_row = ((plane - (low + high) / 2) / extent * usable + (size - 1) / 2).round().long()
+    column, row = column_row[..., 0], size - 1 - column_row[..., 1]
+    near, back = depth.amax(2, keepdim=True), depth.amin(2, keepdim=True)
+    brightness = far + (1.0 - far) * (depth - back) / (near - back).clamp_min(1e-12)
+    canvas = torch.zeros(batch * views.shape[1], size * size, dtype=points.dtype, device=points.device)
+    flat = (row * size + column).reshape(-1, count)
+    canvas.scatter_reduce_(1, flat, brightness.reshape(-1, count), reduce="amax")
+    images = canvas.view(batch, -1, size, size)
+    if margin:
+        images = F.max_pool2d(images, cover, stride=1, padding=margin)  # max over the cover is the nearest surface again
+    return DepthViews(images, _grid_coordinates(torch.stack([row, column], -1), size))
+
+
+def read_maps(maps: Tensor, pixels: Tensor, *, mode: str = "bicubic") -> Tensor:
+    """Read feature maps at given places: (B, V, C, h, w), (B, V, M, 2) -> (B, M, V, C).
+
+    With ``mode="bicubic"`` this equals upsampling the map to the image's size (``align_corners=False``) and reading the pixel, at
+    a fraction of the work; ``"bilinear"`` is cheaper still and smoother.
+    """
+    batch, views, channels, height, width = maps.shape
+    grid = pixels.reshape(batch * views, -1, 1, 2).to(maps.dtype)
+    flat = maps.reshape(batch * views, channels, height, width)
+    read = F.grid_sample(flat, grid, mode=mode, padding_mode="border", align_corners=False)
+    return read.view(batch, views, channels, -1).permute(0, 3, 1, 2)

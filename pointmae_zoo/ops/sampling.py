@@ -1,0 +1,66 @@
+"""Farthest point sampling."""
+
+import torch
+from torch import Tensor
+
+from pointmae_zoo.ops import cpu_kernels
+
+# The squared radius within which the reference's sampling kernel never picks a point (see `skip_near_origin`).
+NEAR_ORIGIN = 1e-3
+_FAR = 1e10
+
+
+def farthest_point_sample(points: Tensor, num_samples: int, *, skip_near_origin: bool = False) -> Tensor:
+    """Pick points one by one, each the farthest from all picked before it; the first is point 0.
+
+    The result is ordered: its first M entries are what a call with ``num_samples=M`` returns, and sampling the picked points
+    again returns them in the same order. A hierarchy of samples therefore costs one call.
+
+    Args:
+        points: (B, N, 3) float coordinates; finite.
+        num_samples: how many to pick. More than N distinct points are available for: the surplus repeats the lowest index.
+        skip_near_origin: never pick a point with squared norm <= 1e-3 (point 0 excepted). The public CUDA kernel of this
+            field does so, and weights trained with it expect it; it is off for our own weights.
+
+    Returns:
+        (B, num_samples) int64 indices; the lowest index wins a tie.
+
+    Raises:
+        ValueError: not (B, N, 3), no points, or ``num_samples`` below 1.
+    """
+    if points.ndim != 3 or points.shape[-1] != 3 or points.shape[1] == 0:
+        raise ValueError(f"points must be (B, N, 3) with N >= 1, got {tuple(points.shape)}")
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+    points = points.detach()
+    if points.dtype not in (torch.float32, torch.float64):
+        points = points.float()
+    if points.device.type == "cpu" and points.dtype == torch.float32 and cpu_kernels.available():
+        return cpu_kernels.farthest_point_sample(points, num_samples, skip_near_origin)
+    return _sample_torch(points, num_samples, skip_near_origin)
+
+
+def _sample_torch(points: Tensor, num_samples: int, skip_near_origin: bool) -> Tensor:
+    batch, count, _ = points.shape
+    # One contiguous tensor per coordinate: the inner loop then streams, instead of striding over triples.
+    coordinates = [points[..., axis].contiguous() for axis in range(3)]
+    nearest = torch.full((batch, count), _FAR, dtype=points.dtype, device=points.device)
+    if skip_near_origin:
+        x, y, z = coordinates
+        # A negative distance never wins the argmax and survives every minimum.
+        nearest[x * x + y * y + z * z <= NEAR_ORIGIN] = -1.0
+    picked = torch.empty((num_samples, batch, 1), dtype=torch.int64, device=points.device)
+    picked[0] = 0
+    distance = torch.empty_like(nearest)
+    square = torch.empty_like(nearest)
+    for step in range(1, num_samples):
+        last = picked[step - 1]
+        for axis, coordinate in enumerate(coordinates):
+            target = distance if axis == 0 else square
+            torch.sub(coordinate, coordinate.gather(1, last), out=target)
+            target.mul_(target)
+            if axis:
+                distance.add_(square)
+        torch.minimum(nearest, distance, out=nearest)
+        torch.argmax(nearest, dim=1, keepdim=True, out=picked[step])
+    return picked.squeeze(-1).t().contiguous()
