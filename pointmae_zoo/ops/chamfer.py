@@ -23,7 +23,9 @@ def chamfer_distance(prediction: Tensor, target: Tensor) -> Tensor:
         ValueError: an empty set, whose mean would be NaN, or shapes that do not fit.
     """
     if prediction.ndim != 3 or target.ndim != 3 or len(prediction) != len(target):
-        raise ValueError(f"(B, N, 3) and (B, M, 3) expected, got {tuple(prediction.shape)} and {tuple(target.shape)}")
+        raise ValueError(
+            f"(B, N, 3) and (B, M, 3) expected, got {tuple(prediction.shape)} and {tuple(target.shape)}"
+        )
     if 0 in prediction.shape or 0 in target.shape:
         raise ValueError(f"no points to compare: {tuple(prediction.shape)} and {tuple(target.shape)}")
     with torch.no_grad():

@@ -7,8 +7,8 @@ import functools
 import importlib.util
 import itertools
 import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -53,13 +53,15 @@ def _in_threads(work: Callable[[slice], None], count: int) -> None:
     The loops release the interpreter lock, so plain threads do; numba's own thread pools break when called from two threads at
     once or after a fork, and both happen to a library.
     """
-    threads = min(torch.get_num_threads(), count)
-    if threads <= 1:
-        work(slice(0, count))
-        return
+    threads = max(1, min(torch.get_num_threads(), count))
     edges = [count * i // threads for i in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, [slice(a, b) for a, b in itertools.pairwise(edges)]))
+    first, *others = [slice(a, b) for a, b in itertools.pairwise(edges)]
+    helpers = [threading.Thread(target=work, args=(piece,)) for piece in others]
+    for helper in helpers:
+        helper.start()
+    work(first)
+    for helper in helpers:
+        helper.join()
 
 
 @functools.cache

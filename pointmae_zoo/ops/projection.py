@@ -37,12 +37,16 @@ def summed_depth_images(points: Tensor, *, size: int = 224, cover: int = 5) -> D
     low = plane.amin(2, keepdim=True)
     high = plane.amax(2, keepdim=True)
     cell = (high - low).amax(-1, keepdim=True) / (size - 3)
-    cell = torch.where(cell > 0, cell, torch.ones_like(cell))  # all points in one pixel: any cell size will do
+    cell = torch.where(
+        cell > 0, cell, torch.ones_like(cell)
+    )  # all points in one pixel: any cell size will do
     index = ((plane - low) / cell).floor().long() + 1
     span = index.amax(2, keepdim=True) + index.amin(2, keepdim=True)
     index = index + (size // 2 - 1 - span.div(2, rounding_mode="floor"))
     images = _scatter_sum(index, depth, size, margin)
-    return DepthViews(_box_filter_folded(images, size, margin), _grid_coordinates(index.clamp(0, size - 1), size))
+    return DepthViews(
+        _box_filter_folded(images, size, margin), _grid_coordinates(index.clamp(0, size - 1), size)
+    )
 
 
 def _scatter_sum(index: Tensor, depth: Tensor, size: int, margin: int) -> Tensor:
@@ -86,7 +90,14 @@ def view_rotations(count: int) -> Tensor:
     Raises:
         ValueError: another count.
     """
-    towards = [(0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (1.0, 0.7, 1.0), (-1.0, 0.7, 1.0), (0.5, -0.8, -1.0)]
+    towards = [
+        (0.0, 0.0, 1.0),
+        (1.0, 0.0, 0.0),
+        (0.0, 1.0, 0.0),
+        (1.0, 0.7, 1.0),
+        (-1.0, 0.7, 1.0),
+        (0.5, -0.8, -1.0),
+    ]
     if count not in (3, 6):
         raise ValueError(f"3 or 6 views are defined, got {count}")
     rows = []
@@ -98,7 +109,9 @@ def view_rotations(count: int) -> Tensor:
     return torch.stack(rows)
 
 
-def zbuffer_depth_images(points: Tensor, rotations: Tensor, *, size: int = 112, cover: int = 3, far: float = 0.2) -> DepthViews:
+def zbuffer_depth_images(
+    points: Tensor, rotations: Tensor, *, size: int = 112, cover: int = 3, far: float = 0.2
+) -> DepthViews:
     """Orthographic depth images in which the nearest surface wins; near is bright.
 
     Args:
@@ -112,7 +125,9 @@ def zbuffer_depth_images(points: Tensor, rotations: Tensor, *, size: int = 112, 
         images (B, V, size, size) in [0, 1] and pixels (B, V, N, 2).
     """
     batch, count, _ = points.shape
-    views = torch.einsum("bnc,...vrc->bvnr" if rotations.ndim == 3 else "bnc,bvrc->bvnr", points, rotations.to(points))
+    views = torch.einsum(
+        "bnc,...vrc->bvnr" if rotations.ndim == 3 else "bnc,bvrc->bvnr", points, rotations.to(points)
+    )
     margin = cover // 2
     plane, depth = views[..., :2], views[..., 2]
     low, high = plane.amin(2, keepdim=True), plane.amax(2, keepdim=True)
@@ -127,7 +142,9 @@ def zbuffer_depth_images(points: Tensor, rotations: Tensor, *, size: int = 112, 
     canvas.scatter_reduce_(1, flat, brightness.reshape(-1, count), reduce="amax")
     images = canvas.view(batch, -1, size, size)
     if margin:
-        images = F.max_pool2d(images, cover, stride=1, padding=margin)  # max over the cover is the nearest surface again
+        images = F.max_pool2d(
+            images, cover, stride=1, padding=margin
+        )  # max over the cover is the nearest surface again
     return DepthViews(images, _grid_coordinates(torch.stack([row, column], -1), size))
 
 
