@@ -8,13 +8,13 @@ sampled evenly over what can be seen of its surface from outside. Shape ``index`
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.data.procedural import abstract
+from pointmae_zoo.data.procedural import abstract, creatures, indoor, machines, outdoor
 from pointmae_zoo.data.procedural.assembly import Assembly, Warp, sample, turn_y
 from pointmae_zoo.data.procedural.bricks import Dice
 
 __all__ = ["generate", "generate_many"]
 
-_RULES = abstract.RULES
+_RULES = abstract.RULES + indoor.RULES + outdoor.RULES + machines.RULES + creatures.RULES
 
 
 def generate(seed: int, num_points: int = 2048, *, index: int = 0) -> NDArray[np.float32]:

@@ -2,7 +2,16 @@
 
 import numpy as np
 
-from pointmae_zoo.data.procedural.assembly import FORWARD, LAID, SIDEWAYS, Assembly, aim, turn_x, turn_y, turn_z
+from pointmae_zoo.data.procedural.assembly import (
+    FORWARD,
+    LAID,
+    SIDEWAYS,
+    Assembly,
+    aim,
+    turn_x,
+    turn_y,
+    turn_z,
+)
 from pointmae_zoo.data.procedural.bricks import (
     Dice,
     ball,
@@ -61,7 +70,11 @@ def cluster(d: Dice) -> Assembly:
             side = d.pick((1, 1, -1))
             a.add(part, (d.between(-0.3, 0.3) * body[0], side * (body[1] + small[1]) * 0.48, 0), small)
         elif kind == 1:  # a mirrored pair at the sides
-            at = (body[0] / 2 + small[0] * 0.3, d.between(-0.4, 0.4) * body[1], d.between(-0.4, 0.4) * body[2])
+            at = (
+                body[0] / 2 + small[0] * 0.3,
+                d.between(-0.4, 0.4) * body[1],
+                d.between(-0.4, 0.4) * body[2],
+            )
             a.mirror(Assembly().add(part, at, small, upright(d)))
         elif kind == 2:  # around it
             count = d.whole(3, 8)
@@ -92,7 +105,12 @@ def stack(d: Dice) -> Assembly:
     for k in range(d.whole(2, 7)):
         height = d.between(0.15, 0.8)
         part = floor if shared else d.pick((BOX, cylinder(sides, d.top()), ball(d), solid(d)))
-        a.add(part, (0, y + height / 2, 0), (width, height * 1.02, width * d.pick((1.0, 1.0, 0.7))), turn_y(turn * k))
+        a.add(
+            part,
+            (0, y + height / 2, 0),
+            (width, height * 1.02, width * d.pick((1.0, 1.0, 0.7))),
+            turn_y(turn * k),
+        )
         y += height
         width *= d.between(0.55, 1.1)
     if d.chance(0.5):
@@ -148,11 +166,19 @@ def carved(d: Dice) -> Assembly:
     for _ in range(d.whole(1, 3)):
         kind = d.whole(0, 3)
         if kind == 0:  # holes right through
-            hole = Assembly().add(cylinder(d.sides()), size=(d.between(0.1, 0.35), 3, d.between(0.1, 0.35)), cut=True)
+            hole = Assembly().add(
+                cylinder(d.sides()), size=(d.between(0.1, 0.35), 3, d.between(0.1, 0.35)), cut=True
+            )
             count = d.whole(1, 4)
-            a.row(hole, count, (0.4 * body[0] / count * 2, 0, 0), (-0.4 * body[0] * (count - 1) / count, 0, 0))
+            a.row(
+                hole, count, (0.4 * body[0] / count * 2, 0, 0), (-0.4 * body[0] * (count - 1) / count, 0, 0)
+            )
         elif kind == 1:  # a pocket from above
-            a.box((0, body[1] * d.between(0.3, 0.6), 0), body * (d.between(0.4, 0.9), 1, d.between(0.4, 0.9)), cut=True)
+            a.box(
+                (0, body[1] * d.between(0.3, 0.6), 0),
+                body * (d.between(0.4, 0.9), 1, d.between(0.4, 0.9)),
+                cut=True,
+            )
         elif kind == 2:  # a bite
             a.add(solid(d), d.many(3, -0.5, 0.5) * body, sizes(d, 0.3, 0.8), cut=True)
         else:  # slots
@@ -168,7 +194,9 @@ def bar(d: Dice) -> Assembly:
     a = Assembly().add(extrude(flat(d) if d.chance(0.5) else beam(d)), size=(1, d.between(0.5, 1), length))
     if d.chance(0.3):
         for k in range(d.whole(1, 4)):
-            a.add(cylinder(8), (0, 0, (k - 1.5) * length / 5), (0.2, 3, 0.2), d.pick((None, SIDEWAYS)), cut=True)
+            a.add(
+                cylinder(8), (0, 0, (k - 1.5) * length / 5), (0.2, 3, 0.2), d.pick((None, SIDEWAYS)), cut=True
+            )
     return a.transformed(d.pick((np.eye(3), LAID, turn_y(np.pi / 2))))
 
 
@@ -178,10 +206,14 @@ def around(d: Dice) -> Assembly:
     hub = d.between(0.1, 0.5)
     a = Assembly()
     if d.chance(0.75):
-        a.add(d.pick((cylinder(d.sides()), ball(d), torus(0.2))), size=(2 * hub, d.between(0.1, 0.6), 2 * hub))
+        a.add(
+            d.pick((cylinder(d.sides()), ball(d), torus(0.2))), size=(2 * hub, d.between(0.1, 0.6), 2 * hub)
+        )
     length, thick = d.between(0.3, 1.2), d.between(0.05, 0.3)
     tilt = turn_z(d.pick((0.0, 0.0, d.between(-1, 1))))
-    arm = Assembly().add(any_brick(d), (length / 2, 0, 0), (length, thick, d.between(0.05, 0.4)), turn_x(d.pick((0.0, 0.6))))
+    arm = Assembly().add(
+        any_brick(d), (length / 2, 0, 0), (length, thick, d.between(0.05, 0.4)), turn_x(d.pick((0.0, 0.6)))
+    )
     if d.chance(0.4):
         arm.add(solid(d), (length, 0, 0), d.between(0.15, 0.4))
     a.ring(arm.transformed(tilt), count, hub * 0.8)
@@ -265,4 +297,20 @@ def frame(d: Dice) -> Assembly:
     return a
 
 
-RULES = (single, cluster, cluster, heap, stack, grid, blocks, carved, carved, bar, around, around, branches, bent_tube, frame)
+RULES = (
+    single,
+    cluster,
+    cluster,
+    heap,
+    stack,
+    grid,
+    blocks,
+    carved,
+    carved,
+    bar,
+    around,
+    around,
+    branches,
+    bent_tube,
+    frame,
+)

@@ -8,7 +8,9 @@ from numpy.typing import ArrayLike
 
 from pointmae_zoo.data.procedural.primitives import BOX, Array, Mask, Primitive, cylinder
 
-Warp = Callable[[Array], Array]  # (M, 3) -> (M, 3), smooth, in coordinates where the shape's longest side is 2
+Warp = Callable[
+    [Array], Array
+]  # (M, 3) -> (M, 3), smooth, in coordinates where the shape's longest side is 2
 
 _TOUCH = 1e-4  # parts that only touch hide nothing: a point counts as inside a part from this depth (part sizes are 1)
 _ROUNDS = 12
@@ -81,7 +83,9 @@ class Assembly:
     def box(self, at: ArrayLike, size: ArrayLike, turn: Array | None = None, *, cut: bool = False) -> Self:
         return self.add(BOX, at, size, turn, cut=cut)
 
-    def rod(self, start: ArrayLike, end: ArrayLike, width: float, *, sides: int = 8, top: float = 1.0) -> Self:
+    def rod(
+        self, start: ArrayLike, end: ArrayLike, width: float, *, sides: int = 8, top: float = 1.0
+    ) -> Self:
         """A straight rod between two points; ``top`` is its width at the end over that at the start."""
         a, b = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
         length = float(np.linalg.norm(b - a))
@@ -89,7 +93,11 @@ class Assembly:
         return self.add(primitive, (a + b) / 2, (width, length, width), aim(b - a))
 
     def include(
-        self, other: "Assembly", at: ArrayLike = (0.0, 0.0, 0.0), size: ArrayLike = 1.0, turn: Array | None = None
+        self,
+        other: "Assembly",
+        at: ArrayLike = (0.0, 0.0, 0.0),
+        size: ArrayLike = 1.0,
+        turn: Array | None = None,
     ) -> Self:
         """Another assembly's parts, scaled, turned and moved."""
         matrix = np.diag(np.broadcast_to(np.asarray(size, dtype=np.float64), (3,)))
@@ -121,7 +129,13 @@ class Assembly:
         return self.copies(other, [(np.eye(3), np.zeros(3)), (flip, np.zeros(3))])
 
     def ring(
-        self, other: "Assembly", count: int, radius: float = 0.0, *, start: float = 0.0, arc: float = 2 * np.pi
+        self,
+        other: "Assembly",
+        count: int,
+        radius: float = 0.0,
+        *,
+        start: float = 0.0,
+        arc: float = 2 * np.pi,
     ) -> Self:
         """Copies about the y axis, each pushed out along its own x by radius; a full circle unless ``arc`` is less."""
         step = arc / count if arc > 6.28 else arc / max(count - 1, 1)
@@ -175,7 +189,9 @@ def sample(
     groups = assembly.merged()
     triangles = np.concatenate(
         [
-            (np.einsum("fvj,pij->pfvi", g.primitive.triangles, g.matrices) + g.offsets[:, None, None]).reshape(-1, 3, 3)
+            (
+                np.einsum("fvj,pij->pfvi", g.primitive.triangles, g.matrices) + g.offsets[:, None, None]
+            ).reshape(-1, 3, 3)
             for g in groups
         ]
     )
@@ -236,7 +252,9 @@ def _bend(points: Array, e1: Array, e2: Array, warp: Warp) -> tuple[Array, Array
     m = len(points)
     bent = warp(np.concatenate([points, points + h * e1, points + h * e2]))
     here = bent[:m]
-    return here, _area(bent[m : 2 * m] - here, bent[2 * m :] - here) / np.maximum(_area(h * e1, h * e2), 1e-16)
+    return here, _area(bent[m : 2 * m] - here, bent[2 * m :] - here) / np.maximum(
+        _area(h * e1, h * e2), 1e-16
+    )
 
 
 class _Visibility:

@@ -168,7 +168,9 @@ def rounded(width: float, height: float, corner: float, steps: int = 3) -> Array
     angle = np.linspace(0, np.pi / 2, steps + 1)
     arc = corner * np.stack([np.cos(angle), np.sin(angle)], 1)
     x, y = width / 2 - corner, height / 2 - corner
-    turns = [np.array(m) for m in ([[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]])]
+    turns = [
+        np.array(m) for m in ([[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]])
+    ]
     centres = [(x, y), (-x, y), (-x, -y), (x, -y)]
     return np.concatenate([arc @ m.T + c for m, c in zip(turns, centres, strict=True)])
 
@@ -190,7 +192,8 @@ def beam(d: Dice) -> Section:
     kind = d.whole(0, 6)
     if kind == 0:
         return outline(
-            [(-h, -h), (h, -h), (h, a - h), (a - h, a - h), (a - h, h), (-h, h)], [(-h, -h, h, a - h), (-h, a - h, a - h, h)]
+            [(-h, -h), (h, -h), (h, a - h), (a - h, a - h), (a - h, h), (-h, h)],
+            [(-h, -h, h, a - h), (-h, a - h, a - h, h)],
         )
     if kind == 1:
         loop = [(-h, -h), (h, -h), (h, h), (h - a, h), (h - a, a - h), (a - h, a - h), (a - h, h), (-h, h)]
@@ -279,7 +282,9 @@ def slab(d: Dice, width: float, depth: float, thick: float) -> Assembly:
     if kind == 3:
         return a.add(cylinder(d.pick((8, 12, 16, 24)), 1.0), (0, 0, 0), (width, thick, depth))
     if kind == 4:
-        return a.add(extrude(fan(rounded(1.0, 1.0, d.between(0.1, 0.4)))), (0, 0, 0), (width, depth, thick), LAID)
+        return a.add(
+            extrude(fan(rounded(1.0, 1.0, d.between(0.1, 0.4)))), (0, 0, 0), (width, depth, thick), LAID
+        )
     return a.add(extrude(fan(blob(d))), (0, 0, 0), (width, depth, thick), LAID)
 
 

@@ -214,7 +214,9 @@ def extrude(section: Section, *, taper: float = 1.0) -> Primitive:
 # --- tubes ----------------------------------------------------------------------------------------------------------
 
 
-def tube(curve: ArrayLike, radius: ArrayLike, sides: int = 6, *, across: ArrayLike = (0.0, 0.0, 1.0)) -> Primitive:
+def tube(
+    curve: ArrayLike, radius: ArrayLike, sides: int = 6, *, across: ArrayLike = (0.0, 0.0, 1.0)
+) -> Primitive:
     """A round tube along a curve (K, 3), radius a number or (K,), with flat ends.
 
     across: a direction that the curve never runs along (the normal of a flat curve, the axis of a helix).
