@@ -1,0 +1,74 @@
+"""Print the table: ``python -m benchmarks [ROW...] [--seconds 5] [--out benchmarks/results/NAME.json]``."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.rows import ROWS
+from benchmarks.timing import Row
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "rows", nargs="*", metavar="ROW", help=f"which rows; all by default: {', '.join(ROWS)}"
+    )
+    parser.add_argument("--seconds", type=float, default=5.0, help="time for each row, after its warm-up")
+    parser.add_argument("--out", type=Path, help="write the numbers here, as JSON")
+    args = parser.parse_args()
+    if unknown := set(args.rows) - set(ROWS):
+        parser.error(f"no such row: {', '.join(sorted(unknown))}; rows are {', '.join(ROWS)}")
+    print(f"{machine()['processor']}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
+    print(f"{'':<44} {'ours ms':>9} {'plain ms':>9} {'ratio':>7} {'target':>7}")
+    rows = []
+    for name in args.rows or ROWS:
+        rows.append(ROWS[name](args.seconds))
+        print(line(rows[-1]), flush=True)
+    missed = [row.name for row in rows if row.met is False]
+    print(f"\n{'missed: ' + '; '.join(missed) if missed else 'every target met'}")
+    if args.out is not None:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = args.out.with_name(args.out.name + ".tmp")
+        temporary.write_text(
+            json.dumps({"machine": machine(), "rows": [row.as_json() for row in rows]}, indent=1) + "\n"
+        )
+        os.replace(temporary, args.out)
+    return 1 if missed else 0
+
+
+def line(row: Row) -> str:
+    """What was measured, both times, their ratio, the target, whether it was met, and what was checked."""
+    plain = "" if row.plain is None else f"{1e3 * row.plain:9.2f}"
+    ratio = "" if row.ratio is None else f"{row.ratio:6.1f}x"
+    target = "" if row.target is None else f"{row.target:6.0f}x"
+    verdict = {None: "", True: "met", False: "MISSED"}[row.met]
+    return f"{row.name:<44} {1e3 * row.ours:9.2f} {plain:>9} {ratio:>7} {target:>7} {verdict:<6} {row.note}"
+
+
+def machine() -> dict[str, object]:
+    """What the times depend on."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [
+            row.split(":", 1)[1].strip()
+            for row in cpuinfo.read_text().splitlines()
+            if row.startswith("model name")
+        ]
+        processor = names[0] if names else processor
+    return {
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
