@@ -1,0 +1,114 @@
+"""Any mesh or point file -> points. numpy only; trimesh is imported when a file needs it, torch never."""
+
+import glob
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointmae_zoo.data.readers.off import read_off
+from pointmae_zoo.data.readers.pcd import read_pcd
+from pointmae_zoo.data.readers.ply import read_ply
+from pointmae_zoo.data.readers.points import read_npy, read_npz, read_xyz
+from pointmae_zoo.data.readers.stl import read_stl
+from pointmae_zoo.data.readers.with_trimesh import read_3mf, read_gltf, read_obj
+from pointmae_zoo.data.surface import Geometry, MeshError, points_of
+
+__all__ = ["SUPPORTED_SUFFIXES", "MeshError", "find_files", "read_points"]
+
+READERS: dict[str, Callable[[Path, bytes], Geometry]] = {
+    ".stl": read_stl,
+    ".obj": read_obj,
+    ".off": read_off,
+    ".ply": read_ply,
+    ".glb": read_gltf,
+    ".gltf": read_gltf,
+    ".3mf": read_3mf,
+    ".xyz": read_xyz,
+    ".npy": read_npy,
+    ".npz": read_npz,
+    ".pcd": read_pcd,
+}
+SUPPORTED_SUFFIXES = tuple(READERS)
+
+
+def read_points(
+    path: str | os.PathLike[str], num_points: int = 8192, *, seed: int = 0
+) -> NDArray[np.float32]:
+    """Points of one file, in the file's own coordinates: float32, finite, at least two of them distinct.
+
+    Meshes (STL, OBJ, OFF, PLY, GLB, glTF, 3MF): (num_points, 3), sampled uniformly by area; scenes are
+    flattened with their transforms, and loose vertices next to faces do not count. Files without faces
+    (PLY, XYZ, NPY, NPZ, PCD): the points themselves, (N, 3), or a random choice of num_points if there are
+    more. The same bytes and the same seed give the same points. An object further from the origin than
+    1,000 times its own size is moved to the origin, because float32 could not resolve it there.
+
+    Raises MeshError (a ValueError) with one line that names the file, what is wrong with it and what to do.
+    """
+    path = Path(path)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise MeshError(
+            path, f"has the suffix {path.suffix!r}: expected one of {' '.join(SUPPORTED_SUFFIXES)}"
+        )
+    if num_points < 2:
+        raise ValueError(f"num_points is {num_points}: expected at least 2")
+    try:
+        data = path.read_bytes()
+        if not data:
+            raise MeshError(path, "is empty (0 bytes): export or copy it again")
+        # Overflow is looked for where it matters, after reading.
+        with np.errstate(all="ignore"):
+            return points_of(path, reader(path, data), num_points, seed)
+    except FileNotFoundError as error:
+        raise MeshError(path, "does not exist: check the path") from error
+    except IsADirectoryError as error:
+        raise MeshError(path, "is a folder: expected a file") from error
+    except PermissionError as error:
+        raise MeshError(path, "may not be read: check its permissions") from error
+    except OSError as error:
+        raise MeshError(path, f"cannot be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise MeshError(path, "needs more memory than there is: simplify the mesh") from error
+
+
+def find_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Files behind paths: a file is itself (whatever its suffix); folders, searched to the bottom, and
+    globs give what has a supported suffix and is not hidden. Sorted by name, each file once.
+
+    Raises FileNotFoundError if a path or glob leads to nothing.
+    """
+    if isinstance(paths, str | os.PathLike):
+        paths = [paths]
+    found: dict[str, Path] = {}
+    for given in paths:
+        name = os.fspath(given)
+        path = Path(name)
+        if path.is_dir():
+            here = [
+                Path(folder, file) for folder, _, files in os.walk(path) for file in files if _wanted(file)
+            ]
+            if not here:
+                raise FileNotFoundError(
+                    f"{name}: no files there with a suffix of {' '.join(SUPPORTED_SUFFIXES)}"
+                )
+        elif path.exists():
+            here = [path]
+        elif glob.has_magic(name):
+            matches = [Path(match) for match in glob.glob(name, recursive=True)]
+            here = [match for match in matches if match.is_file() and _wanted(match.name)]
+            if not here:
+                raise FileNotFoundError(
+                    f"{name}: matches no file with a suffix of {' '.join(SUPPORTED_SUFFIXES)}"
+                )
+        else:
+            raise FileNotFoundError(f"{name}: no such file or folder")
+        for file in here:
+            found.setdefault(os.path.abspath(file), file)
+    return sorted(found.values(), key=lambda file: file.as_posix())
+
+
+def _wanted(name: str) -> bool:
+    return Path(name).suffix.lower() in READERS and not name.startswith(".")

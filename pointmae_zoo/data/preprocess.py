@@ -1,0 +1,158 @@
+"""From points as they were read to a network's input. The recipe travels with the weights."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, TypeGuard
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+AXES = ("x", "y", "z")
+CHOICES = {"center": ("centroid", "none"), "scale": ("unit_sphere", "none"), "up": AXES}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Turns points, when called, into what the weights were trained on: turned, sampled, centred, scaled."""
+
+    num_points: int = 1024
+    """Points that farthest point sampling keeps, at least 2."""
+    surface_samples: int = 8192
+    """Points to sample on a mesh's surface before that, at least num_points."""
+    center: str = "centroid"
+    """centroid: the mean of the kept points becomes the origin. none: they stay where they are."""
+    scale: str = "unit_sphere"
+    """unit_sphere: divided by the largest distance from the origin. none: their own units."""
+    up: str = "y"
+    """The axis that pointed up in the training data: x, y or z."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_points", "surface_samples"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name}: a whole number expected, got {value!r}")
+        if self.num_points < 2:
+            raise ValueError(f"num_points: at least 2 expected, got {self.num_points}")
+        if self.surface_samples < self.num_points:
+            raise ValueError(
+                f"surface_samples: at least {self.num_points} expected, got {self.surface_samples}"
+            )
+        for name, choices in CHOICES.items():
+            _check_choice(name, getattr(self, name), choices)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as they stand in config.json."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        """The inverse of to_dict. Raises ValueError or TypeError, naming the field that is wrong."""
+        if not isinstance(fields, dict):
+            raise TypeError(f"an object with fields expected, got {fields!r}")
+        known = [field.name for field in dataclasses.fields(cls)]
+        if unknown := [name for name in fields if name not in known]:
+            raise ValueError(f"unknown field {unknown[0]!r}: expected {', '.join(known)}")
+        if missing := [name for name in known if name not in fields]:
+            raise ValueError(f"the field {missing[0]!r} is missing: expected {', '.join(known)}")
+        return cls(**fields)
+
+    def __call__(
+        self, points: ArrayLike | Sequence[ArrayLike], *, up: str = "y", device: str = "cpu"
+    ) -> "Tensor":
+        """Points (N, 3) become float32 (num_points, 3).
+
+        A list of B such clouds, or (B, N, 3), becomes (B, num_points, 3). A cloud of fewer than num_points is
+        repeated, cyclically, in the order of farthest point sampling. What a cloud becomes never depends on
+        the others in the list.
+
+        Args:
+            up: the axis that points up in these points; they are turned (never mirrored) so that it becomes
+                self.up.
+            device: where to sample, and where the result is.
+
+        Raises ValueError for NaN, infinity, another shape than (N, 3), or fewer than two different points.
+        """
+        import torch
+
+        _check_choice("up", up, AXES)
+        many = list(points) if _is_batch(points) else [points]
+        clouds = [self._checked(number, cloud) for number, cloud in enumerate(many)]
+        turned = [turn_up(cloud, up, self.up) for cloud in clouds]
+        # Halving and doubling are exact in floating point. Between 1/2 and 1, no square over- or underflows.
+        exponents = [int(np.frexp(np.abs(cloud).max())[1]) for cloud in turned]
+        small = [np.ldexp(cloud, -exponent) for cloud, exponent in zip(turned, exponents, strict=True)]
+        chosen = self._sample([torch.from_numpy(cloud).to(device) for cloud in small])
+        finished = torch.stack([self._place(*pair) for pair in zip(chosen, exponents, strict=True)])
+        return finished if _is_batch(points) else finished[0]
+
+    def _checked(self, number: int, points: ArrayLike) -> NDArray[np.float32]:
+        """(N, 3) float32."""
+        given = np.asarray(points)
+        if given.ndim != 2 or given.shape[1] != 3:
+            raise ValueError(f"points of cloud {number}: shape (N, 3) expected, got {given.shape}")
+        if given.dtype.kind not in "fiu":
+            raise TypeError(f"points of cloud {number}: numbers expected, got {given.dtype}")
+        with np.errstate(over="ignore"):
+            cloud = given.astype(np.float32)
+        if not np.isfinite(cloud).all():
+            raise ValueError(
+                f"points of cloud {number}: NaN or infinity in float32; remove such points first"
+            )
+        if len(cloud) < 2 or (cloud == cloud[0]).all():
+            raise ValueError(f"points of cloud {number}: at least two different points expected")
+        return cloud
+
+    def _sample(self, clouds: "list[Tensor]") -> "list[Tensor]":
+        """num_points of each cloud, those of equal length in one call."""
+        import torch
+
+        from pointmae_zoo.ops import farthest_point_sample
+
+        by_length: dict[int, list[int]] = {}
+        for number, cloud in enumerate(clouds):
+            by_length.setdefault(len(cloud), []).append(number)
+        chosen = list(clouds)
+        for length, numbers in by_length.items():
+            indices = farthest_point_sample(
+                torch.stack([clouds[number] for number in numbers]), min(self.num_points, length)
+            )
+            cycle = torch.arange(self.num_points, device=indices.device) % indices.shape[1]
+            for number, order in zip(numbers, indices[:, cycle], strict=True):
+                chosen[number] = clouds[number][order]
+        return chosen
+
+    def _place(self, cloud: "Tensor", exponent: int) -> "Tensor":
+        """Centre and scale; cloud by cloud, so that no sum is taken in an order that depends on the batch."""
+        if self.center == "centroid":
+            cloud = cloud - cloud.mean(dim=0)
+        if self.scale == "unit_sphere":
+            return cloud / cloud.square().sum(dim=1).max().sqrt()
+        return (cloud.double() * 2.0**exponent).float()
+
+
+def turn_up(points: NDArray[np.float32], source: str, target: str) -> NDArray[np.float32]:
+    """(N, 3) turned by a quarter around the third axis, so that axis `source` becomes axis `target`."""
+    if source == target:
+        return points
+    old, new = AXES.index(source), AXES.index(target)
+    turned = points.copy()
+    # Swapping two axes mirrors; the minus makes it a rotation.
+    turned[:, new] = points[:, old]
+    turned[:, old] = -points[:, new]
+    return turned
+
+
+def _is_batch(points: Any) -> TypeGuard[Sequence[ArrayLike]]:
+    """A list of (N, 3) clouds, or (B, N, 3); anything else is taken for one cloud."""
+    if isinstance(points, list | tuple):
+        return len(points) > 0 and np.ndim(points[0]) == 2
+    return np.ndim(points) == 3
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}: {' or '.join(map(repr, choices))} expected, got {value!r}")

@@ -1,0 +1,177 @@
+"""What every reader returns, what is wrong with it, and points on it. numpy only."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Float32 keeps 24 bits: an object further from the origin than this many times its own size would lose
+# more than 10 of them to the offset (a scan in map coordinates), so it is moved to the origin first.
+FAR_AWAY = 1000.0
+# Squares and products of lengths outside this range do not fit into float32.
+SMALLEST_FLOAT32_LENGTH, LARGEST_FLOAT32_LENGTH = 1e-12, 1e12
+# Below this fraction of the squared size, an area computed in float32 may be nothing but rounding.
+DOUBTFUL_AREA, ZERO_AREA = 1e-5, 1e-13
+
+
+class MeshError(ValueError):
+    """A file that cannot give points. The message is one line, "path: reason"; the parts are `.path` and
+    `.reason`."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = str(path)
+        self.reason = " ".join(reason.split())
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class Geometry(NamedTuple):
+    """What was found in a file: triangles if there are any, otherwise loose points."""
+
+    # (3 corners, 3 axes, F): every coordinate of every corner is one contiguous row, which numpy works
+    # through three times faster than through (F, 3, 3).
+    triangles: NDArray[np.floating]
+    points: NDArray[np.floating]  # (N, 3)
+
+
+def from_points(points: NDArray[np.floating]) -> Geometry:
+    """A file of (N, 3) points without faces."""
+    return Geometry(np.empty((3, 3, 0), np.float32), points)
+
+
+def from_triangles(path: Path, triangles: NDArray[np.floating]) -> Geometry:
+    """A file of (F, 3 corners, 3) triangles."""
+    rows = np.ascontiguousarray(triangles.reshape(-1, 9).T).reshape(3, 3, -1)
+    return Geometry(_resolvable(path, rows), np.empty((0, 3), np.float32))
+
+
+def from_faces(path: Path, vertices: NDArray[np.floating], faces: NDArray[np.integer]) -> Geometry:
+    """Vertices (V, 3) and faces (F, 3) of vertex numbers. Without faces the vertices are the points.
+
+    Raises MeshError if a face names a vertex that does not exist.
+    """
+    if len(faces) == 0:
+        return from_points(vertices)
+    check_faces(path, faces, len(vertices))
+    axes = _resolvable(path, np.ascontiguousarray(vertices.T))
+    triangles = np.empty((3, 3, len(faces)), axes.dtype)
+    for corner in range(3):
+        numbers = np.ascontiguousarray(faces[:, corner])
+        for axis in range(3):
+            axes[axis].take(
+                numbers, out=triangles[corner, axis], mode="clip"
+            )  # in range; "raise" would buffer
+    return Geometry(triangles, np.empty((0, 3), np.float32))
+
+
+def check_faces(path: Path, faces: NDArray[np.integer], num_vertices: int) -> None:
+    """Raises MeshError if a face names a vertex that does not exist."""
+    if faces.size and not (faces.min() >= 0 and faces.max() < num_vertices):
+        wrong = int(faces.min() if faces.min() < 0 else faces.max())
+        raise MeshError(path, f"has a face that names vertex {wrong}, but only 0 to {num_vertices - 1} exist")
+
+
+def fan(corner_counts: NDArray[np.integer], corners: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Polygons as (F, 3) triangles, each polygon a fan around its first corner.
+
+    corner_counts: (P,) corners of every polygon; corners: all their vertex numbers, one polygon after
+    another. Polygons with fewer than 3 corners vanish.
+    """
+    counts = np.asarray(corner_counts, dtype=np.int64)
+    if len(counts) and (counts == 3).all():
+        return np.asarray(corners, dtype=np.int64).reshape(-1, 3)
+    starts = np.cumsum(counts) - counts
+    triangles = np.maximum(counts - 2, 0)
+    first = np.repeat(starts, triangles)
+    step = np.arange(len(first)) - np.repeat(np.cumsum(triangles) - triangles, triangles)
+    return np.asarray(corners, dtype=np.int64)[np.stack((first, first + step + 1, first + step + 2), axis=1)]
+
+
+def points_of(path: Path, geometry: Geometry, num_points: int, seed: int) -> NDArray[np.float32]:
+    """num_points area-uniform samples of the triangles, or the loose points (a seeded choice if there are
+    more): (n, 3).
+
+    Raises MeshError if there is nothing to sample or a coordinate is not a finite float32.
+    """
+    triangles, points = geometry
+    if triangles.shape[2]:
+        return _sample(path, triangles, num_points, np.random.default_rng(seed))
+    if len(points) < 2:
+        found = "only one point" if len(points) else "no faces and no points"
+        raise MeshError(path, f"has {found} (lines do not count): export it with its surface")
+    if not np.isfinite(points).all():
+        raise _not_finite(path)
+    points = _resolvable(path, np.ascontiguousarray(points.T)).T
+    if (points == points[0]).all():
+        raise MeshError(path, f"all its {len(points)} points are equal: a shape needs at least two places")
+    if len(points) > num_points:
+        points = points[np.random.default_rng(seed).permutation(len(points))[:num_points]]
+    return np.ascontiguousarray(points, dtype=np.float32)
+
+
+def _sample(
+    path: Path, triangles: NDArray[np.floating], num_points: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """(num_points, 3) points, uniform by area, on triangles (3 corners, 3 axes, F)."""
+    low, high = _bounds(triangles)
+    size = float((high - low).max())
+    if not np.isfinite(size):
+        raise _not_finite(path)
+    areas = _areas(triangles)
+    if areas.sum(dtype=np.float64) < DOUBTFUL_AREA * size * size:
+        areas = _areas(triangles.astype(np.float64))
+    cumulative = np.cumsum(areas, dtype=np.float64)
+    if not cumulative[-1] > ZERO_AREA * size * size:
+        raise MeshError(
+            path, "has faces but no area (all corners in one place or line): there is nothing to sample"
+        )
+    # side="right" never picks a face of zero area; rounding may still step past the last one.
+    chosen = np.searchsorted(cumulative, rng.random(num_points) * cumulative[-1], side="right")
+    chosen = np.minimum(chosen, np.flatnonzero(areas)[-1])
+    root = np.sqrt(rng.random(num_points, dtype=np.float32))
+    along = rng.random(num_points, dtype=np.float32)
+    a, b, c = triangles[:, :, chosen]
+    return np.ascontiguousarray(
+        ((1 - root) * a + root * (1 - along) * b + root * along * c).T, dtype=np.float32
+    )
+
+
+def _areas(triangles: NDArray[np.floating]) -> NDArray[np.floating]:
+    """(F,) twice the areas of triangles (3 corners, 3 axes, F)."""
+    ux, uy, uz = triangles[1] - triangles[0]
+    vx, vy, vz = triangles[2] - triangles[0]
+    x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    return np.sqrt(x * x + y * y + z * z)
+
+
+def _bounds(rows: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The lowest and the highest x, y, z (3,) in coordinates (..., 3 axes, N)."""
+    low, high = rows.min(axis=-1).reshape(-1, 3), rows.max(axis=-1).reshape(-1, 3)
+    return low.min(axis=0).astype(np.float64), high.max(axis=0).astype(np.float64)
+
+
+def _resolvable(path: Path, rows: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Coordinates (..., 3 axes, N) in float32, or in float64 where squared lengths would not fit.
+
+    NaN and infinity stay: they matter only if something refers to them.
+    """
+    low, high = _bounds(rows)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        low, high = _bounds(np.where(np.isfinite(rows), rows, 0.0))
+    reach = float(max(np.abs(low).max(), np.abs(high).max()))
+    if reach > np.finfo(np.float32).max / 4:
+        raise MeshError(
+            path, f"has a coordinate of {reach:.1e}, too large for float32: scale the object down"
+        )
+    size = float((high - low).max())
+    if reach > FAR_AWAY * size > 0:
+        rows = rows.astype(np.float64) - ((low + high) / 2)[:, None]
+    safe = size == 0 or SMALLEST_FLOAT32_LENGTH < size < LARGEST_FLOAT32_LENGTH
+    return rows.astype(np.float32 if safe else np.float64, copy=False)
+
+
+def _not_finite(path: Path) -> MeshError:
+    return MeshError(path, "has NaN or infinity among its coordinates: repair or remove those vertices")
