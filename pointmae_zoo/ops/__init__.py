@@ -1,6 +1,7 @@
 """Point operations: plain torch on any device, faster CPU loops where the optional numba is installed.
 
-Nothing here is compiled at install time. Every op states its tie rule, so that all implementations give the same indices.
+Nothing here is compiled at install time. Every op states its tie rule, so that all implementations give the
+same indices.
 """
 
 from pointmae_zoo.ops.chamfer import chamfer_distance

@@ -9,8 +9,8 @@ from pointmae_zoo.ops.neighbors import index_points, squared_distances
 def chamfer_distance(prediction: Tensor, target: Tensor) -> Tensor:
     """Chamfer-L2: mean squared distance from each point to its nearest in the other set, both ways added.
 
-    The nearest indices are found without a graph and only the chosen pairs are differentiated, which takes the least memory
-    and has a finite (zero) gradient where two points coincide.
+    The nearest indices are found without a graph and only the chosen pairs are differentiated, which takes
+    the least memory and has a finite (zero) gradient where two points coincide.
 
     Args:
         prediction: (B, N, 3), B >= 1, N >= 1.

@@ -1,6 +1,8 @@
-"""The two searches that torch is slow at on a CPU, as numba loops (extra ``fast``); results equal the torch path bit for bit.
+"""The two searches that torch is slow at on a CPU, as numba loops (extra ``fast``); results equal the torch
+path bit for bit.
 
-numba is imported, and the loops compiled, at the first call; where it is missing or set aside the torch path serves.
+numba is imported, and the loops compiled, at the first call; where it is missing or set aside the torch path
+serves.
 """
 
 import functools
@@ -12,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -23,7 +26,7 @@ def available() -> bool:
 
 def farthest_point_sample(points: Tensor, num_samples: int, skip_near_origin: bool) -> Tensor:
     """`ops.farthest_point_sample` for float32 CPU points (B, N, 3)."""
-    xyz = points.transpose(1, 2).contiguous().numpy()
+    xyz = _planes(points)
     picked = np.empty((xyz.shape[0], num_samples), dtype=np.int64)
     sample, _ = _compiled()
     _in_threads(lambda clouds: sample(xyz[clouds], skip_near_origin, picked[clouds]), xyz.shape[0])
@@ -32,8 +35,8 @@ def farthest_point_sample(points: Tensor, num_samples: int, skip_near_origin: bo
 
 def knn(query: Tensor, points: Tensor, k: int) -> Tensor:
     """`ops.knn` for float32 CPU query (B, M, 3) and points (B, N, 3) with k <= N."""
-    xyz = points.transpose(1, 2).contiguous().numpy()
-    rows = query.contiguous().numpy()
+    xyz = _planes(points)
+    rows = np.ascontiguousarray(query.numpy())
     found = np.empty((*query.shape[:2], k), dtype=np.int64)
     _, nearest_k = _compiled()
     batch, count = query.shape[:2]
@@ -47,11 +50,20 @@ def knn(query: Tensor, points: Tensor, k: int) -> Tensor:
     return torch.from_numpy(found)
 
 
+def _planes(points: Tensor) -> NDArray[np.float32]:
+    """(B, N, 3) -> (B, 3, N), one contiguous run per coordinate.
+
+    Copied by numpy: a parallel copy by torch would leave its threads spinning on the cores that the loops are
+    about to use.
+    """
+    return np.ascontiguousarray(points.numpy().transpose(0, 2, 1))
+
+
 def _in_threads(work: Callable[[slice], None], count: int) -> None:
     """Run ``work`` on ``count`` items, an equal slice to each of torch's threads.
 
-    The loops release the interpreter lock, so plain threads do; numba's own thread pools break when called from two threads at
-    once or after a fork, and both happen to a library.
+    The loops release the interpreter lock, so plain threads do; numba's own thread pools break when called
+    from two threads at once or after a fork, and both happen to a library.
     """
     threads = max(1, min(torch.get_num_threads(), count))
     edges = [count * i // threads for i in range(threads + 1)]
@@ -69,7 +81,8 @@ def _compiled() -> tuple[Callable[..., None], Callable[..., None]]:
     import numba
 
     # No fastmath: the order of roundings must be that of the torch path, or ties fall differently.
-    # Each streaming loop is a function of its own over plain 1-D arrays: only so does the compiler vectorise it.
+    # Each streaming loop is a function of its own over plain 1-D arrays: only so does the compiler vectorise
+    # it.
     @numba.njit(cache=True, nogil=True)
     def distances(x, y, z, px, py, pz, out):  # type: ignore[no-untyped-def]
         for i in range(out.size):
@@ -103,8 +116,8 @@ def _compiled() -> tuple[Callable[..., None], Callable[..., None]]:
                 for i in range(count):
                     if x[i] * x[i] + y[i] * y[i] + z[i] * z[i] <= np.float32(1e-3):
                         nearest[i] = np.float32(-1.0)
-            # Non-negative floats order like their bit patterns, and an integer maximum vectorises where a float one
-            # (which must mind NaN) does not.
+            # Non-negative floats order like their bit patterns, and an integer maximum vectorises where a
+            # float one (which must mind NaN) does not.
             bits = nearest.view(np.int32)
             last = 0
             picked[b, 0] = 0

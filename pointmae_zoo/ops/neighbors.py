@@ -10,7 +10,8 @@ _CHUNK = 1 << 21
 
 
 def index_points(values: Tensor, indices: Tensor) -> Tensor:
-    """Gather rows per cloud: values (B, N, C), indices (B, ...) into N -> (B, ..., C). Differentiable in ``values``."""
+    """Gather rows per cloud: values (B, N, C), indices (B, ...) into N -> (B, ..., C). Differentiable in
+    ``values``."""
     batch, count, channels = values.shape
     offsets = torch.arange(batch, device=values.device).view(-1, *[1] * (indices.ndim - 1)) * count
     rows = values.reshape(batch * count, channels).index_select(0, (indices + offsets).reshape(-1))
@@ -20,7 +21,8 @@ def index_points(values: Tensor, indices: Tensor) -> Tensor:
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """Pairwise squared distances (..., M, 3), (..., N, 3) -> (..., M, N), summed x, y, z in this order.
 
-    Computed from differences: the expansion |a|^2 - 2ab + |b|^2 cancels, and then orders near neighbours wrongly.
+    Computed from differences: the expansion |a|^2 - 2ab + |b|^2 cancels, and then orders near neighbours
+    wrongly.
     """
     total = (a[..., :, None, 0] - b[..., None, :, 0]).square_()
     for axis in (1, 2):
@@ -29,7 +31,8 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
 
 
 def knn(query: Tensor, points: Tensor, k: int) -> Tensor:
-    """Indices of the k nearest points of each query, nearest first; the lowest index first among equal distances.
+    """Indices of the k nearest points of each query, nearest first; the lowest index first among equal
+    distances.
 
     Args:
         query: (B, M, 3) float coordinates.
@@ -64,11 +67,13 @@ def knn(query: Tensor, points: Tensor, k: int) -> Tensor:
 def _knn_torch(query: Tensor, points: Tensor, k: int) -> Tensor:
     batch, rows, _ = query.shape
     found = torch.empty((batch, rows, k), dtype=torch.int64, device=query.device)
-    # On a CPU in pieces that stay in cache; on an accelerator one cloud's worth of rows is already enough parallel work.
+    # On a CPU in pieces that stay in cache; on an accelerator one cloud's worth of rows is already enough
+    # parallel work.
     step = max(1, _CHUNK // (batch * points.shape[1])) if query.device.type == "cpu" else rows
     for start in range(0, rows, step):
         distance = squared_distances(query[:, start : start + step], points)
-        # One more than wanted also shows a tie across the last place. Rows with ties, which topk breaks at will, are sorted.
+        # One more than wanted also shows a tie across the last place. Rows with ties, which topk breaks at
+        # will, are sorted.
         values, indices = distance.topk(min(k + 1, points.shape[1]), largest=False, sorted=True)
         nearest = indices[..., :k]
         tied = (values[..., 1:] == values[..., :-1]).any(-1)

@@ -18,10 +18,12 @@ class DepthViews(NamedTuple):
 
 
 def summed_depth_images(points: Tensor, *, size: int = 224, cover: int = 5) -> DepthViews:
-    """The reference's projection: three axis views, each pixel the *sum* of the signed depths of all points that cover it.
+    """The reference's projection: three axis views, each pixel the *sum* of the signed depths of all points
+    that cover it.
 
-    A point covers ``cover`` x ``cover`` pixels. That cover is a box filter, so the points are scattered once and the image is
-    filtered (separably), instead of scattering ``cover ** 2`` copies; the result is the same image.
+    A point covers ``cover`` x ``cover`` pixels. That cover is a box filter, so the points are scattered once
+    and the image is filtered (separably), instead of scattering ``cover ** 2`` copies; the result is the same
+    image.
 
     Args:
         points: (B, N, 3) float32.
@@ -50,7 +52,8 @@ def summed_depth_images(points: Tensor, *, size: int = 224, cover: int = 5) -> D
 
 
 def _scatter_sum(index: Tensor, depth: Tensor, size: int, margin: int) -> Tensor:
-    """(B, V, N, 2) row, column and (B, V, N) depths -> (B, V, P, P) with P = size + 2 (margin + 1), the border included."""
+    """(B, V, N, 2) row, column and (B, V, N) depths -> (B, V, P, P) with P = size + 2 (margin + 1), the
+    border included."""
     batch, views, count, _ = index.shape
     padded = size + 2 * (margin + 1)
     shifted = index + margin + 1
@@ -77,15 +80,17 @@ def _box_filter_folded(canvas: Tensor, size: int, margin: int) -> Tensor:
 
 
 def _grid_coordinates(index: Tensor, size: int) -> Tensor:
-    """Row, column of a pixel -> column, row of its centre as grid_sample (align_corners=False) counts, [-1, 1]."""
+    """Row, column of a pixel -> column, row of its centre as grid_sample (align_corners=False) counts, [-1,
+    1]."""
     return (2.0 * index.flip(-1).float() + 1.0) / size - 1.0
 
 
 def view_rotations(count: int) -> Tensor:
-    """Rotations (V, 3, 3) for ``zbuffer_depth_images``: rows are the image's right, up and towards-the-viewer directions.
+    """Rotations (V, 3, 3) for ``zbuffer_depth_images``: rows are the image's right, up and towards-the-viewer
+    directions.
 
-    ``count`` 3: along the three axes (front, side, top; y is up). 6: three oblique views more, from corners of the cube, which
-    see what the axis views hide.
+    ``count`` 3: along the three axes (front, side, top; y is up). 6: three oblique views more, from corners
+    of the cube, which see what the axis views hide.
 
     Raises:
         ValueError: another count.

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from pointmae_zoo.ops import cpu_kernels
 
-# The squared radius within which the reference's sampling kernel never picks a point (see `skip_near_origin`).
+# The squared radius within which the reference's sampling kernel never picks a point (see
+# `skip_near_origin`).
 NEAR_ORIGIN = 1e-3
 _FAR = 1e10
 
@@ -13,14 +14,16 @@ _FAR = 1e10
 def farthest_point_sample(points: Tensor, num_samples: int, *, skip_near_origin: bool = False) -> Tensor:
     """Pick points one by one, each the farthest from all picked before it; the first is point 0.
 
-    The result is ordered: its first M entries are what a call with ``num_samples=M`` returns, and sampling the picked points
-    again returns them in the same order. A hierarchy of samples therefore costs one call.
+    The result is ordered: its first M entries are what a call with ``num_samples=M`` returns, and sampling
+    the picked points again returns them in the same order. A hierarchy of samples therefore costs one call.
 
     Args:
         points: (B, N, 3) float coordinates; finite.
-        num_samples: how many to pick. More than N distinct points are available for: the surplus repeats the lowest index.
-        skip_near_origin: never pick a point with squared norm <= 1e-3 (point 0 excepted). The public CUDA kernel of this
-            field does so, and weights trained with it expect it; it is off for our own weights.
+        num_samples: how many to pick. More than N distinct points are available for: the surplus repeats the
+        lowest index.
+        skip_near_origin: never pick a point with squared norm <= 1e-3 (point 0 excepted). The public CUDA
+            kernel of this field does so, and weights trained with it expect it; it is off for our own
+            weights.
 
     Returns:
         (B, num_samples) int64 indices; the lowest index wins a tie.

@@ -1,0 +1,342 @@
+"""The hierarchical point encoder, one class for pre-training, frozen features and fine-tuning."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pointmae_zoo.models.config import ModelConfig, check_fields
+from pointmae_zoo.models.layers import Stage, init_linear
+from pointmae_zoo.models.tokenizer import TokenEmbedding, group_coordinates
+from pointmae_zoo.ops import (
+    farthest_point_sample,
+    index_points,
+    knn,
+    squared_distances,
+    three_nn_interpolate,
+)
+
+POOLS = ("max", "mean", "mean+max", "mean,max")
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Everything that shapes the encoder. Levels run from fine to coarse; a tuple has one entry per level.
+
+    The defaults are I2P-MAE's at pre-training (paper, section 4.1).
+    """
+
+    num_tokens: tuple[int, ...] = (512, 256, 64)
+    """Tokens per level, falling."""
+    num_neighbors: tuple[int, ...] = (16, 8, 8)
+    """Neighbours that one token gathers from the level below (level 0: from the points)."""
+    dims: tuple[int, ...] = (96, 192, 384)
+    """Channels per level."""
+    depths: tuple[int, ...] = (5, 5, 5)
+    """Transformer blocks per level."""
+    num_heads: int = 6
+    mlp_ratio: float = 4.0
+    stem_widths: tuple[int, int] = (128, 256)
+    """Widths of the first MLP of the level-0 token embedding; the second MLP is twice the latter wide."""
+    drop_path: float = 0.1
+    """Stochastic depth of the last block; grows linearly from 0 over all blocks."""
+    local_radius: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """Tokens this far apart or farther don't attend to each other; 0: all do. Units of the input."""
+    norm_levels: str = "all"
+    """``all``: a LayerNorm on every level's output (pre-training, part segmentation); ``last``: on the
+    coarsest only (classification)."""
+    skip_near_origin: bool = False
+    """The reference's sampling rule (see `ops.farthest_point_sample`): on for converted weights, off for ours."""
+    hide_uncovered: bool = False
+    """Finer tokens that are in no coarser token's group take no part: the reference's masking rule applied to
+    nothing masked. On for converted pre-training weights, off for ours."""
+    embed_hidden: bool = True
+    """While tokens are masked, embed the hidden ones too. Nothing reads them, but they enter the BatchNorm
+    statistics, as in the reference. False is faster."""
+    pool: str = "max"
+    """How `embed` pools the coarsest tokens unless told otherwise; one of `POOLS`."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        levels = len(self.num_tokens)
+        if levels < 2:
+            raise ValueError(f"num_tokens: at least 2 levels expected, got {list(self.num_tokens)}")
+        for name in ("num_neighbors", "dims", "depths", "local_radius"):
+            if len(getattr(self, name)) != levels:
+                raise ValueError(
+                    f"{name}: {levels} entries expected, one per level, got {list(getattr(self, name))}"
+                )
+        for name, most in (("num_tokens", 65536), ("num_neighbors", 1024), ("dims", 8192), ("depths", 128)):
+            if not all(1 <= value <= most for value in getattr(self, name)):
+                raise ValueError(
+                    f"{name}: entries from 1 to {most} expected, got {list(getattr(self, name))}"
+                )
+        if sorted(set(self.num_tokens), reverse=True) != list(self.num_tokens):
+            raise ValueError(f"num_tokens: must fall from level to level, got {list(self.num_tokens)}")
+        if not 1 <= self.num_heads <= 256 or any(dim % self.num_heads for dim in self.dims):
+            raise ValueError(f"num_heads: {self.num_heads} does not divide all of dims {list(self.dims)}")
+        if not all(1 <= width <= 8192 for width in self.stem_widths):
+            raise ValueError(f"stem_widths: entries from 1 to 8192 expected, got {list(self.stem_widths)}")
+        if not 0.0 < self.mlp_ratio <= 64.0:
+            raise ValueError(f"mlp_ratio: above 0 and at most 64 expected, got {self.mlp_ratio}")
+        if not 0.0 <= self.drop_path < 1.0:
+            raise ValueError(f"drop_path: from 0 to below 1 expected, got {self.drop_path}")
+        if not all(radius >= 0 for radius in self.local_radius):
+            raise ValueError(f"local_radius: no negative entries expected, got {list(self.local_radius)}")
+        if self.norm_levels not in ("all", "last"):
+            raise ValueError(f"norm_levels: 'all' or 'last' expected, got {self.norm_levels!r}")
+        check_pool(self.pool)
+
+
+def check_pool(pool: str) -> str:
+    """Return ``pool``, or raise a ValueError that lists the known ones."""
+    if pool not in POOLS:
+        raise ValueError(f"pool: one of {', '.join(map(repr, POOLS))} expected, got {pool!r}")
+    return pool
+
+
+def pool_tokens(tokens: Tensor, pool: str) -> Tensor:
+    """(B, G, C) -> (B, C), or (B, 2 C) with ``mean,max``, which concatenates; ``mean+max`` adds."""
+    check_pool(pool)
+    if pool == "max":
+        return tokens.amax(1)
+    if pool == "mean":
+        return tokens.mean(1)
+    if pool == "mean+max":
+        return tokens.mean(1) + tokens.amax(1)
+    return torch.cat([tokens.mean(1), tokens.amax(1)], dim=-1)
+
+
+class Groups(NamedTuple):
+    """The hierarchy over one batch of clouds: pure geometry, no weights."""
+
+    centers: list[Tensor]  # per level (B, G, 3)
+    indices: Tensor  # (B, G of level 0) into the points; a coarser level's centres are the first of these
+    neighbors: list[Tensor]  # per level (B, G, K) into the points (level 0) or the finer level's tokens
+
+
+class Tokens(NamedTuple):
+    """An encoder's output, one entry per level, fine to coarse."""
+
+    features: list[Tensor]  # (B, G, C), normalised where the level has a norm; zero where hidden
+    centers: list[Tensor]  # (B, G, 3)
+    visible: list[Tensor | None]  # (B, G) bool, or None: all are
+    groups: Groups
+
+
+class PointEncoder(nn.Module):
+    """Points -> tokens at several levels -> one feature vector.
+
+    I2P-MAE, section 3.1 (the encoder of Point-M2AE): farthest point sampling and k nearest neighbours group
+    the cloud level by level; each level embeds its groups, adds positions before every block and attends
+    globally or within a radius.
+    """
+
+    config: ModelConfig
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.hyper = config
+        dims, depths = config.dims, config.depths
+        widths = [(3, *config.stem_widths), *((dim, dim, dim) for dim in dims[:-1])]
+        self.embeddings = nn.ModuleList(
+            [TokenEmbedding(*width, out_dim=dim) for width, dim in zip(widths, dims, strict=True)]
+        )
+        blocks = sum(depths)
+        rates = [config.drop_path * block / max(1, blocks - 1) for block in range(blocks)]
+        starts = [sum(depths[:level]) for level in range(len(depths))]
+        self.stages = nn.ModuleList(
+            [
+                Stage(dim, config.num_heads, config.mlp_ratio, rates[start : start + depth])
+                for dim, depth, start in zip(dims, depths, starts, strict=True)
+            ]
+        )
+        normed = range(len(dims)) if config.norm_levels == "all" else [len(dims) - 1]
+        self.norms = nn.ModuleDict({str(level): nn.LayerNorm(dims[level]) for level in normed})
+        self.stages.apply(init_linear)
+
+    def group(self, points: Tensor) -> Groups:
+        """The hierarchy of centres and neighbours; one farthest point sampling, whose prefixes are the levels.
+
+        Distances are compared in float32 (or float64) whatever the dtype of the weights.
+        """
+        config = self.hyper
+        indices = farthest_point_sample(
+            points, config.num_tokens[0], skip_near_origin=config.skip_near_origin
+        )
+        finest = index_points(points, indices)
+        centers = [finest[:, :count] for count in config.num_tokens]
+        sources = [points, *centers[:-1]]
+        neighbors = [
+            knn(center, source, k)
+            for center, source, k in zip(centers, sources, config.num_neighbors, strict=True)
+        ]
+        return Groups(centers, indices, neighbors)
+
+    def visible_below(self, visible: Tensor, groups: Groups) -> list[Tensor]:
+        """From the coarsest level's visible tokens, (B, G) bool, to every level's, fine to coarse.
+
+        A finer token is visible iff a visible coarser one gathers it.
+        """
+        levels = [visible]
+        for level in range(len(groups.centers) - 1, 0, -1):
+            neighbors = groups.neighbors[level]
+            shown = levels[0].unsqueeze(-1).expand_as(neighbors).flatten(1)
+            times = torch.zeros(groups.centers[level - 1].shape[:2], dtype=torch.int32, device=shown.device)
+            times.scatter_add_(1, neighbors.flatten(1), shown.int())
+            levels.insert(0, times > 0)
+        return levels
+
+    def forward_features(
+        self,
+        points: Tensor,
+        *,
+        groups: Groups | None = None,
+        visible: Tensor | Sequence[Tensor] | None = None,
+    ) -> Tokens:
+        """Tokens of every level.
+
+        Args:
+            points: (B, N, 3) float, any N >= 1.
+            groups: the hierarchy, where the caller has it already.
+            visible: (B, G) bool over the coarsest tokens; the others, and what only they gather, are masked
+                out. Or one such mask per level, fine to coarse, taken as it is.
+        """
+        groups = self.group(points) if groups is None else groups
+        masks: list[Tensor | None] = [None] * len(groups.centers)
+        if visible is not None:
+            masks = list(self.visible_below(visible, groups) if isinstance(visible, Tensor) else visible)
+        elif self.hyper.hide_uncovered:
+            everything = torch.ones(groups.centers[-1].shape[:2], dtype=torch.bool, device=points.device)
+            masks = [None if bool(mask.all()) else mask for mask in self.visible_below(everything, groups)]
+        features: list[Tensor] = []
+        finer = points
+        for level, mask in enumerate(masks):
+            finer = self._level(level, finer, groups, mask)
+            out = self.norms[str(level)](finer) if str(level) in self.norms else finer
+            features.append(out if mask is None else out * mask.unsqueeze(-1))
+        return Tokens(features, groups.centers, masks, groups)
+
+    def _level(self, level: int, finer: Tensor, groups: Groups, mask: Tensor | None) -> Tensor:
+        """One level, (B, M, C of the finer level) -> (B, G, C), not yet normalised."""
+        stage = self.stages[level]
+        centers, neighbors = groups.centers[level], groups.neighbors[level]
+        if mask is None:
+            x = self._embed(level, finer, centers, neighbors)
+            return stage(x, centers, self._allowed(level, centers, None))
+        # Visible tokens are packed to the front; clouds with fewer are filled up with tokens nobody attends to.
+        counts = mask.sum(1)
+        order = mask.int().argsort(dim=1, descending=True, stable=True)[:, : int(counts.max())]
+        valid = torch.arange(order.shape[1], device=mask.device) < counts.unsqueeze(1)
+        packed = index_points(centers, order)
+        if self.hyper.embed_hidden or not self.training:
+            out = self._embed(level, finer, centers, neighbors)
+            raw = index_points(out, order)
+        else:
+            raw = self._embed(level, finer, packed, index_points(neighbors, order))
+            out = raw.new_zeros(*mask.shape, raw.shape[-1])
+        x = stage(raw, packed, self._allowed(level, packed, None if bool(valid.all()) else valid))
+        # Hidden tokens keep their raw embedding for the next level's grouping.
+        x = torch.where(valid.unsqueeze(-1), x, raw)
+        return out.scatter(1, order.unsqueeze(-1).expand_as(x), x.to(out.dtype))
+
+    def _embed(self, level: int, finer: Tensor, centers: Tensor, neighbors: Tensor) -> Tensor:
+        embed = self.embeddings[level]
+        if level > 0:
+            return embed(finer, neighbors)
+        return embed(group_coordinates(finer, centers, neighbors).to(next(embed.parameters()).dtype))
+
+    def _allowed(self, level: int, centers: Tensor, valid: Tensor | None) -> Tensor | None:
+        """Which pairs may attend, (B, 1, G or 1, G) bool, or None where all may."""
+        allowed = None if valid is None else valid[:, None, None, :]
+        radius = self.hyper.local_radius[level]
+        if radius > 0:
+            near = (squared_distances(centers, centers).sqrt_() < radius).unsqueeze(1)
+            allowed = near if allowed is None else near & allowed
+        return allowed
+
+    def forward(self, points: Tensor, pool: str | None = None) -> Tensor:
+        """(B, N, 3) -> (B, D) in the module's own mode, differentiable; `embed` is for frozen features."""
+        return pool_tokens(self.forward_features(points).features[-1], pool or self.hyper.pool)
+
+    def feature_dim(self, pool: str | None = None) -> int:
+        """D of what `embed` returns."""
+        return self.hyper.dims[-1] * (2 if check_pool(pool or self.hyper.pool) == "mean,max" else 1)
+
+    @torch.no_grad()
+    def embed(self, points: Tensor, pool: str | None = None) -> Tensor:
+        """Frozen features: evaluation mode, no gradient, whatever mode the module is in.
+
+        Args:
+            points: (B, N, 3) float, prepared as `config.preprocess` says (calling that object does it).
+            pool: ``max``, ``mean``, ``mean+max`` (added) or ``mean,max`` (concatenated); default: the one
+                stored with the weights.
+
+        Returns:
+            (B, D) float32, D as `feature_dim` says.
+
+        Raises:
+            TypeError: not a floating point tensor.
+            ValueError: wrong shape, fewer than 2 points, NaN or infinity, or an unknown pool.
+        """
+        check_pool(pool or self.hyper.pool)
+        points = check_points(points).to(next(self.parameters()).device)
+        with evaluating(self):
+            return self.forward(points, pool).float()
+
+    @torch.no_grad()
+    def per_point_features(self, points: Tensor) -> Tensor:
+        """Frozen features of every point: (B, N, 3) -> (B, N, sum of dims) float32.
+
+        Every level's tokens are interpolated to the points from the three nearest centres and concatenated,
+        fine to coarse. Raises as `embed` does.
+        """
+        points = check_points(points).to(next(self.parameters()).device)
+        with evaluating(self):
+            tokens = self.forward_features(points)
+        spread = [
+            three_nn_interpolate(points, center, feature.float())
+            for center, feature in zip(tokens.centers, tokens.features, strict=True)
+        ]
+        return torch.cat(spread, dim=-1)
+
+
+def check_points(points: Tensor) -> Tensor:
+    """Points fit to be embedded, as float32; raises as `PointEncoder.embed` says."""
+    if not isinstance(points, Tensor):
+        raise TypeError(
+            f"points: a torch tensor (B, N, 3) expected, got {type(points).__name__}; "
+            "torch.as_tensor turns an array into one"
+        )
+    if not points.is_floating_point():
+        raise TypeError(
+            f"points: a floating point tensor expected, got {points.dtype}; points.float() turns it into one"
+        )
+    if points.ndim != 3 or points.shape[-1] != 3:
+        hint = "; points[None] makes a batch of one cloud" if points.ndim == 2 else ""
+        raise ValueError(f"points: shape (B, N, 3) expected, got {tuple(points.shape)}{hint}")
+    if points.shape[0] == 0 or points.shape[1] < 2:
+        raise ValueError(
+            f"points: at least 1 cloud of at least 2 points expected, got shape {tuple(points.shape)}"
+        )
+    points = points.float()
+    finite = points.isfinite().flatten(1).all(1)
+    if not bool(finite.all()):
+        cloud = int((~finite).nonzero()[0])
+        raise ValueError(f"points: NaN or infinity in cloud {cloud}; remove such points first")
+    return points
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, every submodule's own mode restored after."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

@@ -1,0 +1,171 @@
+"""What fine-tuning adds to the encoder: a classifier and a part segmenter."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pointmae_zoo.models.config import ModelConfig, check_fields
+from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder, pool_tokens
+from pointmae_zoo.models.layers import init_linear
+from pointmae_zoo.ops import three_nn_interpolate
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """The classification head."""
+
+    num_classes: int = 40
+    head_pool: Literal["max", "mean", "mean+max", "mean,max"] = "mean,max"
+    """How tokens are pooled for the head: the reference adds mean and maximum for ModelNet40 and concatenates
+    them for ScanObjectNN."""
+    head_width: int = 256
+    head_dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not 1 <= self.num_classes <= 1_000_000:
+            raise ValueError(f"num_classes: from 1 to 1000000 expected, got {self.num_classes}")
+        if not 1 <= self.head_width <= 65536:
+            raise ValueError(f"head_width: from 1 to 65536 expected, got {self.head_width}")
+        if not 0.0 <= self.head_dropout < 1.0:
+            raise ValueError(f"head_dropout: from 0 to below 1 expected, got {self.head_dropout}")
+
+
+class PointForClassification(nn.Module):
+    """Encoder, pooled coarsest tokens, three-layer head (I2P-MAE, section 4.2)."""
+
+    config: ModelConfig
+
+    def __init__(self, encoder: EncoderConfig, config: ClassifierConfig) -> None:
+        super().__init__()
+        self.hyper = config
+        self.encoder = PointEncoder(encoder)
+        width, dim = config.head_width, self.encoder.feature_dim(config.head_pool)
+        self.head = nn.Sequential(
+            nn.Linear(dim, width),
+            nn.BatchNorm1d(width),
+            nn.ReLU(),
+            nn.Dropout(config.head_dropout),
+            nn.Linear(width, width),
+            nn.BatchNorm1d(width),
+            nn.ReLU(),
+            nn.Dropout(config.head_dropout),
+            nn.Linear(width, config.num_classes),
+        )
+        self.head.apply(init_linear)
+
+    def forward_head(self, tokens: Tensor, *, pre_logits: bool = False) -> Tensor:
+        """Coarsest tokens (B, G, C) -> logits (B, num_classes), or the pooled features with ``pre_logits``."""
+        pooled = pool_tokens(tokens, self.hyper.head_pool)
+        return pooled if pre_logits else self.head(pooled)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """(B, N, 3) -> logits (B, num_classes)."""
+        return self.forward_head(self.encoder.forward_features(points).features[-1])
+
+    def get_classifier(self) -> nn.Module:
+        """The last linear layer."""
+        return self.head[-1]
+
+
+@dataclass(frozen=True)
+class PartSegmenterConfig:
+    """The part segmentation head."""
+
+    num_parts: int = 50
+    num_object_classes: int = 16
+    propagated_dims: tuple[int, int] = (1536, 1024)
+    """MLP that carries one level's tokens to the points."""
+    label_dim: int = 64
+    head_dims: tuple[int, int, int] = (1024, 512, 256)
+    head_dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("num_parts", "num_object_classes", "label_dim"):
+            if not 1 <= getattr(self, name) <= 100_000:
+                raise ValueError(f"{name}: from 1 to 100000 expected, got {getattr(self, name)}")
+        for name in ("propagated_dims", "head_dims"):
+            if not all(1 <= dim <= 65536 for dim in getattr(self, name)):
+                raise ValueError(f"{name}: entries from 1 to 65536 expected, got {list(getattr(self, name))}")
+        if not 0.0 <= self.head_dropout < 1.0:
+            raise ValueError(f"head_dropout: from 0 to below 1 expected, got {self.head_dropout}")
+
+
+class PointForPartSegmentation(nn.Module):
+    """Every level's tokens at every point, a global feature and the object's class (Point-M2AE's head)."""
+
+    config: ModelConfig
+
+    def __init__(self, encoder: EncoderConfig, config: PartSegmenterConfig) -> None:
+        super().__init__()
+        if encoder.norm_levels != "all":
+            raise ValueError("norm_levels: part segmentation needs 'all'; it reads every level")
+        self.hyper = config
+        self.encoder = PointEncoder(encoder)
+        self.propagations = nn.ModuleList(
+            [_point_mlp((3 + dim, *config.propagated_dims), bias=True, slope=0.0) for dim in encoder.dims]
+        )
+        self.label_embedding = _point_mlp(
+            (config.num_object_classes, config.label_dim), bias=False, slope=0.2
+        )
+        point_dim = config.propagated_dims[-1] * len(encoder.dims)
+        dims = (2 * point_dim + config.label_dim, *config.head_dims)
+        head: list[nn.Module] = []
+        for before, after in zip(dims[:-1], dims[1:], strict=True):
+            head += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
+        head.insert(3, nn.Dropout(config.head_dropout))
+        self.head = nn.Sequential(*head, nn.Linear(dims[-1], config.num_parts))
+
+    def forward(self, points: Tensor, object_class: Tensor) -> Tensor:
+        """Part logits of every point.
+
+        Args:
+            points: (B, N, 3).
+            object_class: (B,) integers below ``num_object_classes``.
+
+        Returns:
+            (B, N, num_parts) logits.
+
+        Raises:
+            ValueError: classes of another shape or type, or out of range.
+        """
+        count = self.hyper.num_object_classes
+        if object_class.shape != points.shape[:1] or object_class.is_floating_point():
+            raise ValueError(
+                f"object_class: ({len(points)},) integers expected, got {tuple(object_class.shape)} "
+                f"{object_class.dtype}"
+            )
+        if bool((object_class < 0).any()) or bool((object_class >= count).any()):
+            raise ValueError(f"object_class: from 0 to {count - 1} expected, got {object_class.tolist()}")
+        tokens = self.encoder.forward_features(points)
+        batch, number, _ = points.shape
+        spread = []
+        for propagate, centers, features in zip(
+            self.propagations, tokens.centers, tokens.features, strict=True
+        ):
+            carried = three_nn_interpolate(points, centers, features)
+            x = torch.cat([points.to(carried.dtype), carried], dim=-1)
+            spread.append(propagate(x.flatten(0, 1)))
+        local = torch.cat(spread, dim=-1).view(batch, number, -1)
+        label = self.label_embedding(F.one_hot(object_class.long(), count).to(local.dtype))
+        # Global feature and class are the same for all points of a cloud: their share of the first layer is
+        # computed once.
+        whole = torch.cat([local.amax(1) + local.mean(1), label], dim=-1)
+        first = self.head[0]
+        assert isinstance(first, nn.Linear)
+        split = whole.shape[-1]
+        shared = F.linear(whole, first.weight[:, :split], first.bias)
+        x = F.linear(local, first.weight[:, split:]) + shared.unsqueeze(1)
+        return self.head[1:](x.flatten(0, 1)).view(batch, number, -1)
+
+
+def _point_mlp(dims: tuple[int, ...], *, bias: bool, slope: float) -> nn.Sequential:
+    """Linear, BatchNorm, leaky ReLU (slope 0: plain) for each pair of widths; on rows."""
+    layers: list[nn.Module] = []
+    for before, after in zip(dims[:-1], dims[1:], strict=True):
+        layers += [nn.Linear(before, after, bias=bias), nn.BatchNorm1d(after), nn.LeakyReLU(slope)]
+    return nn.Sequential(*layers)

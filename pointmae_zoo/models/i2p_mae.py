@@ -1,0 +1,271 @@
+"""I2P-MAE pre-training (CVPR 2023, arXiv 2212.06785): masked points, guided and taught by a 2D network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pointmae_zoo.models.config import ModelConfig, check_fields
+from pointmae_zoo.models.encoder import EncoderConfig, Groups, PointEncoder
+from pointmae_zoo.models.layers import Stage, init_linear
+from pointmae_zoo.models.tokenizer import group_coordinates
+from pointmae_zoo.ops import chamfer_distance, read_maps, three_nn_interpolate
+
+
+@dataclass(frozen=True)
+class I2PMAEConfig:
+    """The pre-training model around the encoder. The defaults are the paper's; any other value is ours."""
+
+    mask_ratio: float = 0.8
+    """Share of the coarsest tokens that is masked."""
+    target_level: int = 1
+    """The decoder ends at this level, whose tokens predict their own neighbours (3D) and the teacher's
+    features (2D)."""
+    decoder_depths: tuple[int, ...] = (1, 1)
+    """Blocks per decoder stage, from the coarsest level down to ``target_level``."""
+    teacher_dim: int = 512
+    """Channels of the teacher per view, all its maps together."""
+    num_views: int = 3
+    target_points: Literal["neighbors", "tokens"] = "neighbors"
+    """Where 2D features are predicted: at each of a visible token's neighbours (paper), or at its own centre,
+    which is far cheaper."""
+    read_mode: Literal["bicubic", "bilinear"] = "bicubic"
+    """How the teacher's maps are read between their cells."""
+    saliency_temperature: float = 1.0
+    """Divides the saliency before the softmax from which visible tokens are drawn. Raw attention values are
+    about 1/197, so that at the paper's 1 all tokens are practically equally likely; less really guides."""
+    standardize_saliency: bool = False
+    """Bring each cloud's saliency to mean 0 and deviation 1 first, so that the temperature means the same for
+    any teacher."""
+    weight_3d: float = 1.0
+    weight_2d: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name, low, high in (
+            ("mask_ratio", 0.0, 0.999),
+            ("saliency_temperature", 1e-6, 1e6),
+            ("weight_3d", 0.0, 1e6),
+            ("weight_2d", 0.0, 1e6),
+            ("teacher_dim", 1, 16384),
+            ("num_views", 1, 64),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name}: from {low} to {high} expected, got {getattr(self, name)}")
+        if not all(0 <= depth <= 128 for depth in self.decoder_depths):
+            raise ValueError(
+                f"decoder_depths: entries from 0 to 128 expected, got {list(self.decoder_depths)}"
+            )
+
+
+class TeacherViews(NamedTuple):
+    """What the 2D teacher saw of a batch of clouds."""
+
+    maps: list[Tensor]  # each (B, V, C, h, w) feature maps; the channels of all maps are concatenated
+    saliency: Tensor | None  # (B, V, h, w), or None: no guidance
+    pixels: Tensor  # (B, V, N, 2) every point's own pixel, grid_sample coordinates
+
+
+class PretrainOutput(NamedTuple):
+    """Losses of one batch, and what they compare."""
+
+    loss: Tensor  # weight_3d * loss_3d + weight_2d * loss_2d
+    loss_3d: Tensor
+    loss_2d: Tensor  # 0 where there was no teacher
+    visible: Tensor  # (B, G of the coarsest level) bool
+    hidden: Tensor  # (B, G of the target level) bool: the M tokens that predict coordinates
+    predicted_3d: Tensor  # (M, K, 3) relative to the token's centre
+    target_3d: Tensor  # (M, K, 3)
+    predicted_2d: Tensor | None  # (visible tokens of the target level, P, V C)
+    target_2d: Tensor | None
+
+
+class TokenPropagation(nn.Module):
+    """Coarse tokens to the finer level: 3-NN interpolation, fused with the finer tokens, one residual unit."""
+
+    def __init__(self, dim: int, coarse_dim: int) -> None:
+        super().__init__()
+        self.fuse = nn.Linear(dim + coarse_dim, dim)
+        self.fuse_norm = nn.BatchNorm1d(dim)
+        self.conv1 = nn.Linear(dim, dim)
+        self.norm1 = nn.BatchNorm1d(dim)
+        self.conv2 = nn.Linear(dim, dim)
+        self.norm2 = nn.BatchNorm1d(dim)
+
+    def forward(self, centers: Tensor, coarse_centers: Tensor, skip: Tensor, coarse: Tensor) -> Tensor:
+        """(B, G, 3), (B, S, 3), (B, G, C), (B, S, C of the coarser level) -> (B, G, C)."""
+        carried = three_nn_interpolate(centers, coarse_centers, coarse)
+        x = torch.cat([skip, carried], dim=-1).flatten(0, 1)
+        x = F.gelu(self.fuse_norm(self.fuse(x)))
+        residual = self.norm2(self.conv2(F.gelu(self.norm1(self.conv1(x)))))
+        return F.gelu(residual + x).view_as(skip)
+
+
+class I2PMAEForPretraining(nn.Module):
+    """Encoder, hierarchical decoder and the two losses.
+
+    Most coarse tokens are masked; the visible ones are drawn by the saliency of the teacher's images (paper,
+    section 3.2: 2D-guided masking). Masked tokens predict the coordinates of their neighbours (Chamfer-L2),
+    visible ones the teacher's features at theirs (2D-semantic reconstruction; MSE).
+    """
+
+    config: ModelConfig
+
+    def __init__(self, encoder: EncoderConfig, config: I2PMAEConfig) -> None:
+        super().__init__()
+        top = len(encoder.dims) - 1
+        if not 0 <= config.target_level <= top:
+            raise ValueError(f"target_level: from 0 to {top} expected, got {config.target_level}")
+        levels = list(range(top, config.target_level - 1, -1))
+        if len(config.decoder_depths) != len(levels):
+            raise ValueError(
+                f"decoder_depths: {len(levels)} entries expected, for levels {levels}, "
+                f"got {list(config.decoder_depths)}"
+            )
+        if encoder.norm_levels != "all":
+            raise ValueError("norm_levels: pre-training needs 'all'; the decoder reads every level")
+        self.hyper = config
+        self.encoder = PointEncoder(encoder)
+        dims, size = encoder.dims, encoder.num_neighbors[config.target_level]
+        self.mask_token = nn.Parameter(torch.empty(dims[top]))
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        self.stages = nn.ModuleList(
+            [
+                Stage(dims[level], encoder.num_heads, encoder.mlp_ratio, [0.0] * depth)
+                for level, depth in zip(levels, config.decoder_depths, strict=True)
+            ]
+        )
+        self.propagations = nn.ModuleList(
+            [TokenPropagation(dims[level], dims[level + 1]) for level in levels[1:]]
+        )
+        dim = dims[config.target_level]
+        self.norm = nn.LayerNorm(dim)
+        self.head_3d = nn.Linear(dim, 3 * size)
+        targets = size if config.target_points == "neighbors" else 1
+        self.head_2d = nn.Linear(dim, targets * config.num_views * config.teacher_dim)
+        for module in (self.stages, self.head_3d, self.head_2d):
+            module.apply(init_linear)
+
+    def forward(
+        self,
+        points: Tensor,
+        views: TeacherViews | None = None,
+        *,
+        visible: Tensor | Sequence[Tensor] | None = None,
+    ) -> PretrainOutput:
+        """One batch's losses.
+
+        Args:
+            points: (B, N, 3) augmented clouds.
+            views: the teacher's view of them; may be None if ``weight_2d`` is 0.
+            visible: (B, G) bool over the coarsest tokens, or one mask per level as in
+                `PointEncoder.forward_features`; None: drawn.
+
+        Raises:
+            ValueError: no views although the 2D loss has a weight, or views that don't fit the configuration.
+        """
+        self._check_views(views, points)
+        groups = self.encoder.group(points)
+        tokens = self.encoder.forward_features(
+            points, groups=groups, visible=self.draw_visible(groups, views) if visible is None else visible
+        )
+        drawn, shown = tokens.visible[-1], tokens.visible[self.hyper.target_level]
+        assert drawn is not None and shown is not None
+        decoded = self.decode(tokens.features, groups, drawn)
+        target_3d = self._neighborhoods(points, groups)[~shown]
+        predicted_3d = self.head_3d(decoded[~shown]).view(target_3d.shape).float()
+        # Without a masked token there is nothing to reconstruct; the sum keeps the graph whole.
+        loss_3d = chamfer_distance(predicted_3d, target_3d) if len(target_3d) else predicted_3d.sum()
+        predicted_2d = target_2d = None
+        loss_2d = loss_3d.new_zeros(())
+        if views is not None and self.hyper.weight_2d > 0:
+            target_2d = self._image_targets(groups, views)[shown]
+            predicted_2d = self.head_2d(decoded[shown]).view(target_2d.shape)
+            loss_2d = F.mse_loss(predicted_2d.float(), target_2d.float())
+        loss = self.hyper.weight_3d * loss_3d + self.hyper.weight_2d * loss_2d
+        return PretrainOutput(
+            loss, loss_3d, loss_2d, drawn, ~shown, predicted_3d, target_3d, predicted_2d, target_2d
+        )
+
+    def _check_views(self, views: TeacherViews | None, points: Tensor) -> None:
+        if views is None:
+            if self.hyper.weight_2d > 0:
+                raise ValueError("views: the teacher's views are needed while weight_2d is above 0")
+            return
+        count, channels = views.pixels.shape[1], sum(maps.shape[2] for maps in views.maps)
+        if (count, channels) != (self.hyper.num_views, self.hyper.teacher_dim):
+            raise ValueError(
+                f"views: {self.hyper.num_views} views of {self.hyper.teacher_dim} channels expected "
+                f"(num_views, teacher_dim), got {count} of {channels}"
+            )
+        if views.pixels.shape[2] != points.shape[1]:
+            raise ValueError(
+                f"views: pixels of {points.shape[1]} points expected, got {views.pixels.shape[2]}"
+            )
+
+    def draw_visible(self, groups: Groups, views: TeacherViews | None) -> Tensor:
+        """Draw the visible coarsest tokens, (B, G) bool, without replacement (paper, equations 4 and 5).
+
+        Uses torch's global generator of the device. Without saliency every token is equally likely.
+        """
+        batch, count, _ = groups.centers[-1].shape
+        keep = count - int(self.hyper.mask_ratio * count)
+        if views is not None and views.saliency is not None:
+            probability = self.token_probability(groups, views)
+        else:
+            probability = torch.full((batch, count), 1.0 / count, device=groups.indices.device)
+        drawn = torch.multinomial(probability, keep)
+        return torch.zeros_like(probability, dtype=torch.bool).scatter_(1, drawn, True)
+
+    def token_probability(self, groups: Groups, views: TeacherViews) -> Tensor:
+        """softmax(saliency / temperature) over each cloud's coarsest tokens, (B, G) float32."""
+        assert views.saliency is not None
+        count = groups.centers[-1].shape[1]
+        pixels = _pixels_of(views.pixels, groups.indices[:, :count])
+        read = read_maps(views.saliency.float().unsqueeze(2), pixels, mode=self.hyper.read_mode)
+        saliency = read.squeeze(-1).mean(-1)  # (B, G, V, 1) -> (B, G)
+        if self.hyper.standardize_saliency:
+            deviation = saliency.std(-1, keepdim=True).clamp_min(1e-12)
+            saliency = (saliency - saliency.mean(-1, keepdim=True)) / deviation
+        return (saliency / self.hyper.saliency_temperature).softmax(-1)
+
+    def decode(self, features: list[Tensor], groups: Groups, visible: Tensor) -> Tensor:
+        """Encoder tokens of every level, zero where hidden -> the target level's normalised decoder tokens."""
+        top = len(features) - 1
+        x = torch.where(visible.unsqueeze(-1), features[top], self.mask_token.to(features[top].dtype))
+        x = self.stages[0](x, groups.centers[top])
+        for step, (propagate, stage) in enumerate(
+            zip(self.propagations, self.stages[1:], strict=True), start=1
+        ):
+            level = top - step
+            x = propagate(groups.centers[level], groups.centers[level + 1], features[level], x)
+            x = stage(x, groups.centers[level])
+        return self.norm(x)
+
+    def _neighborhoods(self, points: Tensor, groups: Groups) -> Tensor:
+        """The target level's groups, (B, G, K, 3), relative to their centres."""
+        level = self.hyper.target_level
+        source = points if level == 0 else groups.centers[level - 1]
+        return group_coordinates(source, groups.centers[level], groups.neighbors[level])
+
+    def _image_targets(self, groups: Groups, views: TeacherViews) -> Tensor:
+        """The teacher's features that the target level's tokens predict, (B, G, P, V C), views outermost."""
+        level = self.hyper.target_level
+        batch, count, _ = groups.centers[level].shape
+        if self.hyper.target_points == "tokens":
+            at = groups.indices[:, :count].unsqueeze(-1)
+        else:
+            at = groups.neighbors[level]
+            if level > 0:  # from the finer level's tokens to points
+                at = groups.indices.gather(1, at.flatten(1)).view_as(at)
+        pixels = _pixels_of(views.pixels, at.flatten(1))
+        read = torch.cat([read_maps(maps, pixels, mode=self.hyper.read_mode) for maps in views.maps], dim=-1)
+        return read.reshape(batch, count, at.shape[-1], -1)
+
+
+def _pixels_of(pixels: Tensor, indices: Tensor) -> Tensor:
+    """Pixels of chosen points: (B, V, N, 2), (B, M) -> (B, V, M, 2)."""
+    return pixels.gather(2, indices[:, None, :, None].expand(-1, pixels.shape[1], -1, 2))

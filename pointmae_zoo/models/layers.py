@@ -1,0 +1,93 @@
+"""Transformer parts: attention, MLP, block with drop path, and the position embedding."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def init_linear(module: nn.Module) -> None:
+    """The initialisation of vision transformers: weights from N(0, 0.02) cut at two deviations, biases 0."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; qkv without bias, as in the Point-MAE family."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, allowed: Tensor | None) -> Tensor:
+        """x (B, G, C); ``allowed`` bool, broadcastable to (B, heads, G, G), True where a pair may attend;
+        None: all may.
+
+        None is not the same as all True: without a mask the fused kernels are more than twice as fast.
+        """
+        batch, tokens, dim = x.shape
+        qkv = self.qkv(x).view(batch, tokens, 3, self.num_heads, dim // self.num_heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, G, C / heads)
+        x = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+        return self.proj(x.transpose(1, 2).reshape(batch, tokens, dim))
+
+
+class Mlp(nn.Module):
+    """Linear, exact GELU, Linear."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: drops a whole residual branch per cloud with the given rate, and scales the others
+    up."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(1.0 - self.rate)
+        return x * keep / (1.0 - self.rate)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block (LayerNorm eps 1e-5)."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = Attention(dim, num_heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, allowed: Tensor | None = None) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x), allowed))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class Stage(nn.Module):
+    """Blocks of one level; the positions are added before *every* block."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, drop_path: list[float]) -> None:
+        super().__init__()
+        self.position = nn.Sequential(nn.Linear(3, dim), nn.GELU(), nn.Linear(dim, dim))
+        self.blocks = nn.ModuleList([Block(dim, num_heads, mlp_ratio, rate) for rate in drop_path])
+
+    def forward(self, x: Tensor, centers: Tensor, allowed: Tensor | None = None) -> Tensor:
+        """x (B, G, C), centers (B, G, 3) -> (B, G, C)."""
+        position = self.position(centers.to(x.dtype))
+        for block in self.blocks:
+            x = block(x + position, allowed)
+        return x

@@ -1,0 +1,154 @@
+"""Token embedding: a small PointNet over each group of neighbours.
+
+As published (I2P-MAE after Point-M2AE): conv - BN - ReLU - conv, maximum over the group, [global, local]
+concatenated, conv - BN - ReLU - conv, maximum. What runs here is the same function with less work, exactly:
+
+- no non-linearity stands between the first MLP's last layer and the second MLP's first one, so their weights
+are multiplied;
+- the global half of the concatenation is the same for all points of a group and is computed once per group;
+- above level 0 the first MLP sees the same token in many groups and is run once per token (its BatchNorm
+  statistics are then weighted by how often a token occurs, which is what the published order of operations
+  computes);
+- at inference BatchNorm is folded into the weights, and groups go through in pieces that stay in the
+processor's cache.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pointmae_zoo.ops import index_points
+
+# Rows (points) that go through a CPU's cache at a time. Larger pieces are paid for in page faults.
+_CPU_ROWS = 1024
+
+
+class TokenEmbedding(nn.Module):
+    """Groups of K neighbours -> one token each.
+
+    Args:
+        in_dim: channels of a neighbour (3 at level 0: coordinates relative to the group's centre).
+        hidden, mid: widths of the first MLP (in - hidden - mid); the second is 2 mid - 2 mid - out.
+        out_dim: channels of a token.
+    """
+
+    def __init__(self, in_dim: int, hidden: int, mid: int, out_dim: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Linear(in_dim, hidden)
+        self.norm1 = nn.BatchNorm1d(hidden)
+        self.conv2 = nn.Linear(hidden, mid)
+        self.conv3 = nn.Linear(2 * mid, 2 * mid)
+        self.norm2 = nn.BatchNorm1d(2 * mid)
+        self.conv4 = nn.Linear(2 * mid, out_dim)
+
+    def forward(self, features: Tensor, neighbors: Tensor | None = None) -> Tensor:
+        """Embed groups.
+
+        Args:
+            features: (B, G, K, C) grouped neighbours; or, with ``neighbors``, (B, M, C) tokens of the finer
+            level.
+            neighbors: (B, G, K) int64 into the M tokens.
+
+        Returns:
+            (B, G, out_dim).
+        """
+        if neighbors is None:
+            batch, groups, size = features.shape[:3]
+            rows = features.reshape(batch * groups * size, -1)
+        else:
+            batch, groups, size = neighbors.shape
+            rows = features.reshape(-1, features.shape[-1])
+        if self.training:
+            tokens = self._train(rows, batch, size, neighbors)
+        else:
+            tokens = self._infer(rows, batch, size, neighbors)
+        return tokens.view(batch, groups, -1)
+
+    def _composed(self) -> tuple[Tensor, Tensor, Tensor]:
+        """conv3 split into its global half and its local half, the latter composed with conv2: weights and
+        bias."""
+        mid = self.conv2.out_features
+        of_global, of_local = self.conv3.weight[:, :mid], self.conv3.weight[:, mid:]
+        return of_global, of_local @ self.conv2.weight, self.conv3.bias + of_local @ self.conv2.bias
+
+    def _train(self, rows: Tensor, batch: int, size: int, neighbors: Tensor | None) -> Tensor:
+        of_global, composed, bias = self._composed()
+        hidden = self.conv1(rows)
+        if neighbors is None:
+            hidden = F.relu(self.norm1(hidden))
+        else:
+            flat = _flat_rows(neighbors, len(rows) // batch)
+            counts = torch.bincount(flat, minlength=len(rows)).to(hidden.dtype)
+            hidden = F.relu(_weighted_batch_norm(self.norm1, hidden, counts))
+        local = self.conv2(hidden)
+        mixed = F.linear(hidden, composed, bias)
+        if neighbors is not None:
+            local, mixed = local.index_select(0, flat), mixed.index_select(0, flat)
+        whole = F.linear(local.view(-1, size, local.shape[-1]).amax(1), of_global)  # (B G, 2 mid)
+        mixed = mixed.view(-1, size, mixed.shape[-1]) + whole.unsqueeze(1)
+        mixed = F.relu(self.norm2(mixed.view(-1, mixed.shape[-1])))
+        return self.conv4(mixed).view(-1, size, self.conv4.out_features).amax(1)
+
+    def _infer(self, rows: Tensor, batch: int, size: int, neighbors: Tensor | None) -> Tensor:
+        of_global, composed, bias = self._composed()
+        scale1, shift1 = _folded(self.norm1)
+        scale2, shift2 = _folded(self.norm2)
+        first = self.conv1.weight * scale1[:, None], self.conv1.bias * scale1 + shift1
+        # conv2 and the composed layer see the same input: one product serves both.
+        mid = self.conv2.out_features
+        both = torch.cat([self.conv2.weight, composed * scale2[:, None]])
+        both_bias = torch.cat([self.conv2.bias, bias * scale2 + shift2])
+        of_global = of_global * scale2[:, None]
+        flat = None
+        if neighbors is not None:
+            flat = _flat_rows(neighbors, len(rows) // batch)
+            rows = F.linear(F.relu(F.linear(rows, *first)), both, both_bias)
+        total = len(rows) if flat is None else len(flat)
+        step = max(1, _CPU_ROWS // size) * size if rows.device.type == "cpu" else total
+        pieces = []
+        for start in range(0, total, step):
+            if flat is None:
+                piece = F.linear(F.relu(F.linear(rows[start : start + step], *first)), both, both_bias)
+            else:
+                piece = rows.index_select(0, flat[start : start + step])
+            piece = piece.view(-1, size, piece.shape[-1])
+            whole = F.linear(piece[..., :mid].amax(1), of_global)
+            mixed = F.relu(piece[..., mid:] + whole.unsqueeze(1))
+            # The last bias is the same for all points of a group: added after the maximum.
+            pieces.append(F.linear(mixed, self.conv4.weight).amax(1))
+        return torch.cat(pieces) + self.conv4.bias
+
+
+def group_coordinates(points: Tensor, centers: Tensor, neighbors: Tensor) -> Tensor:
+    """Neighbours relative to their centre: (B, N, 3), (B, G, 3), (B, G, K) -> (B, G, K, 3)."""
+    return index_points(points, neighbors) - centers.unsqueeze(2)
+
+
+def _flat_rows(neighbors: Tensor, tokens: int) -> Tensor:
+    """(B, G, K) indices per cloud -> (B G K) rows of the (B M) token matrix."""
+    offsets = torch.arange(len(neighbors), device=neighbors.device).view(-1, 1, 1) * tokens
+    return (neighbors + offsets).flatten()
+
+
+def _folded(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """Evaluation-mode BatchNorm as scale and shift."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
+
+
+def _weighted_batch_norm(norm: nn.BatchNorm1d, x: Tensor, counts: Tensor) -> Tensor:
+    """Training-mode BatchNorm of rows that occur ``counts`` times each, without repeating them."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    x = x.float()
+    counts = counts.float()
+    total = counts.sum()
+    mean = (counts @ x) / total
+    var = (counts @ (x - mean).square()) / total
+    with torch.no_grad():
+        norm.num_batches_tracked += 1  # type: ignore[operator]
+        momentum = norm.momentum if norm.momentum is not None else 1.0 / float(norm.num_batches_tracked)
+        norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), momentum)
+        unbiased = var * (total / (total - 1).clamp_min(1))
+        norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), momentum)
+    return (x - mean) * torch.rsqrt(var + norm.eps) * norm.weight + norm.bias

@@ -1,0 +1,244 @@
+"""Names -> models: the architectures of the zoo and the table of published weights.
+
+A new architecture is one function here, decorated with `register_model`; everything else finds it through
+`list_models`.
+"""
+
+import dataclasses
+import difflib
+import fnmatch
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from pointmae_zoo.data.preprocess import Preprocess
+from pointmae_zoo.models.config import KINDS, ModelConfig
+from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder
+from pointmae_zoo.models.heads import (
+    ClassifierConfig,
+    PartSegmenterConfig,
+    PointForClassification,
+    PointForPartSegmentation,
+)
+from pointmae_zoo.models.i2p_mae import I2PMAEConfig, I2PMAEForPretraining
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that a name stands for: default configurations, the pre-training model, the input."""
+
+    encoder: EncoderConfig
+    pretraining: I2PMAEConfig
+    pretraining_model: type[I2PMAEForPretraining]
+    preprocess: Preprocess
+    paper: str
+    classification: ClassifierConfig = field(default_factory=ClassifierConfig)
+    part_segmentation: PartSegmenterConfig = field(default_factory=PartSegmenterConfig)
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One set of published weights, ``architecture.tag``."""
+
+    architecture: str
+    tag: str
+    sha256: str
+    """Of ``model.safetensors``; checked at every load."""
+    status: str
+    """``reproduced``, ``own-recipe`` or ``demo``: what the numbers of its card allow to say."""
+    licence: str
+    summary: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.architecture}.{self.tag}"
+
+
+_ARCHITECTURES: dict[str, Architecture] = {}
+
+
+def register_model(function: Callable[[], Architecture]) -> Callable[[], Architecture]:
+    """Enter an architecture under the function's name; the first line of its docstring is its summary.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    name = function.__name__
+    if name in _ARCHITECTURES:
+        raise ValueError(f"an architecture named {name!r} is registered already")
+    summary = (function.__doc__ or "").strip().partition("\n")[0]
+    _ARCHITECTURES[name] = dataclasses.replace(function(), summary=summary)
+    return function
+
+
+@register_model
+def i2p_mae_base() -> Architecture:
+    """I2P-MAE at the paper's size: 12.7 M parameters, 2,048 points, 512/256/64 tokens."""
+    return Architecture(
+        encoder=EncoderConfig(),
+        pretraining=I2PMAEConfig(),
+        pretraining_model=I2PMAEForPretraining,
+        preprocess=Preprocess(num_points=2048),
+        paper="arXiv:2212.06785",
+    )
+
+
+@register_model
+def i2p_mae_tiny() -> Architecture:
+    """I2P-MAE made for CPUs: 1.8 M parameters, 1,024 points, 128/32 tokens."""
+    return Architecture(
+        encoder=EncoderConfig(
+            num_tokens=(128, 32),
+            num_neighbors=(16, 8),
+            dims=(96, 192),
+            depths=(2, 3),
+            stem_widths=(64, 128),
+            local_radius=(0.0, 0.0),
+            embed_hidden=False,
+            pool="mean,max",
+        ),
+        pretraining=I2PMAEConfig(
+            mask_ratio=0.7,
+            target_level=0,
+            teacher_dim=128,
+            num_views=6,
+            target_points="tokens",
+            read_mode="bilinear",
+            standardize_saliency=True,
+        ),
+        pretraining_model=I2PMAEForPretraining,
+        preprocess=Preprocess(num_points=1024),
+        paper="arXiv:2212.06785",
+    )
+
+
+# Only what exists is listed. The first of an architecture's weights is what its bare name loads.
+_WEIGHTS: dict[str, Weights] = {}
+
+
+def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
+    """Architectures whose name matches a shell pattern (``"i2p*"``), sorted; ``pretrained``: with weights."""
+    with_weights = {entry.architecture for entry in _WEIGHTS.values()}
+    names = [name for name in _ARCHITECTURES if not pretrained or name in with_weights]
+    return sorted(fnmatch.filter(names, pattern))
+
+
+def list_weights(pattern: str = "*") -> list[str]:
+    """Published weights, ``architecture.tag``, whose name matches a shell pattern, sorted."""
+    return sorted(fnmatch.filter(_WEIGHTS, pattern))
+
+
+def get_architecture(name: str) -> Architecture:
+    """The entry of an architecture; raises a ValueError that suggests the near names."""
+    if name not in _ARCHITECTURES:
+        raise ValueError(f"no architecture is called {name!r}{_suggest(name, list_models())}")
+    return _ARCHITECTURES[name]
+
+
+def get_weights(name: str) -> Weights:
+    """The entry of published weights, by ``architecture.tag`` or by the bare architecture (its first).
+
+    Raises:
+        ValueError: no such weights; suggests the near names.
+    """
+    if name in _WEIGHTS:
+        return _WEIGHTS[name]
+    for entry in _WEIGHTS.values():
+        if entry.architecture == name:
+            return entry
+    if name in _ARCHITECTURES:
+        raise ValueError(
+            f"{name} has no published weights yet; create_model({name!r}) gives it with random ones, and "
+            "'pointmae-zoo convert' turns your copy of a reference checkpoint into weights for it"
+        )
+    known = [*list_weights(), *list_models(pretrained=True)]
+    raise ValueError(f"no weights are called {name!r}{_suggest(name, known)}")
+
+
+def create_model(
+    name: str,
+    kind: str = "encoder",
+    *,
+    preprocess: Preprocess | None = None,
+    labels: tuple[str, ...] | None = None,
+    provenance: dict[str, Any] | None = None,
+    **overrides: Any,
+) -> Any:
+    """Build a model with random weights, drawn from torch's global seed.
+
+    Args:
+        name: an architecture, as `list_models` gives them.
+        kind: ``encoder``, ``pretraining``, ``classification`` or ``part_segmentation``.
+        preprocess, labels, provenance: what to store beside the weights; default: the architecture's input,
+            no names, nothing.
+        overrides: any field of the encoder's configuration or of the kind's, such as ``num_classes=12`` or
+            ``depths=(2, 2)``.
+
+    Returns:
+        `PointEncoder`, the architecture's ``...ForPretraining``, `PointForClassification` or
+        `PointForPartSegmentation`, in training mode, with ``.config``.
+
+    Raises:
+        ValueError: unknown name or kind (near ones are suggested), or a value out of range.
+        TypeError: an unknown or ill-typed override, by name.
+    """
+    architecture = get_architecture(name)
+    if kind not in KINDS:
+        raise ValueError(f"no kind is called {kind!r}{_suggest(kind, list(KINDS))}")
+    encoder: Any = architecture.encoder
+    if kind == "classification":
+        encoder = dataclasses.replace(encoder, norm_levels="last")
+    own: Any = None if kind == "encoder" else getattr(architecture, kind)
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in overrides.items()}
+    known = [*_field_names(encoder), *(_field_names(own) if own else ())]
+    for key in values:
+        if key not in known:
+            raise TypeError(f"{name} ({kind}) has no argument {key!r}{_suggest(key, known)}")
+    in_encoder = _field_names(encoder)
+    encoder = dataclasses.replace(encoder, **{key: values[key] for key in values if key in in_encoder})
+    arguments = dataclasses.asdict(encoder)
+    model: nn.Module
+    if own is None:
+        model = PointEncoder(encoder)
+    else:
+        own = dataclasses.replace(own, **{key: values[key] for key in values if key not in in_encoder})
+        arguments.update(dataclasses.asdict(own))
+        kinds: dict[str, Callable[[Any, Any], nn.Module]] = {
+            "pretraining": architecture.pretraining_model,
+            "classification": PointForClassification,
+            "part_segmentation": PointForPartSegmentation,
+        }
+        model = kinds[kind](encoder, own)
+    config = ModelConfig(
+        name, kind, arguments, preprocess or architecture.preprocess, labels, dict(provenance or {})
+    )
+    set_config(model, config)
+    return model
+
+
+def set_config(model: nn.Module, config: ModelConfig) -> None:
+    """Give a model its configuration, and the encoder inside it the part that lets it stand alone."""
+    model.config = config  # type: ignore[assignment]
+    if config.kind != "encoder":
+        model.encoder.config = encoder_config(config)  # type: ignore[union-attr, assignment]
+
+
+def encoder_config(config: ModelConfig) -> ModelConfig:
+    """The configuration of the encoder inside a model of any kind."""
+    names = _field_names(EncoderConfig)
+    arguments = {key: value for key, value in config.arguments.items() if key in names}
+    return dataclasses.replace(config, kind="encoder", arguments=arguments, labels=None)
+
+
+def _field_names(config: Any) -> tuple[str, ...]:
+    return tuple(item.name for item in dataclasses.fields(config))
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        return f"; did you mean {' or '.join(near)}?"
+    return f"; known: {', '.join(known)}" if known else ""
