@@ -37,7 +37,13 @@ class CheckpointError(ValueError):
     """A stored model that can't be used; the message names the file, what is wrong and what to do."""
 
 
-def save_pretrained(model: nn.Module, folder: str | os.PathLike[str], *, half: bool = False) -> Path:
+def save_pretrained(
+    model: nn.Module,
+    folder: str | os.PathLike[str],
+    *,
+    provenance: dict[str, Any] | None = None,
+    half: bool = False,
+) -> Path:
     """Write ``model.safetensors`` and ``config.json``, from which `from_pretrained` rebuilds the model.
 
     Each file is written under a temporary name and then renamed; a crash leaves the old files or the new
@@ -45,8 +51,9 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike[str], *, half: b
 
     Args:
         model: from `create_model` or `from_pretrained` (its ``.config`` is what gets stored), or the encoder
-        inside one.
+            inside one.
         folder: made if missing.
+        provenance: entries to add to what the model remembers of its origin (status, data, licence, ...).
         half: store matrices in float16 (vectors and BatchNorm statistics stay float32): half the size, and
             about 1e-3 relative rounding. `from_pretrained` gives float32 again.
 
@@ -60,8 +67,10 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike[str], *, half: b
     config = getattr(model, "config", None)
     if not isinstance(config, ModelConfig):
         raise TypeError(
-            f"{type(model).__name__} has no .config of the zoo; save a model from create_model or from_pretrained"
+            f"{type(model).__name__} has no .config of the zoo; "
+            "save a model from create_model or from_pretrained"
         )
+    config = dataclasses.replace(config, provenance={**config.provenance, **(provenance or {})})
     tensors = {}
     for key, tensor in model.state_dict().items():
         tensor = tensor.detach().to("cpu")
@@ -159,7 +168,8 @@ def load_folder(folder: Path, *, kind: str | None = None, sha256: str | None = N
     wanted = kind or config.kind
     if wanted not in (config.kind, "encoder"):
         raise CheckpointError(
-            f"{folder}: holds a model of kind {config.kind!r}, which gives {config.kind!r} or 'encoder', not {wanted!r}"
+            f"{folder}: holds a model of kind {config.kind!r}, which gives {config.kind!r} or 'encoder', "
+            f"not {wanted!r}"
         )
     path = folder / WEIGHTS_FILE
     if not path.is_file():
@@ -169,8 +179,8 @@ def load_folder(folder: Path, *, kind: str | None = None, sha256: str | None = N
     _check_keys(path, expected)
     if file_sha256(path) != (sha256 or stored_sha256):
         raise CheckpointError(
-            f"{path}: damaged or exchanged (sha256 is not the one that {'is published' if sha256 else CONFIG_FILE + ' names'}); "
-            "copy or download it again"
+            f"{path}: damaged or exchanged (its sha256 is not the one "
+            f"{'that was published' if sha256 else 'in ' + CONFIG_FILE}); copy or download it again"
         )
     prefix = "encoder." if wanted != config.kind else ""
     tensors = _read_tensors(path, prefix)
@@ -272,10 +282,3 @@ def _write_text(path: Path, text: str) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def with_provenance(model: nn.Module, **entries: Any) -> nn.Module:
-    """Add entries to a model's stored provenance; returns the model."""
-    config = model.config
-    assert isinstance(config, ModelConfig)
-    model.config = dataclasses.replace(config, provenance={**config.provenance, **entries})  # type: ignore[assignment] return model

@@ -123,7 +123,8 @@ def convert_checkpoint(
             converted[name] = tensor.squeeze(-1) if tensor.ndim == 3 else tensor
     if unknown:
         raise CheckpointError(
-            f"{file}: {len(unknown)} keys are not of the reference's {kind} model, such as {', '.join(unknown[:5])}"
+            f"{file}: {len(unknown)} keys are not of the reference's {kind} model, "
+            f"such as {', '.join(unknown[:5])}"
         )
     if "mask_token" in converted:
         converted["mask_token"] = converted["mask_token"].flatten()
@@ -158,7 +159,8 @@ def _settings(kind: str, preset: str | None) -> tuple[dict[str, Any], Preprocess
     if preset is None:
         if len(known) > 1:
             raise ValueError(
-                f"preset: weights can't tell neighbours, radii and pooling; name the data set: {' or '.join(known)}"
+                "preset: weights can't tell neighbours, radii and pooling; "
+                f"name the data set: {' or '.join(known)}"
             )
         preset = next(iter(known))
     if preset not in known:
@@ -190,7 +192,8 @@ def _read_state(file: Path) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"{file}: not readable as a checkpoint of plain tensors ({reason}); re-save its state_dict alone with torch.save"
+            f"{file}: not readable as a checkpoint of plain tensors ({reason}); "
+            "re-save its state_dict alone with torch.save"
         ) from None
     if isinstance(content, dict) and isinstance(content.get("base_model"), dict):
         content = content["base_model"]

@@ -23,9 +23,9 @@ def from_pretrained(
     """Load a model with its weights, in evaluation mode.
 
     Args:
-        source: published weights (``"i2p_mae_tiny.demo"``, or ``"i2p_mae_tiny"`` for the first of that architecture), or a folder
+        source: published weights (``"i2p_mae_tiny.demo"``; ``"i2p_mae_tiny"``: its first), or a folder
             that `save_pretrained`, ``pointmae-zoo pretrain`` or ``convert`` wrote.
-        kind: None: the kind that is stored. ``"encoder"`` takes the encoder out of a pre-training model or a classifier.
+        kind: None: the kind that is stored. ``"encoder"`` takes the encoder out of any other kind.
         device: where to.
         dtype: of the weights; geometry is always computed in float32.
 
@@ -52,5 +52,8 @@ def from_pretrained(
 
 def _way_out(file: Path) -> str:
     if file.suffix in (".pth", ".pt", ".bin", ".ckpt"):
-        return "a pickle can run code and is never loaded; 'pointmae-zoo convert' turns a reference checkpoint into a folder"
+        return (
+            "a pickle can run code and is never loaded; "
+            "'pointmae-zoo convert' turns a reference checkpoint into a folder"
+        )
     return f"give the folder that holds it: {file.parent}"

@@ -1,1 +1,1 @@
-"""What is computed: encoders, pre-training models, heads, the frozen image teacher. No files, hubs or loops."""
+"""What is computed: encoders, pre-training models, heads, the image teacher. No files, hubs or loops."""

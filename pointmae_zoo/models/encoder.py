@@ -49,7 +49,7 @@ class EncoderConfig:
     """``all``: a LayerNorm on every level's output (pre-training, part segmentation); ``last``: on the
     coarsest only (classification)."""
     skip_near_origin: bool = False
-    """The reference's sampling rule (see `ops.farthest_point_sample`): on for converted weights, off for ours."""
+    """The reference's sampling rule (see `ops.farthest_point_sample`): on for converted weights only."""
     hide_uncovered: bool = False
     """Finer tokens that are in no coarser token's group take no part: the reference's masking rule applied to
     nothing masked. On for converted pre-training weights, off for ours."""
@@ -159,7 +159,7 @@ class PointEncoder(nn.Module):
         self.stages.apply(init_linear)
 
     def group(self, points: Tensor) -> Groups:
-        """The hierarchy of centres and neighbours; one farthest point sampling, whose prefixes are the levels.
+        """The hierarchy of centres and neighbours; one farthest point sampling, its prefixes are the levels.
 
         Distances are compared in float32 (or float64) whatever the dtype of the weights.
         """
@@ -227,7 +227,7 @@ class PointEncoder(nn.Module):
         if mask is None:
             x = self._embed(level, finer, centers, neighbors)
             return stage(x, centers, self._allowed(level, centers, None))
-        # Visible tokens are packed to the front; clouds with fewer are filled up with tokens nobody attends to.
+        # Visible tokens are packed to the front; clouds with fewer are filled up with tokens unseen by all.
         counts = mask.sum(1)
         order = mask.int().argsort(dim=1, descending=True, stable=True)[:, : int(counts.max())]
         valid = torch.arange(order.shape[1], device=mask.device) < counts.unsqueeze(1)
@@ -259,7 +259,7 @@ class PointEncoder(nn.Module):
         return allowed
 
     def forward(self, points: Tensor, pool: str | None = None) -> Tensor:
-        """(B, N, 3) -> (B, D) in the module's own mode, differentiable; `embed` is for frozen features."""
+        """(B, N, 3) -> (B, D) in the module's own mode, differentiable; `embed` gives frozen features."""
         return pool_tokens(self.forward_features(points).features[-1], pool or self.hyper.pool)
 
     def feature_dim(self, pool: str | None = None) -> int:

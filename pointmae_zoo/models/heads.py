@@ -1,6 +1,7 @@
 """What fine-tuning adds to the encoder: a classifier and a part segmenter."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -58,7 +59,7 @@ class PointForClassification(nn.Module):
         self.head.apply(init_linear)
 
     def forward_head(self, tokens: Tensor, *, pre_logits: bool = False) -> Tensor:
-        """Coarsest tokens (B, G, C) -> logits (B, num_classes), or the pooled features with ``pre_logits``."""
+        """Coarsest tokens (B, G, C) -> logits (B, num_classes); with ``pre_logits`` the pooled features."""
         pooled = pool_tokens(tokens, self.hyper.head_pool)
         return pooled if pre_logits else self.head(pooled)
 
@@ -115,7 +116,7 @@ class PointForPartSegmentation(nn.Module):
         point_dim = config.propagated_dims[-1] * len(encoder.dims)
         dims = (2 * point_dim + config.label_dim, *config.head_dims)
         head: list[nn.Module] = []
-        for before, after in zip(dims[:-1], dims[1:], strict=True):
+        for before, after in pairwise(dims):
             head += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
         head.insert(3, nn.Dropout(config.head_dropout))
         self.head = nn.Sequential(*head, nn.Linear(dims[-1], config.num_parts))
@@ -166,6 +167,6 @@ class PointForPartSegmentation(nn.Module):
 def _point_mlp(dims: tuple[int, ...], *, bias: bool, slope: float) -> nn.Sequential:
     """Linear, BatchNorm, leaky ReLU (slope 0: plain) for each pair of widths; on rows."""
     layers: list[nn.Module] = []
-    for before, after in zip(dims[:-1], dims[1:], strict=True):
+    for before, after in pairwise(dims):
         layers += [nn.Linear(before, after, bias=bias), nn.BatchNorm1d(after), nn.LeakyReLU(slope)]
     return nn.Sequential(*layers)

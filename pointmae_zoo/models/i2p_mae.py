@@ -84,7 +84,7 @@ class PretrainOutput(NamedTuple):
 
 
 class TokenPropagation(nn.Module):
-    """Coarse tokens to the finer level: 3-NN interpolation, fused with the finer tokens, one residual unit."""
+    """Coarse tokens to the finer level: 3-NN interpolation, fused with the finer tokens, a residual unit."""
 
     def __init__(self, dim: int, coarse_dim: int) -> None:
         super().__init__()
@@ -233,7 +233,7 @@ class I2PMAEForPretraining(nn.Module):
         return (saliency / self.hyper.saliency_temperature).softmax(-1)
 
     def decode(self, features: list[Tensor], groups: Groups, visible: Tensor) -> Tensor:
-        """Encoder tokens of every level, zero where hidden -> the target level's normalised decoder tokens."""
+        """Encoder tokens of every level, zero where hidden -> normalised target-level decoder tokens."""
         top = len(features) - 1
         x = torch.where(visible.unsqueeze(-1), features[top], self.mask_token.to(features[top].dtype))
         x = self.stages[0](x, groups.centers[top])

@@ -47,7 +47,8 @@ def knn(query: Tensor, points: Tensor, k: int) -> Tensor:
     """
     if query.ndim != 3 or points.ndim != 3 or query.shape[0] != points.shape[0] or points.shape[1] == 0:
         raise ValueError(
-            f"query (B, M, 3) and points (B, N, 3), N >= 1, expected; got {tuple(query.shape)}, {tuple(points.shape)}"
+            "query (B, M, 3) and points (B, N, 3), N >= 1, expected; "
+            f"got {tuple(query.shape)} and {tuple(points.shape)}"
         )
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")

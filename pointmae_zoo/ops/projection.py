@@ -156,8 +156,8 @@ def zbuffer_depth_images(
 def read_maps(maps: Tensor, pixels: Tensor, *, mode: str = "bicubic") -> Tensor:
     """Read feature maps at given places: (B, V, C, h, w), (B, V, M, 2) -> (B, M, V, C).
 
-    With ``mode="bicubic"`` this equals upsampling the map to the image's size (``align_corners=False``) and reading the pixel, at
-    a fraction of the work; ``"bilinear"`` is cheaper still and smoother.
+    With ``mode="bicubic"`` this equals upsampling the map to the image's size (``align_corners=False``) and
+    reading the pixel, at a fraction of the work; ``"bilinear"`` is cheaper still and smoother.
     """
     batch, views, channels, height, width = maps.shape
     grid = pixels.reshape(batch * views, -1, 1, 2).to(maps.dtype)

@@ -20,7 +20,7 @@ def farthest_point_sample(points: Tensor, num_samples: int, *, skip_near_origin:
     Args:
         points: (B, N, 3) float coordinates; finite.
         num_samples: how many to pick. More than N distinct points are available for: the surplus repeats the
-        lowest index.
+            lowest index.
         skip_near_origin: never pick a point with squared norm <= 1e-3 (point 0 excepted). The public CUDA
             kernel of this field does so, and weights trained with it expect it; it is off for our own
             weights.
