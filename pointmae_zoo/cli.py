@@ -199,7 +199,7 @@ def _add_info(commands: argparse._SubParsersAction) -> None:
 def _info(args: argparse.Namespace) -> int:
     from pointmae_zoo import hub, registry
 
-    if args.name in registry.list_models():
+    if not ("." in args.name or os.sep in args.name or Path(args.name).is_dir()):
         entry = registry.get_architecture(args.name)
         model = registry.create_model(args.name)
         rows = [("architecture", args.name), ("summary", entry.summary), ("paper", entry.paper)]
@@ -225,6 +225,7 @@ def _info(args: argparse.Namespace) -> int:
     rows.append(
         ("encoder", f"{parameters:,} parameters, {encoder.feature_dim()} features ({encoder.hyper.pool})")
     )
+    rows.append(("input", ""))
     rows += [(f"  {key}", str(value)) for key, value in model.config.preprocess.to_dict().items()]
     _print_table(rows + tail)
     return 0

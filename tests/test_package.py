@@ -1,4 +1,4 @@
-"""The package as a thing that is installed: what importing it costs, what its wheel holds, which way imports run."""
+"""The package as it is installed: what importing it costs, what its wheel holds, which way imports run."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ def test_mesh_files_are_read_without_torch():
 
 
 def test_models_cost_torch_and_nothing_else_that_is_heavy():
-    code = "import pointmae_zoo\npointmae_zoo.create_model, pointmae_zoo.from_pretrained, pointmae_zoo.embed_files"
+    code = "from pointmae_zoo import create_model, embed_files, from_pretrained"
     # torch itself imports what it likes (numpy, in some versions more).
     assert loaded_after(code) - loaded_after("import torch") <= {"numpy"}
 
