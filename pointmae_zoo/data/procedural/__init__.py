@@ -1,25 +1,45 @@
 """Procedural shapes: something to pre-train on with no download.
 
-Each shape is an assembly of simple solids put together by one of some sixty rules (legs under a top, stacked lathes, a
-trunk with a crown, a body with mirrored pairs, copies around an axis, cuts ...), stretched and sometimes bent, and
-sampled evenly over what can be seen of its surface from outside. Shape ``index`` of seed ``seed`` is always the same.
+Each shape is an assembly of simple solids put together by one of some sixty rules (legs under a top,
+stacked lathes, a trunk with a crown, a body with mirrored pairs, copies around an axis, cuts ...),
+stretched and sometimes bent, and sampled evenly over what can be seen of its surface from outside. Shape
+``index`` of seed ``seed`` is always the same.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.data.procedural import abstract, creatures, indoor, machines, outdoor
-from pointmae_zoo.data.procedural.assembly import Assembly, Warp, sample, turn_y
+from pointmae_zoo.data.procedural import (
+    abstract,
+    buildings,
+    creatures,
+    furniture,
+    household,
+    machines,
+    nature,
+    vehicles,
+)
+from pointmae_zoo.data.procedural.assembly import Warp, sample, turn_y
 from pointmae_zoo.data.procedural.bricks import Dice
 
 __all__ = ["generate", "generate_many"]
 
-_RULES = abstract.RULES + indoor.RULES + outdoor.RULES + machines.RULES + creatures.RULES
+_RULES = (
+    *abstract.RULES,
+    *abstract.RULES,  # twice: what no theme foresees
+    *furniture.RULES,
+    *household.RULES,
+    *nature.RULES,
+    *buildings.RULES,
+    *vehicles.RULES,
+    *machines.RULES,
+    *creatures.RULES,
+)
 
 
 def generate(seed: int, num_points: int = 2048, *, index: int = 0) -> NDArray[np.float32]:
-    """One shape: points (num_points, 3) float32, even over its surface, centroid at the origin, farthest point at
-    distance 1, y up.
+    """One shape: points (num_points, 3) float32, even over its surface, centroid at the origin, farthest
+    point at distance 1, y up.
 
     Raises ValueError for a negative seed or index, or num_points below 2.
     """
@@ -43,10 +63,11 @@ def generate(seed: int, num_points: int = 2048, *, index: int = 0) -> NDArray[np
 def generate_many(
     count: int, *, seed: int = 0, num_points: int = 2048, workers: int = 1, progress: bool = False
 ) -> NDArray[np.float32]:
-    """Shapes 0 .. count - 1 of a seed: (count, num_points, 3) float32, each as ``generate(seed, num_points, index=i)``.
+    """Shapes 0 .. count - 1 of a seed: (count, num_points, 3) float32, each as ``generate(seed, num_points,
+    index=i)``.
 
-    workers: processes to share the work; the result does not depend on it. (They are started afresh: a script that
-    uses more than one needs the usual ``if __name__ == "__main__":``.) progress: show a bar.
+    workers: processes to share the work; the result does not depend on it. (They are started afresh: a
+    script that uses more than one needs the usual ``if __name__ == "__main__":``.) progress: show a bar.
     """
     from tqdm import tqdm
 

@@ -1,4 +1,6 @@
-"""Primitives put together: placing, copying, mirroring, cutting, bending, and points on what can be seen from outside."""
+"""Primitives put together: placing, copying, mirroring, cutting, bending, and points on what can be seen
+from outside.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Self
@@ -8,12 +10,11 @@ from numpy.typing import ArrayLike
 
 from pointmae_zoo.data.procedural.primitives import BOX, Array, Mask, Primitive, cylinder
 
-Warp = Callable[
-    [Array], Array
-]  # (M, 3) -> (M, 3), smooth, in coordinates where the shape's longest side is 2
+Warp = Callable[[Array], Array]  # (M, 3) -> (M, 3), smooth, where the shape's longest side goes from -1 to 1
 
-_TOUCH = 1e-4  # parts that only touch hide nothing: a point counts as inside a part from this depth (part sizes are 1)
-_ROUNDS = 12
+# Parts that only touch hide nothing: inside is deeper than this below the bounding box (of size about 1).
+_TOUCH = 1e-4
+_ROUNDS = 12  # of drawing points, until enough of them are visible
 
 
 class _Copies(NamedTuple):
@@ -70,7 +71,9 @@ class Assembly:
         *,
         cut: bool = False,
     ) -> Self:
-        """Scale by size (a number or three), turn by a rotation, move to ``at``. ``cut``: take it away instead."""
+        """Scale by size (a number or three), turn by a rotation, move to ``at``. ``cut``: take it away
+        instead.
+        """
         matrix = np.zeros((1, 3, 3))
         matrix[0, [0, 1, 2], [0, 1, 2]] = size
         if turn is not None:
@@ -137,7 +140,9 @@ class Assembly:
         start: float = 0.0,
         arc: float = 2 * np.pi,
     ) -> Self:
-        """Copies about the y axis, each pushed out along its own x by radius; a full circle unless ``arc`` is less."""
+        """Copies about the y axis, each pushed out along its own x by radius; a full circle unless ``arc``
+        is less.
+        """
         step = arc / count if arc > 6.28 else arc / max(count - 1, 1)
         turns = [turn_y(start + k * step) for k in range(count)]
         return self.copies(other, [(turn, turn @ np.array([radius, 0.0, 0.0])) for turn in turns])
@@ -180,11 +185,12 @@ def sample(
     union: bool = True,
     warp: Warp | None = None,
 ) -> Array | None:
-    """Points (num_points, 3) spread evenly over the assembly's surface, or None where almost nothing is left of it.
+    """Points (num_points, 3) spread evenly over the assembly's surface, or None where almost nothing is
+    left of it.
 
-    union: leave out the surface that lies inside another part. Cuts always work: they remove the surface in them, and
-    show their own where they meet what was there before. warp: bend the whole afterwards; points stay even per area of
-    the bent surface.
+    union: leave out the surface that lies inside another part. Cuts always work: they remove the surface in
+    them, and show their own where they meet what was there before. warp: bend the whole afterwards; points
+    stay even per area of the bent surface.
     """
     groups = assembly.merged()
     triangles = np.concatenate(
@@ -276,15 +282,19 @@ class _Visibility:
         here = np.arange(len(points))
         within[part, here] = False
         if not self.cuts:
-            return ~within.any(0)
+            return np.asarray(~within.any(0))
         turns = self.turns[:, None]
-        solid, cut = within & ~self.is_cut[:, None], within & self.is_cut[:, None]
+        solid: Mask = within & ~self.is_cut[:, None]
+        cut: Mask = within & self.is_cut[:, None]
         last_cut = np.where(cut, turns, -1).max(0)
         own = self.turns[part]
-        later = (solid & (turns > np.maximum(last_cut, np.where(self.is_cut[part], own, -1)))).any(0)
+        on_cut = self.is_cut[part]
+        # filled: by what was not cut away since
+        filled = (solid & (turns > np.maximum(last_cut, np.where(on_cut, own, -1)))).any(0)
         earlier = (solid & (turns < own)).any(0)
-        hidden = later & (self.union | self.is_cut[part])
-        return (own > last_cut) & ~hidden & (earlier | ~self.is_cut[part])
+        hidden = filled & (self.union | on_cut)
+        visible: Mask = (own > last_cut) & ~hidden & (earlier | ~on_cut)
+        return visible
 
     def _inside(self, i: int, points: Array) -> Mask:
         """(P, M): which points lie inside which copies of group i."""

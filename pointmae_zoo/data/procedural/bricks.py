@@ -30,7 +30,9 @@ T = TypeVar("T")
 
 
 class Dice:
-    """Random decisions from one seed. Only ``random()`` of Python's generator is used: its stream is guaranteed."""
+    """Random decisions from one seed. Only ``random()`` of Python's generator is used: its stream is
+    guaranteed.
+    """
 
     def __init__(self, seed: str) -> None:
         self._next = random.Random(seed).random
@@ -56,7 +58,7 @@ class Dice:
         return self.pick((5, 6, 8, 8, 10, 12, 16, 20))
 
     def top(self) -> float:
-        """Upper over lower width of something straight or tapered, in steps, so that primitives are shared."""
+        """Upper over lower width of something straight or tapered, in steps: primitives are shared."""
         return self.pick((1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 1.25, 1.5))
 
 
@@ -108,7 +110,9 @@ def knots(d: Dice, count: int, low: float, high: float, points: int) -> Array:
 
 
 def profile(d: Dice, points: int = 8) -> Array:
-    """A random outline (K, 2) of a turned body from y = 0 to 1: radii about 0.1 to 0.5, smooth, stepped or angular."""
+    """A random outline (K, 2) of a turned body from y = 0 to 1: radii about 0.1 to 0.5, smooth, stepped or
+    angular.
+    """
     kind = d.whole(0, 2)
     y = np.linspace(0, 1, points)
     if kind == 0:
@@ -241,7 +245,7 @@ def flat(d: Dice) -> Section:
 
 
 def bow(d: Dice, points: int = 10) -> Array:
-    """A flat random curve (points, 3) of length about 1 in the x-y plane, beginning at the origin, upwards."""
+    """A flat random curve (points, 3) of length about 1 in the x-y plane, from the origin upwards."""
     heading = np.pi / 2 + np.cumsum(knots(d, 3, -1, 1, points) * d.between(0.0, 3.0) / points)
     step = np.stack([np.cos(heading), np.sin(heading), np.zeros(points)], 1) / points
     return np.concatenate([np.zeros((1, 3)), np.cumsum(step, 0)])[:points]
@@ -297,7 +301,7 @@ def pill(d: Dice) -> Primitive:
 
 
 def cap(d: Dice) -> Primitive:
-    """Something that closes a tower or a post: a cone, a dome, a pyramid; diameter about 1, floor at y = 0."""
+    """Something that closes a tower or a post: a cone, dome or pyramid; diameter about 1, floor at y = 0."""
     kind = d.whole(0, 3)
     if kind == 0:
         return dome(d.sides())

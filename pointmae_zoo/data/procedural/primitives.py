@@ -1,8 +1,9 @@
 """Closed surfaces with exact inside tests: the bricks of the procedural shapes.
 
-Four makers cover everything: a box, a lathe (cylinders, cones, spheres, tori, cups ... with any number of sides), an
-extrusion (of stars, strips and rectangles) and a tube along a curve. All faces are flat triangles, so that a surface
-and its inside test agree exactly: a point is inside the low-poly solid, not inside the smooth one it approximates.
+Four makers cover everything: a box, a lathe (cylinders, cones, spheres, tori, cups ... with any number of
+sides), an extrusion (of stars, strips and rectangles) and a tube along a curve. All faces are flat
+triangles, so that a surface and its inside test agree exactly: a point is inside the low-poly solid, not
+inside the smooth one it approximates.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,8 +21,8 @@ Mask = NDArray[np.bool_]
 class Primitive:
     """A closed surface in its own coordinates.
 
-    triangles: (F, 3, 3) corners. low, high: (3,) bounding box. inside: (M, 3) points of that box -> (M,) bool; None for
-    a solid that fills its bounding box.
+    triangles: (F, 3, 3) corners. low, high: (3,) bounding box. inside: (M, 3) points of that box -> (M,)
+    bool; None for a solid that fills its bounding box.
     """
 
     triangles: Array
@@ -32,7 +33,9 @@ class Primitive:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """A flat region: outline edges (E, 4) as x0 y0 x1 y1 (even-odd, any number of loops) and triangles (T, 3, 2)."""
+    """A flat region: outline edges (E, 4) as x0 y0 x1 y1 (even-odd, any number of loops) and triangles (T,
+    3, 2).
+    """
 
     edges: Array
     triangles: Array
@@ -54,7 +57,9 @@ def _loop_edges(loop: Array) -> Array:
 
 
 def _even_odd(x: Array, y: Array, edges: Array) -> Mask:
-    """(M,), (M,), (E, 4) -> (M,) whether each point lies inside the outline: an odd number of edges to its right."""
+    """(M,), (M,), (E, 4) -> (M,) whether each point lies inside the outline: an odd number of edges to its
+    right.
+    """
     x0, y0, x1, y1 = edges[np.abs(edges[:, 3] - edges[:, 1]) > 1e-12].T
     above = y[:, None]
     crosses = (y0 > above) != (y1 > above)
@@ -62,7 +67,7 @@ def _even_odd(x: Array, y: Array, edges: Array) -> Mask:
     return np.logical_xor.reduce(crosses & right, axis=1)
 
 
-# --- box ------------------------------------------------------------------------------------------------------------
+# --- box ------------------------------------------------------------------------------------------
 
 
 def _box() -> Primitive:
@@ -75,15 +80,16 @@ def _box() -> Primitive:
 BOX = _box()  # [-0.5, 0.5]^3
 
 
-# --- lathes ---------------------------------------------------------------------------------------------------------
+# --- lathes ---------------------------------------------------------------------------------------
 
 
 def lathe(profile: ArrayLike, sides: int, *, closed: bool = False) -> Primitive:
     """Turn a profile (K, 2) of radius, height about the y axis, as a solid with ``sides`` flat sides.
 
-    An open profile begins and ends on the axis (radius 0); a closed one is a loop off the axis (a ring). Radii are those
-    of the corners; the sides face +x, +z, ... so that four sides make an upright box. A cross-section at any height is
-    a regular polygon, therefore the inside test is the profile's own, at the radius where the corner would be.
+    An open profile begins and ends on the axis (radius 0); a closed one is a loop off the axis (a ring).
+    Radii are those of the corners; the sides face +x, +z, ... so that four sides make an upright box. A
+    cross-section at any height is a regular polygon, therefore the inside test is the profile's own, at the
+    radius where the corner would be.
     """
     outline = np.asarray(profile, dtype=np.float64)
     line = np.concatenate([outline, outline[:1]]) if closed else outline
@@ -137,7 +143,9 @@ def dome(sides: int = 12, rings: int = 5) -> Primitive:
 
 @lru_cache(maxsize=256)
 def torus(thickness: float = 0.25, sides: int = 16, tube_sides: int = 8) -> Primitive:
-    """Outer diameter 1, lying flat; ``thickness`` is the tube's diameter over the outer diameter (below 0.5)."""
+    """Outer diameter 1, lying flat; ``thickness`` is the tube's diameter over the outer diameter (below
+    0.5).
+    """
     angle = np.arange(tube_sides) * (2 * np.pi / tube_sides)
     r = thickness / 2
     return lathe(np.stack([0.5 - r + r * np.cos(angle), r * np.sin(angle)], 1), sides, closed=True)
@@ -153,7 +161,7 @@ def capsule(slenderness: float = 3.0, sides: int = 10, rings: int = 3) -> Primit
     return lathe(np.concatenate([end[::-1] * (1, -1), end]), sides)
 
 
-# --- extrusions -----------------------------------------------------------------------------------------------------
+# --- extrusions -----------------------------------------------------------------------------------
 
 
 def fan(loop: ArrayLike) -> Section:
@@ -164,7 +172,9 @@ def fan(loop: ArrayLike) -> Section:
 
 
 def strip(left: ArrayLike, right: ArrayLike, *, closed: bool = False) -> Section:
-    """The region between two lines (K, 2) of equally many points: arches, hulls, blades; closed: rings and frames."""
+    """The region between two lines (K, 2) of equally many points: arches, hulls, blades; closed: rings and
+    frames.
+    """
     a, b = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
     if closed:
         edges = np.concatenate([_loop_edges(a), _loop_edges(b)])
@@ -187,7 +197,9 @@ def outline(loop: ArrayLike, rectangles: Sequence[tuple[float, float, float, flo
 
 
 def extrude(section: Section, *, taper: float = 1.0) -> Primitive:
-    """Pull a section of the x-y plane along z, from -0.5 to 0.5, scaling it to ``taper`` (above 0) at the far end."""
+    """Pull a section of the x-y plane along z, from -0.5 to 0.5, scaling it to ``taper`` (above 0) at the
+    far end.
+    """
     edges, flat = section.edges, section.triangles
     near, far = np.full((*flat.shape[:2], 1), -0.5), np.full((*flat.shape[:2], 1), 0.5)
     walls = np.empty((len(edges), 4, 3))
@@ -211,7 +223,7 @@ def extrude(section: Section, *, taper: float = 1.0) -> Primitive:
     return _primitive(triangles, inside)
 
 
-# --- tubes ----------------------------------------------------------------------------------------------------------
+# --- tubes ----------------------------------------------------------------------------------------
 
 
 def tube(
@@ -241,7 +253,7 @@ def tube(
     )
     step = c[1:] - c[:-1]
     squared = np.maximum((step**2).sum(1), 1e-18)
-    # the tube's sides are flat: a smooth tube just inside of them never hides a point of its own surface's neighbours
+    # the largest smooth tube within the flat sides
     fit = np.cos(np.pi / sides)
 
     def inside(points: Array) -> Mask:
