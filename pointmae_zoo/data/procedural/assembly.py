@@ -299,12 +299,13 @@ class _Visibility:
     def _inside(self, i: int, points: Array) -> Mask:
         """(P, M): which points lie inside which copies of group i."""
         g = self.groups[i]
-        p = len(g.matrices)
-        inverse = self.inverses[i]
-        shift = np.einsum("pij,pj->pi", inverse, g.offsets)
-        local = (inverse.reshape(-1, 3) @ points.T).reshape(p, 3, -1) - shift[:, :, None]
-        low = g.primitive.low + _TOUCH
-        high = g.primitive.high - _TOUCH
+        inverse = self.inverses[i][..., None]
+        # written out: a matrix product this small would wake BLAS's threads, which costs more than it saves
+        local = inverse[:, :, 0] * points[:, 0]
+        local += inverse[:, :, 1] * points[:, 1]
+        local += inverse[:, :, 2] * points[:, 2]
+        local -= np.einsum("pij,pj->pi", self.inverses[i], g.offsets)[..., None]
+        low, high = g.primitive.low + _TOUCH, g.primitive.high - _TOUCH
         mask = ((local > low[:, None]) & (local < high[:, None])).all(1)
         if g.primitive.inside is not None:
             copy, point = np.nonzero(mask)
