@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-import trimesh
 
 from pointmae_zoo.data import procedural
 from pointmae_zoo.data.procedural import primitives as p
@@ -15,7 +14,6 @@ from pointmae_zoo.data.procedural.bricks import (
     arch,
     beam,
     blob,
-    convex,
     flat,
     gable,
     gear,
@@ -27,14 +25,6 @@ from pointmae_zoo.data.procedural.bricks import (
     turned,
     wedge,
 )
-
-
-def mesh_of(primitive: p.Primitive) -> trimesh.Trimesh:
-    corners = primitive.triangles.reshape(-1, 3)
-    mesh = trimesh.Trimesh(corners, np.arange(len(corners)).reshape(-1, 3), process=False)
-    mesh.merge_vertices(digits_vertex=9)
-    mesh.update_faces(mesh.nondegenerate_faces())
-    return mesh
 
 
 def contains(primitive: p.Primitive, points: np.ndarray) -> np.ndarray:
@@ -81,7 +71,7 @@ PRIMITIVES = {
     "wedge": wedge(),
     "level wedge": wedge(0.3),
     "gable": gable(),
-    "polygon": p.extrude(convex([(0, 0), (2, 0), (2, 1), (1, 2)])),
+    "polygon": p.extrude(p.convex([(0, 0), (2, 0), (2, 1), (1, 2)])),
     **{f"beam {k}": p.extrude(beam(Dice(f"{k}"))) for k in range(12)},
     **{f"flat {k}": p.extrude(flat(Dice(f"{k}"))) for k in range(12)},
 }
@@ -100,14 +90,15 @@ def test_inside_agrees_with_counting_crossed_triangles(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PRIMITIVES)
-def test_surfaces_are_closed(name: str) -> None:
-    mesh = mesh_of(PRIMITIVES[name])
-    if any(
-        word in name for word in ("beam", "flat", "arch")
-    ):  # tiles that share part of an edge only: area is enough
-        assert mesh.area > 0
-    else:
-        assert np.bincount(mesh.edges_unique_inverse).min() == 2
+def test_triangles_enclose_the_volume_that_is_inside(name: str) -> None:
+    """The divergence theorem on the triangles: right only if closed, and counterclockwise from outside."""
+    primitive = PRIMITIVES[name]
+    a, b, c = (primitive.triangles[:, k] for k in range(3))
+    np.testing.assert_allclose(np.cross(b - a, c - a).sum(0), 0, atol=1e-9)
+    volume = (np.cross(a, b) * c).sum() / 6
+    size = primitive.high - primitive.low
+    points = np.random.default_rng(0).uniform(primitive.low, primitive.high, (40000, 3))
+    assert volume == pytest.approx(contains(primitive, points).mean() * size.prod(), rel=0.05)
 
 
 def test_tube_inside_lies_within_its_surface() -> None:
@@ -118,6 +109,12 @@ def test_tube_inside_lies_within_its_surface() -> None:
         tube = p.tube(line, 0.06, 8, across=across)
         points = np.random.default_rng(1).uniform(tube.low, tube.high, (4000, 3))
         mine, truth = contains(tube, points), rays_say_inside(tube, points)
+        a, b, c = tube.triangles.transpose(1, 0, 2)
+        volume = (np.cross(a, b) * c).sum() / 6
+        octagon = 4 * np.sin(np.pi / 4) * 0.06**2
+        assert volume == pytest.approx(
+            octagon * np.linalg.norm(np.diff(line, axis=0), axis=1).sum(), rel=0.05
+        )
         assert mine.sum() > 20
         assert (truth[mine]).mean() > 0.97
         assert mine.sum() > 0.75 * truth.sum()
@@ -226,6 +223,12 @@ def test_mirror_ring_row_and_aim_put_parts_where_they_say() -> None:
         np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
         assert np.linalg.det(turn) > 0
     assert Assembly().include(dot, turn=turn_z(np.pi / 2)).parts == 1
+
+
+def test_triangles_of_an_assembly_face_outward_in_mirror_images_too() -> None:
+    part = Assembly().add(p.cylinder(64, 0.0), (1, 0, 0), (1, 2, 3)).add(p.BOX, cut=True)
+    a, b, c = Assembly().mirror(part).triangles().transpose(1, 0, 2)
+    assert (np.cross(a, b) * c).sum() / 6 == pytest.approx(2 * np.pi * 0.25 * 6 / 3, rel=0.01)
 
 
 @pytest.fixture(scope="module")

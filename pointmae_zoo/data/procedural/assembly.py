@@ -160,6 +160,17 @@ class Assembly:
     def parts(self) -> int:
         return sum(len(c.matrices) for c in self._copies)
 
+    def triangles(self) -> Array:
+        """The parts' surfaces (F, 3, 3), uncut and overlapping; counterclockwise seen from outside."""
+        faces = []
+        for c in self._copies:
+            if not c.cuts:
+                mirrored = np.repeat(np.linalg.det(c.matrices) < 0, len(c.primitive.triangles))
+                placed = _placed(c)
+                placed[mirrored] = placed[mirrored, ::-1]
+                faces.append(placed)
+        return np.concatenate(faces)
+
     def merged(self) -> list[_Copies]:
         """Copies of one primitive together, so that the work per point is done once per primitive."""
         groups: dict[tuple[int, bool], list[_Copies]] = {}
@@ -193,14 +204,7 @@ def sample(
     stay even per area of the bent surface.
     """
     groups = assembly.merged()
-    triangles = np.concatenate(
-        [
-            (
-                np.einsum("fvj,pij->pfvi", g.primitive.triangles, g.matrices) + g.offsets[:, None, None]
-            ).reshape(-1, 3, 3)
-            for g in groups
-        ]
-    )
+    triangles = np.concatenate([_placed(g) for g in groups])
     origin = triangles[:, 0]
     first, second = triangles[:, 1] - origin, triangles[:, 2] - origin
     reach = np.cumsum(_area(first, second))
@@ -236,6 +240,12 @@ def sample(
         if yields < 0.02:
             return None
     return None
+
+
+def _placed(copies: _Copies) -> Array:
+    """(P F, 3, 3) the triangles of all copies."""
+    corners = np.einsum("fvj,pij->pfvi", copies.primitive.triangles, copies.matrices)
+    return (corners + copies.offsets[:, None, None]).reshape(-1, 3, 3)
 
 
 def _area(a: Array, b: Array) -> Array:
@@ -306,7 +316,7 @@ class _Visibility:
         local += inverse[:, :, 2] * points[:, 2]
         local -= np.einsum("pij,pj->pi", self.inverses[i], g.offsets)[..., None]
         low, high = g.primitive.low + _TOUCH, g.primitive.high - _TOUCH
-        mask = ((local > low[:, None]) & (local < high[:, None])).all(1)
+        mask: Mask = np.asarray(((local > low[:, None]) & (local < high[:, None])).all(1))
         if g.primitive.inside is not None:
             copy, point = np.nonzero(mask)
             if len(copy):

@@ -13,6 +13,7 @@ from pointmae_zoo.data.procedural.primitives import (
     Primitive,
     Section,
     capsule,
+    convex,
     cylinder,
     dome,
     extrude,
@@ -90,14 +91,6 @@ def wedge(top: float = 0.0) -> Primitive:
 def gable(shift: float = 0.0) -> Primitive:
     """A roof of side 1 with its ridge along z."""
     return extrude(convex([(-0.5, -0.5), (0.5, -0.5), (shift, 0.5)]))
-
-
-def convex(loop: Sequence[tuple[float, float]]) -> Section:
-    """Any convex region, wherever it lies: a fan from its first corner."""
-    points = np.asarray(loop, dtype=np.float64)
-    section = fan(points)
-    triangles = np.stack([np.repeat(points[:1], len(points) - 2, 0), points[1:-1], points[2:]], 1)
-    return Section(section.edges, triangles)
 
 
 def knots(d: Dice, count: int, low: float, high: float, points: int) -> Array:

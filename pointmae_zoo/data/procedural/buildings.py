@@ -9,7 +9,6 @@ from pointmae_zoo.data.procedural.bricks import (
     ball,
     blob,
     cap,
-    convex,
     gable,
     knots,
     leg,
@@ -22,6 +21,7 @@ from pointmae_zoo.data.procedural.bricks import (
 from pointmae_zoo.data.procedural.nature import plant, rocks, tree
 from pointmae_zoo.data.procedural.primitives import (
     BOX,
+    convex,
     cylinder,
     extrude,
     fan,

@@ -10,7 +10,6 @@ from pointmae_zoo.data.procedural.bricks import (
     ball,
     beam,
     bow,
-    convex,
     flat,
     handle,
     knots,
@@ -25,6 +24,7 @@ from pointmae_zoo.data.procedural.bricks import (
 )
 from pointmae_zoo.data.procedural.primitives import (
     BOX,
+    convex,
     cylinder,
     dome,
     extrude,

@@ -21,8 +21,8 @@ Mask = NDArray[np.bool_]
 class Primitive:
     """A closed surface in its own coordinates.
 
-    triangles: (F, 3, 3) corners. low, high: (3,) bounding box. inside: (M, 3) points of that box -> (M,)
-    bool; None for a solid that fills its bounding box.
+    triangles: (F, 3, 3) corners, counterclockwise seen from outside. low, high: (3,) bounding box. inside:
+    (M, 3) points of that box -> (M,) bool; None for a solid that fills its bounding box.
     """
 
     triangles: Array
@@ -52,8 +52,20 @@ def _quads(grid: Array) -> Array:
     return np.concatenate([np.stack([a, b, c], 2), np.stack([a, c, d], 2)]).reshape(-1, 3, 3)
 
 
-def _loop_edges(loop: Array) -> Array:
+def _loop_edges(loop: Array, *, hole: bool = False) -> Array:
+    """(K, 2) -> (K, 4): counterclockwise, whichever way it was drawn; clockwise around a hole."""
+    x, y = loop.T
+    if (np.dot(x, np.roll(y, -1)) > np.dot(y, np.roll(x, -1))) == hole:
+        loop = loop[::-1]
     return np.concatenate([loop, np.roll(loop, -1, axis=0)], axis=1)
+
+
+def _section(edges: Array, triangles: Array) -> Section:
+    """With all triangles (T, 3, 2) made counterclockwise."""
+    (ax, ay), (bx, by) = (triangles[:, 1] - triangles[:, 0]).T, (triangles[:, 2] - triangles[:, 0]).T
+    clockwise = ax * by < ay * bx
+    triangles[clockwise] = triangles[clockwise, ::-1]
+    return Section(edges, triangles)
 
 
 def _even_odd(x: Array, y: Array, edges: Array) -> Mask:
@@ -168,7 +180,14 @@ def fan(loop: ArrayLike) -> Section:
     """A region seen whole from the origin: regular polygons, stars, gears, blobs. loop: (K, 2) in order."""
     points = np.asarray(loop, dtype=np.float64)
     after = np.roll(points, -1, axis=0)
-    return Section(_loop_edges(points), np.stack([np.zeros_like(points), points, after], 1))
+    return _section(_loop_edges(points), np.stack([np.zeros_like(points), points, after], 1))
+
+
+def convex(loop: ArrayLike) -> Section:
+    """Any convex region (K, 2), wherever it lies."""
+    points = np.asarray(loop, dtype=np.float64)
+    first = np.broadcast_to(points[:1], (len(points) - 2, 2))
+    return _section(_loop_edges(points), np.stack([first, points[1:-1], points[2:]], 1))
 
 
 def strip(left: ArrayLike, right: ArrayLike, *, closed: bool = False) -> Section:
@@ -177,13 +196,14 @@ def strip(left: ArrayLike, right: ArrayLike, *, closed: bool = False) -> Section
     """
     a, b = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
     if closed:
-        edges = np.concatenate([_loop_edges(a), _loop_edges(b)])
+        outer = np.abs(a).max() > np.abs(b).max()
+        edges = np.concatenate([_loop_edges(a, hole=not outer), _loop_edges(b, hole=bool(outer))])
         a, b = np.concatenate([a, a[:1]]), np.concatenate([b, b[:1]])
     else:
         edges = _loop_edges(np.concatenate([a, b[::-1]]))
     lower = np.stack([a[:-1], b[:-1], b[1:]], 1)
     upper = np.stack([a[:-1], b[1:], a[1:]], 1)
-    return Section(edges, np.concatenate([lower, upper]))
+    return _section(edges, np.concatenate([lower, upper]))
 
 
 def outline(loop: ArrayLike, rectangles: Sequence[tuple[float, float, float, float]]) -> Section:
@@ -193,7 +213,7 @@ def outline(loop: ArrayLike, rectangles: Sequence[tuple[float, float, float, flo
         for x0, y0, x1, y1 in rectangles
         for corner in (((x0, y0), (x1, y0), (x1, y1)), ((x0, y0), (x1, y1), (x0, y1)))
     ]
-    return Section(_loop_edges(np.asarray(loop, dtype=np.float64)), np.array(tiles))
+    return _section(_loop_edges(np.asarray(loop, dtype=np.float64)), np.array(tiles))
 
 
 def extrude(section: Section, *, taper: float = 1.0) -> Primitive:
@@ -208,7 +228,7 @@ def extrude(section: Section, *, taper: float = 1.0) -> Primitive:
     walls[:, :2, 2], walls[:, 2:, 2] = -0.5, 0.5
     triangles = np.concatenate(
         [
-            np.concatenate([flat, near], -1),
+            np.concatenate([flat, near], -1)[:, ::-1],
             np.concatenate([flat * taper, far], -1),
             walls[:, [0, 1, 2]],
             walls[:, [0, 2, 3]],
@@ -267,4 +287,4 @@ def tube(
         hit[:, -1] &= t[:, -1] < 1
         return hit.any(1)
 
-    return _primitive(_quads(grid), inside)
+    return _primitive(_quads(grid[:, ::-1]), inside)

@@ -6,7 +6,6 @@ from pointmae_zoo.data.procedural.assembly import FORWARD, Assembly, turn_x, tur
 from pointmae_zoo.data.procedural.bricks import (
     Dice,
     ball,
-    convex,
     knots,
     pill,
     rounded,
@@ -17,6 +16,7 @@ from pointmae_zoo.data.procedural.bricks import (
 from pointmae_zoo.data.procedural.primitives import (
     BOX,
     capsule,
+    convex,
     cylinder,
     dome,
     extrude,
