@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if debug:
             raise
-        print("\ninterrupted", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our output (`| head`) has gone. Python would complain again when it closes stdout.
@@ -94,8 +94,8 @@ def _add_embed(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "embed",
         help="mesh and point files -> a table of features",
-        description="Read mesh and point files, write one row of features for each. A file that is already "
-        "in OUT is not done again, so a killed run goes on where it stopped.",
+        description="Read mesh and point files, write one row of features for each. OUT.partial keeps the "
+        "rows until the end: the same command goes on from there if the run was stopped.",
         epilog="Exit codes: 0 every file has a row, 1 some files failed (they are listed), "
         "2 nothing to do or a wrong argument.",
     )
@@ -128,7 +128,13 @@ def _add_embed(commands: argparse._SubParsersAction) -> None:
         metavar="SECONDS",
         help="for reading one file (default: 60)",
     )
-    parser.add_argument("--memory-limit", type=_positive(float), metavar="GB", help="for reading one file")
+    parser.add_argument(
+        "--memory-limit",
+        type=_positive(float),
+        default=4.0,
+        metavar="GB",
+        help="for reading one file (default: 4)",
+    )
     parser.add_argument("--device", default="cpu", help="where the network runs (default: cpu)")
     parser.set_defaults(run=_embed)
 
@@ -137,7 +143,6 @@ def _embed(args: argparse.Namespace) -> int:
     _check_device(args.device)
     from pointmae_zoo.embed import embed_files
 
-    limit = {} if args.memory_limit is None else {"memory_limit_gb": args.memory_limit}
     table = embed_files(
         args.paths,
         args.model,
@@ -148,13 +153,13 @@ def _embed(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         workers=args.workers,
         timeout=args.timeout,
+        memory_limit_gb=args.memory_limit,
         device=args.device,
-        **limit,
     )
     rows, width = table.features.shape
     print(f"{args.out}: {rows:,} rows of {width} features")
     if table.failures:
-        print(f"{len(table.failures):,} files failed:", file=sys.stderr)
+        print(f"{len(table.failures):,} of {rows + len(table.failures):,} files failed:", file=sys.stderr)
         _print_table([(str(path), _joined(reason)) for path, reason in table.failures], sys.stderr)
         return 1
     return 0
@@ -235,18 +240,23 @@ def _add_similar(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "similar", help="the shapes of a table of features that are nearest to one file"
     )
-    parser.add_argument("query", metavar="QUERY", help="a mesh or point file")
+    parser.add_argument("query", metavar="QUERY", help="a row of the table, or another mesh or point file")
     parser.add_argument(
         "features", metavar="FEATURES", type=Path, help="a file that 'pointmae-zoo embed' wrote"
     )
     parser.add_argument("-k", type=_positive(int), default=5, metavar="N", help="how many (default: 5)")
+    parser.add_argument(
+        "--model", metavar="NAME|FOLDER", help="what made the table, if it does not say so itself (.csv)"
+    )
     parser.set_defaults(run=_similar)
 
 
 def _similar(args: argparse.Namespace) -> int:
     from pointmae_zoo.embed import similar
 
-    found = similar(args.query, args.features, k=args.k)
+    found = similar(args.query, args.features, args.k, model=args.model)
+    if not found:
+        raise ValueError(f"{args.features}: holds no row but the query's; embed more files into it")
     _print_table([(f"{score:.3f}", str(path)) for path, score in found])
     return 0
 
@@ -395,6 +405,8 @@ def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
 
 def _check_device(name: str) -> None:
     """Raise a ValueError, before any work is done, where torch can't compute on this device."""
+    if name == "cpu":
+        return
     import torch
 
     try:

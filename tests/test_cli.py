@@ -249,15 +249,18 @@ def test_embed_and_similar(shapes: Path, weights: Path, capfd: pytest.CaptureFix
     assert run(*command) == 1
     captured = capfd.readouterr()
     assert "2 rows of 384 features" in captured.out
-    assert "1 files failed" in captured.err and "broken.stl" in captured.err
+    assert "1 of 3 files failed" in captured.err and "broken.stl" in captured.err
     assert "Traceback" not in captured.err
 
     (shapes / "broken.stl").unlink()
     assert run(*command) == 0
     assert "2 rows" in capfd.readouterr().out
 
-    assert run("similar", shapes / "spring.xyz", out, "-k", 1) == 0
-    assert "spring.xyz" in capfd.readouterr().out
+    assert run("similar", shapes / "tetrahedron.off", out) == 0  # a row of the table: not its own neighbour
+    assert [line.split()[1] for line in capfd.readouterr().out.splitlines()] == [str(shapes / "spring.xyz")]
+    (shapes.parent / "new.xyz").write_bytes((shapes / "spring.xyz").read_bytes())
+    assert run("similar", shapes.parent / "new.xyz", out, "-k", 1) == 0
+    assert capfd.readouterr().out.split() == ["1.000", str(shapes / "spring.xyz")]
 
 
 @pytest.mark.parametrize(
