@@ -1,8 +1,9 @@
 """Files of many clouds (``.npz``, ``.npy``) for training and evaluation.
 
-An ``.npz`` holds ``points`` (M, N, 3), as floats or as int16 times ``point_scale`` (1 / 32767 when absent), and optionally ``y`` (M,)
-class numbers with -1 for none, ``classes`` and ``core_classes`` (names), ``split`` (M,) strings, ``group`` (M,) numbers of
-near-duplicate groups and ``name`` (M,). An ``.npy`` holds the points alone.
+An ``.npz`` holds ``points`` (M, N, 3), as floats or as int16 times ``point_scale`` (1 / 32767 when absent),
+and optionally ``y`` (M,) class numbers with -1 for none, ``classes`` and ``core_classes`` (names), ``split``
+(M,) strings, ``group`` (M,) numbers of near-duplicate groups and ``name`` (M,). An ``.npy`` holds the points
+alone.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TRAINING_SPLITS = ("train", "unlabelled")
-"""The only splits that pre-training may see. Anything else (``test``, ``val``, ``heldout``) is never read into a training set."""
+"""The only splits that pre-training may see; all others (``test``, ``val``) never get into a training set."""
 
 _INT16_SCALE = 1.0 / 32767.0
 
@@ -26,7 +27,8 @@ class Clouds:
     Args:
         points: (M, N, 3) float32.
         labels: (M,) int64 class numbers, -1 where there is none.
-        groups: (M,) int64; clouds of one group are near duplicates of each other. Every cloud its own group when the file has none.
+        groups: (M,) int64; clouds of one group are near duplicates of each other. Every cloud its own group
+            when the file has none.
         splits: (M,) strings, empty strings when the file has none.
         classes: class names, ``labels`` are positions in it.
         core_classes: the cleaner subset of ``classes``, empty when the file names none.
@@ -77,30 +79,43 @@ def read_clouds(path: str | Path) -> Clouds:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a file, or an array in it has the wrong shape, length or values; names the file and the array.
+        ValueError: not such a file, or an array in it has the wrong shape, length or values; names the file
+            and the array.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected an .npz or .npy file of clouds (M, N, 3)")
     try:
         loaded = np.load(path, allow_pickle=False)
-        arrays = {"points": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
+        arrays = (
+            {"points": loaded}
+            if isinstance(loaded, np.ndarray)
+            else {key: loaded[key] for key in loaded.files}
+        )
     except (ValueError, OSError, EOFError, KeyError) as error:
-        raise ValueError(f"{path}: cannot be read as .npz or .npy ({error}); save the clouds again with numpy.savez") from error
+        raise ValueError(
+            f"{path}: cannot be read as .npz or .npy ({error}); save the clouds again with numpy.savez"
+        ) from error
     except Exception as error:  # zipfile.BadZipFile and zlib.error have no common parent below Exception
         raise ValueError(f"{path}: damaged archive ({error}); save or copy the file again") from error
     if "points" not in arrays:
-        raise ValueError(f"{path}: no array 'points' (it has {', '.join(sorted(arrays)) or 'none'}); expected points (M, N, 3)")
+        raise ValueError(
+            f"{path}: no array 'points', expected (M, N, 3); it has {', '.join(sorted(arrays)) or 'none'}"
+        )
     points = _decode_points(path, arrays["points"], arrays.get("point_scale"))
     count = len(points)
     for key in ("y", "group", "split"):
         if key in arrays and arrays[key].shape != (count,):
-            raise ValueError(f"{path}: '{key}' has shape {arrays[key].shape}, expected ({count},), one entry for each cloud")
+            raise ValueError(
+                f"{path}: '{key}' has shape {arrays[key].shape}, expected ({count},), one entry a cloud"
+            )
     labels = arrays["y"].astype(np.int64) if "y" in arrays else np.full(count, -1, dtype=np.int64)
     classes = tuple(str(name) for name in arrays.get("classes", np.empty(0, dtype=str)))
     core_classes = tuple(str(name) for name in arrays.get("core_classes", np.empty(0, dtype=str)))
-    if classes and labels.size and not (-1 <= labels.min() and labels.max() < len(classes)):
-        raise ValueError(f"{path}: 'y' goes from {labels.min()} to {labels.max()}, but 'classes' has {len(classes)} names")
+    if classes and labels.size and not (labels.min() >= -1 and labels.max() < len(classes)):
+        raise ValueError(
+            f"{path}: 'y' goes from {labels.min()} to {labels.max()}, but 'classes' has {len(classes)} names"
+        )
     if unknown := sorted(set(core_classes) - set(classes)):
         raise ValueError(f"{path}: 'core_classes' names {unknown[0]!r}, which is not in 'classes'")
     return Clouds(
@@ -116,7 +131,9 @@ def read_clouds(path: str | Path) -> Clouds:
 
 def _decode_points(path: Path, stored: NDArray, scale: NDArray | None) -> NDArray[np.float32]:
     if stored.ndim != 3 or stored.shape[2] != 3 or 0 in stored.shape:
-        raise ValueError(f"{path}: 'points' has shape {stored.shape}, expected (M, N, 3) with M and N above 0")
+        raise ValueError(
+            f"{path}: 'points' has shape {stored.shape}, expected (M, N, 3) with M and N above 0"
+        )
     if stored.dtype == np.int16:
         points = stored.astype(np.float32) * np.float32(_INT16_SCALE if scale is None else np.ravel(scale)[0])
     elif stored.dtype.kind == "f":
@@ -129,16 +146,20 @@ def _decode_points(path: Path, stored: NDArray, scale: NDArray | None) -> NDArra
     return points
 
 
-def read_training_clouds(paths: Sequence[str | Path], num_points: int) -> tuple[NDArray[np.float32], list[str]]:
+def read_training_clouds(
+    paths: Sequence[str | Path], num_points: int
+) -> tuple[NDArray[np.float32], list[str]]:
     """The first ``num_points`` points of every cloud that training may see, normalised to the unit sphere.
 
-    Files with a ``split`` array give their ``train`` and ``unlabelled`` clouds only (``TRAINING_SPLITS``); files without one give all.
+    Files with a ``split`` array give their ``train`` and ``unlabelled`` clouds only (``TRAINING_SPLITS``);
+    files without one give all.
 
     Returns:
         (M, num_points, 3) float32, and the sha256 of each file.
 
     Raises:
-        FileNotFoundError, ValueError: see ``read_clouds``; also a file without any training cloud, or with too few points a cloud.
+        FileNotFoundError, ValueError: see ``read_clouds``; also a file without any training cloud, or with
+            too few points a cloud.
     """
     parts: list[NDArray[np.float32]] = []
     hashes: list[str] = []
@@ -146,9 +167,13 @@ def read_training_clouds(paths: Sequence[str | Path], num_points: int) -> tuple[
         clouds = read_clouds(path)
         allowed = np.isin(clouds.splits, (*TRAINING_SPLITS, ""))
         if not allowed.any():
-            raise ValueError(f"{path}: no cloud of split {' or '.join(TRAINING_SPLITS)} (it has {', '.join(sorted(set(clouds.splits)))})")
+            found = ", ".join(sorted(set(clouds.splits)))
+            raise ValueError(f"{path}: no cloud of split {' or '.join(TRAINING_SPLITS)} (it has {found})")
         if clouds.points.shape[1] < num_points:
-            raise ValueError(f"{path}: {clouds.points.shape[1]} points a cloud, but the recipe asks for {num_points}; lower cloud_points")
+            raise ValueError(
+                f"{path}: {clouds.points.shape[1]} points a cloud, the recipe asks for {num_points}; "
+                "lower cloud_points"
+            )
         parts.append(clouds.points[allowed, :num_points])
         hashes.append(clouds.sha256)
     if not parts:

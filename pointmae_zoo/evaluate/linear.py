@@ -1,8 +1,9 @@
 """The linear probe: how well a linear classifier on frozen features does, with nothing chosen on test.
 
-Features are standardised (mean and deviation of the training part, inside every fold too) and divided by sqrt(d), so that one
-grid of C serves features of any width. C comes from stratified *group* cross-validation on train: near duplicates never lie on
-both sides of a fold. The classifier is then fitted once on all of train, and test is predicted once.
+Features are standardised (mean and deviation of the training part, inside every fold too) and divided by
+sqrt(d), so that one grid of C serves features of any width. C comes from stratified *group* cross-validation
+on train: near duplicates never lie on both sides of a fold. The classifier is then fitted once on all of
+train, and test is predicted once.
 """
 
 from dataclasses import dataclass, field
@@ -65,7 +66,8 @@ def linear_probe(
         y_train, y_test: (M,) class numbers.
         groups_train: (M,) near-duplicate groups; a group is never split between folds.
         classifier: linear support vector machine or multinomial logistic regression.
-        C_values: what to choose from; ``C_GRID`` by default. A single value skips the choice (the cross-validation still runs).
+        C_values: what to choose from; ``C_GRID`` by default. A single value skips the choice (the
+            cross-validation still runs).
         folds: number of folds; every class needs at least that many groups to be in each.
         seed: of the assignment of groups to folds.
 
@@ -76,7 +78,9 @@ def linear_probe(
     try:
         from sklearn.model_selection import StratifiedGroupKFold
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("the linear probe needs scikit-learn: pip install 'pointmae-zoo[eval]'") from error
+        raise ModuleNotFoundError(
+            "the linear probe needs scikit-learn: pip install 'pointmae-zoo[eval]'"
+        ) from error
     _check(features_train, y_train, "train")
     _check(features_test, y_test, "test")
     if len(groups_train) != len(y_train):
@@ -118,11 +122,14 @@ def paired_difference(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """Accuracy of a minus accuracy of b on the same test clouds, with a 95 % interval by bootstrap over groups.
+    """Accuracy of a minus accuracy of b on the same test clouds, with a 95 % interval by bootstrap over
+    groups.
 
     Args:
-        correct_a, correct_b: (M,) which clouds each got right; floats (shares of right answers over seeds) are fine.
-        groups: (M,) near-duplicate groups: whole groups are drawn, as near duplicates are right or wrong together.
+        correct_a, correct_b: (M,) which clouds each got right; floats (shares of right answers over seeds)
+            are fine.
+        groups: (M,) near-duplicate groups: whole groups are drawn, as near duplicates are right or wrong
+            together.
 
     Returns:
         difference, lower and upper end, in percentage points.
@@ -140,13 +147,17 @@ def paired_difference(
 
 def _check(features: NDArray[np.floating], labels: NDArray[np.integer], part: str) -> None:
     if features.ndim != 2 or len(features) != len(labels) or not len(labels):
-        raise ValueError(f"{part}: features {features.shape} and {len(labels)} labels; expected (M, D) and M above 0")
+        raise ValueError(
+            f"{part}: features {features.shape} and {len(labels)} labels; expected (M, D) and M above 0"
+        )
     if not np.isfinite(features).all():
         raise ValueError(f"{part}: the features hold NaN or infinity; the model that made them is broken")
 
 
-def _standardize(fit: NDArray[np.floating], other: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both arrays minus the mean of ``fit``, over its deviation and over sqrt(d); constant features become 0."""
+def _standardize(
+    fit: NDArray[np.floating], other: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both arrays minus ``fit``'s mean, over its deviation and sqrt(d); constant features become 0."""
     mean = fit.mean(axis=0, dtype=np.float64)
     deviation = fit.std(axis=0, dtype=np.float64)
     deviation[deviation < 1e-12] = np.inf

@@ -1,7 +1,8 @@
 """``evaluate_linear``: a model's linear probe beside its honest baselines, as a table and as JSON.
 
-Random features are strong in 3D, so every number stands beside the same architecture with random weights: native, and with the
-statistics of its BatchNorms calibrated on the training clouds (no learning at all), which is the floor that counts.
+Random features are strong in 3D, so every number stands beside the same architecture with random weights:
+native, and with the statistics of its BatchNorms calibrated on the training clouds (no learning at all),
+which is the floor that counts.
 """
 
 import copy
@@ -25,8 +26,9 @@ from pointmae_zoo.data.clouds import Clouds, normalize_clouds, read_clouds
 from pointmae_zoo.evaluate.linear import Classifier, LinearProbe, linear_probe, paired_difference
 
 PROTOCOL = (
-    "first {num_points} points, centred on the centroid, scaled to the unit sphere, upright (no rotation, no voting); frozen features, "
-    "standardised, over sqrt(d); C by 5-fold stratified group cross-validation on train; refit on train; test predicted once"
+    "first {num_points} points, centred on the centroid, scaled to the unit sphere, upright (no rotation, no "
+    "voting); frozen features, standardised, over sqrt(d); C by 5-fold stratified group cross-validation on "
+    "train; refit on train; test predicted once"
 )
 
 
@@ -35,10 +37,11 @@ class LinearReport:
     """All probes of one evaluation. Accuracies and differences in percent.
 
     Args:
-        rows: one entry for each probe: features ("weights", "random, BatchNorm calibrated", "random"), model or seed, classifier,
-            C, cv_accuracy, test_accuracy.
+        rows: one entry for each probe: features ("weights", "random, BatchNorm calibrated", "random"), model
+            or seed, classifier, C, cv_accuracy, test_accuracy.
         summary: for each features and classifier: mean and sample standard deviation over its rows.
-        differences: "weights" (mean of its rows) minus each baseline (mean of its seeds) on the same test clouds, with a 95 % interval.
+        differences: "weights" (mean of its rows) minus each baseline (mean of its seeds) on the same test
+            clouds, with a 95 % interval.
         context: dataset, protocol, sizes, pool, seeds, versions, commit, wall time.
     """
 
@@ -53,11 +56,16 @@ class LinearReport:
         for row in self.summary:
             cv = f"{row['cv_mean']:.1f} +- {row['cv_std']:.1f}"
             test = f"{row['test_mean']:.1f} +- {row['test_std']:.1f}"
-            lines.append(f"{row['features']:<32} {row['classifier']:<10} {row['runs']:>4} {cv:>14} {test:>14}")
-        lines.append(f"{'majority class':<32} {'':<10} {'':>4} {'':>14} {self.context['majority_accuracy']:>14.1f}")
+            lines.append(
+                f"{row['features']:<32} {row['classifier']:<10} {row['runs']:>4} {cv:>14} {test:>14}"
+            )
+        lines.append(
+            f"{'majority class':<32} {'':<10} {'':>4} {'':>14} {self.context['majority_accuracy']:>14.1f}"
+        )
         for row in self.differences:
             interval = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
-            lines.append(f"weights minus {row['baseline']}, {row['classifier']}: {interval} (95 %, bootstrap over groups)")
+            what = f"weights minus {row['baseline']}, {row['classifier']}"
+            lines.append(f"{what}: {interval} (95 %, bootstrap over groups)")
         return "\n".join(lines)
 
     def save(self, path: Path) -> None:
@@ -83,8 +91,10 @@ def evaluate_linear(
     """Linear probe of a model's frozen features, beside random weights of the same architecture.
 
     Args:
-        model: name or folder of weights; several (training seeds of one recipe) are averaged and share the baselines.
-        data: ``.npz`` with ``points``, ``y``, ``classes``, ``split`` (train / test), ``group`` and, for "core", ``core_classes``.
+        model: name or folder of weights; several (training seeds of one recipe) are averaged and share the
+            baselines.
+        data: ``.npz`` with ``points``, ``y``, ``classes``, ``split`` (train / test), ``group`` and, for
+            "core", ``core_classes``.
         classes: the cleaner core classes, or all.
         num_points: the first so many points of each cloud.
         pool: pooling of the features; None takes the one stored with the weights.
@@ -106,9 +116,13 @@ def evaluate_linear(
     report = LinearReport()
     probes: dict[tuple[str, str], list[LinearProbe]] = {}
 
-    def probe(label: str, which: dict[str, Any], features: tuple[NDArray[np.float32], NDArray[np.float32]]) -> None:
+    def probe(
+        label: str, which: dict[str, Any], features: tuple[NDArray[np.float32], NDArray[np.float32]]
+    ) -> None:
         for classifier in classifiers:
-            found = linear_probe(features[0], train.labels, train.groups, features[1], test.labels, classifier=classifier)
+            found = linear_probe(
+                features[0], train.labels, train.groups, features[1], test.labels, classifier=classifier
+            )
             probes.setdefault((label, classifier), []).append(found)
             values = asdict(found)
             del values["correct"]
@@ -121,9 +135,17 @@ def evaluate_linear(
     for seed in range(seeds):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            random = create_model(encoder.config.architecture, kind="encoder", **encoder.config.arguments).to(device).eval()
+            random = (
+                create_model(encoder.config.architecture, kind="encoder", **encoder.config.arguments)
+                .to(device)
+                .eval()
+            )
         calibrated = calibrate_batch_norm(random, train.points, batch_size=batch_size, seed=seed)
-        probe("random, BatchNorm calibrated", {"seed": seed}, _features(calibrated, train, test, pool, batch_size, device))
+        probe(
+            "random, BatchNorm calibrated",
+            {"seed": seed},
+            _features(calibrated, train, test, pool, batch_size, device),
+        )
         probe("random", {"seed": seed}, _features(random, train, test, pool, batch_size, device))
     _summarise(report, probes, test.groups)
     report.context = {
@@ -151,7 +173,9 @@ def evaluate_linear(
 
 
 @torch.no_grad()
-def calibrate_batch_norm(model: nn.Module, points: NDArray[np.float32], *, batch_size: int = 64, seed: int = 0) -> nn.Module:
+def calibrate_batch_norm(
+    model: nn.Module, points: NDArray[np.float32], *, batch_size: int = 64, seed: int = 0
+) -> nn.Module:
     """A copy whose BatchNorm statistics are the average over ``points`` (M, N, 3), everything else untouched.
 
     Only the BatchNorms are switched to training mode, so that drop path and the like stay off.
@@ -179,15 +203,20 @@ def _read_parts(path: Path, classes: str, num_points: int) -> tuple[Clouds, Clou
     clouds = read_clouds(path)
     names = clouds.core_classes if classes == "core" else clouds.classes
     if not names:
-        raise ValueError(f"{path}: no '{'core_classes' if classes == 'core' else 'classes'}' array; a linear probe needs class names")
+        missing = "core_classes" if classes == "core" else "classes"
+        raise ValueError(f"{path}: no '{missing}' array; a linear probe needs class names")
     if clouds.points.shape[1] < num_points:
-        raise ValueError(f"{path}: {clouds.points.shape[1]} points a cloud, fewer than the {num_points} asked for")
+        raise ValueError(
+            f"{path}: {clouds.points.shape[1]} points a cloud, fewer than the {num_points} asked for"
+        )
     numbers = [clouds.classes.index(name) for name in names]
     parts = []
     for split in ("train", "test"):
         part = clouds.select((clouds.splits == split) & np.isin(clouds.labels, numbers))
         if not len(part):
-            raise ValueError(f"{path}: no labelled cloud of split '{split}'; a linear probe needs train and test")
+            raise ValueError(
+                f"{path}: no labelled cloud of split '{split}'; a linear probe needs train and test"
+            )
         parts.append(Clouds(**{**vars(part), "points": normalize_clouds(part.points[:, :num_points])}))
     return parts[0], parts[1], list(names)
 
@@ -198,14 +227,18 @@ def _features(
     parts = []
     for part in (train, test):
         rows = [
-            encoder.embed(torch.from_numpy(part.points[start : start + batch_size]).to(device), pool=pool).cpu().numpy()
+            encoder.embed(torch.from_numpy(part.points[start : start + batch_size]).to(device), pool=pool)
+            .cpu()
+            .numpy()
             for start in range(0, len(part), batch_size)
         ]
         parts.append(np.concatenate(rows))
     return parts[0], parts[1]
 
 
-def _summarise(report: LinearReport, probes: dict[tuple[str, str], list[LinearProbe]], groups: NDArray[np.int64]) -> None:
+def _summarise(
+    report: LinearReport, probes: dict[tuple[str, str], list[LinearProbe]], groups: NDArray[np.int64]
+) -> None:
     for (label, classifier), found in probes.items():
         cv = np.array([one.cv_accuracy for one in found])
         test = np.array([one.test_accuracy for one in found])
@@ -226,7 +259,13 @@ def _summarise(report: LinearReport, probes: dict[tuple[str, str], list[LinearPr
             theirs = np.mean([one.correct for one in found], axis=0)
             difference, low, high = paired_difference(ours, theirs, groups)
             report.differences.append(
-                {"baseline": label, "classifier": classifier, "difference": difference, "low": low, "high": high}
+                {
+                    "baseline": label,
+                    "classifier": classifier,
+                    "difference": difference,
+                    "low": low,
+                    "high": high,
+                }
             )
 
 
@@ -243,10 +282,13 @@ def _versions() -> dict[str, str]:
 
 
 def current_commit() -> str | None:
-    """The commit of the checkout that this package runs from, "-dirty" appended if it has changes; None outside a checkout."""
+    """The commit of the checkout that this package runs from, "-dirty" if changed; None outside one."""
     folder = Path(pointmae_zoo.__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+        return (
+            subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+            or None
+        )
     except (OSError, subprocess.SubprocessError):
         return None

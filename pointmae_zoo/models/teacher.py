@@ -1,13 +1,18 @@
-"""The frozen image network that teaches: patch features and a saliency for every depth view (I2P-MAE, section 3.2).
+"""The frozen image network that teaches: patch features and a saliency for every depth view (I2P-MAE, section
+3.2).
 
-``Teacher("vit_base_patch16_clip_quickgelu_224", weights="clip.safetensors")`` is the paper's; any other timm vision transformer or
-convolutional network serves, and so do torchvision's plain stacks under ``torchvision/NAME`` (timm has no SqueezeNet).
+``Teacher("vit_base_patch16_clip_quickgelu_224", weights="clip.safetensors")`` is the paper's; any other timm
+vision transformer or convolutional network serves, and so do torchvision's plain stacks under
+``torchvision/NAME`` (timm has no SqueezeNet).
 
-Weights are timm's own download (``weights="pretrained"``), a local file, or none (``"random"``, for tests). Local files:
+Weights are timm's own download (``weights="pretrained"``), a local file, or none (``"random"``, for tests).
+Local files:
 
-- ``.safetensors``, ``.pth``, ``.pt``: a state dict with timm's or torchvision's names, or OpenAI's CLIP (``visual.*`` keys);
-- ``.npz`` of *plain convolutions*: arrays ``..N_weight`` and ``..N_bias`` numbered in network order, BatchNorm already folded into
-  them, as exported by ONNX tools. They go into the model's convolutions in the same order, the biases into unit BatchNorms.
+- ``.safetensors``, ``.pth``, ``.pt``: a state dict with timm's or torchvision's names, or OpenAI's CLIP
+  (``visual.*`` keys);
+- ``.npz`` of *plain convolutions*: arrays ``..N_weight`` and ``..N_bias`` numbered in network order,
+  BatchNorm already folded into them, as exported by ONNX tools. They go into the model's convolutions in the
+  same order, the biases into unit BatchNorms.
 """
 
 import re
@@ -32,7 +37,8 @@ class TeacherFeatures:
 
     Args:
         maps: one (B, V, C_i, h_i, w_i) float32 feature map for each stride; transformers give one.
-        saliency: (B, V, h, w) float32, not negative, each view adds up to 1 (transformers: to 1 minus what the class token gives itself).
+        saliency: (B, V, h, w) float32, not negative, each view adds up to 1 (transformers: to 1 minus what
+            the class token gives itself).
     """
 
     maps: tuple[Tensor, ...]
@@ -42,18 +48,21 @@ class TeacherFeatures:
 class Teacher(nn.Module):
     """A frozen image network: (B, V, H, W) depth images in [0, 1] -> ``TeacherFeatures``.
 
-    Transformers give their patch tokens after the final norm (CLIP: and the projection), the saliency is the class token's row of the
-    last block's attention, mean over heads; it is computed for that row alone, the blocks themselves keep their fused attention.
-    Convolutional networks give their feature maps at ``strides``; the saliency is the squared activation of the coarsest, summed over
-    channels, each view scaled to add up to 1.
+    Transformers give their patch tokens after the final norm (CLIP: and the projection), the saliency is the
+    class token's row of the last block's attention, mean over heads; it is computed for that row alone, the
+    blocks themselves keep their fused attention. Convolutional networks give their feature maps at
+    ``strides``; the saliency is the squared activation of the coarsest, summed over channels, each view
+    scaled to add up to 1.
 
     Args:
-        name: timm model name, or ``torchvision/NAME`` for a torchvision model that is a plain stack ``features``.
+        name: timm model name, or ``torchvision/NAME`` for a torchvision model that is a plain stack
+            ``features``.
         weights: ``"pretrained"``, ``"random"`` or the path of a local file (see the module).
         strides: for convolutional networks: the pixel strides of the feature maps, fine to coarse.
-        image_size: side to which images are resized (bilinear) first; None leaves them as they are (transformers: to the model's own).
-        normalization: ``"model"``: mean and standard deviation of the model's training; ``"imagenet"``: ImageNet's, as the reference
-            does with CLIP.
+        image_size: side to which images are resized (bilinear) first; None leaves them as they are
+            (transformers: to the model's own).
+        normalization: ``"model"``: mean and standard deviation of the model's training; ``"imagenet"``:
+            ImageNet's, as the reference does with CLIP.
 
     Raises:
         ModuleNotFoundError: timm or torchvision is missing.
@@ -81,7 +90,9 @@ class Teacher(nn.Module):
         self.is_transformer = hasattr(network, "blocks") and hasattr(network, "patch_embed")
         if self.is_transformer:
             if not hasattr(network.blocks[-1].attn, "qkv") or not network.has_class_token:
-                raise ValueError(f"teacher {name}: no class token with plain attention to take a saliency from; use a plain ViT")
+                raise ValueError(
+                    f"teacher {name}: no class token with plain attention, so no saliency; use a plain ViT"
+                )
             self.channels = (network.head.out_features if self._projects else network.num_features,)
             image_size = image_size or network.patch_embed.img_size[0]
         self.image_size = image_size
@@ -148,20 +159,26 @@ class Teacher(nn.Module):
 
 
 def _class_attention(attention: nn.Module, tokens: Tensor) -> Tensor:
-    """Attention of token 0 to all tokens, mean over heads: (B, T, C) -> (B, T). Only this one row of the matrix is computed."""
+    """Attention of token 0 to all tokens, mean over heads: (B, T, C) -> (B, T). No other row is computed."""
     module: Any = attention
     channels = tokens.shape[-1]
     bias = module.qkv.bias
-    query = nn.functional.linear(tokens[:, :1], module.qkv.weight[:channels], None if bias is None else bias[:channels])
+    query = nn.functional.linear(
+        tokens[:, :1], module.qkv.weight[:channels], None if bias is None else bias[:channels]
+    )
     key = nn.functional.linear(
-        tokens, module.qkv.weight[channels : 2 * channels], None if bias is None else bias[channels : 2 * channels]
+        tokens,
+        module.qkv.weight[channels : 2 * channels],
+        None if bias is None else bias[channels : 2 * channels],
     )
     query, key = (part.unflatten(2, (module.num_heads, -1)).transpose(1, 2) for part in (query, key))
     query, key = module.q_norm(query), module.k_norm(key)
     return (query @ key.transpose(2, 3) * module.scale).softmax(dim=-1)[:, :, 0].mean(dim=1)
 
 
-def _build(name: str, strides: tuple[int, ...], pretrained: bool) -> tuple[Any, tuple[int, ...], Mapping[str, Any]]:
+def _build(
+    name: str, strides: tuple[int, ...], pretrained: bool
+) -> tuple[Any, tuple[int, ...], Mapping[str, Any]]:
     """The network, its channels for each stride, and its normalisation settings."""
     if name.startswith(_TORCHVISION):
         return _build_torchvision(name, strides, pretrained)
@@ -220,14 +237,20 @@ class _PlainStack(nn.Module):
         return [found[stride] for stride in self.strides]
 
 
-def _build_torchvision(name: str, strides: tuple[int, ...], pretrained: bool) -> tuple[Any, tuple[int, ...], Mapping[str, Any]]:
+def _build_torchvision(
+    name: str, strides: tuple[int, ...], pretrained: bool
+) -> tuple[Any, tuple[int, ...], Mapping[str, Any]]:
     try:
         import torchvision
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("this teacher needs torchvision: pip install 'pointmae-zoo[train]'") from error
+        raise ModuleNotFoundError(
+            "this teacher needs torchvision: pip install 'pointmae-zoo[train]'"
+        ) from error
     short = name.removeprefix(_TORCHVISION)
     if short not in torchvision.models.list_models():
-        raise ValueError(f"teacher {name!r} is not a torchvision model; torchvision.models.list_models() has the names")
+        raise ValueError(
+            f"teacher {name!r} is not a torchvision model; torchvision.models.list_models() has the names"
+        )
     network = torchvision.models.get_model(short, weights="DEFAULT" if pretrained else None)
     if not isinstance(getattr(network, "features", None), nn.Sequential):
         raise ValueError(f"teacher {name}: not a plain stack of layers; use the timm model of that name")
@@ -269,21 +292,24 @@ def load_weights(network: nn.Module, path: Path) -> None:
         state = checkpoint_filter_fn(visual, inner)
     expected = inner.state_dict()
     missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
-    # A feature extractor has neither head nor classifier, so a full model's file may hold more than is asked for.
+    # A feature extractor has neither head nor classifier, so a full model's file may hold more than is asked
+    # for.
     wrong = [key for key in expected if key in state and state[key].shape != expected[key].shape]
     if missing or wrong:
         key = (missing + wrong)[0]
-        raise ValueError(f"teacher weights {path}: {len(missing)} keys missing, {len(wrong)} of another shape; the first is {key}")
+        counts = f"{len(missing)} keys missing, {len(wrong)} of another shape"
+        raise ValueError(f"teacher weights {path}: {counts}; the first is {key}")
     inner.load_state_dict({key: value for key, value in state.items() if key in expected}, strict=False)
 
 
 @torch.no_grad()
 def load_plain_convolutions(network: nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
-    """Put numbered plain convolutions, BatchNorm folded in, into a network's convolutions in definition order, in place.
+    """Put numbered plain convolutions, BatchNorm folded in, into a network's convolutions in definition
+    order, in place.
 
-    A convolution with a bias takes it; one without must be followed by a BatchNorm, which becomes the identity plus that bias
-    (running variance 1 - eps, so that eps changes nothing). Arrays after the network's last convolution (a head that a feature
-    extractor lacks) are left over.
+    A convolution with a bias takes it; one without must be followed by a BatchNorm, which becomes the
+    identity plus that bias (running variance 1 - eps, so that eps changes nothing). Arrays after the
+    network's last convolution (a head that a feature extractor lacks) are left over.
 
     Args:
         network: modules defined in the order in which they run.
@@ -297,7 +323,11 @@ def load_plain_convolutions(network: nn.Module, arrays: Mapping[str, np.ndarray]
         found = re.fullmatch(r".*?(\d+)_(weight|bias)", key)
         if found:
             numbered.setdefault(int(found[1]), {})[found[2]] = array
-    stored = [(number, numbered[number]) for number in sorted(numbered) if numbered[number].get("weight", np.empty(0)).ndim == 4]
+    stored = [
+        (number, numbered[number])
+        for number in sorted(numbered)
+        if numbered[number].get("weight", np.empty(0)).ndim == 4
+    ]
     layers = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d))]
     convolutions = [index for index, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
     if len(stored) < len(convolutions):
@@ -306,7 +336,9 @@ def load_plain_convolutions(network: nn.Module, arrays: Mapping[str, np.ndarray]
         convolution = layers[index]
         assert isinstance(convolution, nn.Conv2d)
         if pair["weight"].shape != tuple(convolution.weight.shape) or "bias" not in pair:
-            raise ValueError(f"convolution {number} is {pair['weight'].shape}, the network has {tuple(convolution.weight.shape)} there")
+            expected = tuple(convolution.weight.shape)
+            found = pair["weight"].shape
+            raise ValueError(f"convolution {number} is {found}, the network has {expected} there")
         convolution.weight.copy_(torch.from_numpy(pair["weight"]))
         bias = torch.from_numpy(pair["bias"])
         if convolution.bias is not None:
@@ -314,7 +346,9 @@ def load_plain_convolutions(network: nn.Module, arrays: Mapping[str, np.ndarray]
             continue
         norm = layers[index + 1] if index + 1 < len(layers) else None
         if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
-            raise ValueError(f"convolution {number} has a bias, but the network has neither a bias nor a BatchNorm there")
+            raise ValueError(
+                f"convolution {number} has a bias, but the network has neither a bias nor a BatchNorm there"
+            )
         norm.weight.fill_(1.0)
         norm.bias.copy_(bias)
         norm.running_mean.zero_()

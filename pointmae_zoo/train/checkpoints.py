@@ -1,0 +1,60 @@
+"""Checkpoints of a run: written atomically, the last two kept, an unreadable one passed over."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_FORMAT = 1
+_KEPT = 2
+
+
+def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
+    """Write ``step_<step>.pt`` (``step`` steps done) and remove all but the last two.
+
+    The file appears under its name only when it is complete; a full disk leaves the older ones as they are.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step_{step:08d}.pt"
+    temporary = folder / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "wb") as stream:
+            torch.save({"format": _FORMAT, "step": step, **state}, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    for old in list_checkpoints(folder)[:-_KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, oldest first."""
+    return sorted(folder.glob("step_*.pt")) if folder.is_dir() else []
+
+
+def load_latest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The newest readable checkpoint, and one line on each that was passed over. None where there is none at
+    all.
+
+    Raises:
+        ValueError: there are checkpoints, but none can be read.
+    """
+    skipped: list[str] = []
+    for path in reversed(list_checkpoints(folder)):
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict) or state.get("format") != _FORMAT:
+                raise ValueError("not a checkpoint of this format")
+            return state, skipped
+        except Exception as error:  # a truncated archive raises whatever its first broken byte leads to
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            skipped.append(f"{path}: unreadable ({reason}); taking the checkpoint before it")
+    if skipped:
+        raise ValueError(
+            f"{folder}: none of {len(skipped)} checkpoints can be read; remove the folder to start again"
+        )
+    return None, skipped

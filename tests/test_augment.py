@@ -1,0 +1,72 @@
+"""Random views of clouds."""
+
+import pytest
+import torch
+
+from pointmae_zoo.data.augment import Augmentation, augment, subsample
+
+
+def _generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_subsample_draws_without_replacement_and_depends_on_the_generator_alone() -> None:
+    points = torch.randn(5, 40, 3, generator=_generator(9))
+    chosen = subsample(points, 16, 0.5, _generator(1))
+    assert chosen.shape == (5, 16)
+    assert all(len(set(row.tolist())) == 16 for row in chosen)
+    assert torch.equal(chosen, subsample(points, 16, 0.5, _generator(1)))
+    assert not torch.equal(chosen, subsample(points, 16, 0.5, _generator(2)))
+    with pytest.raises(ValueError, match="40 points a cloud, but 41"):
+        subsample(points, 41, 0.5, _generator())
+
+
+def test_farthest_point_subsets_cover_better_than_random_ones_and_start_anywhere() -> None:
+    points = torch.rand(16, 256, 3, generator=_generator(3))
+
+    def covering_radius(share: float) -> torch.Tensor:
+        chosen = subsample(points, 32, share, _generator(4))
+        picked = points.gather(1, chosen[:, :, None].expand(-1, -1, 3))
+        return torch.cdist(points, picked).amin(dim=2).amax(dim=1)
+
+    assert (covering_radius(1.0) < covering_radius(0.0)).all()
+    first = subsample(points, 32, 1.0, _generator(5))[:, 0]
+    assert len(set(first.tolist())) > 8
+
+
+def test_share_of_farthest_point_subsets() -> None:
+    # Half of the points are one tight clump: a random subset takes about half from it, an even one very few.
+    scattered = torch.rand(64, 32, 3, generator=_generator(6))
+    points = torch.cat([scattered, 1e-3 * scattered], dim=1)
+    chosen = subsample(points, 16, 0.5, _generator(7))
+    even = ((chosen >= 32).sum(dim=1) <= 2).sum().item()
+    assert 16 <= even <= 48
+
+
+def test_scaling_is_per_axis_and_bounded_and_keeps_the_order() -> None:
+    points = torch.randn(200, 12, 3, generator=_generator(8))
+    scaled = augment(points, Augmentation(scale=1.5, normalize=False), _generator(1))
+    factors = scaled / points
+    torch.testing.assert_close(factors, factors[:, :1].expand_as(factors), rtol=1e-4, atol=1e-4)
+    assert factors.min() >= 1 / 1.5 - 1e-4 and factors.max() <= 1.5 + 1e-4
+    assert factors.amin() < 0.75 and factors.amax() > 1.35
+    assert abs(float(factors[:, 0].log().mean())) < 0.05
+
+
+def test_normalised_shift_and_jitter() -> None:
+    points = torch.randn(8, 100, 3, generator=_generator(2)) * 3 + 5
+    normal = augment(points, Augmentation(), _generator(1))
+    torch.testing.assert_close(normal.mean(dim=1), torch.zeros(8, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normal.norm(dim=2).amax(dim=1), torch.ones(8))
+    shifted = augment(points, Augmentation(shift=0.2), _generator(1))
+    offsets = shifted - normal
+    torch.testing.assert_close(offsets, offsets[:, :1].expand_as(offsets), atol=1e-5, rtol=0)
+    assert 0.1 < offsets.abs().max() <= 0.2 + 1e-5
+    noise = augment(points, Augmentation(jitter=0.01), _generator(1)) - normal
+    assert 0.008 < noise.std() < 0.012
+
+
+def test_everything_off_is_the_identity() -> None:
+    points = torch.randn(2, 10, 3)
+    off = Augmentation(scale=1.0, normalize=False)
+    assert torch.equal(augment(points, off, _generator()), points)

@@ -1,0 +1,344 @@
+"""The pre-training loop on tiny clouds: learns, resumes exactly, leaks nothing, stops well."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pointmae_zoo.data.clouds import read_clouds, read_training_clouds
+from pointmae_zoo.models.teacher import Teacher
+from pointmae_zoo.registry import create_model
+from pointmae_zoo.train import PretrainRecipe, pretrain
+from pointmae_zoo.train import pretrain as pretrain_function
+from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
+from pointmae_zoo.train.clouds import batch_indices
+from pointmae_zoo.train.optimizer import learning_rate, parameter_groups
+
+pytest.importorskip("timm")
+
+TINY = {
+    "num_tokens": [16, 8],
+    "num_neighbors": [8, 4],
+    "dims": [24, 48],
+    "depths": [1, 1],
+    "stem_widths": [8, 16],
+}
+
+
+@pytest.fixture(scope="module")
+def clouds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 training clouds, 4 unlabelled and 4 of test, which lie far away so that a leak shows."""
+    path = tmp_path_factory.mktemp("clouds") / "clouds.npz"
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(28, 160, 3)) * rng.uniform(0.3, 1.0, size=(28, 1, 3))
+    splits = np.array(["train"] * 20 + ["unlabelled"] * 4 + ["test"] * 4)
+    points[splits == "test"] += 100
+    np.savez(
+        path, points=points.astype(np.float32), split=splits, y=np.zeros(28, int), classes=np.array(["a"])
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def recipe(clouds: Path) -> PretrainRecipe:
+    return PretrainRecipe(
+        model_arguments=TINY,
+        data=(str(clouds),),
+        procedural_clouds=0,
+        cloud_points=128,
+        num_points=64,
+        teacher_weights="random",
+        views=3,
+        view_size=32,
+        steps=6,
+        batch_size=8,
+        warmup_steps=2,
+        checkpoint_steps=2,
+        log_steps=1,
+    )
+
+
+def run(recipe: PretrainRecipe | None, out: Path, cache: Path, **arguments: object) -> object:
+    return pretrain(recipe, out, cache=cache, progress=False, **arguments)
+
+
+def curve(out: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        del line["clouds_per_second"]
+    return lines
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert curve(one) == curve(other)
+    first, second = (load_file(folder / "model.safetensors") for folder in (one, other))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: signal.Signals = signal.SIGTERM) -> None:
+    """Send this process a signal when so many steps are done."""
+    original = pretrain_function.__globals__["_Run"]._one_step
+    done = 0
+
+    def step(self: object) -> object:
+        nonlocal done
+        done += 1
+        if done == steps:
+            os.kill(os.getpid(), number)
+        return original(self)
+
+    monkeypatch.setattr(pretrain_function.__globals__["_Run"], "_one_step", step)
+
+
+def test_run_folder(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None:
+    result = run(recipe, tmp_path / "run", cache)
+    assert result.completed and result.steps == 6
+    folder = tmp_path / "run"
+    assert {"model.safetensors", "config.json", "recipe.json", "metrics.jsonl"} <= {
+        one.name for one in folder.iterdir()
+    }
+    assert (
+        PretrainRecipe.from_dict(json.loads((folder / "recipe.json").read_text(encoding="utf-8"))) == recipe
+    )
+    assert [line["step"] for line in curve(folder)] == [1, 2, 3, 4, 5, 6]
+    assert len(list_checkpoints(folder / "checkpoints")) == 2
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert config["provenance"]["clouds_from_files"] == 24
+    assert config["provenance"]["recipe"]["data"] == ["clouds.npz"]
+    assert str(tmp_path) not in json.dumps(config)
+    with pytest.raises(ValueError, match="holds a run already"):
+        run(recipe, folder, cache)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_stopped_and_resumed_equals_uninterrupted(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    recipe = recipe.override(log_steps=2, checkpoint_steps=100)
+    run(recipe, tmp_path / "whole", cache)
+    with monkeypatch.context() as patch:
+        stop_after(patch, steps)
+        result = run(recipe, tmp_path / "parts", cache)
+    assert not result.completed and result.steps == steps
+    assert not (tmp_path / "parts" / "model.safetensors").exists()
+    assert run(None, tmp_path / "parts", cache, resume=True).completed
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_killed_and_resumed_equals_uninterrupted(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None:
+    recipe = recipe.override(steps=300, checkpoint_steps=3, log_steps=1)
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe.to_dict()), encoding="utf-8")
+    script = (
+        "import sys; from pointmae_zoo.train import pretrain, read_recipe\n"
+        "pretrain(read_recipe(sys.argv[1]), sys.argv[2], cache=sys.argv[3], progress=False)"
+    )
+    out = tmp_path / "killed"
+    command = [sys.executable, "-c", script, str(tmp_path / "recipe.json"), str(out), str(cache)]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    deadline = time.monotonic() + 120
+    while (
+        time.monotonic() < deadline
+        and process.poll() is None
+        and len(list_checkpoints(out / "checkpoints")) < 2
+    ):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done, _ = load_latest(out / "checkpoints")
+    assert done is not None
+    # Not all 300 steps again: until a few steps beyond the kill, on the same schedule.
+    last = int(done["step"]) + 4
+    monkey = pytest.MonkeyPatch()
+    try:
+        stop_after(monkey, 4)
+        run(None, out, cache, resume=True)
+        monkey.undo()
+        stop_after(monkey, last)
+        run(recipe, tmp_path / "whole", cache)
+    finally:
+        monkey.undo()
+    assert curve(out) == curve(tmp_path / "whole")
+    ends = [load_latest(folder / "checkpoints")[0] for folder in (out, tmp_path / "whole")]
+    assert ends[0]["step"] == ends[1]["step"] == last
+    assert all(torch.equal(ends[0]["model"][key], ends[1]["model"][key]) for key in ends[0]["model"])
+
+
+def test_losses_fall(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None:
+    recipe = recipe.override(steps=60, learning_rate=3e-3, log_steps=10, checkpoint_steps=1000)
+    run(recipe, tmp_path, cache)
+    lines = curve(tmp_path)
+    assert lines[-1]["loss_2d"] < 0.8 * lines[0]["loss_2d"]
+    assert lines[-1]["loss_3d"] < 0.8 * lines[0]["loss_3d"]
+
+
+def test_bfloat16_and_three_d_alone(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None:
+    run(recipe.override(precision="bfloat16", steps=2), tmp_path / "half", cache)
+    assert np.isfinite(curve(tmp_path / "half")[-1]["loss"])
+    run(recipe.override(teacher="", steps=2), tmp_path / "alone", cache)
+    last = curve(tmp_path / "alone")[-1]
+    assert last["loss"] == pytest.approx(last["loss_3d"])
+
+
+def test_procedural_shapes_join_one_to_one(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None:
+    run(recipe.override(procedural_clouds=None, teacher="", steps=1), tmp_path, cache)
+    provenance = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["provenance"]
+    assert provenance["clouds_procedural"] == provenance["clouds_from_files"] == 24
+
+
+def test_second_run_reads_the_teachers_targets(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(recipe, tmp_path / "first", cache)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the teacher was asked again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Teacher, "forward", refuse)
+        run(recipe.override(seed=recipe.seed, steps=2), tmp_path / "second", cache)
+        with pytest.raises(AssertionError, match="asked again"):
+            run(recipe.override(view_size=48), tmp_path / "third", cache)
+
+
+def test_test_clouds_never_train(clouds: Path) -> None:
+    points, _ = read_training_clouds([clouds], 128)
+    assert len(points) == 24
+    stored = read_clouds(clouds)
+    allowed = stored.points[stored.splits != "test"][:, :128]
+    centred = allowed - allowed.mean(axis=1, keepdims=True)
+    expected = centred / np.linalg.norm(centred, axis=2).max(axis=1)[:, None, None]
+    np.testing.assert_allclose(points, expected, atol=1e-5)
+
+
+def test_files_without_training_clouds(tmp_path: Path) -> None:
+    points = np.random.default_rng(0).normal(size=(3, 32, 3)).astype(np.float32)
+    np.savez(tmp_path / "test.npz", points=points, split=np.array(["test"] * 3))
+    with pytest.raises(ValueError, match=r"no cloud of split train or unlabelled \(it has test\)"):
+        read_training_clouds([tmp_path / "test.npz"], 32)
+    np.save(tmp_path / "plain.npy", points)
+    assert len(read_training_clouds([tmp_path / "plain.npy"], 16)[0]) == 3
+    with pytest.raises(ValueError, match="32 points a cloud, the recipe asks for 64"):
+        read_training_clouds([tmp_path / "plain.npy"], 64)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"clouds": np.zeros((2, 4, 3))}, "no array 'points'"),
+        ({"points": np.zeros((2, 4))}, r"shape \(2, 4\), expected \(M, N, 3\)"),
+        ({"points": np.full((2, 4, 3), np.nan)}, "cloud 0 holds NaN"),
+        ({"points": np.zeros((2, 4, 3), dtype=np.uint8)}, "uint8, expected floats or int16"),
+        ({"points": np.zeros((2, 4, 3)), "split": np.array(["train"])}, r"'split' has shape \(1,\)"),
+        (
+            {"points": np.zeros((2, 4, 3)), "y": np.array([0, 5]), "classes": np.array(["a"])},
+            "'y' goes from 0 to 5",
+        ),
+    ],
+)
+def test_bad_files_of_clouds(tmp_path: Path, arrays: dict, message: str) -> None:
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(ValueError, match=message):
+        read_clouds(tmp_path / "bad.npz")
+
+
+def test_damaged_and_absent_files_of_clouds(tmp_path: Path) -> None:
+    np.savez(tmp_path / "whole.npz", points=np.zeros((2, 4, 3)))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:100])
+    (tmp_path / "text.npz").write_text("hello", encoding="utf-8")
+    for name in ("cut.npz", "text.npz"):
+        with pytest.raises(ValueError, match=name):
+            read_clouds(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        read_clouds(tmp_path / "absent.npz")
+
+
+def test_non_finite_loss_stops_with_the_step(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = pretrain_function.__globals__["augment"]
+    calls = 0
+
+    def poisoned(points: torch.Tensor, *rest: object) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return original(points, *rest) * (float("nan") if calls == 4 else 1.0)
+
+    monkeypatch.setitem(pretrain_function.__globals__, "augment", poisoned)
+    with pytest.raises(
+        ValueError, match=r"step 3: loss.* is nan; the last good checkpoint is .*step_00000002\.pt"
+    ):
+        run(recipe.override(log_steps=100), tmp_path, cache)
+
+
+def test_resuming_with_another_recipe(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2, signal.SIGINT)
+        run(recipe, tmp_path / "run", cache)
+    with pytest.raises(ValueError, match=r"learning_rate is 0\.5, but the run in .* has 0\.001"):
+        run(recipe.override(learning_rate=0.5), tmp_path / "run", cache, resume=True)
+    assert run(recipe.override(checkpoint_steps=3), tmp_path / "run", cache, resume=True).completed
+    with pytest.raises(FileNotFoundError, match="no run to resume"):
+        run(None, tmp_path / "empty", cache, resume=True)
+
+
+def test_unreadable_newest_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, step, {"value": torch.tensor(step)})
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step_00000002.pt", "step_00000003.pt"]
+    newest = list_checkpoints(tmp_path)[-1]
+    newest.write_bytes(newest.read_bytes()[:50])
+    state, skipped = load_latest(tmp_path)
+    assert state is not None and state["step"] == 2
+    assert len(skipped) == 1 and "step_00000003.pt: unreadable" in skipped[0]
+    list_checkpoints(tmp_path)[0].write_bytes(b"")
+    with pytest.raises(ValueError, match="none of 2 checkpoints"):
+        load_latest(tmp_path)
+    assert load_latest(tmp_path / "absent") == (None, [])
+
+
+def test_every_cloud_once_an_epoch() -> None:
+    seen = np.concatenate([batch_indices(step, count=20, batch_size=5, seed=1) for step in range(4, 8)])
+    assert sorted(seen) == list(range(20))
+    assert not np.array_equal(
+        seen, np.concatenate([batch_indices(s, count=20, batch_size=5, seed=1) for s in range(4)])
+    )
+    few = batch_indices(0, count=3, batch_size=8, seed=1)
+    assert len(few) == 8 and np.bincount(few).max() == 3
+
+
+def test_learning_rate_schedule() -> None:
+    rates = [learning_rate(step, steps=100, warmup=10, peak=1.0, final=0.1) for step in range(100)]
+    assert np.all(np.diff(rates[:11]) > 0) and np.all(np.diff(rates[11:]) < 0)
+    assert max(rates) == rates[10] == 1.0
+    assert rates[-1] == pytest.approx(0.1)
+    assert rates[54] == pytest.approx(0.55, abs=0.02)
+
+
+def test_no_decay_of_biases_norms_and_tokens() -> None:
+    model = create_model("i2p_mae_tiny", kind="pretraining", **TINY)
+    decayed, exempt = parameter_groups(model, 0.05)
+    assert (decayed["weight_decay"], exempt["weight_decay"]) == (0.05, 0.0)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decayed_names = {names[id(one)] for one in decayed["params"]}
+    exempt_names = {names[id(one)] for one in exempt["params"]}
+    assert decayed_names | exempt_names == set(names.values()) and not decayed_names & exempt_names
+    assert all(one.ndim >= 2 for one in decayed["params"])
+    assert not any("token" in name or "embeddings" in name for name in decayed_names)
+    assert any(name.endswith("qkv.weight") for name in decayed_names)
+    assert any("embeddings" in name and name.endswith("weight") for name in exempt_names)
