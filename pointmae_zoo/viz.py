@@ -146,7 +146,10 @@ def _paint(
     cloud = np.asarray(points, dtype=np.float64)
     if cloud.ndim != 2 or cloud.shape[1] != 3 or not np.isfinite(cloud).all():
         raise ValueError(f"points of shape {cloud.shape}: finite numbers of shape (N, 3) expected")
-    base = np.broadcast_to(np.asarray(_BASE_COLOUR if colours is None else colours, np.float64), cloud.shape)
+    base = np.asarray(_BASE_COLOUR if colours is None else colours, dtype=np.float64)
+    if base.shape not in ((3,), cloud.shape):
+        raise ValueError(f"colours of shape {base.shape}: (3,) or {cloud.shape} expected")
+    base = np.broadcast_to(base, cloud.shape)
     step = max(1, -(-len(cloud) // _MAX_POINTS))
     cloud, base = cloud[::step], base[::step]
     low, high = cloud.min(0, initial=np.inf), cloud.max(0, initial=-np.inf)

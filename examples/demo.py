@@ -1,0 +1,70 @@
+"""What ``make demo`` runs: features of the meshes beside this file, a table, and a picture of nearest
+neighbours.
+
+python examples/demo.py
+
+writes demo/features.npz and demo/neighbours.png into the current folder.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pointmae_zoo
+from pointmae_zoo.data.mesh import find_files
+
+MESHES = Path(__file__).parent / "meshes"
+MODEL = "i2p_mae_tiny.demo"
+NEIGHBOURS = 3
+
+
+def main(model: Any = MODEL, out: Path = Path("demo")) -> int:
+    """Exit code: 0, or 2 after a one-line error. model: a name, a folder of weights or an encoder."""
+    try:
+        return _run(model, out)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(model: Any, out: Path) -> int:
+    features, picture = out / "features.npz", out / "neighbours.png"
+    features.unlink(missing_ok=True)  # a demo starts afresh; embed_files would go on where it stopped
+    out.mkdir(parents=True, exist_ok=True)
+
+    # As a person reads one file: points, for the picture. embed_files reads on its own, in worker processes.
+    files, points, seconds = find_files(MESHES), {}, {}
+    pointmae_zoo.read_points(files[0])  # the first one also imports what reads it
+    for path in files:
+        start = time.perf_counter()
+        points[str(path)] = pointmae_zoo.read_points(path)
+        seconds[str(path)] = time.perf_counter() - start
+
+    start = time.perf_counter()
+    table = pointmae_zoo.embed_files(MESHES, model, out=features)
+    took = time.perf_counter() - start
+    for path, reason in table.failures:
+        print(f"failed: {path}: {reason}", file=sys.stderr)
+
+    nearest = {path: pointmae_zoo.similar(path, table, NEIGHBOURS) for path in table.paths}
+    print(f"{'file':20} {'format':>6} {'read in':>8}   {'nearest neighbour':20} {'similarity':>10}")
+    for path, found in nearest.items():
+        this, (other, similarity) = Path(path), found[0]
+        print(
+            f"{this.name:20} {this.suffix[1:]:>6} {seconds[path] * 1e3:5.0f} ms   "
+            f"{Path(other).name:20} {similarity:10.3f}"
+        )
+    rows, columns = table.features.shape
+    print(f"\n{rows} shapes, {columns} features each, in {took:.1f} s (with loading the model): {features}")
+
+    from pointmae_zoo.viz import draw_neighbours
+
+    print(
+        f"every shape beside its {NEIGHBOURS} nearest neighbours: {draw_neighbours(points, nearest, picture)}"
+    )
+    return 0
+
+
+if __name__ == "__main__":  # the workers of embed_files import this file again
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""Which files of a folder look like this one?
+
+    python examples/search_folder.py QUERY [FOLDER]
+
+The folder's features are kept in features.npz in the current folder; the second search only reads new files.
+"""
+
+import sys
+from pathlib import Path
+
+import pointmae_zoo
+
+MESHES = Path(__file__).parent / "meshes"
+
+
+def search(query: Path, folder: Path) -> None:
+    table = pointmae_zoo.embed_files(folder, out="features.npz")
+    for path, reason in table.failures:
+        print(f"failed: {path}: {reason}", file=sys.stderr)
+    for path, similarity in pointmae_zoo.similar(query, table, k=5):
+        print(f"{similarity:.3f}  {path}")
+
+
+if __name__ == "__main__":
+    given = [Path(argument) for argument in sys.argv[1:3]]
+    search(given[0] if given else MESHES / "mug_tall.obj", given[1] if len(given) > 1 else MESHES)

@@ -1,0 +1,140 @@
+"""The examples: their meshes are what their script makes, and each script runs."""
+
+import functools
+import runpy
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+import pointmae_zoo
+from pointmae_zoo.embed import read_table
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+MESHES = sorted((EXAMPLES / "meshes").iterdir())
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch):
+    def load(name: str) -> ModuleType:
+        monkeypatch.syspath_prepend(str(EXAMPLES))
+        return __import__(name)
+
+    yield load
+    for name in ("demo", "make_meshes", "search_folder"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    torch.manual_seed(0)
+    return pointmae_zoo.create_model("i2p_mae_tiny").eval()
+
+
+def triangles(path: Path) -> np.ndarray:
+    """(F, 3, 3), in the order of the file."""
+    return np.asarray(trimesh.load(path, force="mesh", process=False).triangles, dtype=np.float64)
+
+
+def test_meshes_are_what_the_script_makes(example, tmp_path: Path) -> None:
+    """By numbers that no order of faces or corners changes: trimesh's versions may differ in it."""
+    written = example("make_meshes").write(tmp_path)
+    assert sorted(path.name for path in written) == [path.name for path in MESHES]
+    for path in MESHES:
+        mine, theirs = triangles(path), triangles(tmp_path / path.name)
+        assert mine.shape == theirs.shape, path.name
+        unit = np.ptp(mine.reshape(-1, 3), axis=0).max()
+        for number in (
+            lambda t: np.sort(np.linalg.norm(np.cross(t[:, 1] - t[:, 0], t[:, 2] - t[:, 0]), axis=1)),
+            lambda t: np.sort(t.reshape(-1, 3), axis=0),
+            lambda t: np.sort(t.mean(1), axis=0),
+        ):
+            np.testing.assert_allclose(
+                number(mine / unit), number(theirs / unit), atol=1e-4, err_msg=path.name
+            )
+
+
+def test_meshes_are_small_and_in_every_format() -> None:
+    assert all(path.stat().st_size < 64 * 1024 for path in MESHES)
+    assert {path.suffix for path in MESHES} == {".stl", ".obj", ".off", ".ply", ".glb", ".gltf", ".3mf"}
+    texts = {path.name: path.read_bytes().lstrip().startswith(b"solid") for path in MESHES}
+    assert [name for name, text in texts.items() if text] == ["bracket_plain.stl"]
+    assert sum(path.suffix == ".stl" for path in MESHES) == 3
+
+
+@pytest.mark.parametrize("path", MESHES, ids=lambda path: path.name)
+def test_our_readers_see_the_same_shape(path: Path) -> None:
+    """Node transforms applied, y up: the box around the surface is the one around trimesh's triangles."""
+    points = pointmae_zoo.read_points(path, 8192)
+    corners = triangles(path).reshape(-1, 3)
+    low, high = corners.min(0), corners.max(0)
+    slack = 0.05 * (high - low).max()
+    assert (points >= low - 1e-3).all()
+    assert (points <= high + 1e-3).all()
+    np.testing.assert_allclose(points.min(0), low, atol=slack)
+    np.testing.assert_allclose(points.max(0), high, atol=slack)
+
+
+def test_chairs_stand_upright() -> None:
+    for name in ("chair_panel.stl", "chair_slatted.glb"):
+        points = pointmae_zoo.read_points(EXAMPLES / "meshes" / name)
+        assert np.ptp(points, axis=0).argmax() == 1
+        top = points[points[:, 1] > np.quantile(points[:, 1], 0.9)]
+        assert np.ptp(top[:, 2]) < 0.3 * np.ptp(points[:, 2])  # only the back reaches up there
+
+
+def test_demo_makes_a_table_and_a_picture(example, untrained, tmp_path: Path, capsys) -> None:
+    assert example("demo").main(untrained, tmp_path / "demo") == 0
+    said = capsys.readouterr()
+    assert "failed" not in said.err
+    for path in MESHES:
+        assert any(line.startswith(path.name) for line in said.out.splitlines())
+    table = read_table(tmp_path / "demo" / "features.npz")
+    assert [Path(path).name for path in table.paths] == [path.name for path in MESHES]
+    assert np.isfinite(table.features).all()
+    assert (tmp_path / "demo" / "neighbours.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_demo_says_in_one_line_what_is_wrong(example, tmp_path: Path, capsys) -> None:
+    assert example("demo").main("i2p_mae_tiny.dmeo", tmp_path) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) == 1
+
+
+def test_features_from_points(untrained, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(pointmae_zoo, "from_pretrained", lambda *given, **named: untrained)
+    runpy.run_path(str(EXAMPLES / "features_from_points.py"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("points (3, 1024, 3) -> features (3, ")
+    table = np.array([[float(value) for value in line.split()[-3:]] for line in lines[1:]])
+    np.testing.assert_allclose(table, table.T)
+    np.testing.assert_allclose(np.diag(table), 1)
+
+
+def test_search_folder(example, untrained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        pointmae_zoo, "embed_files", functools.partial(pointmae_zoo.embed_files, model=untrained)
+    )
+    example("search_folder").search(EXAMPLES / "meshes" / "mug_tall.obj", EXAMPLES / "meshes")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert not any("mug_tall" in line for line in lines)
+    assert (tmp_path / "features.npz").exists()
+
+
+def test_bundled_weights_find_the_siblings() -> None:
+    """Of seven pairs, whose halves share their construction."""
+    if "i2p_mae_tiny.demo" not in pointmae_zoo.list_weights():
+        pytest.skip("the bundled weights are not there yet")
+    table = pointmae_zoo.embed_files(EXAMPLES / "meshes", progress=False)
+    found = 0
+    for path in table.paths:
+        (nearest, _), *_ = pointmae_zoo.similar(path, table, 1)
+        found += Path(nearest).name.split("_")[0] == Path(path).name.split("_")[0]
+    assert found >= 12

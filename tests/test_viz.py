@@ -1,0 +1,166 @@
+"""Pictures: which way things lie, what hides what, files that appear whole, errors for people."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pointmae_zoo import viz
+
+RED, BLUE = (0.9, 0.1, 0.1), (0.1, 0.1, 0.9)
+
+
+def sheet(towards: str, at: float, half: float = 0.5) -> np.ndarray:
+    """A square grid of points (1600, 3) across an axis."""
+    u, v = (c.ravel() for c in np.meshgrid(*[np.linspace(-half, half, 40)] * 2))
+    axis = "xyz".index(towards)
+    return np.insert(np.stack([u, v], 1), axis, at, axis=1)
+
+
+def image(points: np.ndarray, colours: np.ndarray | None = None, **view: float) -> np.ndarray:
+    """The picture (H, W, 3) of draw_cloud on an axis that fills a figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2, 2), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    viz.draw_cloud(figure.add_axes((0, 0, 1, 1)), points, colours=colours, **view)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3] / 255
+
+
+def middle(painted: np.ndarray) -> np.ndarray:
+    """Row and column (2,) of the centre of what is not white."""
+    return np.argwhere(painted.min(2) < 0.95).mean(0)
+
+
+@pytest.mark.parametrize(
+    ("place", "view", "expected"),
+    [
+        ((0, 1, 0), {"azimuth": 0, "elevation": 0}, (0, 0.5)),  # y is up
+        ((1, 0, 0), {"azimuth": 0, "elevation": 0}, (0.5, 1)),  # seen from +z, x is to the right
+        ((0, 0, 1), {"azimuth": 0, "elevation": 60}, (1, 0.5)),  # seen from above, what is near is low
+        ((0, 0, 1), {"azimuth": 60, "elevation": 0}, (0.5, 0)),  # from the right, what was in front is left
+    ],
+)
+def test_directions(place: tuple[float, ...], view: dict[str, float], expected: tuple[float, float]) -> None:
+    ball = np.random.default_rng(0).normal(size=(800, 3))
+    ball /= np.linalg.norm(ball, axis=1, keepdims=True) * 8
+    other_way = np.array([0.01, 0, 0]) - place  # so that the frame is symmetric: one point against many
+    row, column = middle(image(np.concatenate([ball + place, [other_way]]), **view)) / 200
+    for found, wanted in zip((row, column), expected, strict=True):
+        assert abs(found - wanted) < 0.3, (row, column)
+
+
+def test_near_hides_far() -> None:
+    red, blue = np.tile(RED, (1600, 1)), np.tile(BLUE, (1600, 1))
+    points = np.concatenate([sheet("z", 0.3), sheet("z", -0.3)])
+    for front, first in ((np.concatenate([red, blue]), 0), (np.concatenate([blue, red]), 2)):
+        centre = image(points, front, azimuth=0, elevation=0)[90:110, 90:110].reshape(-1, 3).mean(0)
+        assert centre.argmax() == first
+        assert centre[first] > 0.4 > centre[2 - first]
+
+
+def test_a_closed_surface_is_painted_without_holes() -> None:
+    rng = np.random.default_rng(0)
+    ball = rng.normal(size=(4096, 3))
+    ball /= np.linalg.norm(ball, axis=1, keepdims=True)
+    painted = image(ball).min(2) < 0.95
+    rows, columns = np.indices(painted.shape)
+    inside = np.hypot(rows - 99.5, columns - 99.5) < 0.85 * 96
+    outside = np.hypot(rows - 99.5, columns - 99.5) > 102
+    assert painted[inside].mean() > 0.999
+    assert not painted[outside].any()
+
+
+def test_what_faces_the_light_is_brighter() -> None:
+    above = image(sheet("y", 0.0), azimuth=0, elevation=30)
+    beside = image(sheet("x", 0.0), azimuth=60, elevation=0)
+    assert above[95:105, 95:105].mean() > beside[95:105, 95:105].mean() + 0.1
+
+
+def test_units_and_place_do_not_matter() -> None:
+    points = np.random.default_rng(0).normal(size=(500, 3))
+    np.testing.assert_allclose(image(points), image(points * 1000 + (4000, 5000, 6000)), atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("points", "reason"),
+    [
+        (np.zeros((10, 2)), "N, 3"),
+        (np.full((10, 3), np.nan), "finite"),
+        (np.ones((10, 3)), "two different"),
+        (np.ones((1, 3)), "two different"),
+        (np.ones((0, 3)), "two different"),
+    ],
+)
+def test_points_that_cannot_be_drawn(points: np.ndarray, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        image(points)
+
+
+def test_colours_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match=r"colours of shape \(9, 3\)"):
+        image(np.eye(3), np.zeros((9, 3)))
+
+
+@pytest.fixture
+def shapes() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {f"parts/shape_{k}.stl": rng.normal(size=(300, 3)) for k in range(11)}
+
+
+@pytest.mark.parametrize("count", [1, 5, 11])
+def test_neighbours_make_a_picture(shapes: dict[str, np.ndarray], count: int, tmp_path: Path) -> None:
+    names = list(shapes)
+    rows = {name: [(other, 0.5) for other in names if other != name][:3] for name in names[:count]}
+    out = tmp_path / "new" / "picture.png"
+    assert viz.draw_neighbours(shapes, rows, out) == out
+    assert out.read_bytes().startswith(b"\x89PNG")
+    from matplotlib.image import imread
+
+    height, width = imread(out).shape[:2]
+    assert (width > height) == (count != 5)  # eight rows at most before a second column
+    assert [path.name for path in out.parent.iterdir()] == ["picture.png"]
+
+
+def test_a_failed_write_leaves_the_old_picture(
+    shapes: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    out = tmp_path / "picture.png"
+    out.write_bytes(b"old")
+
+    def full_disk(self: Figure, path: Path, **options: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full_disk)
+    first, second = list(shapes)[:2]
+    with pytest.raises(OSError, match="no space"):
+        viz.draw_neighbours(shapes, {first: [(second, 0.9)]}, out)
+    assert out.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_neighbours_that_cannot_be_drawn(shapes: dict[str, np.ndarray], tmp_path: Path) -> None:
+    out = tmp_path / "picture.png"
+    with pytest.raises(ValueError, match=r"other\.stl.*missing"):
+        viz.draw_neighbours(shapes, {"parts/shape_0.stl": [("other.stl", 0.9)]}, out)
+    with pytest.raises(ValueError, match="0 shapes"):
+        viz.draw_neighbours(shapes, {}, out)
+    with pytest.raises(ValueError, match="65 shapes"):
+        viz.draw_neighbours(shapes, {str(k): [] for k in range(65)}, out)
+    assert not out.exists()
+
+
+def test_a_missing_matplotlib_is_named(
+    shapes: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r'pip install "pointmae-zoo\[viz\]"'):
+        viz.draw_neighbours(shapes, {"parts/shape_0.stl": []}, tmp_path / "picture.png")
