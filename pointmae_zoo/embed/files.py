@@ -1,0 +1,262 @@
+"""Files -> points -> network -> table."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointmae_zoo.data.mesh import find_files
+from pointmae_zoo.data.preprocess import AXES
+from pointmae_zoo.embed.journal import Journal, identity
+from pointmae_zoo.embed.tables import Embeddings, check_table_path, write_table
+from pointmae_zoo.embed.workers import ReaderPool
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DEFAULT_MODEL = "i2p_mae_tiny.demo"
+MOST_WORKERS = 8  # a network on the same machine keeps no more readers busy
+
+
+def embed_files(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    model: Any = DEFAULT_MODEL,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    up: str = "y",
+    seed: int = 0,
+    pool: str | None = None,
+    batch_size: int = 16,
+    workers: int | None = None,
+    timeout: float = 60.0,
+    memory_limit_gb: float = 4.0,
+    device: str | None = None,
+    progress: bool = True,
+) -> Embeddings:
+    """Features of mesh and point files: one row for each that can be read, a reason for each that cannot.
+
+    With `out`, rows are kept in `OUT.partial` while the run goes on. If it is killed, the same call goes
+    on from there and writes the same bytes that an undisturbed run would have written.
+
+    Args:
+        paths: files, folders (searched to the bottom) or globs; see `data.mesh.find_files`.
+        model: published weights, a folder of weights, or an encoder (for example from `from_pretrained`).
+        out: where to write the table: .npz, .safetensors, .csv or .parquet. None: nowhere.
+        up: the axis that points up in the files: x, y or z.
+        seed: of the points sampled on surfaces. The same file and seed give the same row, bit for bit,
+        whatever else is
+            embedded with it.
+        pool: how tokens become one vector: max, mean, mean+max or mean,max. None: as stored with the weights.
+        batch_size: clouds that go through the network at a time.
+        workers: processes that read files. None: as many as cores, at most 8.
+        timeout: seconds that reading one file may take.
+        memory_limit_gb: memory that reading one file may take (enforced on Linux).
+        device: where the network runs. None: an encoder stays where it is, weights are loaded on the CPU.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        Embeddings: paths, features (M, D) float32 in sorted order of the paths, failures [(path, reason)],
+        metadata.
+
+    Raises:
+        FileNotFoundError: a path that leads to no file.
+        ValueError: a wrong argument, an unknown model or table format, or an output that another run is
+        writing.
+    """
+    _check_arguments(up, batch_size, workers, timeout, memory_limit_gb)
+    target = None if out is None else Path(out)
+    if target is not None:
+        check_table_path(target)
+    files = find_files(paths)
+    if not files:
+        raise ValueError("paths: at least one file, folder or glob expected, got none")
+    workers = workers or min(MOST_WORKERS, _cores())
+    journal = None
+    # The readers start while the model is loaded.
+    with ReaderPool(min(workers, len(files)), timeout=timeout, memory_limit_gb=memory_limit_gb) as readers:
+        run = _Run(model, device, pool=pool, up=up, seed=seed, batch_size=batch_size)
+        try:
+            if target is not None:
+                journal = Journal(target.with_name(target.name + ".partial"), run.settings)
+            table = run.embed(files, readers, journal, progress)
+            if target is not None:
+                write_table(target, table)
+        except KeyboardInterrupt:
+            if journal is not None:
+                print(
+                    f"\n{journal.path} keeps the rows; the same command goes on from there", file=sys.stderr
+                )
+            raise
+        finally:
+            if journal is not None:
+                journal.close()
+    if journal is not None:
+        journal.remove()
+    return table
+
+
+class _Run:
+    """A model and everything that decides what a row is."""
+
+    def __init__(
+        self, model: Any, device: str | None, *, pool: str | None, up: str, seed: int, batch_size: int
+    ) -> None:
+        import torch
+
+        name = None
+        if isinstance(model, str | os.PathLike):
+            from pointmae_zoo.hub import from_pretrained
+
+            name = os.fspath(model)
+            model = from_pretrained(model, kind="encoder", device=device or "cpu")
+        elif not hasattr(model, "embed") or not hasattr(model, "config"):
+            raise TypeError(
+                f"model: weights by name or folder, or an encoder expected, got {type(model).__name__}; "
+                "from_pretrained(..., kind='encoder') gives one"
+            )
+        elif device is not None:
+            model = model.to(device)
+        self.model, self.recipe = model, model.config.preprocess
+        self.device = str(next(model.parameters()).device)
+        self.up, self.seed, self.batch_size = up, seed, batch_size
+        self.pool = pool or model.hyper.pool
+        self.width = model.feature_dim(self.pool)  # raises for an unknown pool, before any work
+        self.metadata = {
+            "model": name,
+            "fingerprint": fingerprint(model),
+            "pool": self.pool,
+            "seed": seed,
+            "up": up,
+        }
+        # Rows from another batch size, device or torch differ in their last bits, so they are not mixed in.
+        self.settings = {
+            **self.metadata,
+            "batch_size": batch_size,
+            "device": self.device,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        }
+
+    def embed(
+        self, files: list[Path], readers: ReaderPool, journal: Journal | None, progress: bool
+    ) -> Embeddings:
+        """Every file, those in the journal without reading them again."""
+        identities = {file: identity(file) for file in files}  # as they are before they are read
+        rows: dict[Path, NDArray[np.float32]] = {}
+        if journal is not None:
+            rows = {file: journal.rows[name] for file, name in identities.items() if name in journal.rows}
+        missing = [file for file in files if file not in rows]
+        failures: dict[Path, str] = {}
+        with _progress_bar(len(files), len(rows), progress) as bar:
+            for batch in self._batches(missing, readers, failures, bar):
+                names = list(batch)
+                features, failed = self._features([batch[name] for name in names])
+                failures.update((names[number], reason) for number, reason in failed.items())
+                good = [number for number in range(len(names)) if number not in failed]
+                if journal is not None:
+                    journal.add([identities[names[number]] for number in good], features[good])
+                rows.update((names[number], features[number]) for number in good)
+        done = [file for file in files if file in rows]
+        return Embeddings(
+            [str(file) for file in done],
+            np.array([rows[file] for file in done], dtype=np.float32).reshape(len(done), self.width),
+            [(str(file), failures[file]) for file in files if file in failures],
+            self.metadata,
+        )
+
+    def _batches(
+        self, files: list[Path], readers: ReaderPool, failures: dict[Path, str], bar: Any
+    ) -> Iterator[dict[Path, NDArray[np.float32]]]:
+        """Points of the files that can be read, batch_size at a time, in order; the others go to failures."""
+        batch: dict[Path, NDArray[np.float32]] = {}
+        readings = readers.read(files, self.recipe.surface_samples, self.seed)
+        for file, reading in zip(files, readings, strict=True):
+            if reading.points is None:
+                failures[file] = reading.reason
+            else:
+                batch[file] = reading.points
+            if len(batch) == self.batch_size:
+                yield batch
+                batch = {}
+            bar.update()
+        if batch:
+            yield batch
+
+    def _features(self, clouds: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], dict[int, str]]:
+        """(len(clouds), D), and the reasons of those whose rows are not to be used."""
+        import torch
+
+        points, failed = self._prepared(clouds)
+        # Always the same shape, because kernels are chosen by shape: a row must not depend on how many
+        # share its batch.
+        padding = [points[-1]] * (self.batch_size - len(points))
+        batch = torch.stack(points + padding)
+        features = self.model.embed(batch, pool=self.pool)[: len(points)].float().cpu().numpy()
+        for number in np.flatnonzero(~np.isfinite(features).all(axis=1)):
+            failed.setdefault(int(number), "the network gives NaN or infinity for it")
+        return features, failed
+
+    def _prepared(self, clouds: list[NDArray[np.float32]]) -> "tuple[list[Tensor], dict[int, str]]":
+        """The network's input for each cloud, something in its place where there is none, and why."""
+        import torch
+
+        try:
+            return list(self.recipe(clouds, up=self.up, device=self.device)), {}
+        except ValueError:
+            pass  # one of them; find out which
+        points, failed = [], {}
+        for number, cloud in enumerate(clouds):
+            try:
+                points.append(self.recipe(cloud, up=self.up, device=self.device))
+            except ValueError as error:
+                failed[number] = str(error)
+                points.append(
+                    torch.linspace(0, 1, self.recipe.num_points * 3, device=self.device).reshape(-1, 3)
+                )
+        return points, failed
+
+
+def fingerprint(model: Any) -> str:
+    """sha256 of weights, arguments and preprocessing: models that share it give the same rows."""
+    import torch
+
+    digest = hashlib.sha256()
+    config = model.config
+    described = [config.architecture, config.arguments, config.preprocess.to_dict()]
+    digest.update(json.dumps(described, sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _check_arguments(
+    up: str, batch_size: int, workers: int | None, timeout: float, memory_limit_gb: float
+) -> None:
+    if up not in AXES:
+        raise ValueError(f"up: {' or '.join(AXES)} expected, got {up!r}")
+    for name, value in (("batch_size", batch_size), ("workers", workers)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ValueError(f"{name}: a whole number above 0 expected, got {value!r}")
+    for name, limit in (("timeout", timeout), ("memory_limit_gb", memory_limit_gb)):
+        if not 0 < limit < float("inf"):
+            raise ValueError(f"{name}: a number above 0 expected, got {limit!r}")
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _progress_bar(total: int, done: int, shown: bool) -> Any:
+    from tqdm import tqdm
+
+    # None: only on a terminal. A log file gets no line per update.
+    return tqdm(total=total, initial=done, unit="file", file=sys.stderr, disable=None if shown else True)

@@ -1,0 +1,103 @@
+"""What has been embedded so far, kept next to the output, so that a killed run goes on where it was."""
+
+import base64
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = 1
+
+
+class Journal:
+    """A text file that only grows: a line with the settings, then one line of JSON per embedded file.
+
+    A row counts only if path, size and time of change of its file are what they were, and only rows that
+    were made with the same settings are taken over. A line that was cut off by a kill is dropped.
+
+    Raises ValueError if another process is writing the same output.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path = path
+        self.rows: dict[str, NDArray[np.float32]] = {}  # identity of a file -> features (D,)
+        self._file = open(path, "a+b")  # noqa: SIM115 - open until the run ends
+        try:
+            self._lock()
+            self._load(json.dumps({"format": FORMAT, "settings": settings}, sort_keys=True))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def add(self, identities: list[str], features: NDArray[np.float32]) -> None:
+        """Write the rows of a batch; they survive a kill from here on."""
+        lines = []
+        for name, row in zip(identities, features, strict=True):
+            packed = base64.b64encode(np.ascontiguousarray(row, dtype="<f4").tobytes()).decode()
+            lines.append(json.dumps({"file": name, "features": packed}) + "\n")
+        self._file.write("".join(lines).encode())
+        self._file.flush()
+
+    def close(self) -> None:
+        """Let go of the file and leave it for the next run."""
+        self._file.close()
+
+    def remove(self) -> None:
+        """The output is complete: nothing is left to go on with."""
+        self.path.unlink(missing_ok=True)
+        self._file.close()
+
+    def _lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # not on Windows; there two runs at a time are the user's to avoid
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{self.path}: another run is writing this output; wait for it, or choose another"
+            ) from None
+
+    def _load(self, header: str) -> None:
+        self._file.seek(0)
+        first = self._file.readline()
+        if first and not first.startswith(b'{"format"'):
+            raise ValueError(f"{self.path}: this name is needed, but the file is not ours; move it away")
+        good = 0
+        if first == header.encode() + b"\n":
+            good = self._file.tell()
+            for line in self._file:
+                if not line.endswith(b"\n") or not self._take(line):
+                    break
+                good += len(line)
+        elif first:
+            print(f"{self.path}: from a run with other settings; starting over", file=sys.stderr)
+        self._file.seek(good)
+        self._file.truncate()
+        if not good:
+            self._file.write(header.encode() + b"\n")
+            self._file.flush()
+
+    def _take(self, line: bytes) -> bool:
+        """Whether the line is a whole row."""
+        try:
+            row = json.loads(line)
+            values = np.frombuffer(base64.b64decode(row["features"], validate=True), dtype="<f4")
+            self.rows[row["file"]] = values.astype(np.float32)
+        except (ValueError, KeyError, TypeError):
+            return False
+        return True
+
+
+def identity(file: Path) -> str:
+    """What a file must still be for its row to count: path, size, time of change."""
+    try:
+        status = os.stat(file)
+    except OSError:  # it has just vanished; its reader will say so
+        return json.dumps([os.path.abspath(file)])
+    return json.dumps([os.path.abspath(file), status.st_size, status.st_mtime_ns])
