@@ -181,7 +181,8 @@ def _splat(seen: Floats) -> NDArray[np.int64]:
     """Which of the points (N, 3) is seen at each pixel (H, W), -1 for none, if they are balls that just
     touch.
     """
-    gap = float(np.median(np.linalg.norm(_near(seen, 6)[:, -1] - seen, axis=1)))
+    some = seen[:: max(1, len(seen) // 512)]
+    gap = float(np.median(np.linalg.norm(_near(some, seen, 6)[:, -1] - some, axis=1)))
     radius = float(np.clip(gap, 0.008, 0.05))
     scale = 0.96 * (_PIXELS - 1) / 2
     reach = np.arange(-int(radius * scale) - 1, int(radius * scale) + 2)
@@ -209,19 +210,19 @@ def _view(azimuth: float, elevation: float) -> Floats:
     )
 
 
-def _near(points: Floats, neighbours: int) -> Floats:
-    """(N, 3) -> (N, K, 3): each point and those next to it."""
+def _near(queries: Floats, points: Floats, neighbours: int) -> Floats:
+    """(M, 3), (N, 3) -> (M, K, 3): the points next to each query."""
     import torch
 
     from pointmae_zoo.ops import knn
 
-    cloud = torch.from_numpy(points[None]).float()
-    return points[knn(cloud, cloud, min(neighbours, len(points)))[0].numpy()]
+    here, there = (torch.from_numpy(some[None]).float() for some in (queries, points))
+    return points[knn(here, there, min(neighbours, len(points)))[0].numpy()]
 
 
 def _normals(points: Floats) -> Floats:
     """The direction (N, 3), of either sign, in which each point's surroundings are flattest."""
-    near = _near(points, 16)
+    near = _near(points, points, 16)
     near = near - near.mean(1, keepdims=True)
     _, axes = np.linalg.eigh(near.transpose(0, 2, 1) @ near)
     flattest: Floats = axes[:, :, 0]
