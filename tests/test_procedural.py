@@ -283,6 +283,12 @@ def test_bad_arguments_are_named(arguments: tuple, field: str) -> None:
         procedural.generate(*arguments)
 
 
+def test_how_many() -> None:
+    assert procedural.generate_many(0, num_points=8).shape == (0, 8, 3)
+    with pytest.raises(ValueError, match="count"):
+        procedural.generate_many(-1)
+
+
 def test_torch_is_not_imported() -> None:
     code = (
         "import sys; from pointmae_zoo.data.procedural import generate; "

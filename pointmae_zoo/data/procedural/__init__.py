@@ -44,8 +44,7 @@ def generate(seed: int, num_points: int = 2048, *, index: int = 0) -> NDArray[np
     Raises ValueError for a negative seed or index, or num_points below 2.
     """
     for name, value, least in (("seed", seed, 0), ("index", index, 0), ("num_points", num_points, 2)):
-        if int(value) != value or value < least:
-            raise ValueError(f"{name} must be a whole number from {least}, not {value!r}")
+        _check_whole(name, value, least)
     dice = Dice(f"{int(seed)}/{int(index)}")
     rng = np.random.default_rng([int(seed), int(index)])
     while True:  # a rule that cuts everything away is thrown again: rare, and part of the same stream
@@ -71,6 +70,8 @@ def generate_many(
     """
     from tqdm import tqdm
 
+    _check_whole("count", count, 0)
+    _check_whole("num_points", num_points, 2)
     shapes = np.empty((count, num_points, 3), np.float32)
     with tqdm(total=count, unit="shape", desc="procedural shapes", disable=not progress) as bar:
         if workers <= 1:
@@ -88,6 +89,11 @@ def generate_many(
                 shapes[i : i + len(chunk)] = chunk
                 bar.update(len(chunk))
     return shapes
+
+
+def _check_whole(name: str, value: float, least: int) -> None:
+    if int(value) != value or value < least:
+        raise ValueError(f"{name}: a whole number from {least} expected, got {value!r}")
 
 
 def _chunk(job: tuple[int, int, int, int]) -> NDArray[np.float32]:
