@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,7 +24,11 @@ def main() -> int:
     args = parser.parse_args()
     if unknown := set(args.rows) - set(ROWS):
         parser.error(f"no such row: {', '.join(sorted(unknown))}; rows are {', '.join(ROWS)}")
-    print(f"{machine()['processor']}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
+    here = machine()
+    print(f"{here['processor']}, {here['threads']} threads, torch {here['torch']}")
+    if here["load"] > 0.5:
+        print(f"others use this machine ({here['load']:.1f} processes): times and ratios will be off")
+    print()
     print(f"{'':<44} {'ours ms':>9} {'plain ms':>9} {'ratio':>7} {'target':>7}")
     rows = []
     for name in args.rows or ROWS:
@@ -35,7 +40,7 @@ def main() -> int:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         temporary = args.out.with_name(args.out.name + ".tmp")
         temporary.write_text(
-            json.dumps({"machine": machine(), "rows": [row.as_json() for row in rows]}, indent=1) + "\n"
+            json.dumps({"machine": here, "rows": [row.as_json() for row in rows]}, indent=1) + "\n"
         )
         os.replace(temporary, args.out)
     return 1 if missed else 0
@@ -50,8 +55,8 @@ def line(row: Row) -> str:
     return f"{row.name:<44} {1e3 * row.ours:9.2f} {plain:>9} {ratio:>7} {target:>7} {verdict:<6} {row.note}"
 
 
-def machine() -> dict[str, object]:
-    """What the times depend on."""
+def machine() -> dict[str, Any]:
+    """What the times depend on; ``load``: processes that ran, on average, during the minute before."""
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -64,6 +69,7 @@ def machine() -> dict[str, object]:
     return {
         "processor": processor,
         "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),

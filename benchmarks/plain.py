@@ -12,18 +12,19 @@ from torch import Tensor, nn
 
 
 def farthest_point_sample(points: Tensor, num_samples: int) -> Tensor:
-    """The usual gather loop. (B, N, 3) -> (B, num_samples)."""
+    """The gather loop of the PointNet++ ports, copied from one to the next. (B, N, 3) -> (B, num_samples)."""
     batch, count, _ = points.shape
     picked = torch.zeros(batch, num_samples, dtype=torch.long)
-    nearest = torch.full((batch, count), 1e10)
+    nearest = torch.ones(batch, count) * 1e10
     last = torch.zeros(batch, dtype=torch.long)
     clouds = torch.arange(batch)
     for step in range(num_samples):
         picked[:, step] = last
-        center = points[clouds, last].unsqueeze(1)
+        center = points[clouds, last].view(batch, 1, 3)
         distance = ((points - center) ** 2).sum(-1)
-        nearest = torch.minimum(nearest, distance)
-        last = nearest.argmax(-1)
+        nearer = distance < nearest
+        nearest[nearer] = distance[nearer]
+        last = nearest.max(-1)[1]
     return picked
 
 
