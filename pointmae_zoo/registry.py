@@ -223,7 +223,7 @@ def set_config(model: nn.Module, config: ModelConfig) -> None:
     """Give a model its configuration, and the encoder inside it the part that lets it stand alone."""
     model.config = config  # type: ignore[assignment]
     if config.kind != "encoder":
-        model.encoder.config = encoder_config(config)  # type: ignore[union-attr, assignment]
+        model.encoder.config = encoder_config(config)  # type: ignore[union-attr]
 
 
 def encoder_config(config: ModelConfig) -> ModelConfig:

@@ -116,7 +116,7 @@ def convert_checkpoint(
     converted: dict[str, Tensor] = {}
     unknown = []
     for key, tensor in state.items():
-        name = _our_key(key)
+        name = our_key(key)
         if name is None:
             unknown.append(key)
         else:
@@ -169,7 +169,8 @@ def _settings(kind: str, preset: str | None) -> tuple[dict[str, Any], Preprocess
     return arguments, Preprocess(num_points=_POINTS.get(preset, 2048))
 
 
-def _our_key(key: str) -> str | None:
+def our_key(key: str) -> str | None:
+    """The name here of a reference key (no ``module.`` in front), or None for a key that no rule knows."""
     module, _, leaf = key.rpartition(".")
     if not module:
         return key if key == "mask_token" else None
