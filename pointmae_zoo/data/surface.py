@@ -13,6 +13,8 @@ FAR_AWAY = 1000.0
 SMALLEST_FLOAT32_LENGTH, LARGEST_FLOAT32_LENGTH = 1e-12, 1e12
 # Below this fraction of the squared size, an area computed in float32 may be nothing but rounding.
 DOUBTFUL_AREA, ZERO_AREA = 1e-5, 1e-13
+# A shape narrower than this fraction of its length is a line.
+LINE_WIDTH = 1e-6
 
 
 class MeshError(ValueError):
@@ -125,18 +127,23 @@ def _sample(
         areas = _areas(triangles.astype(np.float64))
     cumulative = np.cumsum(areas, dtype=np.float64)
     if not cumulative[-1] > ZERO_AREA * size * size:
-        raise MeshError(
-            path, "has faces but no area (all corners in one place or line): there is nothing to sample"
-        )
+        raise _no_area(path)
     # side="right" never picks a face of zero area; rounding may still step past the last one.
     chosen = np.searchsorted(cumulative, rng.random(num_points) * cumulative[-1], side="right")
     chosen = np.minimum(chosen, np.flatnonzero(areas)[-1])
     root = np.sqrt(rng.random(num_points, dtype=np.float32))
     along = rng.random(num_points, dtype=np.float32)
     a, b, c = triangles[:, :, chosen]
-    return np.ascontiguousarray(
-        ((1 - root) * a + root * (1 - along) * b + root * along * c).T, dtype=np.float32
-    )
+    # Corners that were rounded to float32 on a line have a little area left.
+    spread = np.linalg.eigvalsh(np.cov(np.concatenate((a, b, c), axis=1, dtype=np.float64)))
+    if spread[1] < LINE_WIDTH**2 * spread[2]:
+        raise _no_area(path)
+    points = (1 - root) * a + root * (1 - along) * b + root * along * c
+    return np.ascontiguousarray(points.T, dtype=np.float32)
+
+
+def _no_area(path: Path) -> MeshError:
+    return MeshError(path, "has faces but no area (all in one point or line): export it with its surface")
 
 
 def _areas(triangles: NDArray[np.floating]) -> NDArray[np.floating]:

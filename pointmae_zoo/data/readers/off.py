@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pointmae_zoo.data.surface import Geometry, MeshError, fan, from_faces
 
 # The keyword may be missing, and in ModelNet it is glued to the counts: "OFF490 518 0".
-HEADER = re.compile(rb"\s*(ST)?(C)?(N)?(4)?(n)?(OFF)?\s*(BINARY)?", re.ASCII)
+HEADER = re.compile(rb"\s*(ST)?(C)?(N)?(4)?(n)?((?i:OFF))?\s*(BINARY)?", re.ASCII)
 COUNTS = re.compile(rb"\s*(\d+)\s+(\d+)(?:[ \t]+\d+)?[ \t]*(?:[\r\n]|$)", re.ASCII)
 
 

@@ -18,7 +18,7 @@ RELATIVE_FACE = re.compile(rb"^[ \t]*f[ \t][^\n]*-\d", re.MULTILINE)
 def read_obj(path: Path, data: bytes) -> Geometry:
     """Triangles of an OBJ file, or its vertices if it has no faces."""
     if RELATIVE_FACE.search(data):
-        data = _absolute_faces(data)
+        data = _absolute_faces(path, data)
     return load_scene(path, data, "obj")
 
 
@@ -106,7 +106,7 @@ def _places_other_files(data: bytes) -> bool:
         return False  # trimesh will say what is wrong
 
 
-def _absolute_faces(data: bytes) -> bytes:
+def _absolute_faces(path: Path, data: bytes) -> bytes:
     """The same OBJ with face corners counted from the start of the file.
 
     OBJ counts negative numbers back from the vertices read so far; trimesh counts them back from the end
@@ -122,7 +122,15 @@ def _absolute_faces(data: bytes) -> bytes:
             seen += 1
         elif words[0] == b"f" and b"-" in line:
             corners = [word.split(b"/", 1)[0] for word in words[1:]]
-            lines[number] = b"f " + b" ".join(
-                b"%d" % (int(corner) + seen + 1) if corner.startswith(b"-") else corner for corner in corners
-            )
+            try:
+                counted = [
+                    int(corner) + seen + 1 if corner.startswith(b"-") else int(corner) for corner in corners
+                ]
+            except ValueError:
+                continue  # trimesh will say what is wrong
+            if min(counted) < 1:
+                raise MeshError(
+                    path, f"has a face that counts back beyond its {seen} vertices: export it again"
+                )
+            lines[number] = b"f " + b" ".join(b"%d" % corner for corner in counted)
     return b"\n".join(lines)
