@@ -243,7 +243,7 @@ def test_every_array_of_the_masked_passes(converted: Any, parity: Path, tag: str
 
 
 def test_gradients_of_a_training_step(converted: Any, parity: Path, tmp_path: Path) -> None:
-    """BatchNorm in batch mode, so that statistics weighted by multiplicity must equal those of repeated rows."""
+    """BatchNorm in batch mode: statistics weighted by multiplicity must equal those of repeated rows."""
     from pointmae_zoo import save_pretrained
 
     save_pretrained(converted("pretraining"), tmp_path)

@@ -149,8 +149,9 @@ def _batch_norm(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
 def _weighted_batch_norm(norm: nn.BatchNorm1d, x: Tensor, counts: Tensor) -> Tensor:
     """Training-mode BatchNorm of rows that occur ``counts`` times each, without repeating them."""
     assert norm.running_mean is not None and norm.running_var is not None
-    x = x.float()
-    counts = counts.float()
+    given = x.dtype
+    x = x.to(torch.promote_types(given, torch.float32))  # half precision can't hold the sums
+    counts = counts.to(x.dtype)
     total = counts.sum()
     mean = (counts @ x) / total
     var = (counts @ (x - mean).square()) / total
@@ -161,4 +162,4 @@ def _weighted_batch_norm(norm: nn.BatchNorm1d, x: Tensor, counts: Tensor) -> Ten
         norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), momentum)
         unbiased = var * (total / (total - 1).clamp_min(1))
         norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), momentum)
-    return (x - mean) * torch.rsqrt(var + norm.eps) * norm.weight + norm.bias
+    return ((x - mean) * torch.rsqrt(var + norm.eps) * norm.weight + norm.bias).to(given)
