@@ -240,7 +240,9 @@ def _read_tensors(path: Path, prefix: str) -> dict[str, Tensor]:
         for key in file.keys():  # noqa: SIM118 - not a dict
             if not key.startswith(prefix):
                 continue
-            tensor = file.get_tensor(key)
+            # Cloned into torch's own aligned memory: the CPU's matrix kernels round differently by alignment, and
+            # the same weights must give the same features, bit for bit, at every load.
+            tensor = file.get_tensor(key).clone()
             if tensor.is_floating_point():
                 tensor = tensor.float()
                 if not bool(tensor.isfinite().all()):
