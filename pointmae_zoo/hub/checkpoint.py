@@ -168,8 +168,8 @@ def load_folder(folder: Path, *, kind: str | None = None, sha256: str | None = N
     wanted = kind or config.kind
     if wanted not in (config.kind, "encoder"):
         raise CheckpointError(
-            f"{folder}: holds a model of kind {config.kind!r}, which gives {config.kind!r} or 'encoder', "
-            f"not {wanted!r}"
+            f"{folder}: holds a model of kind {config.kind!r}, out of which no {wanted!r} can be taken; "
+            f"create_model({config.architecture!r}, {wanted!r}) makes a new one"
         )
     path = folder / WEIGHTS_FILE
     if not path.is_file():
@@ -240,7 +240,7 @@ def _read_tensors(path: Path, prefix: str) -> dict[str, Tensor]:
         for key in file.keys():  # noqa: SIM118 - not a dict
             if not key.startswith(prefix):
                 continue
-            # Cloned into torch's own aligned memory: the CPU's matrix kernels round differently by alignment, and
+            # Cloned into torch's own aligned memory: matrix kernels round differently by alignment, and
             # the same weights must give the same features, bit for bit, at every load.
             tensor = file.get_tensor(key).clone()
             if tensor.is_floating_point():
