@@ -50,23 +50,28 @@ def chamfer_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def summed_depth_images(points: Tensor, size: int = 224) -> Tensor:
-    """Three axis views, every point scattered 25 times. (B, N, 3) -> (B, 3, size, size)."""
-    views = torch.stack([points, points[..., [2, 0, 1]], points[..., [1, 2, 0]]], dim=1)
+    """Three axis views, every point scattered as 25 copies into an image of three equal channels.
+
+    (B, N, 3) -> (B, 3 views, 3 channels, size, size).
+    """
     batch, count, _ = points.shape
-    plane, depth = views[..., :2], views[..., 2]
-    low, high = plane.amin(2, keepdim=True), plane.amax(2, keepdim=True)
-    cell = (high - low).amax(-1, keepdim=True) / (size - 3)
-    index = ((plane - low) / cell).floor() + 1  # (B, 3, N, 2)
-    offset = size // 2 - torch.floor((index.amax(2, keepdim=True) + index.amin(2, keepdim=True)) / 2) - 1
     steps = torch.arange(-2, 3, dtype=points.dtype)
     cover = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), -1).reshape(25, 2)
-    index = index.unsqueeze(3) + cover + offset.unsqueeze(3)  # (B, 3, N, 25, 2)
-    index = torch.where(index < 0, index + 1, index)
-    index = torch.where(index > size - 1, index - 1, index)
-    flat = (index[..., 0] * size + index[..., 1]).long().reshape(batch * 3, count * 25)
-    images = torch.zeros(batch * 3, size * size)
-    images.scatter_add_(1, flat, depth.unsqueeze(-1).expand(-1, -1, -1, 25).reshape(batch * 3, count * 25))
-    return images.view(batch, 3, size, size)
+    images = []
+    for view in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
+        plane, depth = points[..., view[:2]], points[..., view[2]]
+        low, high = plane.amin(1, keepdim=True), plane.amax(1, keepdim=True)
+        cell = (high - low).amax(-1, keepdim=True) / (size - 3)
+        index = torch.floor((plane - low) / cell) + 1  # (B, N, 2): row and column
+        middle = torch.floor((index.amax(1, keepdim=True) + index.amin(1, keepdim=True)) / 2)
+        copies = (index.unsqueeze(2) + cover).view(batch, count * 25, 2) + (size // 2 - middle - 1)
+        copies[copies < 0] += 1
+        copies[copies > size - 1] -= 1
+        flat = (copies[..., 0] * size + copies[..., 1]).long().unsqueeze(-1).expand(-1, -1, 3)
+        depths = depth.view(batch, count, 1, 1).expand(-1, -1, 25, 3).reshape(batch, count * 25, 3)
+        canvas = torch.zeros(batch, size * size, 3).scatter_add_(1, flat, depths)
+        images.append(canvas.view(batch, size, size, 3).permute(0, 3, 1, 2))
+    return torch.stack(images, dim=1)
 
 
 class TokenEmbedding(nn.Module):

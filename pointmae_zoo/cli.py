@@ -177,6 +177,7 @@ def _add_list(commands: argparse._SubParsersAction) -> None:
 def _list(args: argparse.Namespace) -> int:
     from pointmae_zoo import registry
 
+    rows: list[tuple[str, ...]]
     if args.weights:
         entries = [registry.get_weights(name) for name in registry.list_weights(args.pattern)]
         rows = [(entry.name, entry.status, entry.licence, entry.summary) for entry in entries]
