@@ -16,8 +16,7 @@ from safetensors.torch import load_file
 from pointmae_zoo.data.clouds import read_clouds, read_training_clouds
 from pointmae_zoo.models.teacher import Teacher
 from pointmae_zoo.registry import create_model
-from pointmae_zoo.train import PretrainRecipe, pretrain
-from pointmae_zoo.train import pretrain as pretrain_function
+from pointmae_zoo.train import PretrainRecipe, engine, pretrain
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
 from pointmae_zoo.train.clouds import batch_indices
 from pointmae_zoo.train.optimizer import learning_rate, parameter_groups
@@ -91,7 +90,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: signal.Signals = signal.SIGTERM) -> None:
     """Send this process a signal when so many steps are done."""
-    original = pretrain_function.__globals__["_Run"]._one_step
+    original = engine._Run._one_step
     done = 0
 
     def step(self: object) -> object:
@@ -101,7 +100,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: signal.Signa
             os.kill(os.getpid(), number)
         return original(self)
 
-    monkeypatch.setattr(pretrain_function.__globals__["_Run"], "_one_step", step)
+    monkeypatch.setattr(engine._Run, "_one_step", step)
 
 
 def test_run_folder(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None:
@@ -269,7 +268,7 @@ def test_damaged_and_absent_files_of_clouds(tmp_path: Path) -> None:
 def test_non_finite_loss_stops_with_the_step(
     recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = pretrain_function.__globals__["augment"]
+    original = engine.augment
     calls = 0
 
     def poisoned(points: torch.Tensor, *rest: object) -> torch.Tensor:
@@ -277,7 +276,7 @@ def test_non_finite_loss_stops_with_the_step(
         calls += 1
         return original(points, *rest) * (float("nan") if calls == 4 else 1.0)
 
-    monkeypatch.setitem(pretrain_function.__globals__, "augment", poisoned)
+    monkeypatch.setattr(engine, "augment", poisoned)
     with pytest.raises(
         ValueError, match=r"step 3: loss.* is nan; the last good checkpoint is .*step_00000002\.pt"
     ):

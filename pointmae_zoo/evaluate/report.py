@@ -178,11 +178,15 @@ def calibrate_batch_norm(
 ) -> nn.Module:
     """A copy whose BatchNorm statistics are the average over ``points`` (M, N, 3), everything else untouched.
 
-    Only the BatchNorms are switched to training mode, so that drop path and the like stay off.
+    Only the BatchNorms and the modules that hold them are switched to training mode (those may take a
+    shortcut with folded statistics otherwise); drop path and the like stay off.
     """
     calibrated: Any = copy.deepcopy(model).eval()
     norms = [module for module in calibrated.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
+    for module in calibrated.modules():
+        if any(child in norms for child in module.children()):
+            module.training = True
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # None: the plain average over all batches

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import pointmae_zoo
 from pointmae_zoo.data.augment import augment, subsample
@@ -294,7 +295,7 @@ class _Run:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        with self._precision():
             output = self.model(points, views)
         output.loss.backward()
         if recipe.clip_norm:
@@ -302,7 +303,23 @@ class _Run:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         found = {"loss": output.loss, "loss_3d": output.loss_3d, "loss_2d": output.loss_2d}
-        return {name: value.detach() for name, value in found.items() if value is not None}
+        # Cloned: a loss may be a view into a far larger tensor, which would live as long as it.
+        return {name: value.detach().clone() for name, value in found.items() if value is not None}
+
+    @contextlib.contextmanager
+    def _precision(self) -> Iterator[None]:
+        """The recipe's precision.
+
+        On CPU with plain attention: in bfloat16 the fused one goes backwards several times slower than that.
+        """
+        if self.recipe.precision == "float32":
+            yield
+            return
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.autocast(self.device.type, dtype=torch.bfloat16))
+            if self.device.type == "cpu":
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            yield
 
     def _flush(self) -> list[dict[str, float]]:
         """Read the pending losses; stops the run at the first that is not finite."""
