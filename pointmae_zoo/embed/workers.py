@@ -27,6 +27,8 @@ from pointmae_zoo.data.mesh import MeshError, read_points
 # Files read ahead of the network: about 50 MB of points. Enough to bridge a file that takes long.
 AHEAD = 512
 START_SECONDS = 120.0
+# A reader whose parent is gone ends itself this long after the parent would have ended it.
+GRACE_SECONDS = 5.0
 # What the worker itself needs of its address space (numpy, trimesh and lxml), on top of what a file may take.
 OWN_BYTES = 1 << 30
 
@@ -190,10 +192,13 @@ class _Worker:
             process.stdin.write(request)
             process.stdin.flush()
             line = process.stdout.readline()
-            reply = json.loads(line) if line.endswith(b"\n") else None
-            size = 12 * reply.get("count", 0) if reply else 0
-            points = process.stdout.read(size)
-            return (reply, points, False) if len(points) == size else (None, b"", expired.is_set())
+            if line.endswith(b"\n"):
+                reply = json.loads(line)
+                size = 12 * reply.get("count", 0)
+                points = process.stdout.read(size)
+                if len(points) == size:
+                    return reply, points, False
+            return None, b"", expired.is_set()
         except (OSError, ValueError):
             return None, b"", expired.is_set()
         finally:
@@ -248,25 +253,32 @@ def serve(timeout: float, memory_limit: int) -> None:
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
     for line in requests:
-        request = json.loads(line)
-        # If the parent dies, nobody kills a reader that hangs: the alarm does.
-        if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, timeout + 10)
-        try:
-            points = read_points(request["path"], request["num_points"], seed=request["seed"])
-            _reply(replies, {"outcome": "points", "count": len(points)}, points.astype("<f4").tobytes())
-        except MeshError as error:
-            if isinstance(error.__cause__, MemoryError):
-                _reply(replies, {"outcome": "memory"})
-            else:
-                _reply(replies, {"outcome": "failed", "reason": error.reason})
-        except MemoryError:
-            _reply(replies, {"outcome": "memory"})
-        except Exception as error:
-            reason = f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
-            _reply(replies, {"outcome": "failed", "reason": reason})
-        if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        _set_alarm(timeout + GRACE_SECONDS)
+        _reply(replies, *_outcome(json.loads(line)))
+        _set_alarm(0)
+
+
+def _outcome(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """Read one file: the reply's header and body."""
+    try:
+        points = read_points(request["path"], request["num_points"], seed=request["seed"])
+        return {"outcome": "points", "count": len(points)}, points.astype("<f4").tobytes()
+    except MeshError as error:
+        if isinstance(error.__cause__, MemoryError):
+            return {"outcome": "memory"}, b""
+        return {"outcome": "failed", "reason": error.reason}, b""
+    except MemoryError:
+        return {"outcome": "memory"}, b""
+    except Exception as error:
+        reason = f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+        return {"outcome": "failed", "reason": reason}, b""
+
+
+def _set_alarm(seconds: float) -> None:
+    """Be killed after so many seconds (0: never), in case the parent dies while a file hangs. Not on Windows."""
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _reply(stream: IO[bytes], header: dict[str, Any], body: bytes = b"") -> None:

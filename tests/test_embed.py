@@ -1,0 +1,272 @@
+"""Files to a table of features: the same rows whatever happens on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from pointmae_zoo.data.mesh import find_files, read_points
+from pointmae_zoo.embed import embed_files, read_table, similar
+from pointmae_zoo.registry import create_model
+
+# Small and quick; the bits of the real size are looked at in one test.
+SMALL = """
+import torch
+from pointmae_zoo.data.preprocess import Preprocess
+from pointmae_zoo.registry import create_model
+def small(seed=0):
+    torch.manual_seed(seed)
+    size = dict(num_tokens=(32, 8), num_neighbors=(8, 4), dims=(24, 48), depths=(1, 1), stem_widths=(16, 32))
+    return create_model("i2p_mae_tiny", preprocess=Preprocess(64, 1024), **size).eval()
+"""
+made: dict[str, Any] = {}
+exec(SMALL, made)
+small = made["small"]
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return small()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eleven shapes in several formats, and three files that cannot be read."""
+    home = tmp_path_factory.mktemp("meshes")
+    rng = np.random.default_rng(0)
+    for number in range(11):
+        suffix = ("stl", "obj", "off", "ply", "glb")[number % 5]
+        trimesh.creation.box(extents=rng.uniform(0.2, 2, 3)).export(home / f"{number:02}.{suffix}")
+    np.save(home / "11.npy", rng.normal(size=(700, 3)))
+    (home / "03b.stl").write_bytes(b"")
+    (home / "07b.off").write_text("a poem")
+    (home / "99.obj").write_text("v 0 0 0\n")
+    return home
+
+
+def test_rows_are_the_models_features_of_the_files(model: Any, folder: Path) -> None:
+    table = embed_files(folder, model, seed=5, up="z", batch_size=4, progress=False)
+    assert table.paths == sorted(table.paths) and len(table.paths) == 12
+    assert table.features.dtype == np.float32 and table.features.shape == (12, model.feature_dim())
+    for path, row in zip(table.paths, table.features, strict=True):
+        points = model.config.preprocess(read_points(path, 1024, seed=5), up="z")
+        np.testing.assert_allclose(row, model.embed(points[None])[0], atol=2e-5)
+    assert [(Path(path).name, reason.split(":")[0]) for path, reason in table.failures] == [
+        ("03b.stl", "is empty (0 bytes)"),
+        ("07b.off", "is not an OFF file"),
+        ("99.obj", "has only one point (lines do not count)"),
+    ]
+    assert table.metadata["pool"] == model.hyper.pool
+    assert (table.metadata["seed"], table.metadata["up"], table.metadata["model"]) == (5, "z", None)
+
+
+def test_a_row_does_not_depend_on_its_neighbours_bit_for_bit(folder: Path) -> None:
+    torch.manual_seed(0)
+    model = create_model("i2p_mae_tiny").eval()
+    together = embed_files(folder, model, batch_size=5, workers=3, progress=False)
+    rows = dict(zip(together.paths, together.features, strict=True))
+    for path in together.paths[::3]:  # at other places of the batch, with other neighbours, and alone
+        alone = embed_files(path, model, batch_size=5, workers=1, progress=False)
+        assert alone.paths == [path] and np.array_equal(alone.features[0], rows[path])
+    some = embed_files(together.paths[2:9], model, batch_size=5, progress=False)
+    assert all(np.array_equal(rows[path], row) for path, row in zip(some.paths, some.features, strict=True))
+
+
+def test_pool_is_passed_on(model: Any, folder: Path) -> None:
+    table = embed_files(folder / "00.stl", model, pool="mean,max", progress=False)
+    assert table.features.shape == (1, model.feature_dim("mean,max")) and table.metadata["pool"] == "mean,max"
+
+
+def test_only_bad_files_give_an_empty_table(model: Any, folder: Path, tmp_path: Path) -> None:
+    table = embed_files(folder / "99.obj", model, out=tmp_path / "t.npz", progress=False)
+    assert table.features.shape == (0, model.feature_dim()) and len(table.failures) == 1
+    assert read_table(tmp_path / "t.npz").features.shape == (0, model.feature_dim())
+
+
+def test_nothing_to_do_and_wrong_arguments_are_told_before_the_work(folder: Path, tmp_path: Path) -> None:
+    def fails(error: type[Exception], message: str, **arguments: Any) -> None:
+        given = {"paths": folder, "model": "no_such_model", **arguments}
+        with pytest.raises(error, match=message):
+            embed_files(**given, progress=False)
+
+    (tmp_path / "void").mkdir()
+    fails(FileNotFoundError, r"void: no files there with a suffix of \.stl", paths=tmp_path / "void")
+    fails(FileNotFoundError, "none.stl: no such file", paths=tmp_path / "none.stl")
+    fails(ValueError, "at least one file", paths=[])
+    fails(ValueError, r"t\.pkl: a name that ends in", out=tmp_path / "t.pkl")
+    fails(FileNotFoundError, "no such folder", out=tmp_path / "none" / "t.npz")
+    fails(ValueError, "up: x or y or z", up="w")
+    fails(ValueError, "batch_size: ", batch_size=0)
+    fails(ValueError, "workers: ", workers=0)
+    fails(ValueError, "timeout: ", timeout=0)
+    fails(ValueError, "memory_limit_gb: ", memory_limit_gb=float("nan"))
+    fails(ValueError, "no_such_model")
+    fails(TypeError, "model: weights by name or folder, or an encoder", model=torch.nn.Linear(1, 1))
+
+
+def test_an_unknown_pool_is_told(model: Any, folder: Path) -> None:
+    with pytest.raises(ValueError, match="pool: "):
+        embed_files(folder, model, pool="median", progress=False)
+
+
+def test_a_network_that_gives_nan_is_a_failure(
+    model: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed = model.embed
+
+    def sometimes_nan(points: torch.Tensor, pool: str | None = None) -> torch.Tensor:
+        features = embed(points, pool)
+        features[1] = torch.nan
+        return features
+
+    monkeypatch.setattr(model, "embed", sometimes_nan)
+    table = embed_files([folder / "00.stl", folder / "01.obj"], model, batch_size=2, progress=False)
+    assert [Path(path).name for path in table.paths] == ["00.stl"]
+    assert table.failures == [(str(folder / "01.obj"), "the network gives NaN or infinity for it")]
+
+
+SCRIPT = """
+import sys, time
+from pointmae_zoo.embed import embed_files
+model = small()
+embed = model.embed
+model.embed = lambda points, pool: time.sleep(0.2) or embed(points, pool)  # time to be killed in
+embed_files(sys.argv[1], model, out=sys.argv[2], batch_size=2, workers=1)
+"""
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def lines(journal: Path) -> int:
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+def test_killed_and_started_again_gives_the_same_bytes(
+    model: Any, folder: Path, tmp_path: Path, suffix: str
+) -> None:
+    whole, out = tmp_path / f"whole.{suffix}", tmp_path / f"out.{suffix}"
+    journal = tmp_path / f"out.{suffix}.partial"
+    embed_files(folder, model, out=whole, batch_size=2, progress=False)
+    killed = subprocess.Popen([sys.executable, "-c", SMALL + SCRIPT, folder, out], start_new_session=True)
+    wait_for(lambda: lines(journal) >= 5 or killed.poll() is not None)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not out.exists() and 5 <= lines(journal) < 12
+    with open(journal, "ab") as file:  # as if the kill had come in the middle of a line
+        file.write(b'{"features": "AAAA')
+    kept = lines(journal) - 1
+    calls = []
+    embed = model.embed
+    model.embed = lambda points, pool=None: calls.append(len(points)) or embed(points, pool)
+    try:
+        table = embed_files(folder, model, out=out, batch_size=2, progress=False)
+    finally:
+        del model.embed
+    assert len(calls) == (12 - kept + 1) // 2  # what the journal held was not computed again
+    assert len(table.failures) == 3
+    assert out.read_bytes() == whole.read_bytes() and not journal.exists()
+
+
+class Interrupted:
+    """A model that Ctrl-C hits in its second batch."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.calls = model, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def embed(self, points: torch.Tensor, pool: str | None = None) -> torch.Tensor:
+        self.calls += 1
+        if self.calls == 2:
+            raise KeyboardInterrupt
+        return self.model.embed(points, pool)
+
+
+def test_ctrl_c_keeps_the_rows_and_says_how_to_go_on(
+    model: Any, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        embed_files(folder, Interrupted(model), out=tmp_path / "t.npz", batch_size=4, progress=False)
+    assert "t.npz.partial keeps the rows; the same command goes on from there" in capsys.readouterr().err
+    assert lines(tmp_path / "t.npz.partial") == 1 + 4 and not (tmp_path / "t.npz").exists()
+    embed_files(folder, model, out=tmp_path / "t.npz", batch_size=4, progress=False)
+    embed_files(folder, model, out=tmp_path / "u.npz", batch_size=4, progress=False)
+    assert (tmp_path / "t.npz").read_bytes() == (tmp_path / "u.npz").read_bytes()
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"up": "z"}, {"pool": "mean"}, {"model": 1}])
+def test_rows_of_other_settings_are_not_mixed_in(
+    model: Any, folder: Path, tmp_path: Path, change: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [folder / name for name in ("00.stl", "01.obj", "02.off")]
+    with pytest.raises(KeyboardInterrupt):
+        embed_files(files, Interrupted(model), out=tmp_path / "t.npz", batch_size=2, progress=False)
+    change = dict(change)
+    if "model" in change:
+        change["model"] = small(change["model"])
+    settings = {"model": model, "batch_size": 2, "progress": False, **change}
+    embed_files(files, out=tmp_path / "t.npz", **settings)
+    assert "from a run with other settings; starting over" in capsys.readouterr().err
+    embed_files(files, out=tmp_path / "u.npz", **settings)
+    assert (tmp_path / "t.npz").read_bytes() == (tmp_path / "u.npz").read_bytes()
+
+
+def test_a_file_that_changed_meanwhile_is_embedded_again(model: Any, tmp_path: Path) -> None:
+    for name, size in (("a.stl", 1.0), ("b.stl", 2.0)):
+        trimesh.creation.box(extents=(1, 1, size)).export(tmp_path / name)
+    with pytest.raises(KeyboardInterrupt):
+        embed_files(tmp_path, Interrupted(model), out=tmp_path / "t.npz", batch_size=1, progress=False)
+    trimesh.creation.box(extents=(1, 1, 9)).export(tmp_path / "a.stl")
+    os.utime(tmp_path / "a.stl", (1, 1))
+    table = embed_files(tmp_path, model, out=tmp_path / "t.npz", batch_size=1, progress=False)
+    fresh = embed_files(tmp_path, model, batch_size=1, progress=False)
+    np.testing.assert_array_equal(table.features, fresh.features)
+
+
+def test_two_runs_cannot_write_one_output(model: Any, folder: Path, tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    with open(tmp_path / "t.npz.partial", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match=r"t\.npz\.partial: another run is writing this output"):
+            embed_files(folder, model, out=tmp_path / "t.npz", progress=False)
+
+
+def test_a_foreign_file_in_the_journals_place_is_left_alone(model: Any, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.npz.partial").write_text("my novel")
+    with pytest.raises(ValueError, match="not ours; move it away"):
+        embed_files(folder, model, out=tmp_path / "t.npz", progress=False)
+    assert (tmp_path / "t.npz.partial").read_text() == "my novel"
+
+
+def test_similar_embeds_a_new_file_as_the_table_was_made(model: Any, folder: Path, tmp_path: Path) -> None:
+    table = embed_files(folder, model, up="z", seed=3, batch_size=4, out=tmp_path / "t.npz", progress=False)
+    twin = tmp_path / "twin.stl"
+    twin.write_bytes((folder / "05.stl").read_bytes())
+    (path, score), *_ = similar(twin, tmp_path / "t.npz", model=model)
+    assert path == str(folder / "05.stl") and score == pytest.approx(1, abs=1e-5)
+    with pytest.raises(ValueError, match="not those that made the table"):
+        similar(twin, table, model=small(1))
+    with pytest.raises(ValueError, match=r"03b\.stl: is empty"):
+        similar(folder / "03b.stl", table, model=model)
+
+
+def test_real_meshes_all_get_rows(model: Any, testdata: Path) -> None:
+    files = find_files(testdata / "shapes" / "meshes")[::20]
+    table = embed_files(files, model, progress=False)
+    assert table.failures == [] and np.isfinite(table.features).all() and len(table.paths) == len(files)
