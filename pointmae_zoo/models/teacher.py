@@ -70,6 +70,9 @@ class Teacher(nn.Module):
         FileNotFoundError: no such weights file.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         name: str,
@@ -337,8 +340,8 @@ def load_plain_convolutions(network: nn.Module, arrays: Mapping[str, np.ndarray]
         assert isinstance(convolution, nn.Conv2d)
         if pair["weight"].shape != tuple(convolution.weight.shape) or "bias" not in pair:
             expected = tuple(convolution.weight.shape)
-            found = pair["weight"].shape
-            raise ValueError(f"convolution {number} is {found}, the network has {expected} there")
+            shape = pair["weight"].shape
+            raise ValueError(f"convolution {number} is {shape}, the network has {expected} there")
         convolution.weight.copy_(torch.from_numpy(pair["weight"]))
         bias = torch.from_numpy(pair["bias"])
         if convolution.bias is not None:

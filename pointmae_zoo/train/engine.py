@@ -6,12 +6,9 @@ CPU equals an uninterrupted one bit for bit.
 """
 
 import contextlib
-import ctypes
 import json
 import math
 import os
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,11 +28,9 @@ from pointmae_zoo.registry import create_model
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
 from pointmae_zoo.train.clouds import TrainingClouds, batch_indices, training_clouds
 from pointmae_zoo.train.optimizer import adamw, learning_rate
+from pointmae_zoo.train.process import catch_signals, keep_freed_memory
 from pointmae_zoo.train.recipe import PretrainRecipe, read_recipe
 from pointmae_zoo.train.targets import TeacherTargets, teacher_targets
-
-# Parameters of glibc's mallopt, from its malloc.h.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 # What may differ between a run and its resumption: it changes when things are written, not what is computed.
 _FREE_FIELDS = ("checkpoint_steps", "checkpoint_minutes", "log_steps")
@@ -104,6 +99,8 @@ def pretrain(
     out.mkdir(parents=True, exist_ok=True)
     cache = Path(cache) if cache is not None else out / "cache"
     write_text(out / "recipe.json", json.dumps(recipe.to_dict(), indent=1) + "\n")
+    if torch.device(device).type == "cpu":
+        keep_freed_memory()
     clouds = training_clouds(
         recipe.data,
         recipe.procedural_clouds,
@@ -222,8 +219,6 @@ class _Run:
         self.out = out
         self.device = torch.device(device)
         self.progress = progress
-        if self.device.type == "cpu":
-            _keep_freed_memory()
         self.optimizer = adamw(model, recipe.weight_decay, recipe.betas)
         self.step = 0
         self.pending: list[dict[str, Tensor]] = []  # losses not yet read: reading waits for the device
@@ -243,7 +238,7 @@ class _Run:
         bar = tqdm(
             total=recipe.steps, initial=self.step, desc="pretrain", unit="step", disable=not self.progress
         )
-        with _catch_signals() as stopped, bar:
+        with catch_signals() as stopped, bar:
             while self.step < recipe.steps and not stopped.is_set():
                 self.pending.append(self._one_step())
                 self.step += 1
@@ -394,39 +389,3 @@ def _step_of(line: str) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return math.inf
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep freed memory for the next step instead of handing it back to the system.
-
-    Activations of a step are tens of megabytes each. By default every one of them is mapped and unmapped
-    anew, and its pages are zeroed by the kernel at each first touch: a sixth of a step's time. Does nothing
-    where the C library is not glibc.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_M_TOP_PAD, 256 * 2**20)
-
-
-@contextlib.contextmanager
-def _catch_signals() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM set the event instead of ending the process; a second one ends it as usual."""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, _frame: object) -> None:
-        stopped.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

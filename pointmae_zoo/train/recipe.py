@@ -199,8 +199,6 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
             return dict(value)
         raise ValueError(f"{where} is {value!r}, expected an object")
     if dataclasses.is_dataclass(hint):
-        if isinstance(value, hint):
-            return value
         if isinstance(value, dict):
             return _from_dict(hint, value, where)
         raise ValueError(f"{where} is {value!r}, expected an object")
