@@ -289,7 +289,7 @@ def test_resuming_with_another_recipe(
     with monkeypatch.context() as patch:
         stop_after(patch, 2, signal.SIGINT)
         run(recipe, tmp_path / "run", cache)
-    with pytest.raises(ValueError, match=r"learning_rate is 0\.5, but the run in .* has 0\.001"):
+    with pytest.raises(ValueError, match=r"learning_rate is 0\.5, but the run in .* has 0\.003"):
         run(recipe.override(learning_rate=0.5), tmp_path / "run", cache, resume=True)
     assert run(recipe.override(checkpoint_steps=3), tmp_path / "run", cache, resume=True).completed
     with pytest.raises(FileNotFoundError, match="no run to resume"):

@@ -26,7 +26,7 @@ class Augmentation:
     """
 
     fps_share: float = 0.5
-    scale: float = 1.5
+    scale: float = 1.25
     shift: float = 0.0
     jitter: float = 0.0
     normalize: bool = True

@@ -14,7 +14,7 @@ from pointmae_zoo.data.augment import Augmentation
 
 @dataclass(frozen=True)
 class PretrainRecipe:
-    """All that determines a pre-training run.
+    """All that determines a pre-training run. The defaults are our recipe for ``i2p_mae_tiny``.
 
     Args:
         model: architecture name.
@@ -61,9 +61,9 @@ class PretrainRecipe:
     view_size: int = 112
     view_cover: int = 3
     augmentation: Augmentation = field(default_factory=Augmentation)
-    steps: int = 3000
+    steps: int = 2400
     batch_size: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     final_learning_rate: float = 1e-6
     warmup_steps: int = 100
     weight_decay: float = 0.05
