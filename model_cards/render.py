@@ -33,7 +33,8 @@ def linear_table(report: dict[str, Any]) -> str:
             lines.append(f"| {name} | {row['runs']} | {_spread(row, 'cv')} | {_spread(row, 'test')} |")
     lines.append(f"| always the most frequent class | | | {context['majority_accuracy']:.1f} |")
     notes = [
-        f"{context['dataset']['file']}: {context['num_train']} clouds to train, {context['num_test']} to test.",
+        f"{context['dataset']['file']}: {context['num_train']} clouds to train, "
+        f"{context['num_test']} to test.",
         f"{context['protocol'][0].upper()}{context['protocol'][1:]}.",
     ]
     for row in report["differences"]:
