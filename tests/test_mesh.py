@@ -163,6 +163,12 @@ def test_off_with_the_line_ends_of_old_macs(tmp_path: Path) -> None:
     assert_uniform_on_box(read_points(tmp_path / "a.off", 20_000))
 
 
+def test_off_without_its_keyword_may_begin_with_any_number(tmp_path: Path) -> None:
+    lines = ["4 4 6", "0 0 0", "1 0 0", "0 1 0", "0 0 1", "3 0 2 1", "3 0 1 3", "3 0 3 2", "3 1 2 3"]
+    points = read_points(write(tmp_path / "a.off", *lines), 1000)
+    assert points.min() >= 0 and points.sum(axis=1).max() <= 1 + 1e-6
+
+
 def test_off_polygons_become_fans(tmp_path: Path) -> None:
     path = write(tmp_path / "a.off", "OFF", "6 2 0", "0 0 0", "2 0 0", "2 1 0", "1 1 0", "0 1 0", "4 0 0",
                  "5 0 1 2 3 4", "3 1 5 2")  # fmt: skip
@@ -433,6 +439,16 @@ BAD: dict[str, tuple[str, bytes | object, str]] = {
     "ply, index too high": ("ply", ply_bytes("<", [(0, 1, 2), (0, 1, 8)]), "vertex 8, but only 0 to 7"),
     "ply, unknown format": ("ply", (PLY_HEADER.format("zip", 1) + "end_header\n").encode(), "format 'zip'"),
     "ply, broken header": ("ply", b"ply\nformat ascii 1.0\nelement vertex many\nend_header\n", "vertex many"),
+    "ply of 1e11 rows of nothing": (
+        "ply",
+        b"ply\nformat binary_little_endian 1.0\nelement x 100000000000\nend_header\n",
+        "no faces and no points",
+    ),
+    "ply of strips": (
+        "ply",
+        b"ply\nformat ascii 1.0\nelement tristrips 1\nproperty list int int x\nend_header\n3 0 1 2\n",
+        "triangle strips",
+    ),
     "ply, no z": (
         "ply",
         b"ply\nformat ascii 1.0\nelement vertex 1\nproperty int x\nproperty int y\nend_header\n1 1\n",
@@ -563,6 +579,17 @@ def test_whatever_trimesh_raises_becomes_a_reason(
         read_points(write(tmp_path / "a.obj", "v 0 0 0"))
 
 
+def test_whatever_a_reader_stumbles_over_becomes_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, data: bytes) -> None:
+        raise ZeroDivisionError("two\nlines")
+
+    monkeypatch.setitem(mesh.READERS, ".off", fail)
+    with pytest.raises(MeshError, match=r"is damaged \(ZeroDivisionError: two lines\)"):
+        read_points(write(tmp_path / "a.off", "OFF"))
+
+
 def test_too_little_memory_becomes_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(path: Path, data: bytes) -> None:
         raise MemoryError
@@ -587,7 +614,19 @@ def test_draco_is_decoded(tmp_path: Path) -> None:
 def test_draco_without_its_decoder_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = draco_glb(tmp_path / "a.glb")
     monkeypatch.setattr(gltf_checks, "find_spec", lambda name: None)
-    with pytest.raises(MeshError, match=r'pip install "pointmae-zoo\[draco\]"'):
+    with pytest.raises(MeshError, match=r'Draco data: `pip install "pointmae-zoo\[draco\]"'):
+        read_points(path)
+
+
+def test_draco_that_its_decoder_gives_up_on_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """trimesh would put zeros there and go on."""
+    path = draco_glb(tmp_path / "a.glb")
+
+    def fail(data: bytes) -> None:
+        raise ValueError
+
+    monkeypatch.setattr("DracoPy.decode", fail)
+    with pytest.raises(MeshError, match=r"Draco data that cannot be decoded: damaged, or DracoPy is too old"):
         read_points(path)
 
 

@@ -72,6 +72,11 @@ def read_points(
         raise MeshError(path, f"cannot be read: {error.strerror or error}") from error
     except MemoryError as error:
         raise MeshError(path, "needs more memory than there is: simplify the mesh") from error
+    except Exception as error:  # whatever a damaged file made a reader stumble over
+        if isinstance(error, MeshError):
+            raise
+        said = f"{type(error).__name__}: {str(error)[:120]}"
+        raise MeshError(path, f"is damaged ({said}): export or copy it again") from error
 
 
 def find_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:

@@ -79,7 +79,7 @@ class Preprocess:
         import torch
 
         _check_choice("up", up, AXES)
-        many = list(points) if _is_batch(points) else [points]
+        many: list[Any] = list(points) if _is_batch(points) else [points]
         clouds = [self._checked(number, cloud) for number, cloud in enumerate(many)]
         turned = [turn_up(cloud, up, self.up) for cloud in clouds]
         # Halving and doubling are exact in floating point. Between 1/2 and 1, no square over- or underflows.

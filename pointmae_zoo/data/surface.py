@@ -18,8 +18,7 @@ LINE_WIDTH = 1e-6
 
 
 class MeshError(ValueError):
-    """A file that cannot give points. The message is one line, "path: reason"; the parts are `.path` and
-    `.reason`."""
+    """A file that cannot give points. The message is one line, `.path` and `.reason`."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
         super().__init__(path, reason)
@@ -63,9 +62,8 @@ def from_faces(path: Path, vertices: NDArray[np.floating], faces: NDArray[np.int
     for corner in range(3):
         numbers = np.ascontiguousarray(faces[:, corner])
         for axis in range(3):
-            axes[axis].take(
-                numbers, out=triangles[corner, axis], mode="clip"
-            )  # in range; "raise" would buffer
+            # They are in range; mode="raise" would go through a buffer.
+            axes[axis].take(numbers, out=triangles[corner, axis], mode="clip")
     return Geometry(triangles, np.empty((0, 3), np.float32))
 
 
@@ -93,8 +91,7 @@ def fan(corner_counts: NDArray[np.integer], corners: NDArray[np.integer]) -> NDA
 
 
 def points_of(path: Path, geometry: Geometry, num_points: int, seed: int) -> NDArray[np.float32]:
-    """num_points area-uniform samples of the triangles, or the loose points (a seeded choice if there are
-    more): (n, 3).
+    """(num_points, 3) area-uniform samples of the triangles, or the loose points, at most as many.
 
     Raises MeshError if there is nothing to sample or a coordinate is not a finite float32.
     """

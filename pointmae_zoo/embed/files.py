@@ -50,8 +50,7 @@ def embed_files(
         out: where to write the table: .npz, .safetensors, .csv or .parquet. None: nowhere.
         up: the axis that points up in the files: x, y or z.
         seed: of the points sampled on surfaces. The same file and seed give the same row, bit for bit,
-        whatever else is
-            embedded with it.
+            whatever else is embedded with it.
         pool: how tokens become one vector: max, mean, mean+max or mean,max. None: as stored with the weights.
         batch_size: clouds that go through the network at a time.
         workers: processes that read files. None: as many as cores, at most 8.
@@ -61,13 +60,11 @@ def embed_files(
         progress: show a progress bar on stderr.
 
     Returns:
-        Embeddings: paths, features (M, D) float32 in sorted order of the paths, failures [(path, reason)],
-        metadata.
+        Embeddings: paths (sorted), features (M, D) float32, failures [(path, reason)], metadata.
 
     Raises:
         FileNotFoundError: a path that leads to no file.
-        ValueError: a wrong argument, an unknown model or table format, or an output that another run is
-        writing.
+        ValueError: a wrong argument, model or table format, or an output that another run is writing.
     """
     _check_arguments(up, batch_size, workers, timeout, memory_limit_gb)
     target = None if out is None else Path(out)

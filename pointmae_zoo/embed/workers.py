@@ -47,8 +47,7 @@ class ReaderPool:
         workers: how many processes.
         timeout: seconds that one file may take.
         memory_limit_gb: what reading one file may take. Enforced where RLIMIT_AS is (Linux); elsewhere a
-        file that takes
-            too much is only found out when it crashes its worker.
+            file that takes too much is only found out when it crashes its worker.
     """
 
     def __init__(self, workers: int, *, timeout: float, memory_limit_gb: float) -> None:
@@ -74,8 +73,7 @@ class ReaderPool:
             worker.bury()
 
     def read(self, files: Sequence[Path], num_points: int, seed: int) -> Iterator[Reading]:
-        """What became of every file, in the order of the files, whatever the order in which they are
-        finished.
+        """What became of every file, in the order of the files, not in that of finishing.
 
         Raises RuntimeError if the processes cannot be started.
         """
@@ -275,7 +273,7 @@ def _outcome(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
 
 def _set_alarm(seconds: float) -> None:
-    """Be killed after so many seconds (0: never), in case the parent dies while a file hangs. Not on Windows."""
+    """Be killed in so many seconds (0: never), in case the parent dies while a file hangs. Not on Windows."""
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -15,8 +15,8 @@ COMPONENT_BYTES = {5120: 1, 5121: 1, 5122: 2, 5123: 2, 5125: 4, 5126: 4}
 COMPONENTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 
 
-def check_gltf(path: Path, data: bytes) -> None:
-    """Raises MeshError, naming the remedy, for what trimesh cannot decode."""
+def check_gltf(path: Path, data: bytes) -> bool:
+    """Whether DracoPy has something to decode. Raises MeshError, with the remedy, for what nobody can read."""
     header = _header(path, data)
     try:
         version = str(header.get("asset", {}).get("version", "2.0"))
@@ -27,16 +27,15 @@ def check_gltf(path: Path, data: bytes) -> None:
                 raise MeshError(
                     path, f"is compressed with {extension}, which cannot be read: export it without"
                 )
-        for number, buffer in enumerate(header.get("buffers", [])):
-            _check_buffer(path, number, buffer)
+        for buffer in header.get("buffers", []):
+            _check_buffer(path, buffer)
         views = [_check_view(path, view, header["buffers"]) for view in header.get("bufferViews", [])]
         accessors = header.get("accessors", [])
         for accessor in accessors:
             if "bufferView" in accessor and _extent(accessor) > views[accessor["bufferView"]]:
                 raise MeshError(path, "was cut off or is damaged: an accessor reaches beyond its buffer view")
-        for mesh in header.get("meshes", []):
-            for primitive in mesh.get("primitives", []):
-                _check_primitive(path, primitive, accessors)
+        primitives = [part for mesh in header.get("meshes", []) for part in mesh["primitives"]]
+        return any([_check_primitive(path, primitive, accessors) for primitive in primitives])
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise MeshError(
             path, f"has a field of the wrong type or an index that leads nowhere ({error})"
@@ -63,7 +62,7 @@ def _header(path: Path, data: bytes) -> dict[str, Any]:
     return header
 
 
-def _check_buffer(path: Path, number: int, buffer: dict[str, Any]) -> None:
+def _check_buffer(path: Path, buffer: dict[str, Any]) -> None:
     uri = buffer.get("uri")
     if uri is None or uri.startswith("data:"):
         return
@@ -92,20 +91,19 @@ def _extent(accessor: dict[str, Any]) -> int:
     return int(accessor.get("byteOffset", 0)) + int(accessor["count"]) * item
 
 
-def _check_primitive(path: Path, primitive: dict[str, Any], accessors: list[dict[str, Any]]) -> None:
+def _check_primitive(path: Path, primitive: dict[str, Any], accessors: list[dict[str, Any]]) -> bool:
+    """Whether it is Draco data."""
     if primitive.get("mode", 4) == TRIANGLE_FAN:
         raise MeshError(path, "holds triangle fans, which cannot be read: export it as plain triangles")
     used = [primitive["attributes"]["POSITION"]] if "POSITION" in primitive["attributes"] else []
     used += [primitive["indices"]] if "indices" in primitive else []
+    is_draco = DRACO in primitive.get("extensions", {})
     for accessor in (accessors[number] for number in used):
-        if DRACO in primitive.get("extensions", {}) and "bufferView" not in accessor:
+        if "bufferView" not in accessor and is_draco:
             if find_spec("DracoPy") is None:
-                raise MeshError(
-                    path, 'is compressed with Draco: `pip install "pointmae-zoo[draco]"` to read it'
-                )
-        elif "sparse" in accessor or "bufferView" not in accessor:
+                raise MeshError(path, 'holds Draco data: `pip install "pointmae-zoo[draco]"` to read it')
+        elif "bufferView" not in accessor or "sparse" in accessor:
             raise MeshError(path, "holds sparse accessors, which cannot be read: export it without")
         elif accessor.get("normalized"):
-            raise MeshError(
-                path, "holds normalized integer positions, which cannot be read: export it as floats"
-            )
+            raise MeshError(path, "holds positions as normalized integers: export it with floats")
+    return is_draco

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pointmae_zoo.data.surface import Geometry, MeshError, fan, from_faces
 
 # The keyword may be missing, and in ModelNet it is glued to the counts: "OFF490 518 0".
-HEADER = re.compile(rb"\s*(ST)?(C)?(N)?(4)?(n)?((?i:OFF))?\s*(BINARY)?", re.ASCII)
+HEADER = re.compile(rb"\s*(?:ST)?C?N?(4?n?)(?i:OFF)\s*(BINARY)?", re.ASCII)
 COUNTS = re.compile(rb"\s*(\d+)\s+(\d+)(?:[ \t]+\d+)?[ \t]*(?:[\r\n]|$)", re.ASCII)
 
 
@@ -19,13 +19,9 @@ def read_off(path: Path, data: bytes) -> Geometry:
     if b"#" in data:
         data = re.sub(rb"#[^\n]*", b"", data)
     header = HEADER.match(data)
-    assert header is not None  # every part of the pattern is optional
-    _, _, _, four, other, keyword, binary = header.groups()
-    if binary or four or other:
-        raise MeshError(
-            path, "is a binary or four-dimensional OFF: only three-dimensional text OFF can be read"
-        )
-    counts = COUNTS.match(data, header.end() if keyword else 0)
+    if header is not None and any(header.groups()):
+        raise MeshError(path, "is a binary or four-dimensional OFF: export it as plain text OFF")
+    counts = COUNTS.match(data, header.end() if header is not None else 0)
     if counts is None:
         raise MeshError(
             path, "is not an OFF file: expected `OFF`, then the numbers of vertices, faces and edges"
@@ -41,8 +37,8 @@ def read_off(path: Path, data: bytes) -> Geometry:
         raise MeshError(
             path, "has no vertices: export it again" if num_vertices == 0 else _bad_line(first_line)
         )
-    # All triangles, one line each: two calls. Integers are parsed four times faster than the same digits
-    # as floats.
+    # All faces alike and nothing behind them: two calls. Integers are parsed four times faster than the same
+    # digits as floats.
     line_ends = np.flatnonzero(np.frombuffer(body, np.uint8) == ord("\n"))
     if len(line_ends) >= num_vertices:
         split = int(line_ends[num_vertices - 1])
@@ -51,12 +47,11 @@ def read_off(path: Path, data: bytes) -> Geometry:
             faces = np.fromstring(body[split:], dtype=np.int64, sep=" ")
         except ValueError:
             vertices, faces = np.empty(0), np.empty(0, np.int64)
-        if (
-            vertices.size == num_vertices * columns
-            and faces.size == 4 * num_faces
-            and (faces[::4] == 3).all()
-        ):
-            return from_faces(path, vertices.reshape(-1, columns)[:, :3], faces.reshape(-1, 4)[:, 1:])
+        width, rest = divmod(faces.size, max(num_faces, 1))
+        if vertices.size == num_vertices * columns and rest == 0 and (faces[::width] == width - 1).all():
+            table = faces.reshape(num_faces, width)
+            triangles = fan(table[:, 0], table[:, 1:].reshape(-1))
+            return from_faces(path, vertices.reshape(-1, columns)[:, :3], triangles)
     return _read_lines(path, body, num_vertices, num_faces)
 
 

@@ -75,12 +75,13 @@ def read_ply(path: Path, data: bytes) -> Geometry:
     tables = _read_text(path, elements, body) if text else _read_binary(path, elements, body)
     vertices: NDArray[np.floating] = np.empty((0, 3))
     for element, columns in zip(elements, tables, strict=True):
+        if element.name == "tristrips" and element.count:
+            raise MeshError(path, "holds triangle strips, which cannot be read: export it as plain triangles")
         if element.name == "vertex" and element.count:
             vertices = _vertices(path, columns)
         elif element.name == "face" and element.count:
-            found = next(
-                (columns[name] for name in CORNER_NAMES if isinstance(columns.get(name), tuple)), None
-            )
+            lists = {name: column for name, column in columns.items() if isinstance(column, tuple)}
+            found = next((lists[name] for name in (*CORNER_NAMES, *lists) if name in lists), None)
             if found is None:
                 raise MeshError(path, "has faces without a `vertex_indices` list: export it again")
             check_faces(path, found[1], len(vertices))
@@ -106,13 +107,8 @@ def _read_header(path: Path, data: bytes) -> tuple[list[Element], str, bytes]:
                 encoding = found
             case ["element", name, count] if count.isascii() and count.isdigit():
                 elements.append(Element(name, int(count)))
-            case ["property", "list", count_type, kind, name] if {
-                count_type,
-                kind,
-            } <= TYPES.keys() and elements:
-                elements[-1].properties.append(
-                    Property(name, np.dtype(TYPES[kind]), np.dtype(TYPES[count_type]))
-                )
+            case ["property", "list", count, kind, name] if {count, kind} <= TYPES.keys() and elements:
+                elements[-1].properties.append(Property(name, np.dtype(TYPES[kind]), np.dtype(TYPES[count])))
             case ["property", kind, name] if kind in TYPES and elements:
                 elements[-1].properties.append(Property(name, np.dtype(TYPES[kind])))
             case ["element" | "property", *_]:
@@ -123,7 +119,7 @@ def _read_header(path: Path, data: bytes) -> tuple[list[Element], str, bytes]:
         for each in element.properties:
             each.type = each.type.newbyteorder(ORDERS[encoding])
             each.count_type = each.count_type and each.count_type.newbyteorder(ORDERS[encoding])
-    return elements, encoding, data[start:]
+    return [element for element in elements if element.properties], encoding, data[start:]
 
 
 def _vertices(path: Path, columns: dict[str, Column]) -> NDArray[np.floating]:
@@ -179,10 +175,8 @@ def _text_table(
         counts = table[:, column].astype(np.int64)
         if (counts != counts[0]).any():
             return None, at
-        columns[each.name] = (
-            counts,
-            table[:, column + 1 : column + 1 + counts[0]].reshape(-1).astype(np.int64),
-        )
+        values = table[:, column + 1 : column + 1 + counts[0]]
+        columns[each.name] = counts, values.reshape(-1).astype(np.int64)
         column += 1 + int(counts[0])
     return columns, end
 

@@ -82,7 +82,9 @@ def read_npz(path: Path, data: bytes) -> Geometry:
                 path, f"`{fitting[0]}`", _load(path, archive.read(members[fitting[0]])), shapes[fitting[0]]
             )
         )
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except (MeshError, MemoryError):
+        raise
+    except Exception as error:  # zipfile lets out whatever a damaged archive leads to
         raise MeshError(
             path, f"is no NPZ file or was cut off ({error}): save it again with numpy.savez"
         ) from error

@@ -24,8 +24,8 @@ def read_obj(path: Path, data: bytes) -> Geometry:
 
 def read_gltf(path: Path, data: bytes) -> Geometry:
     """Triangles of a .gltf or .glb. Draco compression needs the extra package DracoPy."""
-    check_gltf(path, data)
-    return load_scene(path, data, path.suffix.lower().lstrip("."))
+    is_draco = check_gltf(path, data)
+    return load_scene(path, data, path.suffix.lower().lstrip("."), refuse_zeros=is_draco)
 
 
 def read_3mf(path: Path, data: bytes) -> Geometry:
@@ -40,8 +40,11 @@ def read_3mf(path: Path, data: bytes) -> Geometry:
     return load_scene(path, data, "3mf")
 
 
-def load_scene(path: Path, data: bytes, file_type: str) -> Geometry:
-    """Everything that trimesh finds, in world coordinates: triangles, or else points."""
+def load_scene(path: Path, data: bytes, file_type: str, *, refuse_zeros: bool = False) -> Geometry:
+    """Everything that trimesh finds, in world coordinates: triangles, or else points.
+
+    refuse_zeros: trimesh puts zeros in place of what DracoPy could not decode, and goes on.
+    """
     import trimesh
     from trimesh.resolvers import FilePathResolver
 
@@ -53,6 +56,9 @@ def load_scene(path: Path, data: bytes, file_type: str) -> Geometry:
             process=False,
             skip_materials=True,
         )
+        if refuse_zeros and not all(np.any(found.vertices) for found in scene.geometry.values()):
+            remedy = 'damaged, or DracoPy is too old (`pip install --upgrade "pointmae-zoo[draco]"`)'
+            raise MeshError(path, f"holds Draco data that cannot be decoded: {remedy}")
         return _flatten(path, scene)
     except (MeshError, MemoryError):
         raise
@@ -60,9 +66,7 @@ def load_scene(path: Path, data: bytes, file_type: str) -> Geometry:
         raise MeshError(
             path, f"has faces that name vertices which do not exist ({error}): export it again"
         ) from error
-    except (
-        Exception
-    ) as error:  # trimesh lets every kind escape: KeyError, AssertionError, BadZipFile, StopIteration
+    except Exception as error:  # trimesh lets every kind escape, from KeyError to StopIteration
         said = str(error).strip() or "no details"
         raise MeshError(
             path,
@@ -102,8 +106,8 @@ def _places_other_files(data: bytes) -> bool:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = [name for name in archive.namelist() if name.lower().endswith("3d/3dmodel.model")]
             return any(PATH_IN_ITEM.search(archive.read(name)) for name in names)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError):
-        return False  # trimesh will say what is wrong
+    except Exception:  # zipfile lets out whatever a damaged archive leads to; trimesh will say what is wrong
+        return False
 
 
 def _absolute_faces(path: Path, data: bytes) -> bytes:
