@@ -16,7 +16,7 @@ COMPONENTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9
 
 
 def check_gltf(path: Path, data: bytes) -> bool:
-    """Whether DracoPy has something to decode. Raises MeshError, with the remedy, for what nobody can read."""
+    """Whether DracoPy has something to decode. Raises MeshError, with the remedy, for what cannot be read."""
     header = _header(path, data)
     try:
         version = str(header.get("asset", {}).get("version", "2.0"))

@@ -99,7 +99,7 @@ def _shape_in_header(path: Path, name: str, start: bytes, size: int) -> tuple[in
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, _, dtype = read(stream)
-    except ValueError as error:
+    except Exception as error:  # numpy lets out whatever its header parser stumbles over
         raise MeshError(
             path, f"{name}is no NPY data or was cut off: save it again with numpy.save"
         ) from error
