@@ -341,3 +341,15 @@ def test_no_decay_of_biases_norms_and_tokens() -> None:
     assert not any("token" in name or "embeddings" in name for name in decayed_names)
     assert any(name.endswith("qkv.weight") for name in decayed_names)
     assert any("embeddings" in name and name.endswith("weight") for name in exempt_names)
+
+
+def test_geometry_stays_float32_under_bfloat16() -> None:
+    torch.manual_seed(0)
+    model = create_model("i2p_mae_tiny", **TINY).eval()
+    points = torch.randn(2, 64, 3)
+    expected = model.group(points)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model.group(points)
+    assert torch.equal(expected.indices, found.indices)
+    assert all(torch.equal(one, other) for one, other in zip(expected.neighbors, found.neighbors, strict=True))
+    assert all(one.dtype == torch.float32 for one in found.centers)
