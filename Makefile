@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := env -u PYTHONPATH -u PYTHONHOME $(BIN)
 WORKERS ?= 2
 
-.PHONY: demo test lint types layers pytest bench clean
+.PHONY: demo test lint types layers pytest bench cards clean
 
 demo: .venv/demo.stamp
 	$(RUN)/python examples/demo.py
@@ -26,6 +26,10 @@ pytest: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	$(RUN)/python -m benchmarks $(BENCH_ARGS)
+
+# Fills the tables of README.md and model_cards/ from the JSON files that commands wrote.
+cards: .venv/dev.stamp
+	$(RUN)/python model_cards/render.py
 
 clean:
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
