@@ -116,7 +116,19 @@ def i2p_mae_tiny() -> Architecture:
 
 
 # Only what exists is listed. The first of an architecture's weights is what its bare name loads.
-_WEIGHTS: dict[str, Weights] = {}
+_WEIGHTS = {
+    entry.name: entry
+    for entry in (
+        Weights(
+            architecture="i2p_mae_tiny",
+            tag="demo",
+            sha256="6f2552b730b91aa047b98943182639854de793cbad75990f29076c86c87b9db4",
+            status="demo",
+            licence="Apache-2.0",
+            summary="encoder pre-trained for half an hour on CC0 and procedural shapes",
+        ),
+    )
+}
 
 
 def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:

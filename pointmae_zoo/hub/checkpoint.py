@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from pointmae_zoo.data.preprocess import Preprocess
@@ -75,19 +75,14 @@ def save_pretrained(
     for key, tensor in model.state_dict().items():
         tensor = tensor.detach().to("cpu")
         if tensor.is_floating_point():
+            tensor = tensor.to(torch.float16 if half and tensor.ndim > 1 else torch.float32)
             if not bool(tensor.isfinite().all()):
                 raise ValueError(f"{key} holds NaN or infinity; such weights are not saved")
-            tensor = tensor.to(torch.float16 if half and tensor.ndim > 1 else torch.float32)
         tensors[key] = tensor.contiguous()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{WEIGHTS_FILE}.{uuid.uuid4().hex}.tmp"
-    try:
-        save_file(tensors, temporary, metadata={"format": "pt"})
-        digest = file_sha256(temporary)
-        os.replace(temporary, folder / WEIGHTS_FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
+    weights = save(tensors, metadata={"format": "pt"})
+    _write(folder / WEIGHTS_FILE, weights)
     content = {
         "format_version": FORMAT_VERSION,
         "architecture": config.architecture,
@@ -96,9 +91,9 @@ def save_pretrained(
         "preprocess": config.preprocess.to_dict(),
         "labels": None if config.labels is None else list(config.labels),
         "provenance": config.provenance,
-        "weights_sha256": digest,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
-    _write_text(folder / CONFIG_FILE, json.dumps(content, indent=2) + "\n")
+    _write(folder / CONFIG_FILE, (json.dumps(content, indent=2) + "\n").encode())
     return folder
 
 
@@ -277,10 +272,10 @@ def _named(what: str, names: Any) -> list[str]:
     return [f"{what} {', '.join(names[:8])}{more}"] if names else []
 
 
-def _write_text(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
