@@ -28,7 +28,7 @@ _EXTRAS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 done, 1 some files failed, 2 nothing done, or 130 interrupted."""
-    args = _parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     debug = hasattr(args, "debug") or os.environ.get("POINTMAE_ZOO_DEBUG", "0") not in ("", "0")
     try:
         code: int = args.run(args)
@@ -77,7 +77,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {' '.join(message.split())} (see {self.prog} --help)\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Every command with its arguments; ``parse_args(...).run`` is the function that does it."""
     parser = _Parser(
         prog="pointmae-zoo",
         description="Self-supervised encoders for 3D point clouds: mesh files in, features out.",

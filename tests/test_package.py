@@ -1,15 +1,19 @@
 """The package as it is installed: what importing it costs, what its wheel holds, which way imports run."""
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import pointmae_zoo
+from pointmae_zoo import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "pointmae_zoo"
@@ -119,3 +123,29 @@ def test_gate_sees_an_upward_or_sideways_import(tmp_path: Path, file: str, line:
 
 def test_gate_passes_a_downward_import(tmp_path: Path):
     assert layers_broken_by(tmp_path, "hub/__init__.py", "import pointmae_zoo.ops") == ""
+
+
+def readme_blocks(language: str) -> list[str]:
+    return re.findall(
+        rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+
+
+def test_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("parts").mkdir()
+    cloud = np.random.default_rng(0).normal(size=(1500, 3)).astype(np.float32)
+    np.save("parts/cloud.npy", cloud)
+    names = {"pointmae_zoo": pointmae_zoo, "points_a": cloud, "points_b": cloud[:700] * [1, 2, 3]}
+    blocks = readme_blocks("python")
+    assert len(blocks) >= 3
+    for block in blocks:
+        exec(block, names)
+
+
+def test_commands_of_the_readme_are_ones():
+    lines = [line for block in readme_blocks("sh") for line in block.splitlines()]
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("pointmae-zoo ")]
+    assert len(commands) >= 4
+    for command in commands:
+        assert callable(cli.build_parser().parse_args(command).run)
