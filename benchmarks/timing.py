@@ -29,19 +29,19 @@ class Row:
 
 
 def interleaved_medians(
-    ours: Callable[[], object], plain: Callable[[], object], seconds: float
+    ours: Callable[[], object], plain: Callable[[], object], seconds: float, *, fewest: int = 5
 ) -> tuple[float, float]:
     """Median time of each, run in turns, so that a slow minute of the machine hits both alike.
 
-    At least 5 rounds, then as many as fit into ``seconds``, at most 200. Two rounds before them are not
-    counted: compilation, caches and page faults are paid there.
+    At least ``fewest`` rounds, then as many as fit into ``seconds``, at most 200. Two rounds before them are
+    not counted: compilation, caches and page faults are paid there.
     """
     for _ in range(2):
         ours()
         plain()
     times: tuple[list[float], list[float]] = ([], [])
     began = time.perf_counter()
-    while len(times[0]) < 5 or (time.perf_counter() - began < seconds and len(times[0]) < 200):
+    while len(times[0]) < fewest or (time.perf_counter() - began < seconds and len(times[0]) < 200):
         for run, kept in zip((ours, plain), times, strict=True):
             start = time.perf_counter()
             run()
