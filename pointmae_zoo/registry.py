@@ -125,7 +125,7 @@ _WEIGHTS = {
             sha256="6f2552b730b91aa047b98943182639854de793cbad75990f29076c86c87b9db4",
             status="demo",
             licence="Apache-2.0",
-            summary="encoder pre-trained for half an hour on CC0 and procedural shapes",
+            summary="encoder, pre-trained for 2,400 steps on CC0 and procedural shapes",
         ),
     )
 }

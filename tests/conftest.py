@@ -9,7 +9,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # One thread per worker: with the default, two workers fight over every core. torch and numba read this
     # when they are imported, which is later than here.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,13 @@ from pointmae_zoo.registry import get_weights
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def test_every_page_with_numbers_has_filled_tables() -> None:
+    for path in [ROOT / "README.md", *(ROOT / "model_cards").glob("*.md")]:
+        text = path.read_text(encoding="utf-8")
+        assert text.count("<!-- table: ") == text.count("<!-- end -->") >= 2, path
+        assert "-->\n<!-- end -->" not in text and "To be filled" not in text, path
+
+
 def test_tables_are_what_the_json_files_say() -> None:
     done = subprocess.run(
         [sys.executable, "model_cards/render.py", "--check"], cwd=ROOT, capture_output=True, text=True

@@ -131,9 +131,13 @@ def reseal(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     edit(folder, weights_sha256=file_sha256(folder / "model.safetensors"))
 
 
+def stored(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return content
+
+
 def edit(folder: Path, **fields: Any) -> None:
-    content = json.loads((folder / "config.json").read_text())
-    content.update(fields)
+    content = {**stored(folder), **fields}
     content = {key: value for key, value in content.items() if value != "REMOVE"}
     (folder / "config.json").write_text(json.dumps(content))
 
@@ -191,6 +195,15 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown architecture": (lambda f: edit(f, architecture="i2p_mae_tinny"), "did you mean i2p_mae_tiny"),
     "unknown kind": (lambda f: edit(f, kind="encodr"), "did you mean encoder"),
     "unknown argument": (lambda f: edit(f, arguments={"layers": 3}), "no argument 'layers'"),
+    "missing argument": (
+        lambda f: edit(f, arguments={k: v for k, v in stored(f)["arguments"].items() if k != "pool"}),
+        "field 'arguments': missing argument pool",
+    ),
+    "labels without outputs": (lambda f: edit(f, labels=["chair"]), "field 'labels': 1 names for no outputs"),
+    "unknown argument too": (
+        lambda f: edit(f, arguments={**stored(f)["arguments"], "colour": 1}),
+        "no argument 'colour'",
+    ),
     "huge argument": (
         lambda f: edit(f, arguments={"depths": [10**9, 10**9]}),
         "depths: entries from 1 to 128",
@@ -206,6 +219,30 @@ def test_damage_is_one_line_that_names_it(case: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=words) as caught:
         from_pretrained(tmp_path)
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+def test_a_folder_does_not_hide_a_published_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = list_weights()[0]
+    monkeypatch.chdir(tmp_path)
+    save_pretrained(small(), tmp_path / name)
+    assert from_pretrained(name).hyper.dims != small().hyper.dims
+    assert from_pretrained(f"./{name}").hyper.dims == small().hyper.dims
+
+
+def test_labels_must_match_the_outputs(tmp_path: Path) -> None:
+    save_pretrained(small("classification", labels=("a", "b")), tmp_path)
+    with pytest.raises(CheckpointError, match="2 names for 3 outputs"):
+        from_pretrained(tmp_path)
+
+
+def test_a_reset_classifier_travels(tmp_path: Path) -> None:
+    model = small("classification", labels=("a", "b", "c"))
+    before = model.head[0].weight.clone()
+    model.reset_classifier(5)
+    assert model(POINTS).shape == (2, 5) and torch.equal(model.head[0].weight, before)
+    save_pretrained(model, tmp_path)
+    loaded = from_pretrained(tmp_path)
+    assert torch.equal(loaded(POINTS), model(POINTS)) and loaded.config.labels is None
 
 
 def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:

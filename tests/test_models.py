@@ -303,6 +303,20 @@ def test_token_embedding_equals_the_published_order(training: bool, gathered: bo
             torch.testing.assert_close(own.grad, other.grad, rtol=0, atol=1e-9, msg=key)
 
 
+def test_weighted_statistics_are_exact_under_autocast() -> None:
+    torch.manual_seed(0)
+    embedding = TokenEmbedding(6, 6, 6, 10)
+    tokens, neighbors = torch.randn(4, 400, 6) + 3, torch.randint(0, 400, (4, 300, 8))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        embedding(tokens, neighbors)
+        hidden = embedding.conv1(tokens)
+    exact = index_points(hidden.double(), neighbors).flatten(0, 2)
+    mean, var = embedding.norm1.running_mean, embedding.norm1.running_var
+    assert mean is not None and var is not None
+    torch.testing.assert_close(mean.double() / 0.1, exact.mean(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close((var.double() - 0.9) / 0.1, exact.var(0), rtol=1e-3, atol=1e-3)
+
+
 # The registry.
 
 

@@ -104,6 +104,20 @@ def test_neighbors_by_brute_force(search: Callable[[Tensor, Tensor, int], Tensor
     assert search(query, points, k).tolist() == expected
 
 
+def test_an_error_in_a_thread_is_not_lost() -> None:
+    def work(piece: slice) -> None:
+        if piece.start:
+            raise MemoryError("in the second share")
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(MemoryError, match="second share"):
+            cpu_kernels._in_threads(work, 2)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_too_few_neighbors_repeat_the_nearest() -> None:
     points = random_cloud(7, 3)
     found = ops.knn(points, points, 5)
@@ -130,6 +144,7 @@ def test_other_precisions_are_compared_exactly(dtype: torch.dtype) -> None:
         (lambda: ops.knn(torch.zeros(1, 4, 3), torch.zeros(1, 0, 3), 2), "N >= 1"),
         (lambda: ops.chamfer_distance(torch.zeros(0, 4, 3), torch.zeros(0, 4, 3)), "no points"),
         (lambda: ops.view_rotations(4), "3 or 6"),
+        (lambda: ops.summed_depth_images(torch.rand(1, 4, 3), cover=4), "odd number"),
     ],
 )
 def test_wrong_input_is_named(call: Callable[[], object], words: str) -> None:

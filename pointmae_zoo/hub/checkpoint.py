@@ -46,8 +46,8 @@ def save_pretrained(
 ) -> Path:
     """Write ``model.safetensors`` and ``config.json``, from which `from_pretrained` rebuilds the model.
 
-    Each file is written under a temporary name and then renamed; a crash leaves the old files or the new
-    ones.
+    Each file is written under a temporary name and then renamed. A crash between the two leaves new weights
+    beside the old ``config.json``; loading then says that they don't belong together.
 
     Args:
         model: from `create_model` or `from_pretrained` (its ``.config`` is what gets stored), or the encoder
@@ -200,6 +200,16 @@ def _build(folder: Path, config: ModelConfig) -> nn.Module:
             )
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / CONFIG_FILE}: {error}") from None
+    stored: Any = model.config
+    left_out = _named("missing argument", stored.arguments.keys() - config.arguments.keys())
+    if left_out:  # else a later change of a default would change these weights' features
+        raise CheckpointError(f"{folder / CONFIG_FILE}: field 'arguments': {left_out[0]}")
+    outputs = stored.arguments.get("num_classes", stored.arguments.get("num_parts"))
+    if config.labels is not None and len(config.labels) != outputs:
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE}: field 'labels': {len(config.labels)} names "
+            f"for {outputs or 'no'} outputs"
+        )
     return model
 
 

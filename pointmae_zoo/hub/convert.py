@@ -102,8 +102,8 @@ def convert_checkpoint(
     the reference.
 
     Args:
-        file: ``.pth`` with the keys bare or under ``base_model``, with or without ``module.``;
-        ``clip_model.*`` is ignored.
+        file: ``.pth`` with the keys bare or under ``base_model``, with or without ``module.``; its
+            ``clip_model.*`` entries are ignored.
         out: folder to write.
         architecture: ``i2p_mae_base``.
         kind: ``pretraining``, ``classification`` or ``part_segmentation``.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pointmae_zoo.hub.checkpoint import CheckpointError, load_folder
-from pointmae_zoo.registry import get_weights
+from pointmae_zoo.registry import get_weights, list_models, list_weights
 
 # Weights that come with the package, one folder each.
 BUNDLED = Path(__file__).resolve().parent.parent / "weights"
@@ -38,8 +38,8 @@ def from_pretrained(
     """
     sha256 = None
     folder = Path(source)
-    is_path = not isinstance(source, str) or os.sep in source or "/" in source or source in (".", "..")
-    if is_path or folder.is_dir():
+    # A published name always means the published weights; a folder that happens to have it needs a "./".
+    if str(source) not in list_weights() + list_models() and (_is_path(source) or folder.is_dir()):
         if folder.is_file():
             raise CheckpointError(f"{folder}: a folder expected, not a file; {_way_out(folder)}")
         if not folder.is_dir():
@@ -48,6 +48,10 @@ def from_pretrained(
         weights = get_weights(str(source))
         folder, sha256 = BUNDLED / weights.name, weights.sha256
     return load_folder(folder, kind=kind, sha256=sha256).to(device=device, dtype=dtype)
+
+
+def _is_path(source: str | os.PathLike[str]) -> bool:
+    return not isinstance(source, str) or os.sep in source or "/" in source or source in (".", "..")
 
 
 def _way_out(file: Path) -> str:

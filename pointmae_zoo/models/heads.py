@@ -1,5 +1,6 @@
 """What fine-tuning adds to the encoder: a classifier and a part segmenter."""
 
+import dataclasses
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -70,6 +71,16 @@ class PointForClassification(nn.Module):
     def get_classifier(self) -> nn.Module:
         """The last linear layer."""
         return self.head[-1]
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """A freshly initialised last layer for ``num_classes``, the class names forgotten; the rest stays."""
+        self.hyper = dataclasses.replace(self.hyper, num_classes=num_classes)
+        last = self.head[-1]
+        assert isinstance(last, nn.Linear)
+        fresh = nn.Linear(last.in_features, num_classes, device=last.weight.device, dtype=last.weight.dtype)
+        self.head[-1] = fresh.apply(init_linear)
+        arguments = {**self.config.arguments, "num_classes": num_classes}
+        self.config = dataclasses.replace(self.config, arguments=arguments, labels=None)
 
 
 @dataclass(frozen=True)

@@ -150,11 +150,13 @@ def _weighted_batch_norm(norm: nn.BatchNorm1d, x: Tensor, counts: Tensor) -> Ten
     """Training-mode BatchNorm of rows that occur ``counts`` times each, without repeating them."""
     assert norm.running_mean is not None and norm.running_var is not None
     given = x.dtype
-    x = x.to(torch.promote_types(given, torch.float32))  # half precision can't hold the sums
-    counts = counts.to(x.dtype)
-    total = counts.sum()
-    mean = (counts @ x) / total
-    var = (counts @ (x - mean).square()) / total
+    # Half precision can't hold the sums, and autocast would turn these products back to it.
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.to(torch.promote_types(given, torch.float32))
+        counts = counts.to(x.dtype)
+        total = counts.sum()
+        mean = (counts @ x) / total
+        var = (counts @ (x - mean).square()) / total
     with torch.no_grad():
         assert norm.num_batches_tracked is not None
         norm.num_batches_tracked.add_(1)

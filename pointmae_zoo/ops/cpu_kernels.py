@@ -68,12 +68,22 @@ def _in_threads(work: Callable[[slice], None], count: int) -> None:
     threads = max(1, min(torch.get_num_threads(), count))
     edges = [count * i // threads for i in range(threads + 1)]
     first, *others = [slice(a, b) for a, b in itertools.pairwise(edges)]
-    helpers = [threading.Thread(target=work, args=(piece,)) for piece in others]
+    failures: list[BaseException] = []
+
+    def share(piece: slice) -> None:
+        try:
+            work(piece)
+        except BaseException as error:  # a thread's exception would be printed and lost
+            failures.append(error)
+
+    helpers = [threading.Thread(target=share, args=(piece,)) for piece in others]
     for helper in helpers:
         helper.start()
-    work(first)
+    share(first)
     for helper in helpers:
         helper.join()
+    if failures:
+        raise failures[0]
 
 
 @functools.cache

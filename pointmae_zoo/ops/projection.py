@@ -33,7 +33,7 @@ def summed_depth_images(points: Tensor, *, size: int = 224, cover: int = 5) -> D
     Returns:
         images (B, 3, size, size), empty pixels 0, and pixels (B, 3, N, 2).
     """
-    margin = cover // 2
+    margin = _margin(cover)
     views = torch.stack([points[..., list(view)] for view in AXIS_VIEWS], dim=1)  # (B, 3, N, 3)
     plane, depth = views[..., :2], views[..., 2]
     low = plane.amin(2, keepdim=True)
@@ -49,6 +49,13 @@ def summed_depth_images(points: Tensor, *, size: int = 224, cover: int = 5) -> D
     return DepthViews(
         _box_filter_folded(images, size, margin), _grid_coordinates(index.clamp(0, size - 1), size)
     )
+
+
+def _margin(cover: int) -> int:
+    """Pixels that a point covers on either side of its own."""
+    if cover < 1 or cover % 2 == 0:
+        raise ValueError(f"cover: an odd number of pixels expected, got {cover}")
+    return cover // 2
 
 
 def _scatter_sum(index: Tensor, depth: Tensor, size: int, margin: int) -> Tensor:
@@ -133,7 +140,7 @@ def zbuffer_depth_images(
     views = torch.einsum(
         "bnc,...vrc->bvnr" if rotations.ndim == 3 else "bnc,bvrc->bvnr", points, rotations.to(points)
     )
-    margin = cover // 2
+    margin = _margin(cover)
     plane, depth = views[..., :2], views[..., 2]
     low, high = plane.amin(2, keepdim=True), plane.amax(2, keepdim=True)
     extent = (high - low).amax(-1, keepdim=True).clamp_min(1e-12)

@@ -19,8 +19,7 @@ def farthest_point_sample(points: Tensor, num_samples: int, *, skip_near_origin:
 
     Args:
         points: (B, N, 3) float coordinates; finite.
-        num_samples: how many to pick. More than N distinct points are available for: the surplus repeats the
-            lowest index.
+        num_samples: how many to pick. Once all distinct points are picked, the rest repeat the lowest index.
         skip_near_origin: never pick a point with squared norm <= 1e-3 (point 0 excepted). The public CUDA
             kernel of this field does so, and weights trained with it expect it; it is off for our own
             weights.
