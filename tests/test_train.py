@@ -13,10 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pointmae_zoo.cli import main
 from pointmae_zoo.data.clouds import read_clouds, read_training_clouds
 from pointmae_zoo.models.teacher import Teacher
 from pointmae_zoo.registry import create_model
-from pointmae_zoo.train import PretrainRecipe, engine, pretrain
+from pointmae_zoo.train import PretrainRecipe, engine, pretrain, process
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
 from pointmae_zoo.train.clouds import batch_indices
 from pointmae_zoo.train.optimizer import learning_rate, parameter_groups
@@ -118,6 +119,8 @@ def test_run_folder(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["provenance"]["clouds_from_files"] == 24
     assert config["provenance"]["recipe"]["data"] == ["clouds.npz"]
+    assert config["provenance"]["seconds"] > 0 and "commit" in config["provenance"]
+    assert config["preprocess"]["num_points"] == 64
     assert str(tmp_path) not in json.dumps(config)
     with pytest.raises(ValueError, match="holds a run already"):
         run(recipe, folder, cache)
@@ -283,6 +286,66 @@ def test_non_finite_loss_stops_with_the_step(
         run(recipe.override(log_steps=100), tmp_path, cache)
 
 
+def test_non_finite_gradient_stops_before_it_is_stored(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = engine.augment
+    calls = 0
+
+    def poisoned(self: torch.Tensor, *rest: object) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # an infinite gradient under a finite loss, at the very step of a checkpoint
+            parameter = next(iter(models[-1].parameters()))
+            handle = parameter.register_hook(lambda gradient: gradient + float("inf"))
+            handles.append(handle)
+        return original(self, *rest)
+
+    models: list[torch.nn.Module] = []
+    handles: list[object] = []
+    create = engine.create_pretraining_model
+
+    def created(*arguments: object) -> torch.nn.Module:
+        models.append(create(*arguments))
+        return models[-1]
+
+    monkeypatch.setattr(engine, "create_pretraining_model", created)
+    monkeypatch.setattr(engine, "augment", poisoned)
+    for clip_norm in (5.0, 0.0):
+        calls = 0
+        out = tmp_path / str(clip_norm)
+        with pytest.raises(ValueError, match=r"step 1: gradient norm is (inf|nan); there is no checkpoint"):
+            run(recipe.override(log_steps=100, clip_norm=clip_norm), out, cache)
+        assert not list_checkpoints(out / "checkpoints")
+
+
+def test_malloc_is_left_alone_where_it_is_not_glibcs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise TypeError("as on Windows")
+
+    monkeypatch.setattr(process.ctypes, "CDLL", refuse)
+    monkeypatch.setattr(process.sys, "platform", "win32")
+    process.keep_freed_memory()
+
+
+def test_resume_with_settings_of_the_command_line(
+    recipe: PretrainRecipe,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        run(recipe, out, cache)
+    resume = ["pretrain", "--out", str(out), "--cache", str(cache), "--resume"]
+    assert main([*resume, "--set", "seed=5"]) == 2
+    assert "seed is 5, but the run in" in capsys.readouterr().err
+    assert main([*resume, "--set", "log_steps=4"]) == 0
+    assert [line["step"] for line in curve(out)] == [1, 2, 4, 6]
+
+
 def test_resuming_with_another_recipe(
     recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,5 +414,7 @@ def test_geometry_stays_float32_under_bfloat16() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = model.group(points)
     assert torch.equal(expected.indices, found.indices)
-    assert all(torch.equal(one, other) for one, other in zip(expected.neighbors, found.neighbors, strict=True))
+    assert all(
+        torch.equal(one, other) for one, other in zip(expected.neighbors, found.neighbors, strict=True)
+    )
     assert all(one.dtype == torch.float32 for one in found.centers)
