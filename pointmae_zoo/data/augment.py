@@ -23,6 +23,9 @@ class Augmentation:
         jitter: standard deviation of the noise on every coordinate.
         normalize: centre on the centroid and scale to the unit sphere after scaling, as features are
             extracted later.
+
+    Raises:
+        ValueError: a value out of range; names the field.
     """
 
     fps_share: float = 0.5
@@ -30,6 +33,14 @@ class Augmentation:
     shift: float = 0.0
     jitter: float = 0.0
     normalize: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fps_share <= 1:
+            raise ValueError(f"augmentation: fps_share is {self.fps_share}, expected between 0 and 1")
+        for name, least in (("scale", 1), ("shift", 0), ("jitter", 0)):
+            value = getattr(self, name)
+            if not (value >= least and math.isfinite(value)):
+                raise ValueError(f"augmentation: {name} is {value}, expected at least {least}")
 
 
 def subsample(points: Tensor, count: int, fps_share: float, generator: torch.Generator) -> Tensor:

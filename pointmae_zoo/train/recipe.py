@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -11,10 +12,29 @@ from typing import Any, Literal
 
 from pointmae_zoo.data.augment import Augmentation
 
+_LEAST = {
+    "procedural_clouds": 0,
+    "procedural_seed": 0,
+    "cloud_points": 1,
+    "num_points": 2,
+    "view_size": 1,
+    "view_cover": 1,
+    "steps": 1,
+    "batch_size": 1,
+    "final_learning_rate": 0,
+    "warmup_steps": 0,
+    "weight_decay": 0,
+    "clip_norm": 0,
+    "seed": 0,
+    "checkpoint_steps": 1,
+    "log_steps": 1,
+}
+
 
 @dataclass(frozen=True)
 class PretrainRecipe:
-    """All that determines a pre-training run. The defaults are our recipe for ``i2p_mae_tiny``.
+    """All that determines a pre-training run. The defaults suit ``i2p_mae_tiny``; the
+    recipe of its bundled weights is ``examples/recipes/i2p_mae_tiny.demo.json``.
 
     Args:
         model: architecture name.
@@ -76,20 +96,18 @@ class PretrainRecipe:
     log_steps: int = 10
 
     def __post_init__(self) -> None:
-        for name in (
-            "cloud_points",
-            "num_points",
-            "steps",
-            "batch_size",
-            "log_steps",
-            "checkpoint_steps",
-            "view_size",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"recipe: {name} is {getattr(self, name)}, expected at least 1")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not (value >= least and math.isfinite(value)):
+                raise ValueError(f"recipe: {name} is {value}, expected at least {least}")
         for name in ("learning_rate", "checkpoint_minutes"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"recipe: {name} is {getattr(self, name)}, expected above 0")
+            value = getattr(self, name)
+            if not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"recipe: {name} is {value}, expected above 0")
+        if self.view_cover % 2 == 0:
+            raise ValueError(f"recipe: view_cover is {self.view_cover}, expected an odd number")
+        if wrong := [stride for stride in self.teacher_strides if stride < 1]:
+            raise ValueError(f"recipe: teacher_strides holds {wrong[0]}, expected above 0")
         if self.num_points > self.cloud_points:
             raise ValueError(
                 f"recipe: num_points is {self.num_points}, more than cloud_points ({self.cloud_points})"
@@ -98,6 +116,8 @@ class PretrainRecipe:
             raise ValueError(f"recipe: views is {self.views}, expected 3 or 6")
         if len(self.betas) != 2:
             raise ValueError(f"recipe: betas has {len(self.betas)} values, expected 2")
+        if outside := [beta for beta in self.betas if not 0 <= beta < 1]:
+            raise ValueError(f"recipe: betas holds {outside[0]}, expected at least 0 and below 1")
         if not self.data and not self.procedural_clouds:
             raise ValueError(
                 "recipe: neither data files nor procedural_clouds; name at least one source of clouds"
