@@ -43,7 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (`| head`) has gone. Python would complain again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except MemoryError:
+        if debug:
+            raise
+        print("error: out of memory; a smaller --batch-size or fewer --workers need less", file=sys.stderr)
+        return 2
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         ours = isinstance(error, ImportError) and (error.name or "").startswith("pointmae_zoo")
         if debug or ours:
             raise
@@ -132,9 +137,9 @@ def _add_embed(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--memory-limit",
         type=_positive(float),
-        default=4.0,
+        default=2.0,
         metavar="GB",
-        help="for reading one file (default: 4)",
+        help="for reading one file, in each worker (default: 2)",
     )
     parser.add_argument("--device", default="cpu", help="where the network runs (default: cpu)")
     parser.set_defaults(run=_embed)
@@ -250,13 +255,19 @@ def _add_similar(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--model", metavar="NAME|FOLDER", help="what made the table, if it does not say so itself (.csv)"
     )
+    how = "as the table was made, if it does not say so itself (.csv)"
+    parser.add_argument("--up", choices=("x", "y", "z"), help=f"axis that points up, {how}")
+    parser.add_argument("--pool", metavar="P", help=f"{how}; default: as stored with the weights")
+    parser.add_argument("--seed", type=int, help=f"{how}; default: 0")
     parser.set_defaults(run=_similar)
 
 
 def _similar(args: argparse.Namespace) -> int:
     from pointmae_zoo.embed import similar
 
-    found = similar(args.query, args.features, args.k, model=args.model)
+    found = similar(
+        args.query, args.features, args.k, model=args.model, up=args.up, pool=args.pool, seed=args.seed
+    )
     if not found:
         raise ValueError(f"{args.features}: holds no row but the query's; embed more files into it")
     _print_table([(f"{score:.3f}", str(path)) for path, score in found])
@@ -310,7 +321,9 @@ def _add_pretrain(commands: argparse._SubParsersAction) -> None:
         metavar="FIELD=VALUE",
         help="change a field of the recipe; repeatable",
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in RUN")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the newest checkpoint in RUN, by RUN's own recipe"
+    )
     parser.add_argument(
         "--cache", type=Path, metavar="FOLDER", help="teacher targets, shared by runs (default: RUN/cache)"
     )
@@ -330,6 +343,8 @@ def _pretrain(args: argparse.Namespace) -> int:
     recipe = None
     if args.recipe is not None:
         recipe = read_recipe(args.recipe).override(**changes)
+    elif changes and args.resume and (args.out / "recipe.json").is_file():
+        recipe = read_recipe(args.out / "recipe.json").override(**changes)
     elif changes:
         recipe = PretrainRecipe.from_dict(changes)
     elif not args.resume:
@@ -412,7 +427,7 @@ def _check_device(name: str) -> None:
     import torch
 
     try:
-        torch.zeros(1, device=name).add(1)
+        torch.zeros(1, device=name).add(1).cpu()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"--device {name}: {reason}; use --device cpu") from None

@@ -9,7 +9,6 @@ import copy
 import json
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +22,7 @@ from torch import nn
 
 import pointmae_zoo
 from pointmae_zoo.data.clouds import Clouds, normalize_clouds, read_clouds
+from pointmae_zoo.data.commit import current_commit
 from pointmae_zoo.evaluate.linear import Classifier, LinearProbe, linear_probe, paired_difference
 
 PROTOCOL = (
@@ -283,16 +283,3 @@ def _versions() -> dict[str, str]:
         "numpy": np.__version__,
         "scikit_learn": sklearn.__version__,
     }
-
-
-def current_commit() -> str | None:
-    """The commit of the checkout that this package runs from, "-dirty" if changed; None outside one."""
-    folder = Path(pointmae_zoo.__file__).parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return (
-            subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-            or None
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None

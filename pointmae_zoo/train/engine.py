@@ -6,6 +6,7 @@ CPU equals an uninterrupted one bit for bit.
 """
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -22,9 +23,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import pointmae_zoo
 from pointmae_zoo.data.augment import augment, subsample
+from pointmae_zoo.data.commit import current_commit
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.models.teacher import Teacher
-from pointmae_zoo.registry import create_model
+from pointmae_zoo.registry import create_model, get_architecture
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
 from pointmae_zoo.train.clouds import TrainingClouds, batch_indices, training_clouds
 from pointmae_zoo.train.optimizer import adamw, learning_rate
@@ -34,6 +36,8 @@ from pointmae_zoo.train.targets import TeacherTargets, teacher_targets
 
 # What may differ between a run and its resumption: it changes when things are written, not what is computed.
 _FREE_FIELDS = ("checkpoint_steps", "checkpoint_minutes", "log_steps")
+
+_NORM = "gradient norm"
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class PretrainResult:
         losses: means over the last logged interval.
         seconds: of training in this process, teacher and data not counted.
         clouds_per_second: over ``seconds``.
+        total_seconds: of training in all processes of the run, up to the checkpoints each was resumed from.
     """
 
     folder: Path
@@ -56,6 +61,7 @@ class PretrainResult:
     losses: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     clouds_per_second: float = 0.0
+    total_seconds: float = 0.0
 
     def __str__(self) -> str:
         losses = ", ".join(f"{name} {value:.4f}" for name, value in self.losses.items())
@@ -77,7 +83,8 @@ def pretrain(
     """Pre-train a model; leaves ``model.safetensors``, ``config.json``, ``recipe.json``, ``metrics.jsonl`` in
     ``out``.
 
-    SIGINT and SIGTERM write a checkpoint and end the run in good order.
+    SIGINT and SIGTERM write a checkpoint and end the run in good order. On Linux and CPU the process' malloc
+    settings are changed for good: freed memory stays with the process (see ``keep_freed_memory``).
 
     Args:
         recipe: None with ``resume``: the run's own.
@@ -90,12 +97,13 @@ def pretrain(
 
     Raises:
         ValueError: ``out`` holds a run and ``resume`` is off; the recipe differs from that of the run to
-            resume; non-finite loss (names the step); see also ``read_clouds`` and ``Teacher``.
+            resume; non-finite loss or gradient (names the step); see also ``read_clouds`` and ``Teacher``.
         FileNotFoundError: nothing to resume and no recipe; a file of the recipe is missing.
         ModuleNotFoundError: timm is missing.
     """
     out = Path(out)
     recipe = _settle_recipe(recipe, out, resume)
+    commit = current_commit()  # now: the checkout may have moved on when the run ends
     out.mkdir(parents=True, exist_ok=True)
     cache = Path(cache) if cache is not None else out / "cache"
     write_text(out / "recipe.json", json.dumps(recipe.to_dict(), indent=1) + "\n")
@@ -115,7 +123,7 @@ def pretrain(
         model = create_pretraining_model(recipe, targets).to(device)
         result = _Run(recipe, model, clouds, targets, out, device, progress).train(resume)
     if result.completed:
-        save_pretrained(model.eval(), out, provenance=provenance(recipe, clouds, result))
+        save_pretrained(model.eval(), out, provenance=provenance(recipe, clouds, result, commit))
     return result
 
 
@@ -125,10 +133,20 @@ def create_pretraining_model(recipe: PretrainRecipe, targets: TeacherTargets | N
         taught: dict[str, Any] = {"weight_2d": 0.0}
     else:
         taught = {"num_views": targets.num_views, "teacher_dim": targets.channels}
-    return create_model(recipe.model, kind="pretraining", **{**taught, **recipe.model_arguments})
+    # Weights say what they were trained on, and features are extracted from as many points as that.
+    preprocess = get_architecture(recipe.model).preprocess
+    preprocess = dataclasses.replace(
+        preprocess,
+        num_points=recipe.num_points,
+        surface_samples=max(preprocess.surface_samples, recipe.num_points),
+    )
+    arguments = {**taught, **recipe.model_arguments}
+    return create_model(recipe.model, kind="pretraining", preprocess=preprocess, **arguments)
 
 
-def provenance(recipe: PretrainRecipe, clouds: TrainingClouds, result: PretrainResult) -> dict[str, Any]:
+def provenance(
+    recipe: PretrainRecipe, clouds: TrainingClouds, result: PretrainResult, commit: str | None
+) -> dict[str, Any]:
     """What the weights' ``config.json`` says about their making. Files are named without their folders."""
     named = recipe.to_dict()
     named["data"] = [Path(path).name for path in recipe.data]
@@ -142,6 +160,8 @@ def provenance(recipe: PretrainRecipe, clouds: TrainingClouds, result: PretrainR
         "clouds_procedural": len(clouds.points) - clouds.num_from_files,
         "steps": result.steps,
         "final_losses": result.losses,
+        "seconds": round(result.total_seconds, 1),
+        "commit": commit,
         "versions": {"pointmae_zoo": pointmae_zoo.__version__, "torch": torch.__version__},
     }
 
@@ -223,6 +243,8 @@ class _Run:
         self.step = 0
         self.pending: list[dict[str, Tensor]] = []  # losses not yet read: reading waits for the device
         self.losses: dict[str, float] = {}
+        self.started = time.perf_counter()
+        self.seconds_before = 0.0  # of training, in the processes before this one
 
     def train(self, resume: bool) -> PretrainResult:
         from tqdm import tqdm
@@ -233,10 +255,14 @@ class _Run:
         else:
             (self.out / "metrics.jsonl").unlink(missing_ok=True)
         self.model.train()
-        first, started = self.step, time.perf_counter()
-        saved = last_log = started
+        first = self.step
+        self.started = saved = last_log = time.perf_counter()
         bar = tqdm(
-            total=recipe.steps, initial=self.step, desc="pretrain", unit="step", disable=not self.progress
+            total=recipe.steps,
+            initial=self.step,
+            desc="pretrain",
+            unit="step",
+            disable=None if self.progress else True,  # None: only on a terminal
         )
         with catch_signals() as stopped, bar:
             while self.step < recipe.steps and not stopped.is_set():
@@ -255,7 +281,7 @@ class _Run:
                     saved = time.perf_counter()
             if self.step < recipe.steps:
                 self._save()
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - self.started
         return PretrainResult(
             folder=self.out,
             steps=self.step,
@@ -263,6 +289,7 @@ class _Run:
             losses=self.losses,
             seconds=seconds,
             clouds_per_second=(self.step - first) * recipe.batch_size / max(seconds, 1e-9),
+            total_seconds=self.seconds_before + seconds,
         )
 
     def _one_step(self) -> dict[str, Tensor]:
@@ -293,11 +320,11 @@ class _Run:
         with self._precision():
             output = self.model(points, views)
         output.loss.backward()
-        if recipe.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm or math.inf)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         found = {"loss": output.loss, "loss_3d": output.loss_3d, "loss_2d": output.loss_2d}
+        found[_NORM] = norm  # read with the losses, so that a broken step stops the run before it is stored
         # Cloned: a loss may be a view into a far larger tensor, which would live as long as it.
         return {name: value.detach().clone() for name, value in found.items() if value is not None}
 
@@ -317,7 +344,7 @@ class _Run:
             yield
 
     def _flush(self) -> list[dict[str, float]]:
-        """Read the pending losses; stops the run at the first that is not finite."""
+        """Read the pending losses and gradient norms; stops the run at the first that is not finite."""
         values = [{name: float(value) for name, value in one.items()} for one in self.pending]
         for offset, one in enumerate(values):
             for name, value in one.items():
@@ -333,7 +360,9 @@ class _Run:
 
     def _log(self, speed: float) -> None:
         values = self._flush()
-        self.losses = {name: float(np.mean([one[name] for one in values])) for name in values[0]}
+        self.losses = {
+            name: float(np.mean([one[name] for one in values])) for name in values[0] if name != _NORM
+        }
         rate = self.optimizer.param_groups[0]["lr"]
         line = {"step": self.step, **self.losses, "learning_rate": rate, "clouds_per_second": round(speed, 1)}
         with open(self.out / "metrics.jsonl", "a", encoding="utf-8") as stream:
@@ -352,6 +381,7 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "pending": pending,
             "losses": self.losses,
+            "seconds": self.seconds_before + time.perf_counter() - self.started,
         }
         save_checkpoint(self.out / "checkpoints", self.step, state)
 
@@ -375,6 +405,7 @@ class _Run:
             {name: value.to(self.device) for name, value in one.items()} for one in state["pending"]
         ]
         self.losses = dict(state["losses"])
+        self.seconds_before = float(state.get("seconds", 0.0))
         if metrics.is_file():  # lines of steps that will be done again, the last of them perhaps cut short
             kept = [
                 line

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -17,6 +18,8 @@ def keep_freed_memory() -> None:
     anew, and its pages are zeroed by the kernel at each first touch: a sixth of a step's time. Does nothing
     where the C library is not glibc.
     """
+    if sys.platform != "linux":  # elsewhere CDLL(None) may not even be allowed
+        return
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_MAX, 0)

@@ -157,7 +157,7 @@ def _compute(
     sums: list[Tensor] = []
     squares: list[Tensor] = []
     count = 0
-    bar = tqdm(total=len(points), desc="teacher", unit="cloud", disable=not progress)
+    bar = tqdm(total=len(points), desc="teacher", unit="cloud", disable=None if progress else True)
     for start in range(0, len(points), batch_size):
         batch = torch.from_numpy(points[start : start + batch_size]).to(device)
         images, pixels = zbuffer_depth_images(batch, rotations, size=size, cover=cover)
@@ -165,7 +165,8 @@ def _compute(
         # Channels are standardised over the places where points lie, as only those are ever read.
         sample = pixels[:, :, :: max(1, pixels.shape[2] // 128)]
         for index, one in enumerate(features.maps):
-            values = read_maps(one, sample, mode="bilinear").double().flatten(0, 2)
+            # On the CPU, as some devices know no float64.
+            values = read_maps(one, sample, mode="bilinear").flatten(0, 2).cpu().double()
             if index == len(sums):
                 sums.append(torch.zeros_like(values[0]))
                 squares.append(torch.zeros_like(values[0]))
@@ -181,7 +182,7 @@ def _compute(
     for index in range(len(sums)):
         mean = sums[index] / count
         deviation = (squares[index] / count - mean.square()).clamp_min(0).sqrt().clamp_min(1e-6)
-        shift, scale = (one.float().cpu().numpy()[:, None, None] for one in (mean, deviation))
+        shift, scale = (one.float().numpy()[:, None, None] for one in (mean, deviation))
         maps = stored[f"maps_{index}"]
         for start in range(0, len(points), 256):
             maps[start : start + 256] = (
