@@ -37,6 +37,37 @@ def test_none_keeps_place_and_units() -> None:
     assert {tuple(row) for row in result} <= {tuple(row) for row in points}
 
 
+@pytest.mark.parametrize("place", [(5e5, 5.4e6, 300.0), (-4e8, 0.0, 7e9)])
+def test_map_coordinates_keep_the_shape(place: tuple[float, float, float]) -> None:
+    recipe = Preprocess(num_points=64, surface_samples=64)
+    near = np.round(cloud() * 1024) / 1024  # moved by whole numbers, it stays the same in float64
+    torch.testing.assert_close(recipe(near + place), recipe(near), atol=1e-5, rtol=0)
+
+
+def test_far_float32_points_are_centred_exactly() -> None:
+    near = np.random.default_rng(0).integers(0, 4, (300, 3)).astype(np.float32)
+    recipe = Preprocess(num_points=32, surface_samples=64)
+    torch.testing.assert_close(recipe(near + np.float32(2**22)), recipe(near), atol=1e-6, rtol=0)
+
+
+def test_number_types_that_hold_the_same_values_give_the_same_bits() -> None:
+    points = cloud().astype(np.float32)
+    recipe = Preprocess(num_points=64, surface_samples=64)
+    assert torch.equal(recipe(points.astype(np.float64)), recipe(points))
+    assert torch.equal(recipe(points.tolist()), recipe(points))
+    whole = np.round(points * 8)
+    assert torch.equal(recipe(whole.astype(np.int64)), recipe(whole))
+
+
+def test_tensors_are_taken_as_they_are() -> None:
+    recipe = Preprocess(num_points=64, surface_samples=64)
+    points = torch.from_numpy(cloud().astype(np.float32))
+    tracked = points.clone().requires_grad_()
+    assert torch.equal(recipe(tracked), recipe(points)) and not recipe(tracked).requires_grad
+    assert torch.equal(recipe(tracked[None]), recipe([tracked]))
+    assert torch.equal(recipe(points.bfloat16()), recipe(points.bfloat16().float()))
+
+
 @pytest.mark.parametrize("source", AXES)
 @pytest.mark.parametrize("target", AXES)
 def test_up_is_turned_by_a_proper_rotation(source: str, target: str) -> None:
@@ -87,7 +118,9 @@ def test_size_does_not_matter_even_where_squares_overflow(factor: float) -> None
         (np.empty((0, 3)), "two different points"),
         (np.ones((5, 2)), r"\(5, 2\)"),
         (np.array([["a", "b", "c"]]), "numbers expected"),
-        ([], "shape"),
+        ([], "at least one cloud"),
+        (np.empty((0, 7, 3)), "at least one cloud"),
+        (torch.empty((0, 7, 3)), "at least one cloud"),
     ],
 )
 def test_unusable_points_are_named(points: np.ndarray, message: str) -> None:

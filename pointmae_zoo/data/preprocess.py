@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pointmae_zoo.data.surface import FAR_AWAY
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -67,19 +69,24 @@ class Preprocess:
 
         A list of B such clouds, or (B, N, 3), becomes (B, num_points, 3). A cloud of fewer than num_points is
         repeated, cyclically, in the order of farthest point sampling. What a cloud becomes never depends on
-        the others in the list.
+        the others in the list. Arrays and tensors of any number type and device are taken. If the recipe
+        centres, points that float32 cannot resolve where they are (map coordinates) are moved to the origin
+        in float64 first.
 
         Args:
             up: the axis that points up in these points; they are turned (never mirrored) so that it becomes
                 self.up.
             device: where to sample, and where the result is.
 
-        Raises ValueError for NaN, infinity, another shape than (N, 3), or fewer than two different points.
+        Raises ValueError for NaN, infinity, no cloud at all, another shape than (N, 3), or fewer than two
+        different points.
         """
         import torch
 
         _check_choice("up", up, AXES)
         many: list[Any] = list(points) if _is_batch(points) else [points]
+        if not many or (isinstance(points, list | tuple) and not points):
+            raise ValueError("points: at least one cloud of shape (N, 3) expected, got none")
         clouds = [self._checked(number, cloud) for number, cloud in enumerate(many)]
         turned = [turn_up(cloud, up, self.up) for cloud in clouds]
         # Halving and doubling are exact in floating point. Between 1/2 and 1, no square over- or underflows.
@@ -91,11 +98,13 @@ class Preprocess:
 
     def _checked(self, number: int, points: ArrayLike) -> NDArray[np.float32]:
         """(N, 3) float32."""
-        given = np.asarray(points)
+        given = _as_array(points)
         if given.ndim != 2 or given.shape[1] != 3:
             raise ValueError(f"points of cloud {number}: shape (N, 3) expected, got {given.shape}")
         if given.dtype.kind not in "fiu":
             raise TypeError(f"points of cloud {number}: numbers expected, got {given.dtype}")
+        if self.center == "centroid":
+            given = _near_origin(given)
         with np.errstate(over="ignore"):
             cloud = given.astype(np.float32)
         if not np.isfinite(cloud).all():
@@ -132,6 +141,32 @@ class Preprocess:
         if self.scale == "unit_sphere":
             return cloud / cloud.square().sum(dim=1).max().sqrt()
         return (cloud.double() * 2.0**exponent).float()
+
+
+def _as_array(points: Any) -> NDArray[Any]:
+    """Tensors too, those that require a gradient, lie on another device or are bfloat16."""
+    import torch
+
+    if isinstance(points, torch.Tensor):
+        points = points.detach().cpu()
+        return (points.float() if points.dtype == torch.bfloat16 else points).numpy()
+    return np.asarray(points)
+
+
+def _near_origin(points: NDArray[Any]) -> NDArray[Any]:
+    """(N, 3) with the middle of its box at the origin, if float32 would round it or it lies far away.
+
+    Everything else stays as it is, bit for bit: what is centred later needs no help.
+    """
+    if not len(points) or not np.isfinite(points).all():
+        return points
+    low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
+    reach, size = max(np.abs(low).max(), np.abs(high).max()), (high / 2 - low / 2).max() * 2
+    with np.errstate(over="ignore"):
+        exact = points.dtype == np.float32 or (points.astype(np.float32) == points).all()
+    if exact and reach <= FAR_AWAY * size:
+        return points
+    return points.astype(np.float64) - (low / 2 + high / 2)
 
 
 def turn_up(points: NDArray[np.float32], source: str, target: str) -> NDArray[np.float32]:
