@@ -8,13 +8,14 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import trimesh
 
 from pointmae_zoo.data import mesh
-from pointmae_zoo.data.mesh import SUPPORTED_SUFFIXES, MeshError, find_files, read_points
+from pointmae_zoo.data.mesh import SUPPORTED_SUFFIXES, MeshError, find_files, read_points, search_files
 from pointmae_zoo.data.readers import gltf_checks
 from pointmae_zoo.data.readers.pcd import decompress_lzf
 
@@ -637,6 +638,56 @@ def test_torch_is_never_imported(tmp_path: Path) -> None:
         "read_points(sys.argv[1]); assert 'trimesh' in sys.modules and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "a.glb"], check=True, env={**os.environ})
+
+
+@pytest.mark.parametrize("suffix", ["obj", "off", "stl", "ply", "pcd", "xyz", "gltf"])
+def test_a_byte_order_mark_before_text_is_passed_over(tmp_path: Path, suffix: str) -> None:
+    box = trimesh.creation.box(extents=SIZES)
+    corners = [" ".join(map(str, corner)) for corner in box.vertices.tolist()]
+    if suffix == "xyz":
+        plain = "\n".join(corners).encode()
+    elif suffix == "pcd":
+        header = ["FIELDS x y z", "SIZE 4 4 4", "TYPE F F F", "POINTS 8", "DATA ascii"]
+        plain = "\n".join([*header, *corners, ""]).encode()
+    elif suffix == "gltf":
+        files = trimesh.exchange.gltf.export_gltf(box.scene())
+        for name, content in files.items():
+            (tmp_path / name).write_bytes(content)
+        plain = files["model.gltf"]
+    else:
+        options = {"stl": {"file_type": "stl_ascii"}, "ply": {"file_type": "ply", "encoding": "ascii"}}
+        exported = box.export(**options.get(suffix, {"file_type": suffix}))
+        plain = exported if isinstance(exported, bytes) else exported.encode()
+    without, marked = tmp_path / f"without.{suffix}", tmp_path / f"marked.{suffix}"
+    without.write_bytes(plain)
+    marked.write_bytes(b"\xef\xbb\xbf" + plain)
+    np.testing.assert_array_equal(read_points(marked, 99), read_points(without, 99))
+    marked.write_bytes(b"\xef\xbb\xbf")
+    with pytest.raises(MeshError):
+        read_points(marked)
+
+
+def test_a_binary_stl_may_begin_with_the_bytes_of_a_mark(tmp_path: Path) -> None:
+    plain = trimesh.creation.box(extents=SIZES).export(file_type="stl")
+    for name, start in (("a.stl", b""), ("b.stl", b"\xef\xbb\xbfsolid facet")):
+        (tmp_path / name).write_bytes(start + plain[len(start) :])
+    np.testing.assert_array_equal(read_points(tmp_path / "a.stl", 99), read_points(tmp_path / "b.stl", 99))
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, "1", None])
+def test_a_wrong_seed_is_named(tmp_path: Path, seed: Any) -> None:
+    with pytest.raises(ValueError, match="seed: a whole number of 0 or more expected, got"):
+        read_points(tmp_path / "a.stl", seed=seed)
+
+
+def test_search_files_goes_on_after_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "b.stl").touch()
+    (tmp_path / "void").mkdir()
+    given = [tmp_path / name for name in ("none.stl", "b.stl", "void", "*.step")]
+    files, missing = search_files(given)
+    assert files == [tmp_path / "b.stl"]
+    assert [name for name, _ in missing] == [str(given[number]) for number in (0, 2, 3)]
+    assert missing[0][1] == "no such file or folder"
 
 
 def test_find_files(tmp_path: Path) -> None:

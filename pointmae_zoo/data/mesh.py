@@ -1,5 +1,6 @@
 """Any mesh or point file -> points. numpy only; trimesh is imported when a file needs it, torch never."""
 
+import codecs
 import glob
 import os
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ from pointmae_zoo.data.readers.stl import read_stl
 from pointmae_zoo.data.readers.with_trimesh import read_3mf, read_gltf, read_obj
 from pointmae_zoo.data.surface import Geometry, MeshError, points_of
 
-__all__ = ["SUPPORTED_SUFFIXES", "MeshError", "find_files", "read_points"]
+__all__ = ["SUPPORTED_SUFFIXES", "MeshError", "find_files", "read_points", "search_files"]
 
 READERS: dict[str, Callable[[Path, bytes], Geometry]] = {
     ".stl": read_stl,
@@ -32,6 +33,8 @@ READERS: dict[str, Callable[[Path, bytes], Geometry]] = {
     ".pcd": read_pcd,
 }
 SUPPORTED_SUFFIXES = tuple(READERS)
+# Text, or text first. Not STL: the free text before its binary data may begin with anything.
+TEXT_SUFFIXES = (".obj", ".off", ".ply", ".gltf", ".xyz", ".pcd")
 
 
 def read_points(
@@ -45,9 +48,11 @@ def read_points(
     more. The same bytes and the same seed give the same points. An object further from the origin than
     1,000 times its own size is moved to the origin, because float32 could not resolve it there.
 
-    Raises MeshError (a ValueError) with one line that names the file, what is wrong with it and what to do.
+    Raises MeshError (a ValueError) with one line that names the file, what is wrong with it and what to do;
+    ValueError for a num_points below 2 or a seed that is no whole number of 0 or more.
     """
     path = Path(path)
+    check_seed(seed)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise MeshError(
@@ -59,6 +64,8 @@ def read_points(
         data = path.read_bytes()
         if not data:
             raise MeshError(path, "is empty (0 bytes): export or copy it again")
+        if path.suffix.lower() in TEXT_SUFFIXES:
+            data = data.removeprefix(codecs.BOM_UTF8)  # what Windows editors put before text
         # Overflow is looked for where it matters, after reading.
         with np.errstate(all="ignore"):
             return points_of(path, reader(path, data), num_points, seed)
@@ -85,9 +92,20 @@ def find_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]])
 
     Raises FileNotFoundError if a path or glob leads to nothing.
     """
+    files, missing = search_files(paths)
+    for name, reason in missing:
+        raise FileNotFoundError(f"{name}: {reason}")
+    return files
+
+
+def search_files(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+) -> tuple[list[Path], list[tuple[str, str]]]:
+    """What find_files gives, and (path, reason) of every path or glob that leads to nothing."""
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
     found: dict[str, Path] = {}
+    missing: dict[str, str] = {}
     for given in paths:
         name = os.fspath(given)
         path = Path(name)
@@ -96,23 +114,25 @@ def find_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]])
                 Path(folder, file) for folder, _, files in os.walk(path) for file in files if _wanted(file)
             ]
             if not here:
-                raise FileNotFoundError(
-                    f"{name}: no files there with a suffix of {' '.join(SUPPORTED_SUFFIXES)}"
-                )
+                missing[name] = f"no files there with a suffix of {' '.join(SUPPORTED_SUFFIXES)}"
         elif path.exists():
             here = [path]
         elif glob.has_magic(name):
             matches = [Path(match) for match in glob.glob(name, recursive=True)]
             here = [match for match in matches if match.is_file() and _wanted(match.name)]
             if not here:
-                raise FileNotFoundError(
-                    f"{name}: matches no file with a suffix of {' '.join(SUPPORTED_SUFFIXES)}"
-                )
+                missing[name] = f"matches no file with a suffix of {' '.join(SUPPORTED_SUFFIXES)}"
         else:
-            raise FileNotFoundError(f"{name}: no such file or folder")
+            here, missing[name] = [], "no such file or folder"
         for file in here:
             found.setdefault(os.path.abspath(file), file)
-    return sorted(found.values(), key=lambda file: file.as_posix())
+    return sorted(found.values(), key=lambda file: file.as_posix()), list(missing.items())
+
+
+def check_seed(seed: object) -> None:
+    """Raises ValueError if it is not a whole number of 0 or more."""
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"seed: a whole number of 0 or more expected, got {seed!r}")
 
 
 def _wanted(name: str) -> bool:

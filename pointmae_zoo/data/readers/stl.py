@@ -1,5 +1,6 @@
 """STL. Binary by numpy, text by trimesh."""
 
+import codecs
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ def read_stl(path: Path, data: bytes) -> Geometry:
     """Triangles of a binary or text STL. What the header promises decides, not the word it begins with."""
     promised = int.from_bytes(data[80:HEADER_BYTES], "little") if len(data) >= HEADER_BYTES else -1
     needed = HEADER_BYTES + FACET.itemsize * promised
-    start = data[:1024].lower()
+    text = data.removeprefix(codecs.BOM_UTF8)
+    start = text[:1024].lower()
     is_text = start.lstrip().startswith(b"solid") and (b"facet" in start or b"endsolid" in start)
     if promised >= 0 and (needed == len(data) or (needed < len(data) and not is_text and promised > 0)):
         if promised == 0:
@@ -28,7 +30,7 @@ def read_stl(path: Path, data: bytes) -> Geometry:
             raise MeshError(path, "is a text STL that ends before `endsolid`: it was cut off, copy it again")
         if b"vertex" not in data.lower():
             raise MeshError(path, "is a text STL without triangles: export it again")
-        return load_scene(path, data, "stl")
+        return load_scene(path, text, "stl")
     if promised >= 0 and not _looks_like_text(data):
         raise MeshError(
             path,
