@@ -249,6 +249,14 @@ def test_files_without_training_clouds(tmp_path: Path) -> None:
             {"points": np.zeros((2, 4, 3)), "y": np.array([0, 5]), "classes": np.array(["a"])},
             "'y' goes from 0 to 5",
         ),
+        ({"points": np.zeros((2, 4, 3)), "y": np.array([0, -2])}, r"bad\.npz: 'y' holds -2"),
+        ({"points": np.zeros((2, 4, 3)), "y": np.array(["a", "b"])}, r"bad\.npz: 'y' is <U1, expected whole"),
+        ({"points": np.zeros((2, 4, 3)), "group": np.array(["a", "b"])}, "'group' is <U1, expected whole"),
+        (
+            {"points": np.zeros((2, 4, 3), np.int16), "point_scale": np.empty(0)},
+            r"bad\.npz: 'point_scale' is float64 of shape \(0,\), expected a single number",
+        ),
+        ({"points": np.zeros((2, 4, 3), np.int16), "point_scale": 0.0}, "'point_scale' is 0.0, expected"),
     ],
 )
 def test_bad_files_of_clouds(tmp_path: Path, arrays: dict, message: str) -> None:

@@ -87,11 +87,11 @@ def read_clouds(path: str | Path) -> Clouds:
         raise FileNotFoundError(f"{path}: no such file; expected an .npz or .npy file of clouds (M, N, 3)")
     try:
         loaded = np.load(path, allow_pickle=False)
-        arrays = (
-            {"points": loaded}
-            if isinstance(loaded, np.ndarray)
-            else {key: loaded[key] for key in loaded.files}
-        )
+        if isinstance(loaded, np.ndarray):
+            arrays = {"points": loaded}
+        else:
+            with loaded:
+                arrays = {key: loaded[key] for key in loaded.files}
     except (ValueError, OSError, EOFError, KeyError) as error:
         raise ValueError(
             f"{path}: cannot be read as .npz or .npy ({error}); save the clouds again with numpy.savez"
@@ -109,10 +109,14 @@ def read_clouds(path: str | Path) -> Clouds:
             raise ValueError(
                 f"{path}: '{key}' has shape {arrays[key].shape}, expected ({count},), one entry a cloud"
             )
+        if key in arrays and key != "split" and arrays[key].dtype.kind not in "iu":
+            raise ValueError(f"{path}: '{key}' is {arrays[key].dtype}, expected whole numbers")
     labels = arrays["y"].astype(np.int64) if "y" in arrays else np.full(count, -1, dtype=np.int64)
-    classes = tuple(str(name) for name in arrays.get("classes", np.empty(0, dtype=str)))
-    core_classes = tuple(str(name) for name in arrays.get("core_classes", np.empty(0, dtype=str)))
-    if classes and labels.size and not (labels.min() >= -1 and labels.max() < len(classes)):
+    classes = tuple(str(name) for name in np.ravel(arrays.get("classes", [])))
+    core_classes = tuple(str(name) for name in np.ravel(arrays.get("core_classes", [])))
+    if labels.min() < -1:
+        raise ValueError(f"{path}: 'y' holds {labels.min()}, expected class numbers from 0, or -1 for none")
+    if classes and labels.max() >= len(classes):
         raise ValueError(
             f"{path}: 'y' goes from {labels.min()} to {labels.max()}, but 'classes' has {len(classes)} names"
         )
@@ -135,7 +139,8 @@ def _decode_points(path: Path, stored: NDArray, scale: NDArray | None) -> NDArra
             f"{path}: 'points' has shape {stored.shape}, expected (M, N, 3) with M and N above 0"
         )
     if stored.dtype == np.int16:
-        points = stored.astype(np.float32) * np.float32(_INT16_SCALE if scale is None else np.ravel(scale)[0])
+        factor = _INT16_SCALE if scale is None else _point_scale(path, scale)
+        points = stored.astype(np.float32) * np.float32(factor)
     elif stored.dtype.kind == "f":
         points = stored.astype(np.float32)
     else:
@@ -144,6 +149,17 @@ def _decode_points(path: Path, stored: NDArray, scale: NDArray | None) -> NDArra
         bad = int(np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))[0])
         raise ValueError(f"{path}: cloud {bad} holds NaN or infinity; remove it")
     return points
+
+
+def _point_scale(path: Path, scale: NDArray) -> float:
+    if scale.size != 1 or scale.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{path}: 'point_scale' is {scale.dtype} of shape {scale.shape}, expected a single number"
+        )
+    factor = float(np.ravel(scale)[0])
+    if not (np.isfinite(factor) and factor > 0):
+        raise ValueError(f"{path}: 'point_scale' is {factor}, expected a number above 0")
+    return factor
 
 
 def read_training_clouds(
