@@ -183,3 +183,50 @@ def test_plain_convolutions_that_do_not_fit(tmp_path: Path) -> None:
         load_plain_convolutions(network, {"a1_weight": np.zeros((5, 3, 1, 1)), "a1_bias": np.zeros(5)})
     with pytest.raises(ValueError, match=r"\(1, 3\)|expected \(B, V, H, W\)"):
         Teacher("mobilenetv2_100", weights="random")(torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".npz"])
+def test_damaged_files_are_named_with_a_remedy(tmp_path: Path, suffix: str) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / f"teacher{suffix}"
+    if suffix == ".npz":
+        np.savez(path, conv_0_weight=np.zeros((32, 3, 3, 3)), conv_0_bias=np.zeros(32))
+    elif suffix == ".pth":
+        torch.save({"weight": torch.zeros(100)}, path)
+    else:
+        save_file({"weight": torch.zeros(100)}, path)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"not weights at all"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"teacher\{suffix}: damaged.*download it again") as caught:
+            Teacher("mobilenetv2_100", weights=path)
+        assert "\n" not in str(caught.value)
+
+
+class _Harmful:
+    def __reduce__(self) -> tuple:
+        return (pytest.fail, ("pickled code was run",))
+
+
+def test_pickled_code_is_never_run(tmp_path: Path) -> None:
+    torch.save(_Harmful(), tmp_path / "code.pth")
+    np.savez(tmp_path / "code.npz", conv_0_weight=np.array([_Harmful()], dtype=object))
+    for name in ("code.pth", "code.npz"):
+        with pytest.raises(ValueError, match=f"{name}: damaged, or no"):
+            Teacher("mobilenetv2_100", weights=tmp_path / name)
+
+
+def test_files_without_named_weights(tmp_path: Path) -> None:
+    torch.save([torch.zeros(3)], tmp_path / "list.pth")
+    torch.save({"visual.class_embedding": torch.zeros(192)}, tmp_path / "clip.pth")
+    with pytest.raises(ValueError, match=r"list\.pth: no named weights"):
+        Teacher(TINY_VIT, weights=tmp_path / "list.pth")
+    with pytest.raises(ValueError, match=r"clip\.pth: "):
+        Teacher(TINY_VIT, weights=tmp_path / "clip.pth")
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1))
+    kernel = np.zeros((4, 3, 1, 1), np.float32)
+    with pytest.raises(ValueError, match="has no bias"):
+        load_plain_convolutions(network, {"a1_weight": kernel})
+    with pytest.raises(ValueError, match=r"bias of shape \(5,\)"):
+        load_plain_convolutions(network, {"a1_weight": kernel, "a1_bias": np.zeros(5, np.float32)})

@@ -268,31 +268,30 @@ def load_weights(network: nn.Module, path: Path) -> None:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: unknown suffix, or the file does not fit the network; names the first key.
+        ValueError: unknown suffix, a damaged file, or one that does not fit the network (names the first
+            key).
     """
     if not path.is_file():
         raise FileNotFoundError(f"teacher weights {path}: no such file")
     inner: Any = network.network if isinstance(network, (_Chosen, _PlainStack)) else network
+    state = _read_arrays(path)
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            try:
-                load_plain_convolutions(inner, dict(arrays))
-            except ValueError as error:
-                raise ValueError(f"teacher weights {path}: {error}") from error
+        try:
+            load_plain_convolutions(inner, state)
+        except ValueError as error:
+            raise ValueError(f"teacher weights {path}: {error}") from error
         return
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        state = load_file(path)
-    elif path.suffix in (".pth", ".pt", ".bin"):
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    else:
-        raise ValueError(f"teacher weights {path}: unknown suffix; expected .safetensors, .pth, .pt or .npz")
     if "visual.class_embedding" in state:
         from timm.models.vision_transformer import checkpoint_filter_fn
 
         visual = {key: value for key, value in state.items() if key.startswith("visual.")}
-        state = checkpoint_filter_fn(visual, inner)
+        try:
+            state = checkpoint_filter_fn(visual, inner)
+        except (KeyError, RuntimeError, ValueError) as error:
+            reason = f"it has no {error}" if isinstance(error, KeyError) else _first_line(error)
+            raise ValueError(
+                f"teacher weights {path}: CLIP's image network, but incomplete ({reason}); download it again"
+            ) from error
     expected = inner.state_dict()
     missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
     # A feature extractor has neither head nor classifier, so a full model's file may hold more than is asked
@@ -303,6 +302,42 @@ def load_weights(network: nn.Module, path: Path) -> None:
         counts = f"{len(missing)} keys missing, {len(wrong)} of another shape"
         raise ValueError(f"teacher weights {path}: {counts}; the first is {key}")
     inner.load_state_dict({key: value for key, value in state.items() if key in expected}, strict=False)
+
+
+def _read_arrays(path: Path) -> dict[str, Any]:
+    """What a file holds by name: arrays from ``.npz``, else tensors. No pickled code is ever run."""
+    if path.suffix not in (".npz", ".safetensors", ".pth", ".pt", ".bin"):
+        raise ValueError(f"teacher weights {path}: unknown suffix; expected .safetensors, .pth, .pt or .npz")
+    found: Any
+    try:
+        if path.suffix == ".npz":
+            found = np.load(path, allow_pickle=False)
+            if not isinstance(found, np.ndarray):
+                with found:
+                    found = dict(found)
+        elif path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            found = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except (PermissionError, MemoryError):  # nothing wrong with the file
+        raise
+    except Exception as error:  # a damaged file raises whatever its first broken byte leads to
+        raise ValueError(
+            f"teacher weights {path}: damaged, or no {path.suffix} of plain weights ({_first_line(error)}); "
+            "download it again, or save the network's state_dict() as .safetensors"
+        ) from error
+    kind = np.ndarray if path.suffix == ".npz" else Tensor
+    if not isinstance(found, dict) or not any(isinstance(value, kind) for value in found.values()):
+        raise ValueError(
+            f"teacher weights {path}: no named weights in it; save the network's state_dict() as .safetensors"
+        )
+    return {str(key): value for key, value in found.items() if isinstance(value, kind)}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @torch.no_grad()
@@ -338,10 +373,17 @@ def load_plain_convolutions(network: nn.Module, arrays: Mapping[str, np.ndarray]
     for index, (number, pair) in zip(convolutions, stored, strict=False):
         convolution = layers[index]
         assert isinstance(convolution, nn.Conv2d)
-        if pair["weight"].shape != tuple(convolution.weight.shape) or "bias" not in pair:
+        if "bias" not in pair:
+            raise ValueError(f"convolution {number} has no bias; fold the BatchNorms into the convolutions")
+        if pair["weight"].shape != tuple(convolution.weight.shape):
             expected = tuple(convolution.weight.shape)
             shape = pair["weight"].shape
             raise ValueError(f"convolution {number} is {shape}, the network has {expected} there")
+        if pair["bias"].shape != pair["weight"].shape[:1] or {pair[key].dtype.kind for key in pair} != {"f"}:
+            raise ValueError(
+                f"convolution {number} has {pair['weight'].dtype} weights and a {pair['bias'].dtype} bias of "
+                f"shape {pair['bias'].shape}; expected floats, one bias for each filter"
+            )
         convolution.weight.copy_(torch.from_numpy(pair["weight"]))
         bias = torch.from_numpy(pair["bias"])
         if convolution.bias is not None:
