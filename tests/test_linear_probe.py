@@ -203,6 +203,19 @@ def test_report(tmp_path: Path) -> None:
         tmp_path / "model0", tmp_path / "data.npz", classes="all", num_points=64, seeds=0
     )
     assert everything.context["num_train"] == 80
+    assert context["pool"] == create_model("i2p_mae_tiny", **TINY).hyper.pool
+    save_pretrained(create_model("i2p_mae_tiny", **{**TINY, "dims": [12, 24]}).eval(), tmp_path / "narrow")
+    with pytest.raises(ValueError, match=r"narrow .* different architectures or arguments"):
+        evaluate_linear([tmp_path / "model0", tmp_path / "narrow"], tmp_path / "data.npz", num_points=64)
+
+
+def test_arguments_are_checked_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="seeds: -1, expected 0"):
+        evaluate_linear("anything", tmp_path / "data.npz", seeds=-1)
+    with pytest.raises(FileNotFoundError, match=r"out\.json: no such folder"):
+        evaluate_linear("anything", tmp_path / "data.npz", out=tmp_path / "absent" / "out.json")
+    with pytest.raises(IsADirectoryError, match="a folder; expected the name"):
+        evaluate_linear("anything", tmp_path / "data.npz", out=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,9 @@ def evaluate_linear(
         out: where to write the JSON.
 
     Raises:
-        ValueError: the file lacks a split, classes or points; names what.
+        ValueError: the file lacks a split, classes or points (names what); models of different
+            architectures; negative ``seeds``.
+        FileNotFoundError, IsADirectoryError: ``out`` cannot be written there.
     """
     from pointmae_zoo.hub import from_pretrained
     from pointmae_zoo.registry import create_model
@@ -112,6 +114,10 @@ def evaluate_linear(
     names = [str(model)] if isinstance(model, (str, Path)) else [str(one) for one in model]
     if not names:
         raise ValueError("model: an empty list; expected a name or folder of weights")
+    if seeds < 0:
+        raise ValueError(f"seeds: {seeds}, expected 0 (no baselines) or more")
+    if out is not None:
+        _check_out(Path(out))
     train, test, chosen = _read_parts(Path(data), classes, num_points)
     report = LinearReport()
     probes: dict[tuple[str, str], list[LinearProbe]] = {}
@@ -128,9 +134,15 @@ def evaluate_linear(
             del values["correct"]
             report.rows.append({"features": label, **which, **values})
 
-    encoder: Any = None
-    for name in names:
-        encoder = from_pretrained(name, kind="encoder", device=device)
+    encoders: list[Any] = [from_pretrained(name, kind="encoder", device=device) for name in names]
+    encoder = encoders[0]
+    for name, other in zip(names, encoders, strict=True):
+        if not _same_network(encoder.config, other.config):
+            raise ValueError(
+                f"{name} ({other.config.architecture}) and {names[0]} ({encoder.config.architecture}) are of "
+                "different architectures or arguments, so they share no baseline; evaluate them one by one"
+            )
+    for name, encoder in zip(names, encoders, strict=True):
         probe("weights", {"model": name}, _features(encoder, train, test, pool, batch_size, device))
     for seed in range(seeds):
         with torch.random.fork_rng(devices=[]):
@@ -151,7 +163,7 @@ def evaluate_linear(
     report.context = {
         "models": names,
         "architecture": encoder.config.architecture,
-        "pool": pool or "as stored with the weights",
+        "pool": pool or encoder.hyper.pool,
         "dataset": {"file": Path(data).name, "sha256": train.sha256, "classes": chosen},
         "class_set": classes,
         "num_train": len(train),
@@ -200,6 +212,18 @@ def calibrate_batch_norm(
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return calibrated.eval()
+
+
+def _same_network(one: Any, other: Any) -> bool:
+    return one.architecture == other.architecture and one.arguments == other.arguments
+
+
+def _check_out(path: Path) -> None:
+    """An evaluation takes minutes: a place where nothing can be written is found before, not after."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: a folder; expected the name of a .json file")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{path}: no such folder {path.parent}; make it first")
 
 
 def _read_parts(path: Path, classes: str, num_points: int) -> tuple[Clouds, Clouds, list[str]]:
