@@ -15,7 +15,8 @@ import torch
 import trimesh
 
 from pointmae_zoo.data.mesh import find_files, read_points
-from pointmae_zoo.embed import embed_files, read_table, similar
+from pointmae_zoo.embed import Embeddings, embed_files, read_table, similar
+from pointmae_zoo.embed.journal import Journal
 from pointmae_zoo.registry import create_model
 
 # Small and quick; the bits of the real size are looked at in one test.
@@ -101,7 +102,10 @@ def test_nothing_to_do_and_wrong_arguments_are_told_before_the_work(folder: Path
     (tmp_path / "void").mkdir()
     fails(FileNotFoundError, r"void: no files there with a suffix of \.stl", paths=tmp_path / "void")
     fails(FileNotFoundError, "none.stl: no such file", paths=tmp_path / "none.stl")
+    fails(FileNotFoundError, r"none.stl: .* \(and 1 more", paths=[tmp_path / "none.stl", tmp_path / "void"])
     fails(ValueError, "at least one file", paths=[])
+    for seed in (-1, 0.5, True):
+        fails(ValueError, "seed: a whole number of 0 or more", seed=seed)
     fails(ValueError, r"t\.pkl: a name that ends in", out=tmp_path / "t.pkl")
     fails(FileNotFoundError, "no such folder", out=tmp_path / "none" / "t.npz")
     fails(ValueError, "up: x or y or z", up="w")
@@ -111,6 +115,33 @@ def test_nothing_to_do_and_wrong_arguments_are_told_before_the_work(folder: Path
     fails(ValueError, "memory_limit_gb: ", memory_limit_gb=float("nan"))
     fails(ValueError, "no_such_model")
     fails(TypeError, "model: weights by name or folder, or an encoder", model=torch.nn.Linear(1, 1))
+
+
+def test_a_path_that_leads_to_nothing_is_a_failure_among_others(
+    model: Any, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "void").mkdir()
+    given = [tmp_path / "void", folder / "none.stl", folder / "00.stl", folder / "03b.stl", folder / "*.step"]
+    table = embed_files(given, model, progress=False)
+    assert table.paths == [str(folder / "00.stl")]
+    assert dict(table.failures).keys() == {str(given[number]) for number in (0, 1, 3, 4)}
+    assert [path for path, _ in table.failures] == sorted(path for path, _ in table.failures)
+    assert dict(table.failures)[str(folder / "none.stl")] == "no such file or folder"
+
+
+def test_the_table_is_no_input_of_the_next_run(model: Any, tmp_path: Path) -> None:
+    trimesh.creation.box().export(tmp_path / "a.stl")
+    out = tmp_path / "features.npz"
+    for paths in (tmp_path, tmp_path, [str(tmp_path / "*")]):
+        table = embed_files(paths, model, out=out, progress=False)
+        assert table.paths == [str(tmp_path / "a.stl")] and table.failures == []
+    before = out.read_bytes()
+    with pytest.raises(ValueError, match=r"out: .*features\.npz is also one of the inputs"):
+        embed_files([tmp_path / "a.stl", out], model, out=out, progress=False)
+    (tmp_path / "a.stl").unlink()
+    with pytest.raises(FileNotFoundError, match="nothing to embed but this table"):
+        embed_files(tmp_path, model, out=out, progress=False)
+    assert out.read_bytes() == before
 
 
 def test_an_unknown_pool_is_told(model: Any, folder: Path) -> None:
@@ -207,8 +238,8 @@ def test_ctrl_c_keeps_the_rows_and_says_how_to_go_on(
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"up": "z"}, {"pool": "mean"}, {"model": 1}])
-def test_rows_of_other_settings_are_not_mixed_in(
-    model: Any, folder: Path, tmp_path: Path, change: dict[str, Any], capsys: pytest.CaptureFixture[str]
+def test_rows_of_other_settings_are_neither_mixed_in_nor_dropped(
+    model: Any, folder: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     files = [folder / name for name in ("00.stl", "01.obj", "02.off")]
     with pytest.raises(KeyboardInterrupt):
@@ -216,11 +247,46 @@ def test_rows_of_other_settings_are_not_mixed_in(
     change = dict(change)
     if "model" in change:
         change["model"] = small(change["model"])
-    settings = {"model": model, "batch_size": 2, "progress": False, **change}
+    settings = {"model": model, "batch_size": 2, "progress": False}
+    kept = (tmp_path / "t.npz.partial").read_bytes()
+    (name,) = change
+    said = "weights" if name == "model" else f"{name}: .*, now {change[name]!r}"
+    with pytest.raises(
+        ValueError, match=rf"t\.npz\.partial: .*other settings \({said}.*\); .*delete this file"
+    ):
+        embed_files(files, out=tmp_path / "t.npz", **{**settings, **change})
+    assert (tmp_path / "t.npz.partial").read_bytes() == kept
     embed_files(files, out=tmp_path / "t.npz", **settings)
-    assert "from a run with other settings; starting over" in capsys.readouterr().err
     embed_files(files, out=tmp_path / "u.npz", **settings)
     assert (tmp_path / "t.npz").read_bytes() == (tmp_path / "u.npz").read_bytes()
+
+
+def test_a_journal_without_rows_does_not_stop_other_settings(tmp_path: Path) -> None:
+    Journal(tmp_path / "j", {"seed": 0}).close()
+    journal = Journal(tmp_path / "j", {"seed": 1})
+    journal.add(["file"], np.ones((1, 2), np.float32))
+    journal.close()
+    with pytest.raises(ValueError, match=r"\(seed: 1, now 0\)"):
+        Journal(tmp_path / "j", {"seed": 0})
+    assert list(Journal(tmp_path / "j", {"seed": 1}).rows) == ["file"]
+
+
+def test_a_journal_is_removed_before_its_lock_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fcntl")
+    journal = Journal(tmp_path / "j", {})
+    unlink = Path.unlink
+
+    def locked(path: Path, missing_ok: bool = False) -> None:
+        with pytest.raises(ValueError, match="another run"):
+            Journal(tmp_path / "j", {})
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", locked)
+    journal.remove()
+    assert not (tmp_path / "j").exists()
+    Journal(tmp_path / "j", {}).close()
 
 
 def test_a_file_that_changed_meanwhile_is_embedded_again(model: Any, tmp_path: Path) -> None:
@@ -260,6 +326,32 @@ def test_similar_embeds_a_new_file_as_the_table_was_made(model: Any, folder: Pat
         similar(twin, table, model=small(1))
     with pytest.raises(ValueError, match=r"03b\.stl: is empty"):
         similar(folder / "03b.stl", table, model=model)
+
+
+def test_similar_in_a_table_without_metadata_wants_to_know_how_it_was_made(
+    model: Any, folder: Path, tmp_path: Path
+) -> None:
+    files = [folder / name for name in ("00.stl", "01.obj", "11.npy")]
+    twin, out = tmp_path / "twin.npy", tmp_path / "t.csv"
+    twin.write_bytes(files[2].read_bytes())
+    embed_files(files, model, up="z", pool="max", out=out, progress=False)
+    for given, lacking in (({}, "model and up"), ({"model": model}, "up"), ({"up": "z"}, "model")):
+        with pytest.raises(ValueError, match=rf"twin\.npy: not in the table, .*; give {lacking} as"):
+            similar(twin, out, **given)
+    found = similar(twin, out, model=model, up="z", pool="max")
+    assert found[0] == (str(files[2]), pytest.approx(1, abs=1e-5))
+    assert len(similar(files[0], out)) == 2  # a row needs nothing
+
+
+def test_similar_takes_nothing_that_contradicts_the_table(model: Any, folder: Path, tmp_path: Path) -> None:
+    table = embed_files(folder / "00.stl", model, up="z", pool="max", progress=False)
+    for given in ({"up": "y"}, {"pool": "mean"}, {"seed": 1}):
+        with pytest.raises(ValueError, match=f"{next(iter(given))}: .* given, but the table was made with"):
+            similar(folder / "01.obj", table, model=model, **given)
+    assert len(similar(folder / "01.obj", table, model=model, up="z", seed=0)) == 1
+    foreign = Embeddings(table.paths, table.features, metadata={"model": "x", "up": "z", "seed": 0})
+    with pytest.raises(ValueError, match="table: its metadata has no fingerprint and no pool; embed"):
+        similar(folder / "01.obj", foreign, model=model)
 
 
 def test_real_meshes_all_get_rows(model: Any, testdata: Path) -> None:

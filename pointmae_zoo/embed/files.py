@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.data.mesh import find_files
+from pointmae_zoo.data.mesh import check_seed, search_files
 from pointmae_zoo.data.preprocess import AXES
 from pointmae_zoo.embed.journal import Journal, identity
 from pointmae_zoo.embed.tables import Embeddings, check_table_path, write_table
@@ -35,7 +35,7 @@ def embed_files(
     batch_size: int = 16,
     workers: int | None = None,
     timeout: float = 60.0,
-    memory_limit_gb: float = 4.0,
+    memory_limit_gb: float = 2.0,
     device: str | None = None,
     progress: bool = True,
 ) -> Embeddings:
@@ -45,17 +45,18 @@ def embed_files(
     on from there and writes the same bytes that an undisturbed run would have written.
 
     Args:
-        paths: files, folders (searched to the bottom) or globs; see `data.mesh.find_files`.
+        paths: files, folders (searched to the bottom) or globs; see `data.mesh.find_files`. One that leads
+            to nothing is a failure among the others. `out` is never an input of its own.
         model: published weights, a folder of weights, or an encoder (for example from `from_pretrained`).
         out: where to write the table: .npz, .safetensors, .csv or .parquet. None: nowhere.
         up: the axis that points up in the files: x, y or z.
-        seed: of the points sampled on surfaces. The same file and seed give the same row, bit for bit,
-            whatever else is embedded with it.
+        seed: of the points sampled on surfaces, 0 or more. The same file and seed give the same row, bit for
+            bit, whatever other files are embedded in the same run.
         pool: how tokens become one vector: max, mean, mean+max or mean,max. None: as stored with the weights.
         batch_size: clouds that go through the network at a time.
         workers: processes that read files. None: as many as cores, at most 8.
         timeout: seconds that reading one file may take.
-        memory_limit_gb: memory that reading one file may take (enforced on Linux).
+        memory_limit_gb: memory that reading one file may take, in each worker (enforced on Linux).
         device: where the network runs. None: an encoder stays where it is, weights are loaded on the CPU.
         progress: show a progress bar on stderr.
 
@@ -63,27 +64,29 @@ def embed_files(
         Embeddings: paths (sorted), features (M, D) float32, failures [(path, reason)], metadata.
 
     Raises:
-        FileNotFoundError: a path that leads to no file.
-        ValueError: a wrong argument, model or table format, or an output that another run is writing.
+        FileNotFoundError: no path leads to a file.
+        ValueError: a wrong argument, model or table format, an output that another run is writing, or one
+            whose OUT.partial was written with other settings.
     """
-    _check_arguments(up, batch_size, workers, timeout, memory_limit_gb)
+    _check_arguments(up, seed, batch_size, workers, timeout, memory_limit_gb)
     target = None if out is None else Path(out)
     if target is not None:
         check_table_path(target)
-    files = find_files(paths)
-    if not files:
-        raise ValueError("paths: at least one file, folder or glob expected, got none")
+    files, missing = _inputs(paths, target)
     workers = workers or min(MOST_WORKERS, _cores())
     journal = None
-    # The readers start while the model is loaded.
     with ReaderPool(min(workers, len(files)), timeout=timeout, memory_limit_gb=memory_limit_gb) as readers:
-        run = _Run(model, device, pool=pool, up=up, seed=seed, batch_size=batch_size)
+        run = _Run(model, device, pool=pool, up=up, seed=int(seed), batch_size=batch_size)
         try:
             if target is not None:
                 journal = Journal(target.with_name(target.name + ".partial"), run.settings)
             table = run.embed(files, readers, journal, progress)
+            table.failures.extend(missing)
+            table.failures.sort(key=lambda failure: Path(failure[0]).as_posix())
             if target is not None:
                 write_table(target, table)
+            if journal is not None:
+                journal.remove()
         except KeyboardInterrupt:
             if journal is not None:
                 print(
@@ -93,9 +96,28 @@ def embed_files(
         finally:
             if journal is not None:
                 journal.close()
-    if journal is not None:
-        journal.remove()
     return table
+
+
+def _inputs(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], target: Path | None
+) -> tuple[list[Path], list[tuple[str, str]]]:
+    """The files to embed, and (path, reason) of every path that leads to none."""
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not given:
+        raise ValueError("paths: at least one file, folder or glob expected, got none")
+    files, missing = search_files(given)
+    if target is not None:
+        own = os.path.realpath(target)  # the table of an earlier run, if it lies in a folder of inputs
+        if any(os.path.realpath(path) == own for path in given):
+            raise ValueError(f"out: {target} is also one of the inputs; choose another name for the table")
+        files = [file for file in files if os.path.realpath(file) != own]
+    if not files and missing:
+        others = f" (and {len(missing) - 1} more lead to nothing)" if len(missing) > 1 else ""
+        raise FileNotFoundError(f"{missing[0][0]}: {missing[0][1]}{others}")
+    if not files:
+        raise FileNotFoundError(f"{target}: nothing to embed but this table itself; add mesh or point files")
+    return files, missing
 
 
 class _Run:
@@ -234,10 +256,11 @@ def fingerprint(model: Any) -> str:
 
 
 def _check_arguments(
-    up: str, batch_size: int, workers: int | None, timeout: float, memory_limit_gb: float
+    up: str, seed: int, batch_size: int, workers: int | None, timeout: float, memory_limit_gb: float
 ) -> None:
     if up not in AXES:
         raise ValueError(f"up: {' or '.join(AXES)} expected, got {up!r}")
+    check_seed(seed)
     for name, value in (("batch_size", batch_size), ("workers", workers)):
         if value is not None and (not isinstance(value, int) or value < 1):
             raise ValueError(f"{name}: a whole number above 0 expected, got {value!r}")

@@ -3,9 +3,8 @@
 import base64
 import json
 import os
-import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +15,18 @@ FORMAT = 1
 class Journal:
     """A text file that only grows: a line with the settings, then one line of JSON per embedded file.
 
-    A row counts only if path, size and time of change of its file are what they were, and only rows that
-    were made with the same settings are taken over. A line that was cut off by a kill is dropped.
+    A row counts only if path, size and time of change of its file are what they were. A line that was cut
+    off by a kill is dropped.
 
-    Raises ValueError if another process is writing the same output.
+    Raises ValueError if another process is writing the same output, or if rows of other settings are kept.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
         self.rows: dict[str, NDArray[np.float32]] = {}  # identity of a file -> features (D,)
-        self._file = open(path, "a+b")  # noqa: SIM115 - open until the run ends
+        self._file = self._open()
         try:
-            self._lock()
-            self._load(json.dumps({"format": FORMAT, "settings": settings}, sort_keys=True))
+            self._load(settings)
         except BaseException:
             self._file.close()
             raise
@@ -48,22 +46,32 @@ class Journal:
 
     def remove(self) -> None:
         """The output is complete: nothing is left to go on with."""
+        if os.name == "nt":  # an open file cannot be removed there
+            self._file.close()
         self.path.unlink(missing_ok=True)
-        self._file.close()
+        self._file.close()  # and with it the lock: nobody else could have taken the file in between
 
-    def _lock(self) -> None:
-        try:
-            import fcntl
-        except ImportError:  # not on Windows; there two runs at a time are the user's to avoid
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"{self.path}: another run is writing this output; wait for it, or choose another"
-            ) from None
+    def _open(self) -> IO[bytes]:
+        """The file, locked."""
+        while True:
+            file = open(self.path, "a+b")  # noqa: SIM115 - open until the run ends
+            try:
+                import fcntl
 
-    def _load(self, header: str) -> None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(file.fileno()).st_nlink or self.path.exists():
+                    return file
+            except ImportError:  # Windows; there two runs at a time are the user's to avoid
+                return file
+            except BlockingIOError:
+                file.close()
+                raise ValueError(
+                    f"{self.path}: another run is writing this output; wait for it, or choose another"
+                ) from None
+            file.close()  # another run finished and removed it just before it was locked
+
+    def _load(self, settings: dict[str, Any]) -> None:
+        header = json.dumps({"format": FORMAT, "settings": settings}, sort_keys=True)
         self._file.seek(0)
         first = self._file.readline()
         if first and not first.startswith(b'{"format"'):
@@ -75,8 +83,11 @@ class Journal:
                 if not line.endswith(b"\n") or not self._take(line):
                     break
                 good += len(line)
-        elif first:
-            print(f"{self.path}: from a run with other settings; starting over", file=sys.stderr)
+        elif self._file.readline().endswith(b"\n"):  # rows that took work, and that are not ours to drop
+            raise ValueError(
+                f"{self.path}: keeps rows made with other settings ({_differences(first, settings)}); "
+                "give the same options again, choose another output, or delete this file"
+            )
         self._file.seek(good)
         self._file.truncate()
         if not good:
@@ -92,6 +103,21 @@ class Journal:
         except (ValueError, KeyError, TypeError):
             return False
         return True
+
+
+def _differences(header: bytes, settings: dict[str, Any]) -> str:
+    """The settings that a journal's first line has otherwise."""
+    try:
+        stored = json.loads(header)["settings"]
+        names = [name for name in sorted({*stored, *settings}) if stored.get(name) != settings.get(name)]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "its first line cannot be read"
+    return ", ".join(
+        "weights (fingerprint)"
+        if name == "fingerprint"
+        else f"{name}: {stored.get(name)!r}, now {settings.get(name)!r}"
+        for name in names
+    )
 
 
 def identity(file: Path) -> str:

@@ -76,6 +76,8 @@ def read_table(path: str | os.PathLike[str]) -> Embeddings:
         features = np.asarray(table.features)
         if features.ndim != 2 or features.dtype != np.float32 or len(features) != len(table.paths):
             raise ValueError(f"{len(table.paths)} paths and features {features.dtype} {features.shape}")
+        if not isinstance(table.metadata, dict):
+            raise ValueError("its metadata is no object with fields")
     except ImportError:
         raise ValueError(f'{path}: .parquet needs pyarrow: pip install "pointmae-zoo[parquet]"') from None
     except Exception as error:  # the libraries have no common parent for "this file is broken"

@@ -46,8 +46,8 @@ class ReaderPool:
     Args:
         workers: how many processes.
         timeout: seconds that one file may take.
-        memory_limit_gb: what reading one file may take. Enforced where RLIMIT_AS is (Linux); elsewhere a
-            file that takes too much is only found out when it crashes its worker.
+        memory_limit_gb: what reading one file may take. Enforced where RLIMIT_AS is (Linux); elsewhere too
+            large a file is only found out when it crashes its worker.
     """
 
     def __init__(self, workers: int, *, timeout: float, memory_limit_gb: float) -> None:
