@@ -30,7 +30,7 @@ def main(model: Any = MODEL, out: Path = Path("demo")) -> int:
 
 def _run(model: Any, out: Path) -> int:
     features, picture = out / "features.npz", out / "neighbours.png"
-    features.unlink(missing_ok=True)  # a demo starts afresh; embed_files would go on where it stopped
+    features.unlink(missing_ok=True)  # if this run fails, no table of an earlier one is taken for its own
     out.mkdir(parents=True, exist_ok=True)
 
     # As a person reads one file: points, for the picture. embed_files reads on its own, in worker processes.
@@ -66,5 +66,5 @@ def _run(model: Any, out: Path) -> int:
     return 0
 
 
-if __name__ == "__main__":  # the workers of embed_files import this file again
+if __name__ == "__main__":
     sys.exit(main())

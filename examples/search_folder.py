@@ -2,7 +2,8 @@
 
     python examples/search_folder.py QUERY [FOLDER]
 
-The folder's features are kept in features.npz in the current folder; the second search only reads new files.
+Every search embeds the whole folder and writes its features to features.npz in the current folder. To search
+them again without that: pointmae-zoo similar QUERY features.npz
 """
 
 import sys
