@@ -1,7 +1,7 @@
 """pointmae-zoo: self-supervised encoders for 3D point clouds.
 
-Everything a user needs hangs off this module, imported only when it is first touched, so that ``import pointmae_zoo`` and the
-command line's ``--help`` stay light:
+Everything a user needs hangs off this module, imported only when it is first touched, so that ``import
+pointmae_zoo`` and the command line's ``--help`` stay light:
 
     import pointmae_zoo
     model = pointmae_zoo.from_pretrained("i2p_mae_tiny.demo")

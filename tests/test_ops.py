@@ -38,6 +38,7 @@ def samplers() -> list[object]:
     fast = pytest.mark.skipif(not cpu_kernels.available(), reason="numba is not installed")
     return [
         pytest.param(sampling._sample_torch, id="torch"),
+        pytest.param(sampling._sample_numpy, id="numpy"),
         pytest.param(cpu_kernels.farthest_point_sample, id="numba", marks=fast),
     ]
 
@@ -81,12 +82,13 @@ def test_farthest_points_are_prefixes_of_each_other() -> None:
     assert torch.equal(again, torch.arange(128).expand(2, -1))
 
 
-def test_both_implementations_agree_bit_for_bit() -> None:
+def test_all_implementations_agree_bit_for_bit() -> None:
     if not cpu_kernels.available():
         pytest.skip("numba is not installed")
     cloud = random_cloud(6, 3000)
     fast = cpu_kernels.farthest_point_sample(cloud, 700, True)
     assert torch.equal(fast, sampling._sample_torch(cloud, 700, True))
+    assert torch.equal(fast, sampling._sample_numpy(cloud, 700, True))
     centers = ops.index_points(cloud, fast)
     assert torch.equal(cpu_kernels.knn(centers, cloud, 16), neighbors._knn_torch(centers, cloud, 16))
 

@@ -80,14 +80,18 @@ class TokenEmbedding(nn.Module):
             flat = _flat_rows(neighbors, len(rows) // batch)
             counts = torch.bincount(flat, minlength=len(rows)).to(hidden.dtype)
             hidden = F.relu(_weighted_batch_norm(self.norm1, hidden, counts))
-        local = self.conv2(hidden)
+        local = F.linear(hidden, self.conv2.weight)
         mixed = F.linear(hidden, composed, bias)
         if neighbors is not None:
             local, mixed = local.index_select(0, flat), mixed.index_select(0, flat)
-        whole = F.linear(local.view(-1, size, local.shape[-1]).amax(1), of_global)  # (B G, 2 mid)
+        # max and not amax, which would share the gradient among equal values; the biases, equal for all points
+        # of a group, come after it, so that the sums that compete keep their last bits.
+        whole = local.view(-1, size, local.shape[-1]).max(1).values + self.conv2.bias
+        whole = F.linear(whole, of_global)  # (B G, 2 mid)
         mixed = mixed.view(-1, size, mixed.shape[-1]) + whole.unsqueeze(1)
         mixed = F.relu(_batch_norm(self.norm2, mixed.view(-1, mixed.shape[-1])))
-        return self.conv4(mixed).view(-1, size, self.conv4.out_features).amax(1)
+        tokens = F.linear(mixed, self.conv4.weight).view(-1, size, self.conv4.out_features)
+        return tokens.max(1).values + self.conv4.bias
 
     def _infer(self, rows: Tensor, batch: int, size: int, neighbors: Tensor | None) -> Tensor:
         of_global, composed, bias = self._composed()

@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
+# Points among which the farthest one is looked for at a time.
+_BLOCK = 128
+
+
 @functools.cache
 def available() -> bool:
     """True where numba is installed and ``POINTMAE_ZOO_NUMBA`` is not ``0``."""
@@ -107,14 +111,23 @@ def _compiled() -> tuple[Callable[..., None], Callable[..., None]]:
             nearest[i] = min(d, nearest[i])
 
     @numba.njit(cache=True, nogil=True)
-    def first_maximum(bits):  # type: ignore[no-untyped-def]
+    def maximum(bits):  # type: ignore[no-untyped-def]
         top = bits[0]
         for i in range(bits.size):
             top = max(top, bits[i])
-        for i in range(bits.size):
-            if bits[i] == top:
-                return i
-        return 0
+        return top
+
+    @numba.njit(cache=True, nogil=True)
+    def first_maximum(bits):  # type: ignore[no-untyped-def]
+        # Block by block, so that the search for the place, which can't be vectorised, is a short one.
+        best, top = 0, maximum(bits[:_BLOCK])
+        for start in range(_BLOCK, bits.size, _BLOCK):
+            here = maximum(bits[start : start + _BLOCK])
+            if here > top:
+                best, top = start, here
+        while bits[best] != top:
+            best += 1
+        return best
 
     @numba.njit(cache=True, nogil=True)
     def sample(xyz, skip_near_origin, picked):  # type: ignore[no-untyped-def]

@@ -34,21 +34,17 @@ def summed_depth_images(points: Tensor, *, size: int = 224, cover: int = 5) -> D
         images (B, 3, size, size), empty pixels 0, and pixels (B, 3, N, 2).
     """
     margin = _margin(cover)
-    views = torch.stack([points[..., list(view)] for view in AXIS_VIEWS], dim=1)  # (B, 3, N, 3)
-    plane, depth = views[..., :2], views[..., 2]
-    low = plane.amin(2, keepdim=True)
-    high = plane.amax(2, keepdim=True)
-    cell = (high - low).amax(-1, keepdim=True) / (size - 3)
-    cell = torch.where(
-        cell > 0, cell, torch.ones_like(cell)
-    )  # all points in one pixel: any cell size will do
+    # (B, V, 3, N): the points run along the last axis, where torch's reductions are vectorised.
+    views = points.transpose(1, 2).contiguous()[:, torch.tensor(AXIS_VIEWS, device=points.device)]
+    plane, depth = views[:, :, :2], views[:, :, 2]
+    low, high = plane.amin(3, keepdim=True), plane.amax(3, keepdim=True)
+    cell = (high - low).amax(2, keepdim=True) / (size - 3)
+    cell = torch.where(cell > 0, cell, 1.0)  # all points in one pixel: any cell size will do
     index = ((plane - low) / cell).floor().long() + 1
-    span = index.amax(2, keepdim=True) + index.amin(2, keepdim=True)
+    span = index.amax(3, keepdim=True) + index.amin(3, keepdim=True)
     index = index + (size // 2 - 1 - span.div(2, rounding_mode="floor"))
-    images = _scatter_sum(index, depth, size, margin)
-    return DepthViews(
-        _box_filter_folded(images, size, margin), _grid_coordinates(index.clamp(0, size - 1), size)
-    )
+    images = _covered_sum(index[:, :, 0], index[:, :, 1], depth, size, margin)
+    return DepthViews(images, _grid_coordinates(index.transpose(2, 3).clamp(0, size - 1), size))
 
 
 def _margin(cover: int) -> int:
@@ -58,32 +54,28 @@ def _margin(cover: int) -> int:
     return cover // 2
 
 
-def _scatter_sum(index: Tensor, depth: Tensor, size: int, margin: int) -> Tensor:
-    """(B, V, N, 2) row, column and (B, V, N) depths -> (B, V, P, P) with P = size + 2 (margin + 1), the
-    border included."""
-    batch, views, count, _ = index.shape
-    padded = size + 2 * (margin + 1)
-    shifted = index + margin + 1
-    flat = (shifted[..., 0] * padded + shifted[..., 1]).reshape(batch * views, count)
-    canvas = torch.zeros(batch * views, padded * padded, dtype=depth.dtype, device=depth.device)
-    canvas.scatter_add_(1, flat, depth.reshape(batch * views, count))
-    return canvas.view(batch, views, padded, padded)
+def _covered_sum(row: Tensor, column: Tensor, depth: Tensor, size: int, margin: int) -> Tensor:
+    """Sums of the depths that cover each pixel: rows, columns and depths (B, V, N) -> (B, V, size, size).
 
-
-def _box_filter_folded(canvas: Tensor, size: int, margin: int) -> Tensor:
-    """Sum over (2 margin + 1)^2 neighbours, then add the one row and column outside each edge onto the edge.
-
-    A cover that reaches past the image by one is moved in by one, so its depth is added to the edge pixel.
+    The cover's columns are scattered, its rows are added up afterwards: sums over whole images are what costs
+    time, a few copies of the points are not. A cover that reaches past the image by one is moved in by one,
+    so its depth is added to the edge pixel.
     """
-    for dim in (2, 3):
-        length = size + 2  # positions -1 .. size
-        total = canvas.narrow(dim, 0, length).clone()
-        for shift in range(1, 2 * margin + 1):
-            total += canvas.narrow(dim, shift, length)
-        canvas = total.narrow(dim, 1, size).clone()
-        canvas.select(dim, 0).add_(total.select(dim, 0))
-        canvas.select(dim, size - 1).add_(total.select(dim, length - 1))
-    return canvas
+    batch, views, _ = row.shape
+    width = size + 2  # positions -1 .. size
+    flat = (row + margin + 1) * width + column + 1
+    spread = torch.arange(-margin, margin + 1, device=row.device)
+    flat = (flat.unsqueeze(-1) + spread).view(batch * views, -1)
+    copies = depth.unsqueeze(-1).expand(-1, -1, -1, 2 * margin + 1).reshape(batch * views, -1)
+    canvas = torch.zeros(batch * views, (width + 2 * margin) * width, dtype=depth.dtype, device=depth.device)
+    canvas = canvas.scatter_add_(1, flat, copies).view(batch * views, -1, width)
+    total = canvas[:, :width].clone() if margin == 0 else canvas[:, :width] + canvas[:, 1 : width + 1]
+    for shift in range(2, 2 * margin + 1):
+        total += canvas[:, shift : shift + width]
+    for dim in (1, 2):
+        total.select(dim, 1).add_(total.select(dim, 0))
+        total.select(dim, size).add_(total.select(dim, size + 1))
+    return total[:, 1:-1, 1:-1].reshape(batch, views, size, size)
 
 
 def _grid_coordinates(index: Tensor, size: int) -> Tensor:
