@@ -84,7 +84,7 @@ class TokenEmbedding(nn.Module):
         mixed = F.linear(hidden, composed, bias)
         if neighbors is not None:
             local, mixed = local.index_select(0, flat), mixed.index_select(0, flat)
-        # max and not amax, which would share the gradient among equal values; the biases, equal for all points
+        # max and not amax, which would share the gradient among equal values; the bias, equal for all points
         # of a group, come after it, so that the sums that compete keep their last bits.
         whole = local.view(-1, size, local.shape[-1]).max(1).values + self.conv2.bias
         whole = F.linear(whole, of_global)  # (B G, 2 mid)

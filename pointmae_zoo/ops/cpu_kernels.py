@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-
 # Points among which the farthest one is looked for at a time.
 _BLOCK = 128
 
