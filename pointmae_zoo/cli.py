@@ -118,7 +118,7 @@ def _add_embed(commands: argparse._SubParsersAction) -> None:
         "--up", default="y", choices=("x", "y", "z"), help="which axis of the files points up (default: y)"
     )
     parser.add_argument(
-        "--pool", metavar="P", help="max, mean, mean+max or mean,max (default: as stored with the weights)"
+        "--pool", metavar="P", help="max, mean, mean+max, mean,max or levels (default: as stored)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the surface samples (default: 0)")
     parser.add_argument(

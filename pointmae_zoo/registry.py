@@ -98,7 +98,7 @@ def i2p_mae_tiny() -> Architecture:
             stem_widths=(64, 128),
             local_radius=(0.0, 0.0),
             embed_hidden=False,
-            pool="mean,max",
+            pool="levels",
         ),
         pretraining=I2PMAEConfig(
             mask_ratio=0.7,

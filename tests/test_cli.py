@@ -248,7 +248,7 @@ def test_embed_and_similar(shapes: Path, weights: Path, capfd: pytest.CaptureFix
     command = ("embed", shapes, "--out", out, "--model", weights, "--workers", 1)
     assert run(*command) == 1
     captured = capfd.readouterr()
-    assert "2 rows of 384 features" in captured.out
+    assert "2 rows of 576 features" in captured.out
     assert "1 of 3 files failed" in captured.err and "broken.stl" in captured.err
     assert "Traceback" not in captured.err
 

@@ -137,6 +137,23 @@ def test_per_point_features_follow_the_points(tiny: PointEncoder) -> None:
     )
 
 
+@pytest.mark.parametrize("hide", [False, True])
+def test_pooling_of_all_levels_takes_visible_tokens_only(tiny: PointEncoder, hide: bool) -> None:
+    encoder = create_model("i2p_mae_tiny", hide_uncovered=hide, num_neighbors=(16, 2)).eval()
+    encoder.load_state_dict(tiny.state_dict())
+    points = clouds(3)
+    with torch.no_grad():
+        tokens = encoder.forward_features(points)
+    assert (tokens.visible[0] is None) is not hide
+    pooled = encoder.embed(points, pool="levels")
+    for b in range(3):
+        expected = []
+        for features, visible in zip(tokens.features, tokens.visible, strict=True):
+            rows = features[b] if visible is None else features[b][visible[b]]
+            expected += [rows.mean(0), rows.max(0).values]
+        torch.testing.assert_close(pooled[b], torch.cat(expected), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("points", [2, 5, 40])
 def test_few_points_still_give_features(tiny: PointEncoder, points: int) -> None:
     assert bool(tiny.embed(clouds(1, points)).isfinite().all())

@@ -52,7 +52,8 @@ def embed_files(
         up: the axis that points up in the files: x, y or z.
         seed: of the points sampled on surfaces, 0 or more. The same file and seed give the same row, bit for
             bit, whatever other files are embedded in the same run.
-        pool: how tokens become one vector: max, mean, mean+max or mean,max. None: as stored with the weights.
+        pool: how tokens become one vector: max, mean, mean+max, mean,max or levels (see
+            `PointEncoder.embed`). None: as stored with the weights.
         batch_size: clouds that go through the network at a time.
         workers: processes that read files. None: as many as cores, at most 8.
         timeout: seconds that reading one file may take.

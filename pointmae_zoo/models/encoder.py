@@ -19,7 +19,7 @@ from pointmae_zoo.ops import (
     three_nn_interpolate,
 )
 
-POOLS = ("max", "mean", "mean+max", "mean,max")
+POOLS = ("max", "mean", "mean+max", "mean,max", "levels")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class EncoderConfig:
     """While tokens are masked, embed the hidden ones too. Nothing reads them, but they enter the BatchNorm
     statistics, as in the reference. False is faster."""
     pool: str = "max"
-    """How `embed` pools the coarsest tokens unless told otherwise; one of `POOLS`."""
+    """How `embed` pools the tokens unless told otherwise; one of `POOLS`."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -99,8 +99,7 @@ def check_pool(pool: str) -> str:
 
 
 def pool_tokens(tokens: Tensor, pool: str) -> Tensor:
-    """(B, G, C) -> (B, C), or (B, 2 C) with ``mean,max``, which concatenates; ``mean+max`` adds."""
-    check_pool(pool)
+    """One level's (B, G, C) -> (B, C), or (B, 2 C) with ``mean,max``; ``mean+max`` adds."""
     if pool == "max":
         return tokens.amax(1)
     if pool == "mean":
@@ -125,6 +124,19 @@ class Tokens(NamedTuple):
     centers: list[Tensor]  # (B, G, 3)
     visible: list[Tensor | None]  # (B, G) bool, or None: all are
     groups: Groups
+
+
+def pool_levels(tokens: Tokens) -> Tensor:
+    """Mean and maximum of every level's visible tokens, concatenated, fine to coarse: (B, 2 sum of dims)."""
+    pooled = []
+    for features, visible in zip(tokens.features, tokens.visible, strict=True):
+        if visible is None:
+            pooled.append(pool_tokens(features, "mean,max"))
+            continue
+        shown = visible.unsqueeze(-1)
+        mean = features.sum(1) / shown.sum(1)  # hidden ones are zero
+        pooled += [mean, features.masked_fill(~shown, float("-inf")).amax(1)]
+    return torch.cat(pooled, dim=-1)
 
 
 class PointEncoder(nn.Module):
@@ -260,11 +272,17 @@ class PointEncoder(nn.Module):
 
     def forward(self, points: Tensor, pool: str | None = None) -> Tensor:
         """(B, N, 3) -> (B, D) in the module's own mode, differentiable; `embed` gives frozen features."""
-        return pool_tokens(self.forward_features(points).features[-1], pool or self.hyper.pool)
+        tokens = self.forward_features(points)
+        if (pool or self.hyper.pool) == "levels":
+            return pool_levels(tokens)
+        return pool_tokens(tokens.features[-1], pool or self.hyper.pool)
 
     def feature_dim(self, pool: str | None = None) -> int:
         """D of what `embed` returns."""
-        return self.hyper.dims[-1] * (2 if check_pool(pool or self.hyper.pool) == "mean,max" else 1)
+        pool = check_pool(pool or self.hyper.pool)
+        if pool == "levels":
+            return 2 * sum(self.hyper.dims)
+        return self.hyper.dims[-1] * (2 if pool == "mean,max" else 1)
 
     @torch.no_grad()
     def embed(self, points: Tensor, pool: str | None = None) -> Tensor:
@@ -272,8 +290,9 @@ class PointEncoder(nn.Module):
 
         Args:
             points: (B, N, 3) float, prepared as `config.preprocess` says (calling that object does it).
-            pool: ``max``, ``mean``, ``mean+max`` (added) or ``mean,max`` (concatenated); default: the one
-                stored with the weights.
+            pool: of the coarsest tokens ``max``, ``mean``, ``mean+max`` (added) or ``mean,max``
+                (concatenated), or ``levels``: ``mean,max`` of every level, concatenated, fine to coarse.
+                Default: the one stored with the weights.
 
         Returns:
             (B, D) float32, D as `feature_dim` says.
