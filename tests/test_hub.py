@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pointmae_zoo import convert_checkpoint, create_model, from_pretrained, list_weights, save_pretrained
+from pointmae_zoo.data.files import file_sha256
 from pointmae_zoo.data.preprocess import Preprocess
 from pointmae_zoo.hub import CheckpointError
-from pointmae_zoo.hub.checkpoint import file_sha256
 
 POINTS = torch.randn(2, 300, 3, generator=torch.Generator().manual_seed(0))
 SMALL: dict[str, Any] = {

@@ -6,13 +6,14 @@ and optionally ``y`` (M,) class numbers with -1 for none, ``classes`` and ``core
 alone.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pointmae_zoo.data.files import file_sha256
 
 TRAINING_SPLITS = ("train", "unlabelled")
 """The only splits that pre-training may see; all others (``test``, ``val``) never get into a training set."""
@@ -55,12 +56,6 @@ class Clouds:
             groups=self.groups[chosen],
             splits=self.splits[chosen],
         )
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal sha256 of a file's bytes."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def normalize_clouds(points: NDArray[np.float32]) -> NDArray[np.float32]:

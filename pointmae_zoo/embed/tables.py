@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.data.files import written_whole
+
 # The one key under which .safetensors and .parquet keep metadata: their own maps have no fixed order.
 KEY = "pointmae_zoo"
 
@@ -55,12 +57,8 @@ def write_table(path: str | os.PathLike[str], table: Embeddings) -> None:
     path = Path(path)
     check_table_path(path)
     write, _ = FORMATS[path.suffix.lower()]
-    unfinished = path.with_name(path.name + ".tmp")
-    try:
+    with written_whole(path) as unfinished:
         unfinished.write_bytes(write(table))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read_table(path: str | os.PathLike[str]) -> Embeddings:

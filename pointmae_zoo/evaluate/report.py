@@ -7,7 +7,6 @@ which is the floor that counts.
 
 import copy
 import json
-import os
 import platform
 import time
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from torch import nn
 import pointmae_zoo
 from pointmae_zoo.data.clouds import Clouds, normalize_clouds, read_clouds
 from pointmae_zoo.data.commit import current_commit
+from pointmae_zoo.data.files import written_whole
 from pointmae_zoo.evaluate.linear import Classifier, LinearProbe, linear_probe, paired_difference
 
 PROTOCOL = (
@@ -70,9 +70,8 @@ class LinearReport:
 
     def save(self, path: Path) -> None:
         """Write the report as JSON, atomically."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        with written_whole(path) as unfinished:
+            unfinished.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
 def evaluate_linear(

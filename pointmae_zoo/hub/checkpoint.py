@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from pointmae_zoo.data.files import file_sha256, written_whole
 from pointmae_zoo.data.preprocess import Preprocess
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.registry import create_model, encoder_config
@@ -82,7 +82,8 @@ def save_pretrained(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = save(tensors, metadata={"format": "pt"})
-    _write(folder / WEIGHTS_FILE, weights)
+    with written_whole(folder / WEIGHTS_FILE) as unfinished:
+        unfinished.write_bytes(weights)
     content = {
         "format_version": FORMAT_VERSION,
         "architecture": config.architecture,
@@ -93,7 +94,8 @@ def save_pretrained(
         "provenance": config.provenance,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
-    _write(folder / CONFIG_FILE, (json.dumps(content, indent=2) + "\n").encode())
+    with written_whole(folder / CONFIG_FILE) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return folder
 
 
@@ -256,12 +258,6 @@ def _read_tensors(path: Path, prefix: str) -> dict[str, Tensor]:
     return tensors
 
 
-def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _nothing_here(folder: Path) -> str:
     if not folder.is_dir():
         return f"{folder}: no such folder"
@@ -280,12 +276,3 @@ def _named(what: str, names: Any) -> list[str]:
     names = sorted(names)
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return [f"{what} {', '.join(names[:8])}{more}"] if names else []
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

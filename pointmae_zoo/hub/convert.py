@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pointmae_zoo.data.files import file_sha256
 from pointmae_zoo.data.preprocess import Preprocess
-from pointmae_zoo.hub.checkpoint import CheckpointError, file_sha256, key_problems, save_pretrained
+from pointmae_zoo.hub.checkpoint import CheckpointError, key_problems, save_pretrained
 from pointmae_zoo.registry import create_model
 
 # What weights can't tell: neighbours, radii of local attention, pooling, input (papers' fine-tuning

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from pointmae_zoo.data.files import written_whole
+
 _FORMAT = 1
 _KEPT = 2
 
@@ -17,15 +19,10 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step_{step:08d}.pt"
-    temporary = folder / f".{path.name}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "wb") as stream:
-            torch.save({"format": _FORMAT, "step": step, **state}, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as unfinished, open(unfinished, "wb") as stream:
+        torch.save({"format": _FORMAT, "step": step, **state}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
     for old in list_checkpoints(folder)[:-_KEPT]:
         old.unlink(missing_ok=True)
     return path

@@ -1,7 +1,6 @@
 """The clouds of a run: read from files or generated, in an order that depends on seed and step alone."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.data.clouds import normalize_clouds, read_training_clouds
+from pointmae_zoo.data.files import written_whole
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,8 @@ def _procedural(count: int, seed: int, num_points: int, cache: Path, progress: b
         return np.load(path)
     made = generate_many(count, seed=seed, num_points=num_points, progress=progress)
     cache.mkdir(parents=True, exist_ok=True)
-    temporary = cache / f".{path.name}.{os.getpid()}.tmp"
-    with open(temporary, "wb") as stream:
+    with written_whole(path) as unfinished, open(unfinished, "wb") as stream:
         np.save(stream, made)
-    os.replace(temporary, path)
     return made
 
 

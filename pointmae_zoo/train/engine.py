@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import pointmae_zoo
 from pointmae_zoo.data.augment import augment, subsample
 from pointmae_zoo.data.commit import current_commit
+from pointmae_zoo.data.files import written_whole
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.models.teacher import Teacher
 from pointmae_zoo.registry import create_model, get_architecture
@@ -106,7 +106,8 @@ def pretrain(
     commit = current_commit()  # now: the checkout may have moved on when the run ends
     out.mkdir(parents=True, exist_ok=True)
     cache = Path(cache) if cache is not None else out / "cache"
-    write_text(out / "recipe.json", json.dumps(recipe.to_dict(), indent=1) + "\n")
+    with written_whole(out / "recipe.json") as unfinished:
+        unfinished.write_text(json.dumps(recipe.to_dict(), indent=1) + "\n", encoding="utf-8")
     if torch.device(device).type == "cpu":
         keep_freed_memory()
     clouds = training_clouds(
@@ -164,13 +165,6 @@ def provenance(
         "commit": commit,
         "versions": {"pointmae_zoo": pointmae_zoo.__version__, "torch": torch.__version__},
     }
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _settle_recipe(recipe: PretrainRecipe | None, out: Path, resume: bool) -> PretrainRecipe:
@@ -412,7 +406,8 @@ class _Run:
                 for line in metrics.read_text(encoding="utf-8").splitlines()
                 if _step_of(line) <= self.step
             ]
-            write_text(metrics, "".join(line + "\n" for line in kept))
+            with written_whole(metrics) as unfinished:
+                unfinished.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
 def _step_of(line: str) -> float:
