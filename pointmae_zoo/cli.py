@@ -163,7 +163,10 @@ def _embed(args: argparse.Namespace) -> int:
         device=args.device,
     )
     rows, width = table.features.shape
-    print(f"{args.out}: {rows:,} rows of {width} features")
+    if rows:
+        print(f"{args.out}: {rows:,} row{'s' if rows > 1 else ''} of {width} features")
+    else:
+        print(f"{args.out}: not written, because no file could be read", file=sys.stderr)
     if table.failures:
         print(f"{len(table.failures):,} of {rows + len(table.failures):,} files failed:", file=sys.stderr)
         _print_table([(str(path), _joined(reason)) for path, reason in table.failures], sys.stderr)

@@ -15,7 +15,7 @@ import torch
 import trimesh
 
 from pointmae_zoo.data.mesh import find_files, read_points
-from pointmae_zoo.embed import Embeddings, embed_files, read_table, similar
+from pointmae_zoo.embed import Embeddings, embed_files, similar
 from pointmae_zoo.embed.journal import Journal
 from pointmae_zoo.registry import create_model
 
@@ -87,10 +87,10 @@ def test_pool_is_passed_on(model: Any, folder: Path) -> None:
     assert table.features.shape == (1, model.feature_dim("mean,max")) and table.metadata["pool"] == "mean,max"
 
 
-def test_only_bad_files_give_an_empty_table(model: Any, folder: Path, tmp_path: Path) -> None:
+def test_only_bad_files_write_no_table(model: Any, folder: Path, tmp_path: Path) -> None:
     table = embed_files(folder / "99.obj", model, out=tmp_path / "t.npz", progress=False)
     assert table.features.shape == (0, model.feature_dim()) and len(table.failures) == 1
-    assert read_table(tmp_path / "t.npz").features.shape == (0, model.feature_dim())
+    assert list(tmp_path.glob("t.npz*")) == []
 
 
 def test_nothing_to_do_and_wrong_arguments_are_told_before_the_work(folder: Path, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_the_table_is_no_input_of_the_next_run(model: Any, tmp_path: Path) -> No
     with pytest.raises(ValueError, match=r"out: .*features\.npz is also one of the inputs"):
         embed_files([tmp_path / "a.stl", out], model, out=out, progress=False)
     (tmp_path / "a.stl").unlink()
-    with pytest.raises(FileNotFoundError, match="nothing to embed but this table"):
+    with pytest.raises(FileNotFoundError, match="no files there"):
         embed_files(tmp_path, model, out=out, progress=False)
     assert out.read_bytes() == before
 
@@ -358,3 +358,16 @@ def test_real_meshes_all_get_rows(model: Any, testdata: Path) -> None:
     files = find_files(testdata / "shapes" / "meshes")[::20]
     table = embed_files(files, model, progress=False)
     assert table.failures == [] and np.isfinite(table.features).all() and len(table.paths) == len(files)
+
+
+def test_tables_in_a_folder_are_no_shapes_and_empty_ones_replace_nothing(model: Any, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "cloud.npy", np.random.default_rng(0).normal(size=(300, 3)))
+    table = tmp_path / "in" / "features.npz"
+    embed_files(tmp_path / "in", model, out=table, workers=1, progress=False)
+    again = embed_files(tmp_path / "in", model, out=tmp_path / "other.npz", workers=1, progress=False)
+    assert [Path(path).name for path in again.paths] == ["cloud.npy"] and again.failures == []
+    before = table.read_bytes()
+    (tmp_path / "bad.npy").write_text("no")
+    assert embed_files(tmp_path / "bad.npy", model, out=table, workers=1, progress=False).paths == []
+    assert table.read_bytes() == before

@@ -3,6 +3,7 @@
 import codecs
 import glob
 import os
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -111,7 +112,10 @@ def search_files(
         path = Path(name)
         if path.is_dir():
             here = [
-                Path(folder, file) for folder, _, files in os.walk(path) for file in files if _wanted(file)
+                Path(folder, file)
+                for folder, _, files in os.walk(path)
+                for file in files
+                if _wanted(file) and not _is_feature_table(Path(folder, file))
             ]
             if not here:
                 missing[name] = f"no files there with a suffix of {' '.join(SUPPORTED_SUFFIXES)}"
@@ -133,6 +137,17 @@ def check_seed(seed: object) -> None:
     """Raises ValueError if it is not a whole number of 0 or more."""
     if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
         raise ValueError(f"seed: a whole number of 0 or more expected, got {seed!r}")
+
+
+def _is_feature_table(path: Path) -> bool:
+    """An .npz of features, as `embed_files` writes it, is not a shape that somebody left in the folder."""
+    if path.suffix.lower() != ".npz":
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"paths.npy", "features.npy"} <= set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False  # read_points will say what is wrong with it
 
 
 def _wanted(name: str) -> bool:

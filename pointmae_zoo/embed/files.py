@@ -84,7 +84,7 @@ def embed_files(
             table = run.embed(files, readers, journal, progress)
             table.failures.extend(missing)
             table.failures.sort(key=lambda failure: Path(failure[0]).as_posix())
-            if target is not None:
+            if target is not None and table.paths:  # an empty table must not take the place of a good one
                 write_table(target, table)
             if journal is not None:
                 journal.remove()
@@ -171,6 +171,10 @@ class _Run:
         rows: dict[Path, NDArray[np.float32]] = {}
         if journal is not None:
             rows = {file: journal.rows[name] for file, name in identities.items() if name in journal.rows}
+            if rows:
+                print(
+                    f"{journal.path}: going on, {len(rows)} of {len(files)} rows are there", file=sys.stderr
+                )
         missing = [file for file in files if file not in rows]
         failures: dict[Path, str] = {}
         with _progress_bar(len(files), len(rows), progress) as bar:
