@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+DEFAULT_MODEL = "i2p_mae_tiny.demo"
+"""The weights that `embed_files` and ``pointmae-zoo embed`` use unless told otherwise."""
+
 _HOMES = {
     "Preprocess": "pointmae_zoo.data.preprocess",
     "convert_checkpoint": "pointmae_zoo.hub",

@@ -11,9 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from pointmae_zoo import __version__
-
-DEFAULT_MODEL = "i2p_mae_tiny.demo"
+from pointmae_zoo import DEFAULT_MODEL, __version__
 
 # What to install when an optional library is missing: import name -> extra.
 _EXTRAS = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo import DEFAULT_MODEL
 from pointmae_zoo.data.mesh import check_seed, search_files
 from pointmae_zoo.data.preprocess import AXES
 from pointmae_zoo.embed.journal import Journal, identity
@@ -20,7 +21,6 @@ from pointmae_zoo.embed.workers import ReaderPool
 if TYPE_CHECKING:
     from torch import Tensor
 
-DEFAULT_MODEL = "i2p_mae_tiny.demo"
 MOST_WORKERS = 8  # a network on the same machine keeps no more readers busy
 
 

@@ -120,7 +120,7 @@ def zbuffer_depth_images(
 
     Args:
         points: (B, N, 3).
-        rotations: (V, 3, 3) or one set per cloud, (B, V, 3, 3); rows are right, up and towards the viewer.
+        rotations: (V, 3, 3), the same for all clouds; rows are right, up and towards the viewer.
         size: rows and columns. The larger extent of the view fills it up to the points' cover.
         cover: side of the square of pixels that one point covers; odd.
         far: value of the farthest point; the nearest has 1 and empty pixels 0. Linear in between.
@@ -129,9 +129,7 @@ def zbuffer_depth_images(
         images (B, V, size, size) in [0, 1] and pixels (B, V, N, 2).
     """
     batch, count, _ = points.shape
-    views = torch.einsum(
-        "bnc,...vrc->bvnr" if rotations.ndim == 3 else "bnc,bvrc->bvnr", points, rotations.to(points)
-    )
+    views = torch.einsum("bnc,vrc->bvnr", points, rotations.to(points))
     margin = _margin(cover)
     plane, depth = views[..., :2], views[..., 2]
     low, high = plane.amin(2, keepdim=True), plane.amax(2, keepdim=True)
