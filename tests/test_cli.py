@@ -132,7 +132,7 @@ def command_that_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) -
     def fail(args: object) -> int:
         raise error
 
-    monkeypatch.setattr(cli, "_list", fail)
+    monkeypatch.setattr("pointmae_zoo.cli.models._list", fail)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""``embed`` and ``similar``: files of shapes into tables of features, and questions to those."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pointmae_zoo import DEFAULT_MODEL
+from pointmae_zoo.cli.arguments import check_device, positive
+from pointmae_zoo.cli.printing import joined, print_table
+
+
+def add_embed(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "embed",
+        help="mesh and point files -> a table of features",
+        description="Read mesh and point files, write one row of features for each. OUT.partial keeps the "
+        "rows until the end: the same command goes on from there if the run was stopped.",
+        epilog="Exit codes: 0 every file has a row, 1 some files failed (they are listed), "
+        "2 nothing to do or a wrong argument.",
+    )
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="files, folders (searched to the bottom) or globs"
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="FILE", help=".npz, .safetensors, .csv or .parquet"
+    )
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, metavar="NAME|FOLDER", help="weights (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--up", default="y", choices=("x", "y", "z"), help="which axis of the files points up (default: y)"
+    )
+    parser.add_argument(
+        "--pool", metavar="P", help="max, mean, mean+max, mean,max or levels (default: as stored)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the surface samples (default: 0)")
+    parser.add_argument(
+        "--batch-size", type=positive(int), default=16, metavar="B", help="clouds at a time (default: 16)"
+    )
+    parser.add_argument(
+        "--workers", type=positive(int), metavar="N", help="processes that read files (default: by cores)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=positive(float),
+        default=60.0,
+        metavar="SECONDS",
+        help="for reading one file (default: 60)",
+    )
+    parser.add_argument(
+        "--memory-limit",
+        type=positive(float),
+        default=2.0,
+        metavar="GB",
+        help="for reading one file, in each worker (default: 2)",
+    )
+    parser.add_argument("--device", default="cpu", help="where the network runs (default: cpu)")
+    parser.set_defaults(run=_embed)
+
+
+def _embed(args: argparse.Namespace) -> int:
+    check_device(args.device)
+    from pointmae_zoo.embed import embed_files
+
+    table = embed_files(
+        args.paths,
+        args.model,
+        out=args.out,
+        up=args.up,
+        seed=args.seed,
+        pool=args.pool,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        timeout=args.timeout,
+        memory_limit_gb=args.memory_limit,
+        device=args.device,
+    )
+    rows, width = table.features.shape
+    if rows:
+        print(f"{args.out}: {rows:,} row{'s' if rows > 1 else ''} of {width} features")
+    else:
+        print(f"{args.out}: not written, because no file could be read", file=sys.stderr)
+    if table.failures:
+        print(f"{len(table.failures):,} of {rows + len(table.failures):,} files failed:", file=sys.stderr)
+        print_table([(str(path), joined(reason)) for path, reason in table.failures], sys.stderr)
+        return 1
+    return 0
+
+
+def add_similar(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "similar", help="the shapes of a table of features that are nearest to one file"
+    )
+    parser.add_argument("query", metavar="QUERY", help="a row of the table, or another mesh or point file")
+    parser.add_argument(
+        "features", metavar="FEATURES", type=Path, help="a file that 'pointmae-zoo embed' wrote"
+    )
+    parser.add_argument("-k", type=positive(int), default=5, metavar="N", help="how many (default: 5)")
+    parser.add_argument(
+        "--model", metavar="NAME|FOLDER", help="what made the table, if it does not say so itself (.csv)"
+    )
+    how = "as the table was made, if it does not say so itself (.csv)"
+    parser.add_argument("--up", choices=("x", "y", "z"), help=f"axis that points up, {how}")
+    parser.add_argument("--pool", metavar="P", help=f"{how}; default: as stored with the weights")
+    parser.add_argument("--seed", type=int, help=f"{how}; default: 0")
+    parser.set_defaults(run=_similar)
+
+
+def _similar(args: argparse.Namespace) -> int:
+    from pointmae_zoo.embed import similar
+
+    found = similar(
+        args.query, args.features, args.k, model=args.model, up=args.up, pool=args.pool, seed=args.seed
+    )
+    if not found:
+        raise ValueError(f"{args.features}: holds no row but the query's; embed more files into it")
+    print_table([(f"{score:.3f}", str(path)) for path, score in found])
+    return 0

@@ -1,0 +1,108 @@
+"""``list``, ``info`` and ``convert``: architectures and weights."""
+
+import argparse
+import os
+from pathlib import Path
+
+from pointmae_zoo.cli.printing import joined, print_table
+
+
+def add_list(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("list", help="architectures, or the weights that exist for them")
+    parser.add_argument(
+        "pattern", nargs="?", default="*", metavar="PATTERN", help='such as "i2p*" (default: all)'
+    )
+    parser.add_argument("--weights", action="store_true", help="list weights, architecture.tag")
+    parser.set_defaults(run=_list)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from pointmae_zoo import registry
+
+    rows: list[tuple[str, ...]]
+    if args.weights:
+        entries = [registry.get_weights(name) for name in registry.list_weights(args.pattern)]
+        rows = [(entry.name, entry.status, entry.licence, entry.summary) for entry in entries]
+        known = registry.list_weights()
+    else:
+        names = registry.list_models(args.pattern)
+        rows = [(name, registry.get_architecture(name).summary) for name in names]
+        known = registry.list_models()
+    if not rows:
+        raise ValueError(f"no name matches {args.pattern!r}; known: {', '.join(known) or 'none'}")
+    print_table(rows)
+    return 0
+
+
+def add_info(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "info", help="what a name or a folder of weights is: size, input, status, licence"
+    )
+    parser.add_argument(
+        "name", metavar="NAME|FOLDER", help="an architecture, weights, or a folder of weights"
+    )
+    parser.set_defaults(run=_info)
+
+
+def _info(args: argparse.Namespace) -> int:
+    from pointmae_zoo import hub, registry
+
+    if not ("." in args.name or os.sep in args.name or Path(args.name).is_dir()):
+        entry = registry.get_architecture(args.name)
+        model = registry.create_model(args.name)
+        rows = [("architecture", args.name), ("summary", entry.summary), ("paper", entry.paper)]
+        names = registry.list_weights(f"{args.name}.*")
+        tail = [("weights", ", ".join(names) or "none published; 'pointmae-zoo convert' takes your own copy")]
+    else:
+        model = hub.from_pretrained(args.name)
+        config = model.config
+        rows = [("weights", args.name), ("architecture", config.architecture), ("kind", config.kind)]
+        if args.name in registry.list_weights():
+            published = registry.get_weights(args.name)
+            rows += [
+                ("status", published.status),
+                ("licence", published.licence),
+                ("summary", published.summary),
+            ]
+        if config.labels:
+            rows.append(("labels", ", ".join(config.labels)))
+        tail = [("provenance", "")] if config.provenance else []
+        tail += [(f"  {key}", joined(str(value))) for key, value in config.provenance.items()]
+    encoder = getattr(model, "encoder", model)
+    parameters = sum(parameter.numel() for parameter in encoder.parameters())
+    rows.append(
+        ("encoder", f"{parameters:,} parameters, {encoder.feature_dim()} features ({encoder.hyper.pool})")
+    )
+    rows.append(("input", ""))
+    rows += [(f"  {key}", str(value)) for key, value in model.config.preprocess.to_dict().items()]
+    print_table(rows + tail)
+    return 0
+
+
+def add_convert(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="your copy of a reference checkpoint -> a folder of weights",
+        description="Turn a reference checkpoint (.pth) into model.safetensors and config.json. "
+        "Nothing but tensors is read from it.",
+    )
+    parser.add_argument("file", metavar="FILE.pth", type=Path)
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder to write")
+    parser.add_argument("--architecture", required=True, metavar="NAME", help="such as i2p_mae_base")
+    parser.add_argument(
+        "--kind", required=True, choices=("pretraining", "classification", "part_segmentation")
+    )
+    parser.add_argument(
+        "--preset", help="data set it was fine-tuned on: neighbours, radii and pooling follow from it"
+    )
+    parser.set_defaults(run=_convert)
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from pointmae_zoo.hub import convert_checkpoint
+
+    convert_checkpoint(
+        args.file, args.out, architecture=args.architecture, kind=args.kind, preset=args.preset
+    )
+    print(f"{args.out}: {args.architecture}, {args.kind}; load it with from_pretrained({str(args.out)!r})")
+    return 0
