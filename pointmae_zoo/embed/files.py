@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pointmae_zoo import DEFAULT_MODEL
 from pointmae_zoo.data.mesh import check_seed, search_files
 from pointmae_zoo.data.preprocess import AXES
+from pointmae_zoo.data.workers import ReaderPool, available_cores
 from pointmae_zoo.embed.journal import Journal, identity
 from pointmae_zoo.embed.tables import Embeddings, check_table_path, write_table
-from pointmae_zoo.embed.workers import ReaderPool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,7 +74,7 @@ def embed_files(
     if target is not None:
         check_table_path(target)
     files, missing = _inputs(paths, target)
-    workers = workers or min(MOST_WORKERS, _cores())
+    workers = workers or min(MOST_WORKERS, available_cores())
     journal = None
     with ReaderPool(min(workers, len(files)), timeout=timeout, memory_limit_gb=memory_limit_gb) as readers:
         run = _Run(model, device, pool=pool, up=up, seed=int(seed), batch_size=batch_size)
@@ -272,12 +272,6 @@ def _check_arguments(
     for name, limit in (("timeout", timeout), ("memory_limit_gb", memory_limit_gb)):
         if not 0 < limit < float("inf"):
             raise ValueError(f"{name}: a number above 0 expected, got {limit!r}")
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _progress_bar(total: int, done: int, shown: bool) -> Any:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import trimesh
 
+from pointmae_zoo.data import workers
 from pointmae_zoo.data.mesh import read_points
-from pointmae_zoo.embed import workers
-from pointmae_zoo.embed.workers import ReaderPool
+from pointmae_zoo.data.workers import ReaderPool
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_process_that_does_not_start_says_why(good: list[Path], monkeypatch: p
 
 
 def test_workers_import_no_torch() -> None:
-    code = "import sys, pointmae_zoo.embed.workers; assert 'torch' not in sys.modules"
+    code = "import sys, pointmae_zoo.data.workers; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -126,7 +126,7 @@ def test_readers_do_not_outlive_a_killed_parent(tmp_path: Path, good: list[Path]
     code = f"""
 import sys
 from pathlib import Path
-from pointmae_zoo.embed.workers import ReaderPool
+from pointmae_zoo.data.workers import ReaderPool
 with ReaderPool(2, timeout=2, memory_limit_gb=4) as pool:
     readings = pool.read([Path({str(waiting)!r}), Path({str(endless(tmp_path / "endless.stl"))!r})], 10, 0)
     next(readings)
@@ -150,6 +150,6 @@ with ReaderPool(2, timeout=2, memory_limit_gb=4) as pool:
 def is_reader(process: int) -> bool:
     """Whether the number still belongs to a reader. A dead one, not yet buried, has no command line."""
     try:
-        return b"embed.workers" in Path(f"/proc/{process}/cmdline").read_bytes()
+        return b"data.workers" in Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
         return False

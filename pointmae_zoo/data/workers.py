@@ -33,6 +33,13 @@ GRACE_SECONDS = 5.0
 OWN_BYTES = 1 << 30
 
 
+def available_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class Reading(NamedTuple):
     """What became of one file: its points (N, 3) float32, or why it has none."""
 
@@ -151,7 +158,7 @@ class _Worker:
         limit = int(self._memory_limit_gb * (1 << 30)) + OWN_BYTES
         code = (
             "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-            "from pointmae_zoo.embed.workers import serve; serve(float(sys.argv[2]), int(sys.argv[3]))"
+            "from pointmae_zoo.data.workers import serve; serve(float(sys.argv[2]), int(sys.argv[3]))"
         )
         # One thread is enough to read a file, and every further one would take address space.
         one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
