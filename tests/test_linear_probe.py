@@ -9,7 +9,7 @@ import torch
 
 from pointmae_zoo.data.clouds import normalize_clouds
 from pointmae_zoo.evaluate import evaluate_linear, linear_probe, paired_difference
-from pointmae_zoo.evaluate.report import calibrate_batch_norm
+from pointmae_zoo.evaluate.features import calibrate_batch_norm
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.registry import create_model
 
@@ -180,6 +180,7 @@ def test_report(tmp_path: Path) -> None:
         tmp_path / "data.npz",
         num_points=64,
         seeds=2,
+        classifiers=["svm"],
         out=tmp_path / "out.json",
     )
     stored = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))

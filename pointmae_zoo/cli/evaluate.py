@@ -22,15 +22,40 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     linear.add_argument("--classes", choices=("core", "all"), default="core", help="(default: core)")
     linear.add_argument(
+        "--split",
+        choices=("test", "validation"),
+        default="test",
+        help="validation: cross-validation on train alone, test is not touched; to choose settings with",
+    )
+    linear.add_argument(
         "--points", type=positive(int), default=1024, metavar="N", help="of each cloud (default: 1024)"
     )
     linear.add_argument("--pool", metavar="P", help="default: as stored with the weights")
     linear.add_argument(
-        "--seeds", type=int, default=3, help="of each random baseline; 0 for none (default: 3)"
+        "--seeds",
+        type=int,
+        help="of each random baseline; 0 for none (default: 3, for validation 0)",
     )
     linear.add_argument(
-        "--classifier", nargs="+", choices=("svm", "logistic"), default=["svm"], help="(default: svm)"
+        "--classifier", nargs="+", choices=("svm", "logistic"), help="(default: both; protocol paper: svm)"
     )
+    linear.add_argument(
+        "--robustness", action="store_true", help="also turned, thinned, noisy and cut test clouds"
+    )
+    linear.add_argument("--few-shot", action="store_true", help="also 5 and 10 ways of 10 shots")
+    linear.add_argument(
+        "--protocol",
+        choices=("standard", "paper"),
+        default="standard",
+        help="paper: raw points and features, fixed C (default: standard)",
+    )
+    linear.add_argument(
+        "--C",
+        type=positive(float),
+        metavar="C",
+        help="of protocol paper (default: 0.0093, ModelNet40's; ScanObjectNN OBJ-BG: 0.018)",
+    )
+    linear.add_argument("--label", metavar="TEXT", help="what tables call these weights")
     linear.add_argument("--device", default="cpu")
     linear.add_argument("--out", type=Path, metavar="FILE.json", help="write the numbers here")
     linear.set_defaults(run=_evaluate_linear)
@@ -40,14 +65,23 @@ def _evaluate_linear(args: argparse.Namespace) -> int:
     check_device(args.device)
     from pointmae_zoo.evaluate import evaluate_linear
 
+    seeds = args.seeds
+    if seeds is None:
+        seeds = 0 if args.split == "validation" else 3
     report = evaluate_linear(
         args.model,
         args.data,
         classes=args.classes,
+        split=args.split,
         num_points=args.points,
         pool=args.pool,
-        seeds=args.seeds,
+        seeds=seeds,
         classifiers=args.classifier,
+        protocol=args.protocol,
+        C=args.C,
+        robustness=args.robustness,
+        few_shot_episodes=args.few_shot,
+        label=args.label,
         device=args.device,
         out=args.out,
     )

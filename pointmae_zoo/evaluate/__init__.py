@@ -1,6 +1,7 @@
 """Scores of frozen features: numbers that can be believed."""
 
+from pointmae_zoo.evaluate.evaluation import evaluate_linear
 from pointmae_zoo.evaluate.linear import LinearProbe, linear_probe, paired_difference
-from pointmae_zoo.evaluate.report import LinearReport, evaluate_linear
+from pointmae_zoo.evaluate.report import LinearReport
 
 __all__ = ["LinearProbe", "LinearReport", "evaluate_linear", "linear_probe", "paired_difference"]
