@@ -7,6 +7,7 @@ from typing import TextIO
 # What to install when an optional library is missing: import name -> extra.
 EXTRAS = {
     "DracoPy": "draco",
+    "h5py": "data",
     "matplotlib": "viz",
     "numba": "fast",
     "pyarrow": "parquet",

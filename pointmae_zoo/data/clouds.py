@@ -6,6 +6,7 @@ and optionally ``y`` (M,) class numbers with -1 for none, ``classes`` and ``core
 alone.
 """
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,32 +79,11 @@ def read_clouds(path: str | Path) -> Clouds:
             and the array.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected an .npz or .npy file of clouds (M, N, 3)")
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            arrays = {"points": loaded}
-        else:
-            with loaded:
-                arrays = {key: loaded[key] for key in loaded.files}
-    except (ValueError, OSError, EOFError, KeyError) as error:
-        raise ValueError(
-            f"{path}: cannot be read as .npz or .npy ({error}); save the clouds again with numpy.savez"
-        ) from error
-    except Exception as error:  # zipfile.BadZipFile and zlib.error have no common parent below Exception
-        raise ValueError(f"{path}: damaged archive ({error}); save or copy the file again") from error
-    if "points" not in arrays:
-        raise ValueError(
-            f"{path}: no array 'points', expected (M, N, 3); it has {', '.join(sorted(arrays)) or 'none'}"
-        )
+    arrays = _arrays(path)
     points = _decode_points(path, arrays["points"], arrays.get("point_scale"))
     count = len(points)
     for key in ("y", "group", "split"):
-        if key in arrays and arrays[key].shape != (count,):
-            raise ValueError(
-                f"{path}: '{key}' has shape {arrays[key].shape}, expected ({count},), one entry a cloud"
-            )
+        _check_length(path, key, arrays, count)
         if key in arrays and key != "split" and arrays[key].dtype.kind not in "iu":
             raise ValueError(f"{path}: '{key}' is {arrays[key].dtype}, expected whole numbers")
     labels = arrays["y"].astype(np.int64) if "y" in arrays else np.full(count, -1, dtype=np.int64)
@@ -128,20 +108,57 @@ def read_clouds(path: str | Path) -> Clouds:
     )
 
 
-def _decode_points(path: Path, stored: NDArray, scale: NDArray | None) -> NDArray[np.float32]:
+def _arrays(path: Path, *, only: Sequence[str] = ()) -> dict[str, NDArray]:
+    """The arrays of a file (of these names only, if any are given), ``points`` among them."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected an .npz or .npy file of clouds (M, N, 3)")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"points": loaded}
+        with loaded:
+            found = list(loaded.files)
+            arrays = {key: loaded[key] for key in found if not only or key in only}
+    except (ValueError, OSError, EOFError, KeyError) as error:
+        raise ValueError(
+            f"{path}: cannot be read as .npz or .npy ({error}); save the clouds again with numpy.savez"
+        ) from error
+    except Exception as error:  # zipfile.BadZipFile and zlib.error have no common parent below Exception
+        raise ValueError(f"{path}: damaged archive ({error}); save or copy the file again") from error
+    if "points" not in found:
+        raise ValueError(
+            f"{path}: no array 'points', expected (M, N, 3); it has {', '.join(sorted(found)) or 'none'}"
+        )
+    return arrays
+
+
+def _check_length(path: Path, key: str, arrays: dict[str, NDArray], count: int) -> None:
+    if key in arrays and arrays[key].shape != (count,):
+        raise ValueError(
+            f"{path}: '{key}' has shape {arrays[key].shape}, expected ({count},), one entry a cloud"
+        )
+
+
+def _check_points(path: Path, stored: NDArray) -> None:
     if stored.ndim != 3 or stored.shape[2] != 3 or 0 in stored.shape:
         raise ValueError(
             f"{path}: 'points' has shape {stored.shape}, expected (M, N, 3) with M and N above 0"
         )
-    if stored.dtype == np.int16:
-        factor = _INT16_SCALE if scale is None else _point_scale(path, scale)
-        points = stored.astype(np.float32) * np.float32(factor)
-    elif stored.dtype.kind == "f":
-        points = stored.astype(np.float32)
-    else:
+    if stored.dtype != np.int16 and stored.dtype.kind != "f":
         raise ValueError(f"{path}: 'points' is {stored.dtype}, expected floats or int16")
-    if not np.isfinite(points).all():
-        bad = int(np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))[0])
+
+
+def _decode_points(
+    path: Path, stored: NDArray, scale: NDArray | None, rows: NDArray[np.int64] | None = None
+) -> NDArray[np.float32]:
+    """``rows``: which clouds of the file they are, for the error message; all of them unless given."""
+    _check_points(path, stored)
+    points = stored.astype(np.float32)
+    if stored.dtype == np.int16:
+        points *= np.float32(_INT16_SCALE if scale is None else _point_scale(path, scale))
+    broken = np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))
+    if len(broken):
+        bad = broken[0] if rows is None else rows[broken[0]]
         raise ValueError(f"{path}: cloud {bad} holds NaN or infinity; remove it")
     return points
 
@@ -157,36 +174,67 @@ def _point_scale(path: Path, scale: NDArray) -> float:
     return factor
 
 
-def read_training_clouds(
-    paths: Sequence[str | Path], num_points: int
-) -> tuple[NDArray[np.float32], list[str]]:
-    """The first ``num_points`` points of every cloud that training may see, normalised to the unit sphere.
+def training_rows(path: str | Path) -> NDArray[np.int64]:
+    """Which clouds of a file training may see, (M,); the points themselves are not read.
 
-    Files with a ``split`` array give their ``train`` and ``unlabelled`` clouds only (``TRAINING_SPLITS``);
-    files without one give all.
+    Raises:
+        FileNotFoundError, ValueError: see ``read_training_points``.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".npy":
+        return _training_rows(path, {}, len(np.load(path, mmap_mode="r")))
+    arrays = _arrays(path, only=("split",))
+    with zipfile.ZipFile(path) as archive, archive.open("points.npy") as stream:
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0
+        if version != (1, 0):
+            read_header = np.lib.format.read_array_header_2_0
+        shape, _, _ = read_header(stream)
+    return _training_rows(path, arrays, shape[0])
+
+
+def read_training_points(path: str | Path, num_points: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The first ``num_points`` points of every cloud of a file that training may see, in the unit sphere.
+
+    A file with a ``split`` array gives its ``train`` and ``unlabelled`` clouds only (``TRAINING_SPLITS``); a
+    file without one gives all. Labels, classes and groups are not looked at.
 
     Returns:
-        (M, num_points, 3) float32, and the sha256 of each file.
+        (M, num_points, 3) float32, and (M,) which row of the file each is.
 
     Raises:
         FileNotFoundError, ValueError: see ``read_clouds``; also a file without any training cloud, or with
             too few points a cloud.
     """
-    parts: list[NDArray[np.float32]] = []
-    hashes: list[str] = []
-    for path in paths:
-        clouds = read_clouds(path)
-        allowed = np.isin(clouds.splits, (*TRAINING_SPLITS, ""))
-        if not allowed.any():
-            found = ", ".join(sorted(set(clouds.splits)))
-            raise ValueError(f"{path}: no cloud of split {' or '.join(TRAINING_SPLITS)} (it has {found})")
-        if clouds.points.shape[1] < num_points:
-            raise ValueError(
-                f"{path}: {clouds.points.shape[1]} points a cloud, the recipe asks for {num_points}; "
-                "lower cloud_points"
-            )
-        parts.append(clouds.points[allowed, :num_points])
-        hashes.append(clouds.sha256)
-    if not parts:
-        return np.empty((0, num_points, 3), dtype=np.float32), []
-    return normalize_clouds(np.concatenate(parts)), hashes
+    path = Path(path)
+    arrays = _arrays(path, only=("points", "point_scale", "split"))
+    stored = arrays["points"]
+    _check_points(path, stored)
+    rows = _training_rows(path, arrays, len(stored))
+    if stored.shape[1] < num_points:
+        raise ValueError(
+            f"{path}: {stored.shape[1]} points a cloud, the recipe asks for {num_points}: "
+            f"--set cloud_points={stored.shape[1]}"
+        )
+    points = _decode_points(path, stored[rows, :num_points], arrays.get("point_scale"), rows)
+    return normalize_clouds(points), rows
+
+
+def _training_rows(path: Path, arrays: dict[str, NDArray], count: int) -> NDArray[np.int64]:
+    if "split" not in arrays:
+        return np.arange(count)
+    _check_length(path, "split", arrays, count)
+    rows = np.flatnonzero(np.isin(arrays["split"].astype(str), (*TRAINING_SPLITS, "")))
+    if len(rows) == 0:
+        found = ", ".join(sorted(set(arrays["split"].astype(str).tolist())))
+        raise ValueError(f"{path}: no cloud of split {' or '.join(TRAINING_SPLITS)} (it has {found})")
+    return rows
+
+
+def read_training_clouds(
+    paths: Sequence[str | Path], num_points: int
+) -> tuple[NDArray[np.float32], list[str]]:
+    """``read_training_points`` of several files together: (M, num_points, 3), and the sha256 of each file."""
+    parts = [read_training_points(path, num_points)[0] for path in paths]
+    empty = np.empty((0, num_points, 3), dtype=np.float32)
+    return np.concatenate([empty, *parts]), [file_sha256(Path(path)) for path in paths]

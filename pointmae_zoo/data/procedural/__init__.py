@@ -6,6 +6,12 @@ stretched and sometimes bent, and sampled evenly over what can be seen of its su
 ``index`` of seed ``seed`` is always the same.
 """
 
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +28,7 @@ from pointmae_zoo.data.procedural import (
 from pointmae_zoo.data.procedural.assembly import Warp, sample, turn_y
 from pointmae_zoo.data.procedural.bricks import Dice
 
-__all__ = ["generate", "generate_many"]
+__all__ = ["generate", "generate_in_order", "generate_many", "version"]
 
 _RULES = (
     *abstract.RULES,
@@ -73,22 +79,44 @@ def generate_many(
     _check_whole("count", count, 0)
     _check_whole("num_points", num_points, 2)
     shapes = np.empty((count, num_points, 3), np.float32)
+    following = generate_in_order(0, count, seed=seed, num_points=num_points, workers=workers)
     with tqdm(total=count, unit="shape", desc="procedural shapes", disable=not progress) as bar:
-        if workers <= 1:
-            for i in range(count):
-                shapes[i] = generate(seed, num_points, index=i)
-                bar.update()
-            return shapes
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
-
-        starts = range(0, count, 64)
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            chunks = pool.map(_chunk, [(seed, num_points, i, min(i + 64, count)) for i in starts])
-            for i, chunk in zip(starts, chunks, strict=True):
-                shapes[i : i + len(chunk)] = chunk
-                bar.update(len(chunk))
+        for i, shape in enumerate(following):
+            shapes[i] = shape
+            bar.update()
     return shapes
+
+
+def generate_in_order(
+    start: int, count: int, *, seed: int, num_points: int, workers: int = 1
+) -> Iterator[NDArray[np.float32]]:
+    """Shapes start .. count - 1 of a seed, one at a time; see ``generate_many``."""
+    if workers <= 1:
+        for i in range(start, count):
+            yield generate(seed, num_points, index=i)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    jobs = ((seed, num_points, i, min(i + 64, count)) for i in range(start, count, 64))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        # No further ahead than keeps everybody busy: whoever reads may stop at any time.
+        waiting = deque(pool.submit(_chunk, job) for job in islice(jobs, 2 * workers))
+        try:
+            while waiting:
+                yield from waiting.popleft().result()
+                waiting.extend(pool.submit(_chunk, job) for job in islice(jobs, 1))
+        finally:
+            for job in waiting:
+                job.cancel()
+
+
+def version() -> str:
+    """Which state of the rules this is: shapes of different ones must not be mixed up."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _check_whole(name: str, value: float, least: int) -> None:

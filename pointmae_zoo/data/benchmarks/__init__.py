@@ -1,0 +1,36 @@
+"""Benchmarks in the layouts in which their users have them, one file each.
+
+Every reader checks what is there, names what is missing and says where it is to be had.
+"""
+
+from pathlib import Path
+
+from pointmae_zoo.data.benchmarks import modelnet40, scanobjectnn, shapenet55, shapenetpart
+from pointmae_zoo.data.benchmarks.layout import Benchmark
+
+__all__ = ["NAMES", "Benchmark", "open_benchmark", "recognise"]
+
+_READERS = {module.NAME: module for module in (shapenet55, modelnet40, scanobjectnn, shapenetpart)}
+NAMES = tuple(_READERS)
+
+
+def open_benchmark(name: str, folder: str | Path, *, split: str) -> Benchmark:
+    """The clouds, labels and class names of one split: ``train``, ``test``, and where there is one ``val``.
+
+    Args:
+        name: one of ``NAMES``.
+        folder: where it lies, or the folder above.
+
+    Raises:
+        ValueError: no such benchmark or split, or a file of it is wrong; names the file.
+        FileNotFoundError: something is missing; names it, and says where it is to be had.
+        ModuleNotFoundError: h5py is needed and not there.
+    """
+    if name not in _READERS:
+        raise ValueError(f"no benchmark {name!r}; known: {', '.join(NAMES)}")
+    return _READERS[name].read(Path(folder), split)
+
+
+def recognise(folder: Path) -> str | None:
+    """The name of the benchmark that a folder is, None if it is none."""
+    return next((name for name, reader in _READERS.items() if reader.recognise(folder)), None)

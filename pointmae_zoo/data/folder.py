@@ -1,0 +1,56 @@
+"""A folder of anyone's meshes or point files, each read once: what training sees of it."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+from pointmae_zoo.data.mesh import SUPPORTED_SUFFIXES, search_files
+from pointmae_zoo.data.workers import ReaderPool, Reading
+
+HELD_OUT = frozenset({"test", "testing", "val", "valid", "validation", "eval", "heldout", "held_out"})
+"""Folders of these names, whatever their case, hold what must not be trained on."""
+
+_TIMEOUT, _MEMORY_GB = 60.0, 2.0  # for one file, as in embedding
+
+
+def training_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Meshes and point files below a folder, relative to it and sorted: for training, and held out.
+
+    Held out is what lies in a folder named in ``HELD_OUT``, at any depth below ``folder`` itself.
+
+    Raises:
+        FileNotFoundError: nothing there for training.
+    """
+    found, _ = search_files(folder)
+    files = [file.relative_to(folder) for file in found]
+    held_out = [file for file in files if HELD_OUT & {part.lower() for part in file.parts[:-1]}]
+    kept = sorted(set(files) - set(held_out), key=lambda file: file.as_posix())
+    if held_out and not kept:
+        raise FileNotFoundError(
+            f"{folder}: all {len(files):,} files are held out, in folders such as {held_out[0].parent}; "
+            "name that folder itself if it is meant for training"
+        )
+    if not kept:
+        raise FileNotFoundError(
+            f"{folder}: no meshes or point files there; expected {' '.join(SUPPORTED_SUFFIXES)}"
+        )
+    return kept, held_out
+
+
+def read_files(
+    files: list[Path], num_points: int, *, seed: int, workers: int
+) -> Generator[Reading, None, None]:
+    """Points (num_points, 3) of each file, read in processes of their own, or why there are none.
+
+    Meshes are sampled evenly over their surface; a file of points gives a random choice of its own.
+    """
+    with ReaderPool(max(1, min(workers, len(files))), timeout=_TIMEOUT, memory_limit_gb=_MEMORY_GB) as pool:
+        for reading in pool.read(files, num_points, seed):
+            if reading.points is not None and len(reading.points) < num_points:
+                yield Reading(None, too_few(len(reading.points), num_points))
+            else:
+                yield reading
+
+
+def too_few(there: int, asked: int) -> str:
+    """The reason for a file with fewer points than asked."""
+    return f"has {there:,} points, the recipe asks for {asked:,}: --set cloud_points={there}"
