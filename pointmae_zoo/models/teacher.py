@@ -63,6 +63,9 @@ class Teacher(nn.Module):
             (transformers: to the model's own).
         normalization: ``"model"``: mean and standard deviation of the model's training; ``"imagenet"``:
             ImageNet's, as the reference does with CLIP.
+        precision: ``"bfloat16"`` autocast, ``"float32"``, or ``"auto"``: bfloat16 on devices that are faster
+            with it (see ``bfloat16_helps``). Features differ by 1 % or less (CLIP ViT-B/16) to 3 %
+            (MobileNetV2) of their norm; the saliency's attention is always computed in float32.
 
     Raises:
         ModuleNotFoundError: timm or torchvision is missing.
@@ -81,9 +84,11 @@ class Teacher(nn.Module):
         strides: Sequence[int] = (8, 16),
         image_size: int | None = None,
         normalization: Literal["model", "imagenet"] = "model",
+        precision: Literal["auto", "float32", "bfloat16"] = "float32",
     ) -> None:
         super().__init__()
         self.name = name
+        self.precision = precision
         self.strides = tuple(strides)
         pretrained = str(weights) == "pretrained"
         network, self.channels, settings = _build(name, self.strides, pretrained)
@@ -133,16 +138,25 @@ class Teacher(nn.Module):
             size = (self.image_size, self.image_size)
             flat = nn.functional.interpolate(flat, size=size, mode="bilinear", align_corners=False)
         flat = (flat.expand(-1, 3, -1, -1) - self.mean) / self.std
-        if self.is_transformer:
-            maps, saliency = self._transformer(flat)
-        else:
-            maps = list(self.network(flat))
-            energy = maps[-1].float().square().sum(dim=1)
-            saliency = energy / energy.sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+        with torch.autocast(
+            flat.device.type, dtype=torch.bfloat16, enabled=self.computes_in(flat.device) == "bfloat16"
+        ):
+            maps, saliency = self._transformer(flat) if self.is_transformer else self._convolutional(flat)
         return TeacherFeatures(
             maps=tuple(one.float().unflatten(0, (num_clouds, num_views)) for one in maps),
             saliency=saliency.float().unflatten(0, (num_clouds, num_views)),
         )
+
+    def computes_in(self, device: torch.device) -> str:
+        """``"bfloat16"`` or ``"float32"``: the precision on a device."""
+        if self.precision == "auto":
+            return "bfloat16" if bfloat16_helps(device) else "float32"
+        return self.precision
+
+    def _convolutional(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        maps = list(self.network(images))
+        energy = maps[-1].float().square().sum(dim=1)
+        return maps, energy / energy.sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)
 
     def _transformer(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         attention = self.network.blocks[-1].attn
@@ -157,8 +171,23 @@ class Teacher(nn.Module):
         patches = tokens[:, num_prefix:]
         if self._projects:
             patches = self.network.head(self.network.fc_norm(patches))
-        saliency = _class_attention(attention, seen[0])[:, num_prefix:]
+        with torch.autocast(images.device.type, enabled=False):
+            saliency = _class_attention(attention, seen[0].float())[:, num_prefix:]
         return [patches.transpose(1, 2).unflatten(2, (rows, columns))], saliency.unflatten(1, (rows, columns))
+
+
+def bfloat16_helps(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16: most GPUs, and CPUs with AVX512-BF16 or AMX.
+
+    Measured on one AVX512-BF16 core: CLIP ViT-B/16 3.2 times as fast, ConvNeXt 2.0, MobileNetV2 1.7.
+    Elsewhere it is emulated and slower.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not in every torch
+        return any(getattr(torch.cpu, name, bool)() for name in names)
+    return False
 
 
 def _class_attention(attention: nn.Module, tokens: Tensor) -> Tensor:

@@ -1,0 +1,345 @@
+"""The teacher's targets of stored clouds: computed once, kept in memory-mapped files.
+
+A cache is a folder named by the hash of all that went into it (clouds, teacher's weights, rendering), so
+that a changed recipe never meets stale targets. It holds parts of 1,024 clouds, each written whole or not at
+all: a killed run goes on at the part where it was. Processes that start together share the parts out between
+them.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pointmae_zoo.data.files import written_whole
+from pointmae_zoo.models.i2p_mae import TeacherViews
+from pointmae_zoo.models.teacher import Teacher
+from pointmae_zoo.ops import read_maps
+from pointmae_zoo.train.targets import Clouds, Rendering
+
+_FORMAT = 2
+_PART = 1024  # clouds
+_PIXEL_SCALE = 32767  # pixels lie in [-1, 1]; 16 bits resolve a thousandth of a pixel
+_STATISTICS_CLOUDS = 512  # evenly spread: enough for the mean and deviation of a channel of any set
+_WAIT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class CachedTargets:
+    """Memory-mapped targets of M clouds of N points, see ``cached_targets``.
+
+    Args:
+        folder: where they lie.
+        parts: arrays of at most 1,024 records, in the order of the clouds. A record has ``maps_0``,
+            ``maps_1``, ... (V, C_i, h_i, w_i) float16, raw; ``saliency`` (V, h, w) float32, raw, absent if
+            the teacher has none; ``pixels`` (V, N, 2) int16, times 32767.
+        shifts, scales: of each map, (C_i, 1, 1) float32: (raw - shift) / scale is what ``views`` gives; empty
+            for raw features.
+    """
+
+    folder: Path
+    parts: tuple[NDArray[np.void], ...]
+    shifts: tuple[Tensor, ...]
+    scales: tuple[Tensor, ...]
+
+    @property
+    def num_views(self) -> int:
+        """V."""
+        return self._shape("pixels")[0]
+
+    @property
+    def channels(self) -> int:
+        """Channels of all maps together, in one view."""
+        return sum(self._shape(name)[1] for name in self.map_names)
+
+    @property
+    def map_names(self) -> list[str]:
+        """``maps_0`` and so on, fine to coarse."""
+        return [name for name in self.parts[0].dtype.names or () if name.startswith("maps_")]
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        fields = self.parts[0].dtype.fields
+        assert fields is not None
+        return fields[name][0].shape
+
+    def read(self, name: str, indices: NDArray[np.int64]) -> NDArray[Any]:
+        """One field of some clouds: (B,) -> (B, ...), as stored."""
+        return np.stack([self.parts[index // _PART][name][index % _PART] for index in indices])
+
+    def views(
+        self, indices: NDArray[np.int64], chosen: Tensor, points: Tensor, device: torch.device
+    ) -> TeacherViews:
+        """See ``Targets.views``; these are of the clouds as stored, so that ``points`` does not matter."""
+
+        def load(name: str) -> Tensor:
+            return torch.from_numpy(self.read(name, indices)).to(device).float()
+
+        maps = [load(name) for name in self.map_names]
+        saliency = load("saliency") if "saliency" in (self.parts[0].dtype.names or ()) else None
+        if self.shifts:
+            for one, shift, scale in zip(maps, self.shifts, self.scales, strict=True):
+                one.sub_(shift.to(device)).div_(scale.to(device))
+            if saliency is not None:
+                saliency = saliency / saliency.mean(dim=(2, 3), keepdim=True).clamp_min(1e-12)
+        pixels = load("pixels") / _PIXEL_SCALE
+        index = chosen.to(device)[:, None, :, None].expand(-1, pixels.shape[1], -1, 2)
+        return TeacherViews(maps=maps, saliency=saliency, pixels=pixels.gather(2, index))
+
+
+def cached_targets(
+    source: Clouds,
+    teacher: Teacher,
+    rendering: Rendering,
+    cache: Path,
+    *,
+    standardize: bool = True,
+    batch_size: int = 16,
+    progress: bool = True,
+) -> CachedTargets:
+    """The targets of all clouds of a source as they are stored: from the cache folder, or computed and put
+    there.
+
+    Safe with several processes on one folder; each computes what no other does.
+
+    Args:
+        cache: folder of caches.
+        standardize: features with mean 0 and deviation 1 per channel, over the places where points lie and
+            over 512 clouds, and each view's saliency with mean 1; or both as the teacher gives them.
+        batch_size: clouds at a time.
+
+    Raises:
+        OSError: the disk lacks space; says how much is needed.
+        ValueError: features that are not finite or too large for float16.
+    """
+    settings = _settings(source, teacher, rendering)
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    folder = cache / f"teacher-{key[:16]}"
+    rows = [min(_PART, len(source) - start) for start in range(0, len(source), _PART)]
+    if not all(_is_whole(folder, part, rows) for part in range(len(rows))):
+        folder.mkdir(parents=True, exist_ok=True)
+        with written_whole(folder / "settings.json") as unfinished:
+            unfinished.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        _build(folder, rows, source, teacher, rendering, batch_size, progress)
+    parts = tuple(np.load(_path(folder, part), mmap_mode="r") for part in range(len(rows)))
+    raw = CachedTargets(folder, parts, (), ())
+    if not standardize:
+        return raw
+    return CachedTargets(folder, parts, *_statistics(raw, len(source)))
+
+
+def _settings(source: Clouds, teacher: Teacher, rendering: Rendering) -> dict[str, Any]:
+    """All that the targets depend on."""
+    some = np.unique(np.linspace(0, len(source) - 1, 8).astype(np.int64))
+    return {
+        "format": _FORMAT,
+        "data_sha256": list(source.sha256),
+        "clouds": len(source),
+        "points": source.num_points,
+        # What the hashes of files do not tell: how they are sampled, normalised and ordered.
+        "first_points_sha256": hashlib.sha256(source.read(some).tobytes()).hexdigest(),
+        "teacher": teacher.name,
+        "teacher_sha256": _hash_of(teacher),
+        "strides": list(teacher.strides),
+        "image_size": teacher.image_size,
+        "precision": teacher.computes_in(teacher.mean.device),
+        **rendering.settings(),
+    }
+
+
+def _hash_of(teacher: Teacher) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted({**teacher.state_dict(), "mean": teacher.mean, "std": teacher.std}.items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _path(folder: Path, part: int) -> Path:
+    return folder / f"part-{part:05d}.npy"
+
+
+def _is_whole(folder: Path, part: int, rows: list[int]) -> bool:
+    """Whether a part is there, in full. A file that lost its end with the machine's power is not."""
+    try:
+        return len(np.load(_path(folder, part), mmap_mode="r")) == rows[part]
+    except (OSError, ValueError, EOFError):
+        return False
+
+
+def _build(
+    folder: Path,
+    rows: list[int],
+    source: Clouds,
+    teacher: Teacher,
+    rendering: Rendering,
+    batch_size: int,
+    progress: bool,
+) -> None:
+    from tqdm import tqdm
+
+    record = _records(source, np.zeros(1, np.int64), teacher, rendering).dtype
+    missing = [part for part in range(len(rows)) if not _is_whole(folder, part, rows)]
+    _check_space(folder, sum(rows[part] for part in missing) * record.itemsize)
+    total = sum(rows[part] for part in missing)
+    with tqdm(total=total, desc="teacher", unit="cloud", disable=None if progress else True) as bar:
+        while missing:
+            for part in missing:
+                with _claimed(folder, part) as ours:
+                    if not ours or _is_whole(folder, part, rows):
+                        continue
+                    start = part * _PART
+                    indices = np.arange(start, start + rows[part])
+                    batches = np.split(indices, range(batch_size, len(indices), batch_size))
+                    with _naming(folder), written_whole(_path(folder, part)) as unfinished:
+                        _write(unfinished, record, rows[part], batches, source, teacher, rendering, bar)
+            missing = [part for part in missing if not _is_whole(folder, part, rows)]
+            if missing:  # other processes are at them; should one end early, its parts are free again
+                time.sleep(_WAIT_SECONDS)
+                bar.update(total - sum(rows[part] for part in missing) - bar.n)
+
+
+def _write(
+    path: Path,
+    record: np.dtype[np.void],
+    rows: int,
+    batches: list[NDArray[np.int64]],
+    source: Clouds,
+    teacher: Teacher,
+    rendering: Rendering,
+    bar: Any,
+) -> None:
+    # Not through a memory map: on a full disk that ends the process without a word.
+    with path.open("wb") as stream:
+        header = {"descr": np.lib.format.dtype_to_descr(record), "fortran_order": False, "shape": (rows,)}
+        np.lib.format.write_array_header_2_0(stream, header)
+        for indices in batches:
+            stream.write(_records(source, indices, teacher, rendering).tobytes())
+            bar.update(len(indices))
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@torch.no_grad()
+def _records(
+    source: Clouds, indices: NDArray[np.int64], teacher: Teacher, rendering: Rendering
+) -> NDArray[np.void]:
+    """What is stored of some clouds, (B,) records."""
+    images, pixels = rendering(torch.from_numpy(source.read(indices)).to(teacher.mean.device))
+    features = teacher(images)
+    fields = {f"maps_{index}": one.half() for index, one in enumerate(features.maps)}
+    for index, one in enumerate(fields.values()):
+        if not bool(one.isfinite().all()):
+            raise ValueError(
+                f"teacher {teacher.name}: feature map {index} holds NaN or values beyond 65504, which no "
+                "cache can hold; check its weights, or take live targets"
+            )
+    fields["saliency"] = features.saliency
+    fields["pixels"] = (pixels * _PIXEL_SCALE).round().to(torch.int16)
+    arrays = {name: one.cpu().numpy() for name, one in fields.items()}
+    records = np.empty(len(indices), dtype=[(name, one.dtype, one.shape[1:]) for name, one in arrays.items()])
+    for name, one in arrays.items():
+        records[name] = one
+    return records
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path, part: int) -> Iterator[bool]:
+    """Whether a part is this process' to compute, while the block lasts; False if another process is at it.
+
+    A claim ends with its process. Where there are no file locks, all claims are granted: work is then done
+    twice, but never wrongly, as parts are written whole.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows
+        yield True
+        return
+    path = folder / f"part-{part:05d}.lock"
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:  # a file system without locks
+            yield True
+            return
+        for left in folder.glob(f".{_path(folder, part).name}.*.tmp"):  # by a killed process
+            left.unlink(missing_ok=True)
+        yield True
+        path.unlink(missing_ok=True)
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    started = sum(path.stat().st_size for path in folder.glob(".part-*.tmp"))  # other processes' share of it
+    free = shutil.disk_usage(folder).free
+    if needed - started > free:
+        raise OSError(
+            f"{folder}: the teacher's targets need {needed / 1e9:.1f} GB more, {free / 1e9:.1f} GB are free; "
+            "choose another cache folder, fewer clouds or views, or live targets, which need no space"
+        )
+
+
+@contextlib.contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """A disk that fills up meanwhile is named, with what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(
+            f"{folder}: the disk is full; make space and start again, what is finished stays"
+        ) from error
+
+
+def _statistics(targets: CachedTargets, count: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Mean and deviation of every map's channels where points lie; computed once for a cache."""
+    path = targets.folder / "statistics.npz"
+    if not path.is_file():
+        arrays: dict[str, NDArray[np.float32]] = {}
+        for name in targets.map_names:
+            sums = squares = torch.zeros((), dtype=torch.float64)
+            read = 0
+            for indices in np.array_split(_spread(count), 32):
+                if not len(indices):
+                    continue
+                pixels = torch.from_numpy(targets.read("pixels", indices)).float() / _PIXEL_SCALE
+                pixels = pixels[:, :, :: max(1, pixels.shape[2] // 128)]
+                maps = torch.from_numpy(targets.read(name, indices)).float()
+                values = read_maps(maps, pixels, mode="bilinear").flatten(0, 2).double()
+                sums, squares, read = (
+                    sums + values.sum(0),
+                    squares + values.square().sum(0),
+                    read + len(values),
+                )
+            mean = sums / read
+            deviation = (squares / read - mean.square()).clamp_min(0).sqrt().clamp_min(1e-6)
+            arrays[f"{name}.mean"], arrays[f"{name}.deviation"] = (
+                one.float().numpy()[:, None, None] for one in (mean, deviation)
+            )
+        with written_whole(path) as unfinished, unfinished.open("wb") as stream:
+            np.savez(stream, **arrays)  # type: ignore[arg-type]
+    with np.load(path) as stored:
+        shifts, scales = (
+            tuple(torch.from_numpy(stored[f"{name}.{kind}"]) for name in targets.map_names)
+            for kind in ("mean", "deviation")
+        )
+    return shifts, scales
+
+
+def _spread(count: int) -> NDArray[np.int64]:
+    """At most 512 of ``count`` clouds, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, _STATISTICS_CLOUDS)).astype(np.int64))
