@@ -194,7 +194,7 @@ def training_rows(path: str | Path) -> NDArray[np.int64]:
 
 
 def read_training_points(path: str | Path, num_points: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The first ``num_points`` points of every cloud of a file that training may see, in the unit sphere.
+    """The first ``num_points`` points of every cloud of a file that training may see.
 
     A file with a ``split`` array gives its ``train`` and ``unlabelled`` clouds only (``TRAINING_SPLITS``); a
     file without one gives all. Labels, classes and groups are not looked at.
@@ -216,8 +216,7 @@ def read_training_points(path: str | Path, num_points: int) -> tuple[NDArray[np.
             f"{path}: {stored.shape[1]} points a cloud, the recipe asks for {num_points}: "
             f"--set cloud_points={stored.shape[1]}"
         )
-    points = _decode_points(path, stored[rows, :num_points], arrays.get("point_scale"), rows)
-    return normalize_clouds(points), rows
+    return _decode_points(path, stored[rows, :num_points], arrays.get("point_scale"), rows), rows
 
 
 def _training_rows(path: Path, arrays: dict[str, NDArray], count: int) -> NDArray[np.int64]:
@@ -234,7 +233,7 @@ def _training_rows(path: Path, arrays: dict[str, NDArray], count: int) -> NDArra
 def read_training_clouds(
     paths: Sequence[str | Path], num_points: int
 ) -> tuple[NDArray[np.float32], list[str]]:
-    """``read_training_points`` of several files together: (M, num_points, 3), and the sha256 of each file."""
+    """``read_training_points`` of several files, in the unit sphere: (M, num_points, 3), and sha256 of each."""
     parts = [read_training_points(path, num_points)[0] for path in paths]
     empty = np.empty((0, num_points, 3), dtype=np.float32)
-    return np.concatenate([empty, *parts]), [file_sha256(Path(path)) for path in paths]
+    return normalize_clouds(np.concatenate([empty, *parts])), [file_sha256(Path(path)) for path in paths]

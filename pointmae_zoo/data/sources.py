@@ -259,7 +259,8 @@ def _clouds_file(path: Path, num_points: int, cache: Path, progress: bool) -> Cl
 
     if path.stat().st_size <= IN_MEMORY_BYTES:
         points, rows = read_training_points(path, num_points)
-        return CloudSource(num_points, [InMemory(points)], names(rows), [file_sha256(path)])
+        block = InMemory(normalize_clouds(points))
+        return CloudSource(num_points, [block], names(rows), [file_sha256(path)])
     rows = training_rows(path)
 
     def readings(start: int) -> Readings:
@@ -267,8 +268,8 @@ def _clouds_file(path: Path, num_points: int, cache: Path, progress: bool) -> Cl
             yield Reading(cloud)
 
     file = cache / cache_name("clouds", {"file": _stamp(path), "num_points": num_points})
-    block = cached_clouds(file, len(rows), num_points, readings, label=str(path), progress=progress)
-    return CloudSource(num_points, [block], names(rows), [block.sha256])
+    kept = cached_clouds(file, len(rows), num_points, readings, label=str(path), progress=progress)
+    return CloudSource(num_points, [kept], names(rows), [kept.sha256])
 
 
 def _folder(
