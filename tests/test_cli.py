@@ -110,7 +110,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         (["pretrain", "--out", "run"], "--recipe"),
         (["pretrain", "--out", "run", "--set", "steps"], "FIELD=VALUE"),
         (["pretrain", "--out", "run", "--set", "stepps=3"], "steps"),
-        (["pretrain", "--out", "run", "--resume"], "recipe.json"),
+        (["pretrain", "--out", "run", "--resume"], "run: there is no run in it"),
         (["evaluate"], "required: TASK"),
         (["evaluate", "linear", "i2p_mae_tiny.demo", "--data", "nowhere.npz"], "nowhere.npz"),
     ],

@@ -14,13 +14,14 @@ import torch
 from safetensors.torch import load_file
 
 from pointmae_zoo.cli import main
-from pointmae_zoo.data.clouds import read_clouds, read_training_clouds
 from pointmae_zoo.models.teacher import Teacher
 from pointmae_zoo.registry import create_model
-from pointmae_zoo.train import PretrainRecipe, engine, pretrain, process
+from pointmae_zoo.train import PretrainRecipe, TeacherSettings, engine, process, read_recipe
+from pointmae_zoo.train import pretrain as pretrain_run
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
-from pointmae_zoo.train.clouds import batch_indices
-from pointmae_zoo.train.optimizer import learning_rate, parameter_groups
+from pointmae_zoo.train.optimizer import parameter_groups
+from pointmae_zoo.train.recipe_files import write_recipe
+from pointmae_zoo.train.schedule import batch_indices, learning_rate
 
 pytest.importorskip("timm")
 
@@ -60,9 +61,7 @@ def recipe(clouds: Path) -> PretrainRecipe:
         procedural_clouds=0,
         cloud_points=128,
         num_points=64,
-        teacher_weights="random",
-        views=3,
-        view_size=32,
+        teacher=TeacherSettings(name="mobilenetv2_050", weights="random", views=3, size=32),
         steps=6,
         batch_size=8,
         warmup_steps=2,
@@ -72,14 +71,11 @@ def recipe(clouds: Path) -> PretrainRecipe:
 
 
 def run(recipe: PretrainRecipe | None, out: Path, cache: Path, **arguments: object) -> object:
-    return pretrain(recipe, out, cache=cache, progress=False, **arguments)
+    return pretrain_run(recipe, out, cache=cache, progress=False, **arguments)
 
 
 def curve(out: Path) -> list[dict]:
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    for line in lines:
-        del line["clouds_per_second"]
-    return lines
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -108,16 +104,14 @@ def test_run_folder(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None
     result = run(recipe, tmp_path / "run", cache)
     assert result.completed and result.steps == 6
     folder = tmp_path / "run"
-    assert {"model.safetensors", "config.json", "recipe.json", "metrics.jsonl"} <= {
+    assert {"model.safetensors", "config.json", "recipe.yaml", "metrics.jsonl", "environment.json"} <= {
         one.name for one in folder.iterdir()
     }
-    assert (
-        PretrainRecipe.from_dict(json.loads((folder / "recipe.json").read_text(encoding="utf-8"))) == recipe
-    )
+    assert read_recipe(folder / "recipe.yaml") == recipe
     assert [line["step"] for line in curve(folder)] == [1, 2, 3, 4, 5, 6]
     assert len(list_checkpoints(folder / "checkpoints")) == 2
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    assert config["provenance"]["clouds_from_files"] == 24
+    assert config["provenance"]["clouds_from_data"] == 24
     assert config["provenance"]["recipe"]["data"] == ["clouds.npz"]
     assert config["provenance"]["seconds"] > 0 and "commit" in config["provenance"]
     assert config["preprocess"]["num_points"] == 64
@@ -143,13 +137,13 @@ def test_stopped_and_resumed_equals_uninterrupted(
 
 def test_killed_and_resumed_equals_uninterrupted(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None:
     recipe = recipe.override(steps=300, checkpoint_steps=3, log_steps=1)
-    (tmp_path / "recipe.json").write_text(json.dumps(recipe.to_dict()), encoding="utf-8")
+    write_recipe(recipe, tmp_path / "recipe.yaml")
     script = (
         "import sys; from pointmae_zoo.train import pretrain, read_recipe\n"
         "pretrain(read_recipe(sys.argv[1]), sys.argv[2], cache=sys.argv[3], progress=False)"
     )
     out = tmp_path / "killed"
-    command = [sys.executable, "-c", script, str(tmp_path / "recipe.json"), str(out), str(cache)]
+    command = [sys.executable, "-c", script, str(tmp_path / "recipe.yaml"), str(out), str(cache)]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     deadline = time.monotonic() + 120
     while (
@@ -190,15 +184,15 @@ def test_losses_fall(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> Non
 def test_bfloat16_and_three_d_alone(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None:
     run(recipe.override(precision="bfloat16", steps=2), tmp_path / "half", cache)
     assert np.isfinite(curve(tmp_path / "half")[-1]["loss"])
-    run(recipe.override(teacher="", steps=2), tmp_path / "alone", cache)
+    run(recipe.override(teacher={"name": ""}, steps=2), tmp_path / "alone", cache)
     last = curve(tmp_path / "alone")[-1]
     assert last["loss"] == pytest.approx(last["loss_3d"])
 
 
 def test_procedural_shapes_join_one_to_one(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None:
-    run(recipe.override(procedural_clouds=None, teacher="", steps=1), tmp_path, cache)
+    run(recipe.override(procedural_clouds=None, teacher={"name": ""}, steps=1), tmp_path, cache)
     provenance = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["provenance"]
-    assert provenance["clouds_procedural"] == provenance["clouds_from_files"] == 24
+    assert provenance["clouds_procedural"] == provenance["clouds_from_data"] == 24
 
 
 def test_second_run_reads_the_teachers_targets(
@@ -213,67 +207,7 @@ def test_second_run_reads_the_teachers_targets(
         patch.setattr(Teacher, "forward", refuse)
         run(recipe.override(seed=recipe.seed, steps=2), tmp_path / "second", cache)
         with pytest.raises(AssertionError, match="asked again"):
-            run(recipe.override(view_size=48), tmp_path / "third", cache)
-
-
-def test_test_clouds_never_train(clouds: Path) -> None:
-    points, _ = read_training_clouds([clouds], 128)
-    assert len(points) == 24
-    stored = read_clouds(clouds)
-    allowed = stored.points[stored.splits != "test"][:, :128]
-    centred = allowed - allowed.mean(axis=1, keepdims=True)
-    expected = centred / np.linalg.norm(centred, axis=2).max(axis=1)[:, None, None]
-    np.testing.assert_allclose(points, expected, atol=1e-5)
-
-
-def test_files_without_training_clouds(tmp_path: Path) -> None:
-    points = np.random.default_rng(0).normal(size=(3, 32, 3)).astype(np.float32)
-    np.savez(tmp_path / "test.npz", points=points, split=np.array(["test"] * 3))
-    with pytest.raises(ValueError, match=r"no cloud of split train or unlabelled \(it has test\)"):
-        read_training_clouds([tmp_path / "test.npz"], 32)
-    np.save(tmp_path / "plain.npy", points)
-    assert len(read_training_clouds([tmp_path / "plain.npy"], 16)[0]) == 3
-    with pytest.raises(ValueError, match="32 points a cloud, the recipe asks for 64"):
-        read_training_clouds([tmp_path / "plain.npy"], 64)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"clouds": np.zeros((2, 4, 3))}, "no array 'points'"),
-        ({"points": np.zeros((2, 4))}, r"shape \(2, 4\), expected \(M, N, 3\)"),
-        ({"points": np.full((2, 4, 3), np.nan)}, "cloud 0 holds NaN"),
-        ({"points": np.zeros((2, 4, 3), dtype=np.uint8)}, "uint8, expected floats or int16"),
-        ({"points": np.zeros((2, 4, 3)), "split": np.array(["train"])}, r"'split' has shape \(1,\)"),
-        (
-            {"points": np.zeros((2, 4, 3)), "y": np.array([0, 5]), "classes": np.array(["a"])},
-            "'y' goes from 0 to 5",
-        ),
-        ({"points": np.zeros((2, 4, 3)), "y": np.array([0, -2])}, r"bad\.npz: 'y' holds -2"),
-        ({"points": np.zeros((2, 4, 3)), "y": np.array(["a", "b"])}, r"bad\.npz: 'y' is <U1, expected whole"),
-        ({"points": np.zeros((2, 4, 3)), "group": np.array(["a", "b"])}, "'group' is <U1, expected whole"),
-        (
-            {"points": np.zeros((2, 4, 3), np.int16), "point_scale": np.empty(0)},
-            r"bad\.npz: 'point_scale' is float64 of shape \(0,\), expected a single number",
-        ),
-        ({"points": np.zeros((2, 4, 3), np.int16), "point_scale": 0.0}, "'point_scale' is 0.0, expected"),
-    ],
-)
-def test_bad_files_of_clouds(tmp_path: Path, arrays: dict, message: str) -> None:
-    np.savez(tmp_path / "bad.npz", **arrays)
-    with pytest.raises(ValueError, match=message):
-        read_clouds(tmp_path / "bad.npz")
-
-
-def test_damaged_and_absent_files_of_clouds(tmp_path: Path) -> None:
-    np.savez(tmp_path / "whole.npz", points=np.zeros((2, 4, 3)))
-    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:100])
-    (tmp_path / "text.npz").write_text("hello", encoding="utf-8")
-    for name in ("cut.npz", "text.npz"):
-        with pytest.raises(ValueError, match=name):
-            read_clouds(tmp_path / name)
-    with pytest.raises(FileNotFoundError, match="no such file"):
-        read_clouds(tmp_path / "absent.npz")
+            run(recipe.override(teacher={"size": 48}), tmp_path / "third", cache)
 
 
 def test_non_finite_loss_stops_with_the_step(

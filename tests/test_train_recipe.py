@@ -1,23 +1,32 @@
-"""Recipes: strict, typed, complete."""
+"""Recipes: strict, typed, complete; YAML in and out."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-import pointmae_zoo
-from pointmae_zoo.train.recipe import PretrainRecipe, parse_setting, read_recipe
+from pointmae_zoo.train.recipe import PretrainRecipe
+from pointmae_zoo.train.recipe_files import (
+    find_recipe,
+    list_recipes,
+    parse_setting,
+    read_recipe,
+    write_recipe,
+)
 
 
-def test_round_trip_and_override() -> None:
-    recipe = PretrainRecipe(data=("a.npz",), steps=7, model_arguments={"dims": [24, 48]})
-    assert PretrainRecipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
-    changed = recipe.override(learning_rate=2e-3, augmentation={"scale": 1.2})
+def test_round_trip_and_override(tmp_path: Path) -> None:
+    recipe = PretrainRecipe(
+        data=("a.npz", "no", "1e-3", "shapenet55:/x y", "010"), steps=7, model_arguments={"dims": [24, 48]}
+    )
+    write_recipe(recipe, tmp_path / "recipe.yaml")
+    assert read_recipe(tmp_path / "recipe.yaml") == recipe
+    changed = recipe.override(learning_rate=2e-3, augmentation={"scale": 1.2}, teacher={"name": ""})
     assert changed.learning_rate == 2e-3
     assert (changed.augmentation.scale, changed.augmentation.fps_share) == (
         1.2,
         recipe.augmentation.fps_share,
     )
+    assert (changed.teacher.name, changed.teacher.views) == ("", recipe.teacher.views)
     assert changed.steps == 7
 
 
@@ -25,70 +34,125 @@ def test_round_trip_and_override() -> None:
     ("values", "message"),
     [
         ({"step": 10}, r"no field 'step'; did you mean steps\?"),
-        ({"zzzz": 10}, "no field 'zzzz'; its fields are model,"),
-        ({"steps": "10"}, "steps is '10', expected int"),
+        ({"zzzz": 10}, "no field 'zzzz'; known: steps,"),
+        ({"views": 3}, r"no field 'views'; did you mean teacher\.views\?"),
+        ({"steps": "10"}, "steps is '10', expected int or None"),
         ({"steps": True}, "steps is True, expected int"),
         ({"steps": 1.5}, "steps is 1.5, expected int"),
         ({"learning_rate": "fast"}, "learning_rate is 'fast', expected float"),
-        ({"data": "a.npz"}, "data is 'a.npz', expected a list"),
-        ({"teacher_strides": [8, "16"]}, "teacher_strides is '16', expected int"),
-        ({"precision": "float16"}, "precision is 'float16', expected 'float32' or 'bfloat16'"),
-        ({"augmentation": {"scales": 1}}, r"augmentation: no field 'scales'; did you mean scale\?"),
-        ({"augmentation": 3}, "augmentation is 3, expected an object"),
+        ({"compile": "yes"}, "compile is 'yes', expected true or false"),
+        ({"data": "a.npz"}, "data is 'a.npz', expected a list of text"),
+        ({"teacher": {"strides": [8, "16"]}}, r"teacher\.strides\[1\] is '16', expected int"),
+        ({"teacher": {"nam": "x"}}, r"no field 'teacher\.nam'; did you mean teacher\.name\?"),
+        ({"teacher": "resnet18"}, "teacher is 'resnet18', expected a mapping of fields"),
+        ({"precision": "float16"}, "precision is 'float16', expected one of 'float32', 'bfloat16'"),
+        (
+            {"augmentation": {"scales": 1}},
+            r"no field 'augmentation\.scales'; did you mean augmentation\.scale\?",
+        ),
+        ({"augmentation": 3}, "augmentation is 3, expected a mapping"),
         ({"procedural_clouds": "all"}, "procedural_clouds is 'all', expected int"),
         ({"steps": 0}, "steps is 0, expected at least 1"),
+        ({"steps": None}, "steps and epochs are both None"),
+        ({"epochs": 0}, "epochs is 0.0, expected above 0"),
         ({"num_points": 4096}, "num_points is 4096, more than cloud_points"),
-        ({"views": 4}, "views is 4, expected 3 or 6"),
+        ({"teacher": {"views": 4}}, "views is 4, expected 3 or 6"),
+        ({"teacher": {"projection": "summed", "views": 6}}, "views is 6, expected 3 "),
         ({"clip_norm": -1.0}, "clip_norm is -1.0, expected at least 0"),
         ({"clip_norm": float("nan")}, "clip_norm is nan, expected at least 0"),
         ({"learning_rate": float("inf")}, "learning_rate is inf, expected above 0"),
         ({"final_learning_rate": -1e-6}, "final_learning_rate is -1e-06, expected at least 0"),
         ({"weight_decay": -0.1}, "weight_decay is -0.1, expected at least 0"),
         ({"warmup_steps": -1}, "warmup_steps is -1, expected at least 0"),
+        ({"warmup_steps": 1, "warmup_epochs": 1}, "warmup_steps and warmup_epochs are both set"),
         ({"procedural_clouds": -1}, "procedural_clouds is -1, expected at least 0"),
         ({"seed": -1}, "seed is -1, expected at least 0"),
         ({"procedural_seed": -1}, "procedural_seed is -1, expected at least 0"),
-        ({"view_cover": 0}, "view_cover is 0, expected at least 1"),
-        ({"view_cover": 2}, "view_cover is 2, expected an odd number"),
-        ({"teacher_strides": [8, 0]}, "teacher_strides holds 0, expected above 0"),
+        ({"batch_size": 10, "accumulation_steps": 3}, r"batch_size is 10, expected a multiple of .*\(3\)"),
+        ({"teacher": {"cover": 2}}, "cover is 2, expected an odd number"),
+        ({"teacher": {"strides": [8, 0]}}, "strides holds 0, expected above 0"),
         ({"betas": [0.9, 1.0]}, "betas holds 1.0, expected at least 0 and below 1"),
+        ({"betas": [0.9]}, "betas is .*, expected a list of float"),
+        ({"ema_decay": 1.0}, "ema_decay holds 1.0, expected at least 0 and below 1"),
         ({"augmentation": {"scale": 0.8}}, "augmentation: scale is 0.8, expected at least 1"),
         ({"augmentation": {"shift": -0.1}}, "augmentation: shift is -0.1, expected at least 0"),
         ({"augmentation": {"jitter": -0.1}}, "augmentation: jitter is -0.1, expected at least 0"),
         ({"augmentation": {"fps_share": 1.5}}, "augmentation: fps_share is 1.5, expected between 0 and 1"),
-        ({"data": [], "procedural_clouds": None}, "neither data files nor procedural_clouds"),
     ],
 )
 def test_wrong_fields_are_named(values: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        PretrainRecipe.from_dict({"data": ["a.npz"], **values})
+        PretrainRecipe.from_dict({"data": ["a.npz"], "steps": 3, **values})
 
 
 def test_settings_of_the_command_line() -> None:
     assert parse_setting("steps=500") == {"steps": 500}
+    assert parse_setting("learning_rate=1e-3") == {"learning_rate": 0.001}
     assert parse_setting("augmentation.scale=1.2") == {"augmentation": {"scale": 1.2}}
-    assert parse_setting("teacher_weights=my=file.npz") == {"teacher_weights": "my=file.npz"}
-    assert parse_setting('data=["a.npz", "b.npz"]') == {"data": ["a.npz", "b.npz"]}
-    with pytest.raises(ValueError, match="expected FIELD=VALUE"):
-        parse_setting("steps")
+    assert parse_setting("teacher.weights=my=file.npz") == {"teacher": {"weights": "my=file.npz"}}
+    assert parse_setting("teacher.name=") == {"teacher": {"name": ""}}
+    assert parse_setting("epochs=null") == {"epochs": None}
+    assert parse_setting('data=["a.npz", b.npz]') == {"data": ["a.npz", "b.npz"]}
+    for text, message in (("steps", "expected FIELD=VALUE"), ("data=[a", r"'data=\[a': not a value")):
+        with pytest.raises(ValueError, match=message):
+            parse_setting(text)
 
 
-def test_recipe_files(tmp_path: Path) -> None:
-    path = tmp_path / "recipe.json"
-    with pytest.raises(FileNotFoundError, match="no such recipe"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps: [", "not a recipe in YAML"),
+        ("- steps", "expected lines such as"),
+        ("", "expected lines such as"),
+        ("steps: 3\nseed: 1\nsteps: 4", "line 3: field 'steps' is there twice"),
+        ("augmentation:\n  scale: 1.1\n  scale: 1.2\n", "line 3: field 'scale' is there twice"),
+        ("steps: 3\ndata: no", "data is 'no', expected a list"),
+        ("steps: 3\nmodle: x", "no field 'modle'; did you mean model"),
+        ("steps: 3\n1: x", "no field '1'"),
+        ("steps: !!python/object:os.system {}", "could not determine a constructor"),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"mine\.yaml: .*{message}"):
         read_recipe(path)
-    path.write_text("{", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"recipe\.json: not JSON"):
-        read_recipe(path)
-    path.write_text('{"data": ["a"], "steps": null}', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"recipe\.json: recipe: steps is None"):
-        read_recipe(path)
-    path.write_text('{"data": ["a"], "steps": 3}', encoding="utf-8")
-    assert read_recipe(path).steps == 3
 
 
-def test_recipe_of_the_bundled_weights() -> None:
-    example = Path(__file__).parents[1] / "examples" / "recipes" / "i2p_mae_tiny.demo.json"
-    weights = Path(pointmae_zoo.__file__).parent / "weights" / "i2p_mae_tiny.demo" / "config.json"
-    stored = json.loads(weights.read_text(encoding="utf-8"))["provenance"]["recipe"]
-    assert read_recipe(example).to_dict() == stored
+def test_numbers_and_words_as_people_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "steps: 010\nlearning_rate: 1e-3\nweight_decay: 0\nmodel: no\ncompile: true\n"
+        "procedural_clouds: null\ndata: [a.npz, 1:30]\n",
+        encoding="utf-8",
+    )
+    recipe = read_recipe(path, data=["b.npz"])
+    assert (recipe.steps, recipe.learning_rate, recipe.model, recipe.compile) == (10, 0.001, "no", True)
+    assert isinstance(recipe.weight_decay, float) and recipe.data == ("b.npz",)
+    assert read_recipe(path).data == ("a.npz", "1:30")
+
+
+def test_names_of_recipes() -> None:
+    known = list_recipes()
+    assert {"i2p_mae/smoke", "i2p_mae/pretrain_tiny", "i2p_mae/pretrain_shapenet"} <= set(known)
+    assert all(len(summary) > 20 for summary in known.values())
+    assert find_recipe("smoke") == find_recipe("i2p_mae/smoke")
+    assert read_recipe("pretrain_tiny", steps=5).steps == 5
+    with pytest.raises(FileNotFoundError, match=r"'smok'; did you mean i2p_mae/smoke\?"):
+        find_recipe("smok")
+    with pytest.raises(FileNotFoundError, match="known: i2p_mae/pretrain_shapenet, "):
+        find_recipe("zebra")
+    with pytest.raises(FileNotFoundError, match=r"nowhere/mine\.yaml: no such recipe file"):
+        find_recipe("nowhere/mine.yaml")
+    with pytest.raises(ValueError, match="recipe smoke, as changed: no field 'stpes'; did you mean steps"):
+        read_recipe("smoke", stpes=5)
+
+
+def test_an_ambiguous_name_lists_what_it_may_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "smoke.yaml").write_text("# A recipe\nsteps: 1\n", encoding="utf-8")
+    monkeypatch.setattr("pointmae_zoo.train.recipe_files.SHIPPED", tmp_path)
+    with pytest.raises(ValueError, match="one/smoke or two/smoke"):
+        find_recipe("smoke")
+    assert find_recipe("two/smoke") == tmp_path / "two" / "smoke.yaml"

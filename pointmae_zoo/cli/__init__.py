@@ -15,7 +15,7 @@ from pointmae_zoo.cli.embed import add_embed, add_similar
 from pointmae_zoo.cli.evaluate import add_evaluate
 from pointmae_zoo.cli.models import add_convert, add_info, add_list
 from pointmae_zoo.cli.printing import one_line
-from pointmae_zoo.cli.train import add_pretrain
+from pointmae_zoo.cli.train import add_pretrain, add_recipes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,6 +57,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pointmae-zoo {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for add in (add_embed, add_list, add_info, add_similar, add_convert, add_pretrain, add_evaluate):
+    for add in (
+        add_embed,
+        add_list,
+        add_info,
+        add_similar,
+        add_convert,
+        add_recipes,
+        add_pretrain,
+        add_evaluate,
+    ):
         add(commands)
     return parser

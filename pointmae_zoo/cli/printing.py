@@ -7,12 +7,14 @@ from typing import TextIO
 # What to install when an optional library is missing: import name -> extra.
 EXTRAS = {
     "DracoPy": "draco",
+    "accelerate": "train",
     "h5py": "data",
     "matplotlib": "viz",
     "numba": "fast",
     "pyarrow": "parquet",
     "sklearn": "eval",
     "timm": "train",
+    "yaml": "train",
 }
 
 

@@ -1,58 +1,95 @@
-"""``pretrain``."""
+"""``pretrain`` and ``recipes``."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 from pointmae_zoo.cli.arguments import check_device
+from pointmae_zoo.cli.printing import print_table
+
+
+def add_recipes(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("recipes", help="the recipes that training knows by name")
+    parser.set_defaults(run=_recipes)
+
+
+def _recipes(args: argparse.Namespace) -> int:
+    from pointmae_zoo.train import list_recipes
+
+    print_table(list(list_recipes().items()))
+    return 0
 
 
 def add_pretrain(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "pretrain",
         help="train a model on clouds without labels",
-        description="Pre-train a model. Ctrl-C writes a checkpoint and ends the run; --resume goes on.",
+        description="Pre-train a model. Ctrl-C writes a checkpoint and ends the run; --resume goes on. "
+        "On several processes: torchrun --nproc-per-node 2 -m pointmae_zoo.cli pretrain ...",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="run folder")
-    parser.add_argument("--recipe", type=Path, metavar="FILE.json", help="see PretrainRecipe for its fields")
     parser.add_argument(
-        "--data", nargs="+", metavar="FILE", help=".npz or .npy files of clouds; the same as --set data=[...]"
+        "--recipe", metavar="NAME|FILE.yaml", help="such as smoke; 'pointmae-zoo recipes' lists them"
+    )
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        metavar="SOURCE",
+        help=".npz or .npy files of clouds, folders of meshes, or BENCHMARK:FOLDER such as shapenet55:PATH",
     )
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="change a field of the recipe; repeatable",
+        help="change a field of the recipe, such as steps=500 or augmentation.scale=1.2; repeatable",
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on from the newest checkpoint in RUN, by RUN's own recipe"
     )
     parser.add_argument(
-        "--cache", type=Path, metavar="FOLDER", help="teacher targets, shared by runs (default: RUN/cache)"
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="prepared clouds and teacher targets, shared by runs (default: RUN/cache)",
     )
     parser.add_argument("--device", default="cpu", help="where to train (default: cpu)")
+    parser.add_argument(
+        "--track",
+        action="append",
+        default=[],
+        choices=("tensorboard", "wandb", "trackio"),
+        help="send metrics there, too; repeatable",
+    )
     parser.set_defaults(run=_pretrain)
 
 
 def _pretrain(args: argparse.Namespace) -> int:
     check_device(args.device)
-    from pointmae_zoo.train import PretrainRecipe, parse_setting, pretrain, read_recipe
+    from pointmae_zoo.train import list_recipes, parse_setting, pretrain, read_recipe
+    from pointmae_zoo.train.recipe import merged
 
     changes: dict[str, Any] = {} if args.data is None else {"data": args.data}
     for text in args.set:
-        for name, value in parse_setting(text).items():
-            nested = isinstance(value, dict) and isinstance(changes.get(name), dict)
-            changes[name] = {**changes[name], **value} if nested else value
+        changes = merged(changes, parse_setting(text))
     recipe = None
     if args.recipe is not None:
-        recipe = read_recipe(args.recipe).override(**changes)
-    elif changes and args.resume and (args.out / "recipe.json").is_file():
-        recipe = read_recipe(args.out / "recipe.json").override(**changes)
-    elif changes:
-        recipe = PretrainRecipe.from_dict(changes)
-    elif not args.resume:
-        raise ValueError("nothing to train on: give --recipe FILE.json or --data FILE, or --resume a run")
-    result = pretrain(recipe, args.out, resume=args.resume, cache=args.cache, device=args.device)
-    print(result)
+        recipe = read_recipe(args.recipe, **changes)
+    elif args.resume:
+        stored = args.out / "recipe.yaml"
+        if changes and stored.is_file():
+            recipe = read_recipe(stored, **changes)
+    else:
+        raise ValueError(f"--recipe: a name ({', '.join(list_recipes())}) or a YAML file is needed")
+    result = pretrain(
+        recipe,
+        args.out,
+        resume=args.resume,
+        cache=args.cache,
+        device=args.device,
+        trackers=args.track,
+    )
+    if os.environ.get("RANK", "0") == "0":  # one of several processes speaks
+        print(result)
     return 0 if result.completed else 130

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written atomically, the last two kept, an unreadable one passed over."""
+"""Checkpoints of a run: written atomically, the newest kept, an unreadable one passed over."""
 
 import os
 from pathlib import Path
@@ -8,22 +8,27 @@ import torch
 
 from pointmae_zoo.data.files import written_whole
 
-_FORMAT = 1
-_KEPT = 2
+_FORMAT = 2
 
 
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write ``step_<step>.pt`` (``step`` steps done) and remove all but the last two.
+def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
+    """Write ``step_<step>.pt`` (``step`` steps done) and remove all but the newest ``keep``.
 
     The file appears under its name only when it is complete; a full disk leaves the older ones as they are.
+
+    Raises:
+        OSError: it can't be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step_{step:08d}.pt"
     with written_whole(path) as unfinished, open(unfinished, "wb") as stream:
-        torch.save({"format": _FORMAT, "step": step, **state}, stream)
+        try:
+            torch.save({"format": _FORMAT, "step": step, **state}, stream)
+        except RuntimeError as error:  # torch's writer of archives, when the stream below it fails
+            raise OSError(f"{path}: {error}") from error
         stream.flush()
         os.fsync(stream.fileno())
-    for old in list_checkpoints(folder)[:-_KEPT]:
+    for old in list_checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path
 

@@ -1,47 +1,73 @@
-"""The pre-training loop.
+"""One training loop for every task, on one process or many.
 
 Everything random in a step (which clouds, which points, augmentation, masks, drop path) is a function of the
 recipe's seed and the step's number, so a checkpoint holds weights and optimizer only, and a resumed run on
-CPU equals an uninterrupted one bit for bit.
+CPU equals an uninterrupted one bit for bit. Random numbers are drawn for the whole batch in every process,
+which uses its own rows of them (``share_of_batch``): how many processes share a batch changes nothing but
+the order of sums.
+
+Nothing in a step waits for the device: losses are read when a line of metrics is due, and before anything is
+stored.
 """
 
-import contextlib
-import dataclasses
-import json
 import math
+import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-import pointmae_zoo
-from pointmae_zoo.data.augment import augment, subsample
-from pointmae_zoo.data.commit import current_commit
-from pointmae_zoo.data.files import written_whole
-from pointmae_zoo.hub import save_pretrained
-from pointmae_zoo.models.teacher import Teacher
-from pointmae_zoo.registry import create_model, get_architecture
+from pointmae_zoo.ops.draws import share_of_batch
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
-from pointmae_zoo.train.clouds import TrainingClouds, batch_indices, training_clouds
-from pointmae_zoo.train.optimizer import adamw, learning_rate
-from pointmae_zoo.train.process import catch_signals, keep_freed_memory
-from pointmae_zoo.train.recipe import PretrainRecipe, read_recipe
-from pointmae_zoo.train.targets import TeacherTargets, teacher_targets
+from pointmae_zoo.train.optimizer import adamw, moving_average
+from pointmae_zoo.train.process import catch_signals, determinism, precision
+from pointmae_zoo.train.recipe import TrainingRecipe
+from pointmae_zoo.train.run_folder import Metrics
+from pointmae_zoo.train.schedule import batch_indices, learning_rate, step_seed, total_steps
 
-# What may differ between a run and its resumption: it changes when things are written, not what is computed.
-_FREE_FIELDS = ("checkpoint_steps", "checkpoint_minutes", "log_steps")
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
-_NORM = "gradient norm"
+_NORM = "gradient_norm"
+_NAMED_CLOUDS = 3
 
 
 @dataclass(frozen=True)
-class PretrainResult:
+class Loss:
+    """One loss of a batch: a mean over ``count`` items of this process, so that the mean over all processes
+    is that over all items, however unevenly they are spread."""
+
+    value: Tensor
+    weight: float
+    count: Tensor | float
+
+
+class Task(Protocol):
+    """What is trained on what."""
+
+    model: nn.Module
+    count: int
+    """Clouds."""
+
+    def batch(self, indices: NDArray[np.int64], generator: torch.Generator) -> Any:
+        """The clouds of these numbers (B,), ready for ``losses``: read, augmented, on the generator's
+        device."""
+
+    def losses(self, model: nn.Module, batch: Any) -> dict[str, Loss]:
+        """Every loss by its name; ``model`` is ``self.model``, wrapped for several processes or another
+        precision."""
+
+    def describe(self, indices: NDArray[np.int64]) -> list[str]:
+        """What to call these clouds (B,) in an error message."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
     """How a run ended.
 
     Args:
@@ -50,9 +76,9 @@ class PretrainResult:
         completed: False if a signal stopped it; the run folder then holds a checkpoint to resume from, but no
             weights.
         losses: means over the last logged interval.
-        seconds: of training in this process, teacher and data not counted.
+        seconds: of training in this process, teacher and data not counted; 0 if the run was finished before.
         clouds_per_second: over ``seconds``.
-        total_seconds: of training in all processes of the run, up to the checkpoints each was resumed from.
+        total_seconds: of training in all sessions of the run, up to the checkpoints each was resumed from.
     """
 
     folder: Path
@@ -66,352 +92,272 @@ class PretrainResult:
     def __str__(self) -> str:
         losses = ", ".join(f"{name} {value:.4f}" for name, value in self.losses.items())
         speed = f"{self.seconds:.0f} s, {self.clouds_per_second:.0f} clouds/s"
+        if self.completed and not self.seconds:
+            return f"{self.folder}: finished already, {self.steps} steps; {losses}"
         if self.completed:
             return f"{self.folder}: {self.steps} steps in {speed}; {losses}"
         return f"{self.folder}: stopped after step {self.steps} ({speed}); resume it to go on"
 
 
-def pretrain(
-    recipe: PretrainRecipe | None,
-    out: str | Path,
+def train(
+    task: Task,
+    recipe: TrainingRecipe,
+    out: Path,
+    accelerator: "Accelerator",
     *,
     resume: bool = False,
-    cache: str | Path | None = None,
-    device: str = "cpu",
     progress: bool = True,
-) -> PretrainResult:
-    """Pre-train a model; leaves ``model.safetensors``, ``config.json``, ``recipe.json``, ``metrics.jsonl`` in
-    ``out``.
+) -> TrainingResult:
+    """Train ``task.model``, which has its final weights (the moving average's, if the recipe has one) and
+    evaluation mode afterwards.
 
-    SIGINT and SIGTERM write a checkpoint and end the run in good order. On Linux and CPU the process' malloc
-    settings are changed for good: freed memory stays with the process (see ``keep_freed_memory``).
-
-    Args:
-        recipe: None with ``resume``: the run's own.
-        out: run folder.
-        resume: go on from the newest readable checkpoint of ``out`` (from the start if there is none).
-        cache: folder for teacher targets and procedural shapes, shared between runs; ``out/cache`` by
-            default.
-        device: where to train.
-        progress: show bars.
+    SIGINT and SIGTERM write a checkpoint and end the run in good order; several processes agree on it at the
+    next line of metrics. ``out`` must be one folder for all processes; only the main one writes to it.
 
     Raises:
-        ValueError: ``out`` holds a run and ``resume`` is off; the recipe differs from that of the run to
-            resume; non-finite loss or gradient (names the step); see also ``read_clouds`` and ``Teacher``.
-        FileNotFoundError: nothing to resume and no recipe; a file of the recipe is missing.
-        ModuleNotFoundError: timm is missing.
+        ValueError: non-finite loss or gradient; names step, clouds and last good checkpoint. No checkpoint of
+            the run can be read.
+        OSError: the last checkpoint can't be written.
     """
-    out = Path(out)
-    recipe = _settle_recipe(recipe, out, resume)
-    commit = current_commit()  # now: the checkout may have moved on when the run ends
-    out.mkdir(parents=True, exist_ok=True)
-    cache = Path(cache) if cache is not None else out / "cache"
-    with written_whole(out / "recipe.json") as unfinished:
-        unfinished.write_text(json.dumps(recipe.to_dict(), indent=1) + "\n", encoding="utf-8")
-    if torch.device(device).type == "cpu":
-        keep_freed_memory()
-    clouds = training_clouds(
-        recipe.data,
-        recipe.procedural_clouds,
-        recipe.cloud_points,
-        seed=recipe.procedural_seed,
-        cache=cache,
-        progress=progress,
-    )
-    targets = _targets(recipe, clouds, cache, device, progress)
-    with torch.random.fork_rng(devices=[] if device == "cpu" else None):
-        torch.manual_seed(recipe.seed)
-        model = create_pretraining_model(recipe, targets).to(device)
-        result = _Run(recipe, model, clouds, targets, out, device, progress).train(resume)
-    if result.completed:
-        save_pretrained(model.eval(), out, provenance=provenance(recipe, clouds, result, commit))
+    run = _Run(task, recipe, out, accelerator)
+    with determinism(recipe.deterministic):
+        result = run.train(resume, progress)
+    accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
+    if run.average is not None:
+        task.model.load_state_dict(run.average.module.state_dict())
+    task.model.eval()
     return result
-
-
-def create_pretraining_model(recipe: PretrainRecipe, targets: TeacherTargets | None) -> Any:
-    """The recipe's model, its 2D head as wide as the teacher's targets (none without a teacher)."""
-    if targets is None:
-        taught: dict[str, Any] = {"weight_2d": 0.0}
-    else:
-        taught = {"num_views": targets.num_views, "teacher_dim": targets.channels}
-    # Weights say what they were trained on, and features are extracted from as many points as that.
-    preprocess = get_architecture(recipe.model).preprocess
-    preprocess = dataclasses.replace(
-        preprocess,
-        num_points=recipe.num_points,
-        surface_samples=max(preprocess.surface_samples, recipe.num_points),
-    )
-    arguments = {**taught, **recipe.model_arguments}
-    return create_model(recipe.model, kind="pretraining", preprocess=preprocess, **arguments)
-
-
-def provenance(
-    recipe: PretrainRecipe, clouds: TrainingClouds, result: PretrainResult, commit: str | None
-) -> dict[str, Any]:
-    """What the weights' ``config.json`` says about their making. Files are named without their folders."""
-    named = recipe.to_dict()
-    named["data"] = [Path(path).name for path in recipe.data]
-    if recipe.teacher_weights not in ("pretrained", "random"):
-        named["teacher_weights"] = Path(recipe.teacher_weights).name
-    return {
-        "status": "own-recipe",
-        "recipe": named,
-        "data_sha256": clouds.sha256,
-        "clouds_from_files": clouds.num_from_files,
-        "clouds_procedural": len(clouds.points) - clouds.num_from_files,
-        "steps": result.steps,
-        "final_losses": result.losses,
-        "seconds": round(result.total_seconds, 1),
-        "commit": commit,
-        "versions": {"pointmae_zoo": pointmae_zoo.__version__, "torch": torch.__version__},
-    }
-
-
-def _settle_recipe(recipe: PretrainRecipe | None, out: Path, resume: bool) -> PretrainRecipe:
-    stored = out / "recipe.json"
-    if not resume:
-        if recipe is None:
-            raise ValueError("no recipe; give one, or resume a run that has its own")
-        if list_checkpoints(out / "checkpoints") or (out / "model.safetensors").exists():
-            raise ValueError(f"{out}: holds a run already; resume it, or choose another folder")
-        return recipe
-    if not stored.is_file():
-        if recipe is None:
-            raise FileNotFoundError(f"{stored}: no such file, so there is no run to resume in that folder")
-        return recipe
-    before = read_recipe(stored)
-    if recipe is None:
-        return before
-    ours, theirs = recipe.to_dict(), before.to_dict()
-    for name in ours:
-        if name not in _FREE_FIELDS and ours[name] != theirs[name]:
-            raise ValueError(
-                f"recipe: {name} is {ours[name]!r}, but the run in {out} has {theirs[name]!r}; "
-                "resume it without changes, or choose another folder"
-            )
-    return recipe
-
-
-def _targets(
-    recipe: PretrainRecipe, clouds: TrainingClouds, cache: Path, device: str, progress: bool
-) -> TeacherTargets | None:
-    if not recipe.teacher:
-        return None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)  # matters to a teacher with random weights only
-        teacher = Teacher(recipe.teacher, weights=recipe.teacher_weights, strides=recipe.teacher_strides).to(
-            device
-        )
-    return teacher_targets(
-        clouds.points,
-        teacher,
-        cache,
-        views=recipe.views,
-        size=recipe.view_size,
-        cover=recipe.view_cover,
-        progress=progress,
-    )
 
 
 class _Run:
     """One process' share of a run: state, and the loop over it."""
 
-    def __init__(
-        self,
-        recipe: PretrainRecipe,
-        model: Any,
-        clouds: TrainingClouds,
-        targets: TeacherTargets | None,
-        out: Path,
-        device: str,
-        progress: bool,
-    ) -> None:
+    def __init__(self, task: Task, recipe: TrainingRecipe, out: Path, accelerator: "Accelerator") -> None:
+        self.task = task
         self.recipe = recipe
-        self.model = model
-        self.points = torch.from_numpy(clouds.points)
-        self.targets = targets
         self.out = out
-        self.device = torch.device(device)
-        self.progress = progress
-        self.optimizer = adamw(model, recipe.weight_decay, recipe.betas)
+        self.accelerator = accelerator
+        self.device = accelerator.device
+        self.steps = total_steps(recipe, task.count)
+        self.plain = task.model.to(self.device)
+        self.average = moving_average(self.plain, recipe.ema_decay) if recipe.ema_decay else None
+        if recipe.compile:
+            self.plain.compile()
+        optimizer = adamw(self.plain, recipe.weight_decay, recipe.betas)
+        self.model, self.optimizer = accelerator.prepare(self.plain, optimizer)
+        self.metrics = Metrics(out / "metrics.jsonl")
         self.step = 0
         self.pending: list[dict[str, Tensor]] = []  # losses not yet read: reading waits for the device
         self.losses: dict[str, float] = {}
-        self.started = time.perf_counter()
-        self.seconds_before = 0.0  # of training, in the processes before this one
+        self.seconds_before = 0.0  # of training, in the sessions before this one
+        self.started = self.saved = time.perf_counter()
 
-    def train(self, resume: bool) -> PretrainResult:
+    @property
+    def is_main(self) -> bool:
+        return self.accelerator.is_main_process
+
+    def train(self, resume: bool, progress: bool) -> TrainingResult:
         from tqdm import tqdm
 
-        recipe = self.recipe
         if resume:
             self._resume()
-        else:
-            (self.out / "metrics.jsonl").unlink(missing_ok=True)
+        if self.is_main:
+            self.metrics.start(self.step)
         self.model.train()
         first = self.step
-        self.started = saved = last_log = time.perf_counter()
+        self.started = self.saved = last_log = time.perf_counter()
         bar = tqdm(
-            total=recipe.steps,
+            total=self.steps,
             initial=self.step,
-            desc="pretrain",
+            desc="train",
             unit="step",
-            disable=None if self.progress else True,  # None: only on a terminal
+            disable=None if progress and self.is_main else True,  # None: only on a terminal
         )
         with catch_signals() as stopped, bar:
-            while self.step < recipe.steps and not stopped.is_set():
+            stop = False
+            while self.step < self.steps and not stop:
                 self.pending.append(self._one_step())
                 self.step += 1
                 bar.update()
-                if self.step % recipe.log_steps == 0 or self.step == recipe.steps:
-                    now = time.perf_counter()
-                    speed = len(self.pending) * recipe.batch_size / (now - last_log)
-                    last_log = now
+                if self.step % self.recipe.log_steps == 0 or self.step == self.steps:
+                    speed = len(self.pending) * self.recipe.batch_size / (time.perf_counter() - last_log)
                     self._log(speed)
+                    last_log = time.perf_counter()
                     bar.set_postfix_str(f"{self._short_losses()}, {speed:.0f} clouds/s")
-                due = time.perf_counter() - saved > 60.0 * recipe.checkpoint_minutes
-                if self.step % recipe.checkpoint_steps == 0 or due or self.step == recipe.steps:
-                    self._save()
-                    saved = time.perf_counter()
-            if self.step < recipe.steps:
-                self._save()
+                late = time.perf_counter() - self.saved > 60.0 * self.recipe.checkpoint_minutes
+                stop, late = self._agreed(stopped.is_set(), late)
+                if self.step < self.steps and (stop or late or self.step % self.recipe.checkpoint_steps == 0):
+                    self._save(must=stop)
+            if self.step >= self.steps:
+                self._save(must=True)
         seconds = time.perf_counter() - self.started
-        return PretrainResult(
+        return TrainingResult(
             folder=self.out,
             steps=self.step,
-            completed=self.step >= recipe.steps,
+            completed=self.step >= self.steps,
             losses=self.losses,
             seconds=seconds,
-            clouds_per_second=(self.step - first) * recipe.batch_size / max(seconds, 1e-9),
+            clouds_per_second=(self.step - first) * self.recipe.batch_size / max(seconds, 1e-9),
             total_seconds=self.seconds_before + seconds,
         )
 
     def _one_step(self) -> dict[str, Tensor]:
-        recipe = self.recipe
-        seed = int(
-            np.random.SeedSequence([recipe.seed, 2, self.step]).generate_state(1, np.uint64)[0]
-            >> np.uint64(1)
-        )
-        torch.manual_seed(seed)  # masks and drop path draw from the global generator
-        generator = torch.Generator(device=self.device).manual_seed(seed)
-        which = batch_indices(
-            self.step, count=len(self.points), batch_size=recipe.batch_size, seed=recipe.seed
-        )
-        points = self.points[which].to(self.device)
-        chosen = subsample(points, recipe.num_points, recipe.augmentation.fps_share, generator)
-        points = points.gather(1, chosen[:, :, None].expand(-1, -1, 3))
-        points = augment(points, recipe.augmentation, generator)
-        views = None if self.targets is None else self.targets.views(which, chosen, self.device)
-        rate = learning_rate(
-            self.step,
-            steps=recipe.steps,
-            warmup=recipe.warmup_steps,
-            peak=recipe.learning_rate,
-            final=recipe.final_learning_rate,
-        )
+        recipe, accelerator = self.recipe, self.accelerator
+        seed = step_seed(self.step, recipe.seed)
+        indices = self._indices(self.step)
+        size = recipe.batch_size // (accelerator.num_processes * recipe.accumulation_steps)
+        rate = learning_rate(self.step, recipe, self.task.count)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with self._precision():
-            output = self.model(points, views)
-        output.loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm or math.inf)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        found = {"loss": output.loss, "loss_3d": output.loss_3d, "loss_2d": output.loss_2d}
-        found[_NORM] = norm  # read with the losses, so that a broken step stops the run before it is stored
+        parts: list[dict[str, Tensor]] = []
+        for part in range(recipe.accumulation_steps):
+            first = size * (part * accelerator.num_processes + accelerator.process_index)
+            torch.manual_seed(seed)  # masks and drop path draw from the global generator
+            generator = torch.Generator(device=self.device).manual_seed(seed)
+            with accelerator.accumulate(self.model), share_of_batch(first, recipe.batch_size):
+                batch = self.task.batch(indices[first : first + size], generator)
+                with precision(recipe.precision, self.device):
+                    losses = self.task.losses(self.model, batch)
+                loss, found = self._combined(losses)
+                accelerator.backward(loss)
+                if accelerator.sync_gradients:
+                    norm = accelerator.clip_grad_norm_(self.model.parameters(), recipe.clip_norm or math.inf)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            parts.append(found)
+        if self.average is not None:
+            self.average.update_parameters(self.plain)
         # Cloned: a loss may be a view into a far larger tensor, which would live as long as it.
-        return {name: value.detach().clone() for name, value in found.items() if value is not None}
+        values = {name: torch.stack([one[name] for one in parts]).mean(0).clone() for name in parts[0]}
+        return {**values, _NORM: norm.detach().clone()}
 
-    @contextlib.contextmanager
-    def _precision(self) -> Iterator[None]:
-        """The recipe's precision.
+    def _indices(self, step: int) -> NDArray[np.int64]:
+        recipe = self.recipe
+        return batch_indices(step, count=self.task.count, batch_size=recipe.batch_size, seed=recipe.seed)
 
-        On CPU with plain attention: in bfloat16 the fused one goes backwards several times slower than that.
+    def _combined(self, losses: dict[str, Loss]) -> tuple[Tensor, dict[str, Tensor]]:
+        """What to back-propagate here, and the losses over all processes.
+
+        A loss over all processes is sum(value * count) / sum(count). Gradients are averaged over processes,
+        so each back-propagates its value * count * processes / sum(count).
         """
-        if self.recipe.precision == "float32":
-            yield
-            return
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(torch.autocast(self.device.type, dtype=torch.bfloat16))
-            if self.device.type == "cpu":
-                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            yield
+        processes = self.accelerator.num_processes
+        values = torch.stack([one.value.float() for one in losses.values()])
+        weights = [one.weight for one in losses.values()]
+        if processes == 1:
+            shares, means = torch.ones_like(values), values.detach()
+        else:
+            counts = torch.stack([torch.as_tensor(one.count).to(values) for one in losses.values()])
+            sums = torch.stack([values.detach() * counts, counts])
+            sums = self.accelerator.reduce(sums, "sum")
+            totals = sums[1].clamp_min(1e-12)
+            shares, means = counts * processes / totals, sums[0] / totals
+        loss = sum(weight * value for weight, value in zip(weights, values * shares, strict=True))
+        total = sum(weight * value for weight, value in zip(weights, means, strict=True))
+        assert isinstance(loss, Tensor) and isinstance(total, Tensor)
+        return loss, {
+            "loss": total,
+            **{f"loss_{name}": mean for name, mean in zip(losses, means, strict=True)},
+        }
+
+    def _agreed(self, stop: bool, late: bool) -> tuple[bool, bool]:
+        """Whether any process wants to stop, and whether it is time for a checkpoint.
+
+        Several processes ask each other at lines of metrics only, as that waits for the device.
+        """
+        if self.accelerator.num_processes == 1:
+            return stop, late
+        if self.step % self.recipe.log_steps:
+            return False, False
+        wishes = torch.tensor([float(stop), float(late and self.is_main)], device=self.device)
+        stop_sum, late_sum = self.accelerator.reduce(wishes, "sum").tolist()
+        return stop_sum > 0, late_sum > 0
 
     def _flush(self) -> list[dict[str, float]]:
         """Read the pending losses and gradient norms; stops the run at the first that is not finite."""
-        values = [{name: float(value) for name, value in one.items()} for one in self.pending]
-        for offset, one in enumerate(values):
-            for name, value in one.items():
+        if not self.pending:
+            return []
+        names = list(self.pending[0])
+        rows = torch.stack([torch.stack([one[name] for name in names]) for one in self.pending]).tolist()
+        for offset, row in enumerate(rows):
+            for name, value in zip(names, row, strict=True):
                 if not math.isfinite(value):
-                    step = self.step - len(values) + offset
-                    kept = list_checkpoints(self.out / "checkpoints")
-                    last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-                    raise ValueError(
-                        f"step {step}: {name} is {value}; {last}; lower learning_rate or use float32"
-                    )
-        self.pending = []
-        return values
+                    raise ValueError(self._broken(self.step - len(rows) + offset, name, value))
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def _broken(self, step: int, name: str, value: float) -> str:
+        clouds = self.task.describe(self._indices(step))
+        named = "; ".join(clouds[:_NAMED_CLOUDS])
+        if len(clouds) > _NAMED_CLOUDS:
+            path = self.out / f"broken_step_{step:08d}.txt"
+            named += f" and {len(clouds) - _NAMED_CLOUDS} more"
+            if self.is_main:
+                try:
+                    path.write_text("\n".join(clouds) + "\n", encoding="utf-8")
+                    named += f" (all in {path.name})"
+                except OSError:
+                    pass
+        kept = list_checkpoints(self.out / "checkpoints")
+        last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+        return (
+            f"step {step}: {name.replace('_', ' ')} is {value}; its clouds are {named}; {last}; "
+            "lower learning_rate or use float32"
+        )
 
     def _log(self, speed: float) -> None:
         values = self._flush()
-        self.losses = {
-            name: float(np.mean([one[name] for one in values])) for name in values[0] if name != _NORM
-        }
+        self.pending = []
+        means = {name: float(np.mean([one[name] for one in values])) for name in values[0]}
+        self.losses = {name: value for name, value in means.items() if name != _NORM}
         rate = self.optimizer.param_groups[0]["lr"]
-        line = {"step": self.step, **self.losses, "learning_rate": rate, "clouds_per_second": round(speed, 1)}
-        with open(self.out / "metrics.jsonl", "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        line = {"step": self.step, **means, "learning_rate": rate}
+        if self.is_main:
+            self.metrics.add(line)
+        self.accelerator.log({**means, "learning_rate": rate, "clouds_per_second": speed}, step=self.step)
 
     def _short_losses(self) -> str:
         return ", ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in self.losses.items())
 
-    def _save(self) -> None:
-        # Losses since the last log line travel along, so that a resumed run logs what an uninterrupted one
-        # does.
-        pending = [{name: value.cpu() for name, value in one.items()} for one in self.pending]
-        self._check_finite()
+    def _save(self, must: bool) -> None:
+        """Write a checkpoint, after a look at what has not been read yet: broken weights are not stored."""
+        self._flush()
+        self.saved = time.perf_counter()
+        if not self.is_main:
+            return
         state = {
-            "model": self.model.state_dict(),
+            "model": self.plain.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "pending": pending,
+            "average": None if self.average is None else self.average.state_dict(),
+            # Since the last line of metrics, so that a resumed run logs what an uninterrupted one does.
+            "pending": [{name: value.cpu() for name, value in one.items()} for one in self.pending],
             "losses": self.losses,
             "seconds": self.seconds_before + time.perf_counter() - self.started,
         }
-        save_checkpoint(self.out / "checkpoints", self.step, state)
-
-    def _check_finite(self) -> None:
-        pending = self.pending
-        self._flush()
-        self.pending = pending
+        folder = self.out / "checkpoints"
+        try:
+            save_checkpoint(folder, self.step, state, keep=self.recipe.keep_checkpoints)
+        except OSError as error:
+            kept = list_checkpoints(folder)
+            last = f"the newest is {kept[-1]}" if kept else "there is none yet"
+            text = f"checkpoint of step {self.step} not written ({error.strerror or error}); {last}"
+            if must:
+                raise OSError(f"{text}; make room in {folder} and resume") from error
+            print(f"{text}; going on without", file=sys.stderr)
 
     def _resume(self) -> None:
         state, skipped = load_latest(self.out / "checkpoints")
-        for line in skipped:
-            print(line)
-        metrics = self.out / "metrics.jsonl"
+        if self.is_main:
+            for line in skipped:
+                print(line, file=sys.stderr)
         if state is None:
-            metrics.unlink(missing_ok=True)
             return
-        self.model.load_state_dict(state["model"])
+        self.plain.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.step = int(state["step"])
         self.pending = [
             {name: value.to(self.device) for name, value in one.items()} for one in state["pending"]
         ]
         self.losses = dict(state["losses"])
-        self.seconds_before = float(state.get("seconds", 0.0))
-        if metrics.is_file():  # lines of steps that will be done again, the last of them perhaps cut short
-            kept = [
-                line
-                for line in metrics.read_text(encoding="utf-8").splitlines()
-                if _step_of(line) <= self.step
-            ]
-            with written_whole(metrics) as unfinished:
-                unfinished.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-
-
-def _step_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
+        self.seconds_before = float(state["seconds"])

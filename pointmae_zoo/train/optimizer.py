@@ -1,23 +1,26 @@
-"""AdamW with the parameter groups of masked pre-training, and its learning rate."""
-
-import math
+"""AdamW with the parameter groups of masked pre-training, and the moving average of weights."""
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from pointmae_zoo.models.i2p_mae import TokenPropagation
 from pointmae_zoo.models.tokenizer import TokenEmbedding
+
+# The reference exempts every parameter with "token" in its name, which in it is also these modules'.
+_NAMED_TOKEN = (TokenEmbedding, TokenPropagation)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Two groups: decayed matrices, and what is never decayed.
 
-    Not decayed are biases and all other 1-D parameters, the mask token, and the token embedding (the
-    reference exempts every parameter with "token" in its name, which is these).
+    Not decayed are biases and all other 1-D parameters, the mask token, token embedding and token
+    propagation. Frozen parameters are in neither.
     """
-    embeddings = {
+    exempt_ids = {
         id(parameter)
         for module in model.modules()
-        if isinstance(module, TokenEmbedding)
+        if isinstance(module, _NAMED_TOKEN)
         for parameter in module.parameters()
     }
     decayed: list[nn.Parameter] = []
@@ -26,7 +29,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
         if not parameter.requires_grad:
             continue
         is_exempt = (
-            parameter.ndim <= 1 or name.endswith("bias") or "token" in name or id(parameter) in embeddings
+            parameter.ndim <= 1 or name.endswith("bias") or "token" in name or id(parameter) in exempt_ids
         )
         (exempt if is_exempt else decayed).append(parameter)
     return [
@@ -35,14 +38,12 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
     ]
 
 
-def adamw(model: nn.Module, weight_decay: float, betas: tuple[float, ...]) -> torch.optim.AdamW:
+def adamw(model: nn.Module, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
     """AdamW over ``parameter_groups``; the learning rate is set anew before every step."""
-    return torch.optim.AdamW(parameter_groups(model, weight_decay), lr=0.0, betas=(betas[0], betas[1]))
+    return torch.optim.AdamW(parameter_groups(model, weight_decay), lr=0.0, betas=betas)
 
 
-def learning_rate(step: int, *, steps: int, warmup: int, peak: float, final: float) -> float:
-    """Linear from ``final`` to ``peak`` over ``warmup`` steps, then half a cosine down to ``final``."""
-    if step < warmup:
-        return final + (peak - final) * (step + 1) / (warmup + 1)
-    done = (step - warmup) / max(1, steps - 1 - warmup)
-    return final + (peak - final) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+def moving_average(model: nn.Module, decay: float) -> AveragedModel:
+    """The exponential moving average of a model: of its weights, and of the statistics of its BatchNorms,
+    which belong to them. It begins with the model as it is after the first step."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)

@@ -1,14 +1,115 @@
-"""What training asks of its process: to stop in good order, and to keep its memory."""
+"""What training asks of its process: a device, a precision, to stop in good order, and to keep its memory."""
 
 import contextlib
 import ctypes
+import importlib.util
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from pointmae_zoo.train.recipe import TrainingRecipe
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 # Parameters of glibc's mallopt, from its malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+
+TRACKERS = ("tensorboard", "wandb", "trackio")
+
+
+@contextlib.contextmanager
+def accelerated(
+    recipe: TrainingRecipe, device: str, out: Path, trackers: Sequence[str] = ()
+) -> "Iterator[Accelerator]":
+    """The processes and devices of a run, as ``torchrun`` or ``accelerate launch`` has set them up.
+
+    Raises:
+        ValueError: the batch can't be shared evenly, or one numbered device was asked for by several
+            processes.
+        ModuleNotFoundError: accelerate or a tracker is missing.
+    """
+    for name in trackers:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"--track {name}: not installed; pip install {name}", name=name)
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState
+    from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if recipe.batch_size % (processes * recipe.accumulation_steps):
+        raise ValueError(
+            f"batch_size is {recipe.batch_size}, expected a multiple of {processes} processes times "
+            f"{recipe.accumulation_steps} accumulation_steps"
+        )
+    _choose(device, processes)
+    # accelerate remembers the first settings of a process; a second run may have others.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    accelerator = Accelerator(
+        cpu=torch.device(device).type == "cpu",
+        mixed_precision="bf16" if recipe.precision == "bfloat16" else "no",
+        gradient_accumulation_steps=recipe.accumulation_steps,
+        log_with=list(trackers) or None,
+        project_dir=out,
+        kwargs_handlers=[
+            # BatchNorm's statistics are synchronised by the layers themselves.
+            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+            # The others wait while one process shows all clouds to the teacher.
+            InitProcessGroupKwargs(timeout=timedelta(hours=12)),
+        ],
+    )
+    try:
+        yield accelerator
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+
+
+def _choose(device: str, processes: int) -> None:
+    kind, numbered, _ = device.partition(":")
+    if numbered and processes > 1:
+        raise ValueError(f"device {device}: {processes} processes were started; {kind} gives each its own")
+    if numbered and kind == "cuda":
+        torch.cuda.set_device(device)
+
+
+@contextlib.contextmanager
+def precision(name: str, device: torch.device) -> Iterator[None]:
+    """Around the forward pass, beside the autocast that accelerate puts into the model.
+
+    On CPU with plain attention: in bfloat16 the fused one goes backwards several times slower than that.
+    """
+    if name == "bfloat16" and device.type == "cpu":
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    else:
+        yield
+
+
+@contextlib.contextmanager
+def determinism(wanted: bool) -> Iterator[None]:
+    """Only deterministic algorithms within; an operation that has none raises a RuntimeError."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
 
 
 def keep_freed_memory() -> None:

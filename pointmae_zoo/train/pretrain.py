@@ -1,0 +1,320 @@
+"""Self-supervised pre-training: the task, and a run of it from recipe to folder of weights."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pointmae_zoo.data.augment import augment, subsample
+from pointmae_zoo.data.commit import current_commit
+from pointmae_zoo.data.sources import CloudSource, concatenate, open_sources, procedural_source
+from pointmae_zoo.hub import save_pretrained
+from pointmae_zoo.models.i2p_mae import TeacherViews
+from pointmae_zoo.models.teacher import Teacher
+from pointmae_zoo.registry import create_model, get_architecture
+from pointmae_zoo.train.checkpoints import list_checkpoints
+from pointmae_zoo.train.engine import Loss, TrainingResult, train
+from pointmae_zoo.train.process import accelerated, keep_freed_memory
+from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings
+from pointmae_zoo.train.recipe_files import read_recipe, write_recipe
+from pointmae_zoo.train.run_folder import versions, write_environment
+from pointmae_zoo.train.target_cache import cached_targets
+from pointmae_zoo.train.targets import LiveTargets, Targets
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+# What may differ between a run and its resumption: it changes when things are written, not what is computed.
+_FREE_FIELDS = ("checkpoint_steps", "checkpoint_minutes", "keep_checkpoints", "log_steps")
+
+
+class PretrainTask:
+    """Masked pre-training of a ``...ForPretraining`` model on clouds, taught by an image network or not."""
+
+    def __init__(
+        self, model: Any, source: CloudSource, targets: Targets | None, recipe: PretrainRecipe
+    ) -> None:
+        self.model: nn.Module = model
+        self.hyper = model.hyper
+        self.count = len(source)
+        self.source = source
+        self.targets = targets
+        self.recipe = recipe
+        if targets is None or self.hyper.weight_2d == 0:
+            model.head_2d.requires_grad_(False)  # there is no loss that it could learn from
+
+    def batch(
+        self, indices: NDArray[np.int64], generator: torch.Generator
+    ) -> tuple[Tensor, TeacherViews | None]:
+        device = generator.device
+        points = torch.from_numpy(self.source.read(indices)).to(device)
+        settings = self.recipe.augmentation
+        chosen = subsample(points, self.recipe.num_points, settings.fps_share, generator)
+        points = points.gather(1, chosen[:, :, None].expand(-1, -1, 3))
+        points = augment(points, settings, generator)
+        views = None if self.targets is None else self.targets.views(indices, chosen, points, device)
+        return points, views
+
+    def losses(self, model: nn.Module, batch: tuple[Tensor, TeacherViews | None]) -> dict[str, Loss]:
+        output = model(*batch)
+        found = {"3d": Loss(output.loss_3d, self.hyper.weight_3d, len(output.target_3d))}
+        if output.target_2d is not None:
+            found["2d"] = Loss(output.loss_2d, self.hyper.weight_2d, len(output.target_2d))
+        return found
+
+    def describe(self, indices: NDArray[np.int64]) -> list[str]:
+        return [str(self.source.names[index]) for index in indices]
+
+
+def pretrain(
+    recipe: PretrainRecipe | None,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    cache: str | Path | None = None,
+    device: str = "cpu",
+    trackers: Sequence[str] = (),
+    progress: bool = True,
+) -> TrainingResult:
+    """Pre-train a model; leaves ``model.safetensors``, ``config.json``, ``recipe.yaml``, ``metrics.jsonl``,
+    ``environment.json`` and ``preview.png`` in ``out``.
+
+    SIGINT and SIGTERM write a checkpoint and end the run in good order. On Linux and CPU the process' malloc
+    settings are changed for good: freed memory stays with the process (see ``keep_freed_memory``).
+
+    Under ``torchrun`` or ``accelerate launch`` the processes share each batch; ``out`` and ``cache`` must be
+    folders that all of them see.
+
+    Args:
+        recipe: None with ``resume``: the run's own.
+        out: run folder.
+        resume: go on from the newest readable checkpoint of ``out`` (from the start if there is none yet). A
+            finished run is left as it is.
+        cache: folder for teacher targets and procedural shapes, shared between runs; ``out/cache`` by
+            default.
+        device: where to train; with several processes its type.
+        trackers: names from ``TRACKERS`` to send metrics to.
+        progress: show bars.
+
+    Raises:
+        ValueError: ``out`` holds a run and ``resume`` is off; the recipe differs from that of the run to
+            resume; non-finite loss or gradient (names the step); see also ``open_sources`` and ``Teacher``.
+        FileNotFoundError: nothing to resume; a file of the recipe is missing.
+        ModuleNotFoundError: accelerate, timm or a tracker is missing.
+    """
+    out = Path(out)
+    cache = Path(cache) if cache is not None else out / "cache"
+    recipe = _settled(recipe, out, resume)
+    if resume and (finished := _finished(out)):
+        return finished
+    commit = current_commit()  # now: the checkout may have moved on when the run ends
+    if torch.device(device).type == "cpu":
+        keep_freed_memory()
+    with (
+        accelerated(recipe, device, out, trackers) as accelerator,
+        torch.random.fork_rng(devices=None if accelerator.device.type == "cuda" else []),
+    ):
+        progress = progress and accelerator.is_main_process
+        # All that can be wrong with a recipe is found before anything is written.
+        teacher = _teacher(recipe.teacher, recipe.seed)
+        model = create_pretraining_model(recipe, teacher)
+        with accelerator.main_process_first(), _leaving_nothing(out, cache):
+            source = open_training_source(recipe, cache, progress)
+            # Only now, as reading the files has found what is wrong with them.
+            if accelerator.is_main_process:
+                out.mkdir(parents=True, exist_ok=True)
+                write_recipe(recipe, out / "recipe.yaml")
+                hashes = dict(zip(_entry_names(recipe), source.sha256, strict=True))
+                write_environment(out / "environment.json", accelerator, hashes, resumed=resume)
+        targets = _targets(recipe, teacher, source, cache, accelerator, progress)
+        task = PretrainTask(model, source, targets, recipe)
+        with _tracking(accelerator, recipe, trackers):
+            result = train(task, recipe, out, accelerator, resume=resume, progress=progress)
+        if result.completed and accelerator.is_main_process:
+            save_pretrained(model, out, provenance=provenance(recipe, source, result, commit))
+        accelerator.wait_for_everyone()
+    return result
+
+
+def open_training_source(recipe: PretrainRecipe, cache: Path, progress: bool = True) -> CloudSource:
+    """The recipe's clouds: those of ``data``, then the procedural ones.
+
+    Raises:
+        ValueError: neither; see also ``open_sources``.
+    """
+    if not recipe.data and not recipe.procedural_clouds:
+        raise ValueError(
+            "recipe: neither data nor procedural_clouds; give --data FILE, or --set procedural_clouds=1000"
+        )
+    found = open_sources(recipe.data, recipe.cloud_points, cache=cache, progress=progress)
+    count = len(found) if recipe.procedural_clouds is None else recipe.procedural_clouds
+    if not count:
+        return found
+    made = procedural_source(
+        count, recipe.procedural_seed, recipe.cloud_points, cache=cache, progress=progress
+    )
+    return concatenate([found, made])
+
+
+def create_pretraining_model(recipe: PretrainRecipe, teacher: Teacher | None) -> Any:
+    """The recipe's model with weights from its seed, its 2D head as wide as the teacher's features (without a
+    teacher there is no 2D loss)."""
+    if teacher is None:
+        taught: dict[str, Any] = {"weight_2d": 0.0}
+    else:
+        taught = {"num_views": recipe.teacher.views, "teacher_dim": sum(teacher.channels)}
+    # Weights say what they were trained on, and features are extracted from as many points as that.
+    preprocess = get_architecture(recipe.model).preprocess
+    preprocess = dataclasses.replace(
+        preprocess,
+        num_points=recipe.num_points,
+        surface_samples=max(preprocess.surface_samples, recipe.num_points),
+    )
+    torch.manual_seed(recipe.seed)
+    try:
+        return create_model(
+            recipe.model, kind="pretraining", preprocess=preprocess, **{**taught, **recipe.model_arguments}
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"recipe: model or model_arguments: {error}") from error
+
+
+def provenance(
+    recipe: PretrainRecipe, source: CloudSource, result: TrainingResult, commit: str | None
+) -> dict[str, Any]:
+    """What the weights' ``config.json`` says about their making. Files are named without their folders."""
+    named = recipe.to_dict()
+    named["data"] = [_without_folder(entry) for entry in recipe.data]
+    if recipe.teacher.weights not in ("pretrained", "random"):
+        named["teacher"]["weights"] = Path(recipe.teacher.weights).name
+    count = len(source) - (recipe.procedural_clouds or 0)
+    from_data = count if recipe.procedural_clouds is not None else len(source) // 2
+    return {
+        "status": "own-recipe",
+        "recipe": named,
+        "data_sha256": dict(zip(_entry_names(recipe), source.sha256, strict=True)),
+        "clouds_from_data": from_data,
+        "clouds_procedural": len(source) - from_data,
+        "steps": result.steps,
+        "final_losses": result.losses,
+        "seconds": round(result.total_seconds, 1),
+        "commit": commit,
+        "versions": versions(),
+    }
+
+
+def _without_folder(entry: str) -> str:
+    """``shapenet55:/data/sn`` -> ``shapenet55:sn``."""
+    head, colon, tail = entry.rpartition(":")
+    return f"{head}{colon}{Path(tail).name}" if len(head) > 1 else Path(entry).name
+
+
+def _entry_names(recipe: PretrainRecipe) -> list[str]:
+    """The entries of the recipe's sources, as their hashes are listed."""
+    names = [_without_folder(entry) for entry in recipe.data]
+    return names if recipe.procedural_clouds == 0 else [*names, "procedural"]
+
+
+def _settled(recipe: PretrainRecipe | None, out: Path, resume: bool) -> PretrainRecipe:
+    stored = out / "recipe.yaml"
+    if not resume:
+        if recipe is None:
+            raise ValueError("no recipe; give one, or resume a run that has its own")
+        if list_checkpoints(out / "checkpoints") or (out / "model.safetensors").exists():
+            raise ValueError(f"{out}: holds a run already; resume it, or choose another folder")
+        return recipe
+    if not stored.is_file():
+        raise FileNotFoundError(
+            f"{out}: there is no run in it (no recipe.yaml); check the path, or don't resume"
+        )
+    before = read_recipe(stored)
+    if recipe is None:
+        return before
+    ours, theirs = recipe.to_dict(), before.to_dict()
+    for name in ours:
+        if name not in _FREE_FIELDS and ours[name] != theirs[name]:
+            raise ValueError(
+                f"recipe: {name} is {ours[name]!r}, but the run in {out} has {theirs[name]!r}; "
+                "resume it without changes, or choose another folder"
+            )
+    return recipe
+
+
+def _finished(out: Path) -> TrainingResult | None:
+    """The result of a run whose weights are there; they are written last."""
+    try:
+        config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+        made = config["provenance"]
+        if not (out / "model.safetensors").is_file():
+            return None
+        return TrainingResult(out, int(made["steps"]), completed=True, losses=made["final_losses"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _teacher(settings: TeacherSettings, seed: int) -> Teacher | None:
+    if not settings.name:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # matters to a teacher with random weights only
+        return Teacher(
+            settings.name,
+            weights=settings.weights,
+            strides=settings.strides,
+            normalization=settings.normalization,
+            precision=settings.precision,
+        )
+
+
+def _targets(
+    recipe: PretrainRecipe,
+    teacher: Teacher | None,
+    source: CloudSource,
+    cache: Path,
+    accelerator: "Accelerator",
+    progress: bool,
+) -> Targets | None:
+    if teacher is None:
+        return None
+    settings = recipe.teacher
+    teacher = teacher.to(accelerator.device)
+    if settings.targets == "live":
+        return LiveTargets(teacher, settings.rendering())
+    return cached_targets(
+        source, teacher, settings.rendering(), cache, standardize=settings.standardize, progress=progress
+    )
+
+
+@contextlib.contextmanager
+def _leaving_nothing(out: Path, cache: Path) -> Iterator[None]:
+    """Folders that were made for a run that did not come about are removed, if they are empty."""
+    new = [folder for folder in (cache, *cache.parents) if not folder.exists()]
+    try:
+        yield
+    except Exception:
+        for folder in new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _tracking(accelerator: "Accelerator", recipe: PretrainRecipe, trackers: Sequence[str]) -> Iterator[None]:
+    if trackers:
+        settings = {
+            name: value if isinstance(value, (int, float, str)) else str(value)
+            for name, value in recipe.to_dict().items()
+        }
+        accelerator.init_trackers("pointmae-zoo", config=settings)
+    try:
+        yield
+    finally:
+        for tracker in accelerator.trackers:
+            tracker.finish()

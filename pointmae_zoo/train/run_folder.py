@@ -1,0 +1,130 @@
+"""What a run leaves in its folder besides weights and checkpoints: recipe, metrics, environment."""
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pointmae_zoo
+from pointmae_zoo.data.commit import current_commit
+from pointmae_zoo.data.files import written_whole
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_LIBRARIES = ("torch", "accelerate", "timm", "numpy", "safetensors", "numba")
+_SECRET = re.compile(r"(?i)(token(?!s)|secret|password|passwd|api[-_]?key|access[-_]?key|credential)")
+_IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+class Metrics:
+    """``metrics.jsonl``: one line every so many steps.
+
+    Nothing in it depends on time or machine, so that the file of a run that was stopped and resumed equals
+    that of one that was not. A full disk costs no line: what could not be written is written with the next.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._size = 0  # bytes that are there whole
+        self._waiting = b""
+
+    def start(self, step: int) -> None:
+        """Keep the lines of the first ``step`` steps; later ones will be written again."""
+        kept = []
+        if self.path.is_file():
+            kept = [line for line in self.path.read_bytes().splitlines() if _step_of(line) <= step]
+        text = b"".join(line + b"\n" for line in kept)
+        with written_whole(self.path) as unfinished:
+            unfinished.write_bytes(text)
+        self._size, self._waiting = len(text), b""
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Append a line."""
+        self._waiting += json.dumps(line).encode() + b"\n"
+        try:
+            with open(self.path, "r+b") as stream:
+                stream.truncate(self._size)  # the rest of a line that did not get onto a full disk
+                stream.seek(self._size)
+                stream.write(self._waiting)
+        except OSError as error:
+            print(f"{self.path}: not written for now ({error.strerror})", file=sys.stderr)
+            return
+        self._size, self._waiting = self._size + len(self._waiting), b""
+
+
+def _step_of(line: bytes) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):  # cut short by a crash
+        return math.inf
+
+
+def write_environment(path: Path, accelerator: "Accelerator", data: dict[str, str], *, resumed: bool) -> None:
+    """Write ``environment.json``: the hash of each data entry, and of every session of the run (it has one
+    more each time it is resumed) versions, commit, devices, processes and command line."""
+    sessions = []
+    if resumed and path.is_file():
+        try:
+            sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"]
+        except (ValueError, KeyError, TypeError):
+            print(f"{path}: unreadable, begun anew", file=sys.stderr)
+    sessions.append(
+        {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "versions": versions(),
+            "commit": current_commit(),
+            "device": device_name(accelerator.device),
+            "processes": accelerator.num_processes,
+            "command": without_secrets(sys.argv),
+        }
+    )
+    text = json.dumps({"data_sha256": data, "sessions": sessions}, indent=1)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(text + "\n", encoding="utf-8")
+
+
+def versions() -> dict[str, str]:
+    """Of this package, Python and the libraries that numbers depend on."""
+    found = {"pointmae_zoo": pointmae_zoo.__version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def device_name(device: Any) -> str:
+    """Such as ``"cuda (NVIDIA H200)"``, or ``"cpu (16 cores, 8 threads)"``."""
+    import torch
+
+    if device.type == "cuda":
+        return f"{device.type} ({torch.cuda.get_device_name(device)})"
+    if device.type == "cpu":
+        return f"cpu ({os.cpu_count()} cores, {torch.get_num_threads()} threads)"
+    return str(device)
+
+
+def without_secrets(words: Sequence[str]) -> list[str]:
+    """A command line with ``***`` for what looks like a password, token or key, or an address' user."""
+    cleaned = []
+    hide = False
+    for word in words:
+        if hide:
+            word, hide = "***", False
+        elif _SECRET.search(word):
+            name, separator, _ = word.partition("=")
+            if separator:
+                word = f"{name}=***"
+            else:
+                hide = word.startswith("-")
+        cleaned.append(_IN_ADDRESS.sub("***@", word))
+    return cleaned

@@ -1,0 +1,69 @@
+"""What step number ``step`` of a run does: which clouds, which learning rate, which random numbers.
+
+Pure functions of the recipe and the step, so that nothing of them need be stored to resume.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointmae_zoo.train.recipe import TrainingRecipe
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """What does not fill a last batch is left out until the next epoch; fewer clouds than a batch: 1."""
+    return max(1, count // batch_size)
+
+
+def total_steps(recipe: TrainingRecipe, count: int) -> int:
+    """Steps of a run on ``count`` clouds."""
+    per_epoch = steps_per_epoch(count, recipe.batch_size)
+    ends = [] if recipe.steps is None else [recipe.steps]
+    if recipe.epochs is not None:
+        ends.append(max(1, round(recipe.epochs * per_epoch)))
+    return min(ends)
+
+
+def learning_rate(step: int, recipe: TrainingRecipe, count: int) -> float:
+    """Of step ``step`` (from 0) of a run on ``count`` clouds: linear warm-up, then half a cosine (see
+    ``TrainingRecipe``)."""
+    peak, final = recipe.learning_rate, recipe.final_learning_rate
+    per_epoch = steps_per_epoch(count, recipe.batch_size)
+    warmup = recipe.warmup_steps or recipe.warmup_epochs * per_epoch
+    end = (
+        float(recipe.cosine_steps or 0)
+        or (recipe.cosine_epochs or 0.0) * per_epoch
+        or total_steps(recipe, count)
+    )
+    if recipe.schedule == "epoch":
+        step -= step % per_epoch
+        if step < warmup:
+            return final + (peak - final) * step / warmup
+        done = step / end
+    else:
+        if step < warmup:
+            return final + (peak - final) * (step + 1) / (warmup + 1)
+        done = (step - warmup) / max(1.0, end - 1 - warmup)
+    return final + (peak - final) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+
+
+def batch_indices(step: int, *, count: int, batch_size: int, seed: int) -> NDArray[np.int64]:
+    """Which clouds step ``step`` sees, (batch_size,).
+
+    Epochs are permutations of all clouds. Fewer clouds than a batch: permutations follow one another within
+    it.
+    """
+    if count >= batch_size:
+        epoch, place = divmod(step, count // batch_size)
+        order = np.random.default_rng([seed, 1, epoch]).permutation(count)
+        return order[place * batch_size : (place + 1) * batch_size]
+    rounds = -(-batch_size // count)
+    rng = np.random.default_rng([seed, 1, step])
+    return np.concatenate([rng.permutation(count) for _ in range(rounds)])[:batch_size]
+
+
+def step_seed(step: int, seed: int) -> int:
+    """The seed of every random number of step ``step``."""
+    state = np.random.SeedSequence([seed, 2, step]).generate_state(1, np.uint64)[0]
+    return int(state >> np.uint64(1))
