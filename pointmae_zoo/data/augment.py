@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pointmae_zoo.ops import farthest_point_sample
+from pointmae_zoo.ops import draw_per_cloud, farthest_point_sample
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,18 @@ def subsample(points: Tensor, count: int, fps_share: float, generator: torch.Gen
     batch, available, _ = points.shape
     if available < count:
         raise ValueError(f"{available} points a cloud, but {count} are to be chosen; lower num_points")
-    order = torch.rand(batch, available, device=points.device, generator=generator).argsort(dim=1)
-    spread = torch.rand(batch, device=points.device, generator=generator) < fps_share
+
+    def draw(clouds: int) -> Tensor:
+        return torch.rand(clouds, available, device=points.device, generator=generator)
+
+    order = draw_per_cloud(draw, batch).argsort(dim=1)
     chosen = order[:, :count].clone()
-    which = spread.nonzero()[:, 0]
+    # Which clouds is drawn on the CPU: their number is a shape, and a GPU asked for it has to be waited for.
+    host = generator
+    if generator.device.type != "cpu":
+        host = torch.Generator().manual_seed(generator.initial_seed())
+    spread = draw_per_cloud(lambda clouds: torch.rand(clouds, generator=host), batch) < fps_share
+    which = spread.nonzero()[:, 0].to(points.device, non_blocking=True)
     if len(which):
         shuffled = points[which].gather(1, order[which, :, None].expand(-1, -1, 3))
         chosen[which] = order[which].gather(1, farthest_point_sample(shuffled, count))
@@ -75,17 +83,26 @@ def augment(points: Tensor, settings: Augmentation, generator: torch.Generator) 
     """Scale, normalise, shift and jitter: (B, N, 3) -> (B, N, 3). The order of the points stays."""
     batch = len(points)
 
-    def uniform(*shape: int) -> Tensor:
-        return 2.0 * torch.rand(*shape, device=points.device, dtype=points.dtype, generator=generator) - 1.0
+    def uniform() -> Tensor:
+        def draw(clouds: int) -> Tensor:
+            return torch.rand(clouds, 1, 3, device=points.device, dtype=points.dtype, generator=generator)
+
+        return 2.0 * draw_per_cloud(draw, batch) - 1.0
 
     if settings.scale != 1.0:
-        points = points * (uniform(batch, 1, 3) * math.log(settings.scale)).exp()
+        points = points * (uniform() * math.log(settings.scale)).exp()
     if settings.normalize:
         points = points - points.mean(dim=1, keepdim=True)
         points = points / points.norm(dim=2).amax(dim=1).clamp_min(1e-12)[:, None, None]
     if settings.shift:
-        points = points + uniform(batch, 1, 3) * settings.shift
+        points = points + uniform() * settings.shift
     if settings.jitter:
-        noise = torch.randn(points.shape, device=points.device, dtype=points.dtype, generator=generator)
-        points = points + settings.jitter * noise
+        count = points.shape[1]
+
+        def draw_noise(clouds: int) -> Tensor:
+            return torch.randn(
+                clouds, count, 3, device=points.device, dtype=points.dtype, generator=generator
+            )
+
+        points = points + settings.jitter * draw_per_cloud(draw_noise, batch)
     return points

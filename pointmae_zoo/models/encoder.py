@@ -126,6 +126,24 @@ class Tokens(NamedTuple):
     groups: Groups
 
 
+def pack(mask: Tensor, bound: int | None) -> tuple[Tensor, Tensor]:
+    """Where the true entries of a mask are, moved to the front.
+
+    Args:
+        mask: (B, G) bool.
+        bound: no row has more true entries, where that is known. It saves asking a GPU, which would have to
+            be waited for; on a CPU, where asking costs nothing, the exact number is taken.
+
+    Returns:
+        (B, W) int64 indices into G, the true ones first and in order, W their largest number (or the bound);
+        and (B, W) bool: which of them are true ones.
+    """
+    counts = mask.sum(1, keepdim=True)
+    width = int(counts.max()) if bound is None or mask.device.type == "cpu" else bound
+    order = mask.int().argsort(dim=1, descending=True, stable=True)[:, :width]
+    return order, torch.arange(width, device=mask.device) < counts
+
+
 def pool_levels(tokens: Tokens) -> Tensor:
     """Mean and maximum of every level's visible tokens, concatenated, fine to coarse: (B, 2 sum of dims)."""
     pooled = []
@@ -208,6 +226,7 @@ class PointEncoder(nn.Module):
         *,
         groups: Groups | None = None,
         visible: Tensor | Sequence[Tensor] | None = None,
+        most_visible: int | None = None,
     ) -> Tokens:
         """Tokens of every level.
 
@@ -216,6 +235,8 @@ class PointEncoder(nn.Module):
             groups: the hierarchy, where the caller has it already.
             visible: (B, G) bool over the coarsest tokens; the others, and what only they gather, are masked
                 out. Or one such mask per level, fine to coarse, taken as it is.
+            most_visible: with a mask over the coarsest tokens: the most that are visible in any cloud, where
+                the caller knows. A GPU need not be asked for shapes then.
         """
         groups = self.group(points) if groups is None else groups
         masks: list[Tensor | None] = [None] * len(groups.centers)
@@ -226,13 +247,26 @@ class PointEncoder(nn.Module):
             masks = [None if bool(mask.all()) else mask for mask in self.visible_below(everything, groups)]
         features: list[Tensor] = []
         finer = points
-        for level, mask in enumerate(masks):
-            finer = self._level(level, finer, groups, mask)
+        for level, (mask, bound) in enumerate(zip(masks, self.visible_bounds(most_visible), strict=True)):
+            finer = self._level(level, finer, groups, mask, bound)
             out = self.norms[str(level)](finer) if str(level) in self.norms else finer
             features.append(out if mask is None else out * mask.unsqueeze(-1))
         return Tokens(features, groups.centers, masks, groups)
 
-    def _level(self, level: int, finer: Tensor, groups: Groups, mask: Tensor | None) -> Tensor:
+    def visible_bounds(self, most_visible: int | None) -> list[int | None]:
+        """For every level a number of tokens that no cloud's visible ones exceed, if ``most_visible`` of the
+        coarsest are. None: not known."""
+        if most_visible is None:
+            return [None] * len(self.hyper.num_tokens)
+        bounds = [most_visible]
+        for level in range(len(self.hyper.num_tokens) - 1, 0, -1):
+            gathered = bounds[0] * self.hyper.num_neighbors[level]
+            bounds.insert(0, min(self.hyper.num_tokens[level - 1], gathered))
+        return [*bounds]
+
+    def _level(
+        self, level: int, finer: Tensor, groups: Groups, mask: Tensor | None, bound: int | None
+    ) -> Tensor:
         """One level, (B, M, C of the finer level) -> (B, G, C), not yet normalised."""
         stage = self.stages[level]
         centers, neighbors = groups.centers[level], groups.neighbors[level]
@@ -240,17 +274,16 @@ class PointEncoder(nn.Module):
             x = self._embed(level, finer, centers, neighbors)
             return stage(x, centers, self._allowed(level, centers, None))
         # Visible tokens are packed to the front; clouds with fewer are filled up with tokens unseen by all.
-        counts = mask.sum(1)
-        order = mask.int().argsort(dim=1, descending=True, stable=True)[:, : int(counts.max())]
-        valid = torch.arange(order.shape[1], device=mask.device) < counts.unsqueeze(1)
+        order, valid = pack(mask, bound)
         packed = index_points(centers, order)
         if self.hyper.embed_hidden or not self.training:
             out = self._embed(level, finer, centers, neighbors)
             raw = index_points(out, order)
         else:
-            raw = self._embed(level, finer, packed, index_points(neighbors, order))
+            raw = self._embed_visible(level, finer, packed, index_points(neighbors, order), valid)
             out = raw.new_zeros(*mask.shape, raw.shape[-1])
-        x = stage(raw, packed, self._allowed(level, packed, None if bool(valid.all()) else valid))
+        full = valid.device.type == "cpu" and bool(valid.all())  # a GPU is not asked: it would be waited for
+        x = stage(raw, packed, self._allowed(level, packed, None if full else valid))
         # Hidden tokens keep their raw embedding for the next level's grouping.
         x = torch.where(valid.unsqueeze(-1), x, raw)
         return out.scatter(1, order.unsqueeze(-1).expand_as(x), x.to(out.dtype))
@@ -260,6 +293,28 @@ class PointEncoder(nn.Module):
         if level > 0:
             return embed(finer, neighbors)
         return embed(group_coordinates(finer, centers, neighbors).to(next(embed.parameters()).dtype))
+
+    def _embed_visible(
+        self, level: int, finer: Tensor, centers: Tensor, neighbors: Tensor, valid: Tensor
+    ) -> Tensor:
+        """Packed tokens, (B, W, 3) and (B, W, K), of which only the valid ones are wanted: (B, W, C).
+
+        On a CPU only those are embedded, as the tokens of one long cloud. A GPU would have to be asked how
+        many there are; there all W are, a number that depends on the configuration alone.
+        """
+        if valid.device.type != "cpu":
+            return self._embed(level, finer, centers, neighbors)
+        batch, count, channels = finer.shape
+        rows = valid.flatten().nonzero()[:, 0]
+        offsets = torch.arange(batch).view(-1, 1, 1) * count
+        found = self._embed(
+            level,
+            finer.reshape(1, batch * count, channels),
+            centers.flatten(0, 1)[rows].unsqueeze(0),
+            (neighbors + offsets).flatten(0, 1)[rows].unsqueeze(0),
+        )[0]
+        out = found.new_zeros(valid.numel(), found.shape[-1]).index_copy(0, rows, found)
+        return out.view(*valid.shape, -1)
 
     def _allowed(self, level: int, centers: Tensor, valid: Tensor | None) -> Tensor | None:
         """Which pairs may attend, (B, 1, G or 1, G) bool, or None where all may."""

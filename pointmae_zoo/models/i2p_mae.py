@@ -8,11 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pointmae_zoo.models.batch_norm import batch_norm
 from pointmae_zoo.models.config import ModelConfig, check_fields
-from pointmae_zoo.models.encoder import EncoderConfig, Groups, PointEncoder
+from pointmae_zoo.models.encoder import EncoderConfig, Groups, PointEncoder, pack
 from pointmae_zoo.models.layers import Stage, init_linear
 from pointmae_zoo.models.tokenizer import group_coordinates
-from pointmae_zoo.ops import chamfer_distance, read_maps, three_nn_interpolate
+from pointmae_zoo.ops import (
+    chamfer_distance,
+    draw_per_cloud,
+    index_points,
+    read_maps,
+    three_nn_interpolate,
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,15 @@ class TeacherViews(NamedTuple):
     pixels: Tensor  # (B, V, N, 2) every point's own pixel, grid_sample coordinates
 
 
+class Prediction(NamedTuple):
+    """What some tokens of the target level predict, packed: W is the most that any cloud has of them."""
+
+    order: Tensor  # (B, W) int64: which tokens
+    valid: Tensor  # (B, W) bool: False where a cloud has fewer than W
+    predicted: Tensor  # (B, W, ...)
+    target: Tensor  # (B, W, ...)
+
+
 class PretrainOutput(NamedTuple):
     """Losses of one batch, and what they compare."""
 
@@ -76,11 +92,20 @@ class PretrainOutput(NamedTuple):
     loss_3d: Tensor
     loss_2d: Tensor  # 0 where there was no teacher
     visible: Tensor  # (B, G of the coarsest level) bool
-    hidden: Tensor  # (B, G of the target level) bool: the M tokens that predict coordinates
-    predicted_3d: Tensor  # (M, K, 3) relative to the token's centre
-    target_3d: Tensor  # (M, K, 3)
-    predicted_2d: Tensor | None  # (visible tokens of the target level, P, V C)
-    target_2d: Tensor | None
+    points: Prediction  # of the hidden tokens: (B, W, K, 3), their neighbours relative to their centres
+    images: Prediction | None  # of the visible tokens: (B, W, P, V C), the teacher's features
+
+    @property
+    def count_3d(self) -> Tensor:
+        """How many tokens ``loss_3d`` is the mean over: float, scalar."""
+        return self.points.valid.sum().float()
+
+    @property
+    def count_2d(self) -> Tensor:
+        """How many tokens ``loss_2d`` is the mean over: float, scalar."""
+        if self.images is None:
+            return self.loss_2d.new_zeros(())
+        return self.images.valid.sum().float()
 
 
 class TokenPropagation(nn.Module):
@@ -99,8 +124,8 @@ class TokenPropagation(nn.Module):
         """(B, G, 3), (B, S, 3), (B, G, C), (B, S, C of the coarser level) -> (B, G, C)."""
         carried = three_nn_interpolate(centers, coarse_centers, coarse)
         x = torch.cat([skip, carried], dim=-1).flatten(0, 1)
-        x = F.gelu(self.fuse_norm(self.fuse(x)))
-        residual = self.norm2(self.conv2(F.gelu(self.norm1(self.conv1(x)))))
+        x = F.gelu(batch_norm(self.fuse_norm, self.fuse(x)))
+        residual = batch_norm(self.norm2, self.conv2(F.gelu(batch_norm(self.norm1, self.conv1(x)))))
         return F.gelu(residual + x).view_as(skip)
 
 
@@ -168,27 +193,61 @@ class I2PMAEForPretraining(nn.Module):
             ValueError: no views although the 2D loss has a weight, or views that don't fit the configuration.
         """
         self._check_views(views, points)
+        level = self.hyper.target_level
         groups = self.encoder.group(points)
-        tokens = self.encoder.forward_features(
-            points, groups=groups, visible=self.draw_visible(groups, views) if visible is None else visible
-        )
-        drawn, shown = tokens.visible[-1], tokens.visible[self.hyper.target_level]
+        most = None
+        if visible is None:
+            visible, most = self.draw_visible(groups, views), self.num_visible
+        tokens = self.encoder.forward_features(points, groups=groups, visible=visible, most_visible=most)
+        drawn, shown = tokens.visible[-1], tokens.visible[level]
         assert drawn is not None and shown is not None
         decoded = self.decode(tokens.features, groups, drawn)
-        target_3d = self._neighborhoods(points, groups)[~shown]
-        predicted_3d = self.head_3d(decoded[~shown]).view(target_3d.shape).float()
+        hidden = self._predict_points(points, groups, decoded, ~shown, most)
         # Without a masked token there is nothing to reconstruct; the sum keeps the graph whole.
-        loss_3d = chamfer_distance(predicted_3d, target_3d) if len(target_3d) else predicted_3d.sum()
-        predicted_2d = target_2d = None
+        loss_3d = hidden.predicted.sum()
+        if hidden.predicted.numel():
+            sets = hidden.predicted.flatten(0, 1), hidden.target.flatten(0, 1)
+            loss_3d = chamfer_distance(*sets, valid=hidden.valid.flatten())
+        seen = None
         loss_2d = loss_3d.new_zeros(())
         if views is not None and self.hyper.weight_2d > 0:
-            target_2d = self._image_targets(groups, views)[shown]
-            predicted_2d = self.head_2d(decoded[shown]).view(target_2d.shape)
-            loss_2d = F.mse_loss(predicted_2d.float(), target_2d.float())
+            seen = self._predict_images(views, groups, decoded, shown, most)
+            errors = (seen.predicted.float() - seen.target.float()).square().flatten(2).mean(2)
+            loss_2d = (errors * seen.valid).sum() / seen.valid.sum().clamp_min(1)
         loss = self.hyper.weight_3d * loss_3d + self.hyper.weight_2d * loss_2d
-        return PretrainOutput(
-            loss, loss_3d, loss_2d, drawn, ~shown, predicted_3d, target_3d, predicted_2d, target_2d
+        return PretrainOutput(loss, loss_3d, loss_2d, drawn, hidden, seen)
+
+    def _predict_points(
+        self, points: Tensor, groups: Groups, decoded: Tensor, hidden: Tensor, most_visible: int | None
+    ) -> Prediction:
+        """Hidden tokens and the coordinates of their neighbours, relative to their centres."""
+        level = self.hyper.target_level
+        # Every visible coarsest token makes at least itself visible at every level.
+        order, valid = pack(hidden, None if most_visible is None else hidden.shape[1] - most_visible)
+        source = points if level == 0 else groups.centers[level - 1]
+        target = group_coordinates(
+            source, index_points(groups.centers[level], order), index_points(groups.neighbors[level], order)
         )
+        predicted = self.head_3d(index_points(decoded, order)).view(target.shape).float()
+        return Prediction(order, valid, predicted, target)
+
+    def _predict_images(
+        self, views: TeacherViews, groups: Groups, decoded: Tensor, shown: Tensor, most_visible: int | None
+    ) -> Prediction:
+        """Visible tokens and the teacher's features at their neighbours or at themselves, views outermost."""
+        level = self.hyper.target_level
+        order, valid = pack(shown, self.encoder.visible_bounds(most_visible)[level])
+        if self.hyper.target_points == "tokens":
+            at = groups.indices.gather(1, order).unsqueeze(-1)
+        else:
+            at = index_points(groups.neighbors[level], order)
+            if level > 0:  # from the finer level's tokens to points
+                at = groups.indices.gather(1, at.flatten(1)).view_as(at)
+        pixels = _pixels_of(views.pixels, at.flatten(1))
+        read = torch.cat([read_maps(maps, pixels, mode=self.hyper.read_mode) for maps in views.maps], dim=-1)
+        target = read.reshape(*at.shape, -1)
+        predicted = self.head_2d(index_points(decoded, order)).view(target.shape)
+        return Prediction(order, valid, predicted, target)
 
     def _check_views(self, views: TeacherViews | None, points: Tensor) -> None:
         if views is None:
@@ -206,18 +265,25 @@ class I2PMAEForPretraining(nn.Module):
                 f"views: pixels of {points.shape[1]} points expected, got {views.pixels.shape[2]}"
             )
 
+    @property
+    def num_visible(self) -> int:
+        """How many of the coarsest tokens stay visible."""
+        count = self.encoder.hyper.num_tokens[-1]
+        return count - int(self.hyper.mask_ratio * count)
+
     def draw_visible(self, groups: Groups, views: TeacherViews | None) -> Tensor:
         """Draw the visible coarsest tokens, (B, G) bool, without replacement (paper, equations 4 and 5).
 
         Uses torch's global generator of the device. Without saliency every token is equally likely.
         """
         batch, count, _ = groups.centers[-1].shape
-        keep = count - int(self.hyper.mask_ratio * count)
         if views is not None and views.saliency is not None:
             probability = self.token_probability(groups, views)
         else:
             probability = torch.full((batch, count), 1.0 / count, device=groups.indices.device)
-        drawn = torch.multinomial(probability, keep)
+        # The largest of p / e, e exponentially distributed: torch.multinomial's way, with noise of our own.
+        noise = draw_per_cloud(lambda clouds: probability.new_empty(clouds, count).exponential_(), batch)
+        drawn = (probability / noise).topk(self.num_visible, dim=1).indices
         return torch.zeros_like(probability, dtype=torch.bool).scatter_(1, drawn, True)
 
     def token_probability(self, groups: Groups, views: TeacherViews) -> Tensor:
@@ -244,26 +310,6 @@ class I2PMAEForPretraining(nn.Module):
             x = propagate(groups.centers[level], groups.centers[level + 1], features[level], x)
             x = stage(x, groups.centers[level])
         return self.norm(x)
-
-    def _neighborhoods(self, points: Tensor, groups: Groups) -> Tensor:
-        """The target level's groups, (B, G, K, 3), relative to their centres."""
-        level = self.hyper.target_level
-        source = points if level == 0 else groups.centers[level - 1]
-        return group_coordinates(source, groups.centers[level], groups.neighbors[level])
-
-    def _image_targets(self, groups: Groups, views: TeacherViews) -> Tensor:
-        """The teacher's features that the target level's tokens predict, (B, G, P, V C), views outermost."""
-        level = self.hyper.target_level
-        batch, count, _ = groups.centers[level].shape
-        if self.hyper.target_points == "tokens":
-            at = groups.indices[:, :count].unsqueeze(-1)
-        else:
-            at = groups.neighbors[level]
-            if level > 0:  # from the finer level's tokens to points
-                at = groups.indices.gather(1, at.flatten(1)).view_as(at)
-        pixels = _pixels_of(views.pixels, at.flatten(1))
-        read = torch.cat([read_maps(maps, pixels, mode=self.hyper.read_mode) for maps in views.maps], dim=-1)
-        return read.reshape(batch, count, at.shape[-1], -1)
 
 
 def _pixels_of(pixels: Tensor, indices: Tensor) -> Tensor:

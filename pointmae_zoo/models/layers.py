@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pointmae_zoo.ops.draws import draw_per_cloud
+
 
 def init_linear(module: nn.Module) -> None:
     """The initialisation of vision transformers: weights from N(0, 0.02) cut at two deviations, biases 0."""
@@ -57,7 +59,8 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0.0:
             return x
-        keep = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(1.0 - self.rate)
+        ones = [1] * (x.ndim - 1)
+        keep = draw_per_cloud(lambda batch: x.new_empty(batch, *ones).bernoulli_(1.0 - self.rate), len(x))
         return x * keep / (1.0 - self.rate)
 
 

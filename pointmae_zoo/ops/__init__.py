@@ -5,6 +5,7 @@ same indices.
 """
 
 from pointmae_zoo.ops.chamfer import chamfer_distance
+from pointmae_zoo.ops.draws import draw_per_cloud, share_of_batch
 from pointmae_zoo.ops.neighbors import index_points, knn, squared_distances, three_nn_interpolate
 from pointmae_zoo.ops.projection import (
     AXIS_VIEWS,
@@ -20,10 +21,12 @@ __all__ = [
     "AXIS_VIEWS",
     "DepthViews",
     "chamfer_distance",
+    "draw_per_cloud",
     "farthest_point_sample",
     "index_points",
     "knn",
     "read_maps",
+    "share_of_batch",
     "squared_distances",
     "summed_depth_images",
     "three_nn_interpolate",

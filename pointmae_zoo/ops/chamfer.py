@@ -6,7 +6,7 @@ from torch import Tensor
 from pointmae_zoo.ops.neighbors import index_points, squared_distances
 
 
-def chamfer_distance(prediction: Tensor, target: Tensor) -> Tensor:
+def chamfer_distance(prediction: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
     """Chamfer-L2: mean squared distance from each point to its nearest in the other set, both ways added.
 
     The nearest indices are found without a graph and only the chosen pairs are differentiated, which takes
@@ -15,6 +15,7 @@ def chamfer_distance(prediction: Tensor, target: Tensor) -> Tensor:
     Args:
         prediction: (B, N, 3), B >= 1, N >= 1.
         target: (B, M, 3), M >= 1.
+        valid: (B,) bool, the pairs of sets that count; None: all do. Where none does, the result is 0.
 
     Returns:
         Scalar; squared units of the input.
@@ -32,6 +33,9 @@ def chamfer_distance(prediction: Tensor, target: Tensor) -> Tensor:
         distance = squared_distances(prediction, target)
         # min, not argmin: it finds the same (first) indices three times faster on a CPU.
         to_target, to_prediction = distance.min(2).indices, distance.min(1).indices
-    forward = (prediction - index_points(target, to_target)).square().sum(-1).mean()
-    backward = (target - index_points(prediction, to_prediction)).square().sum(-1).mean()
-    return forward + backward
+    forward = (prediction - index_points(target, to_target)).square().sum(-1)
+    backward = (target - index_points(prediction, to_prediction)).square().sum(-1)
+    if valid is None:
+        return forward.mean() + backward.mean()
+    each = forward.mean(1) + backward.mean(1)
+    return (each * valid).sum() / valid.sum().clamp_min(1)
