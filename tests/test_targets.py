@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from pointmae_zoo.data.sources import CloudSource, InMemory
 from pointmae_zoo.models.teacher import IMAGENET_MEAN, IMAGENET_STD, Teacher
 from pointmae_zoo.train import target_cache
 from pointmae_zoo.train.target_cache import cached_targets
@@ -25,23 +26,20 @@ CLIP = "vit_base_patch16_clip_quickgelu_224"
 CPU = torch.device("cpu")
 
 
-class Source:
-    """Clouds of random boxes, with what a CloudSource tells of them."""
+class Source(CloudSource):
+    """Clouds of random boxes; remembers what is read of them."""
 
     def __init__(self, count: int = 5, num_points: int = 64, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         self.points = rng.uniform(-0.5, 0.5, (count, num_points, 3)).astype(np.float32)
         self.points *= rng.uniform(0.3, 1, (count, 1, 3)).astype(np.float32)
-        self.num_points = num_points
-        self.sha256 = [f"{seed:064x}"]
+        names = [f"box {number}" for number in range(count)]
+        super().__init__(num_points, [InMemory(self.points)], names, [f"{seed:064x}"])
         self.read_rows: list[int] = []
-
-    def __len__(self) -> int:
-        return len(self.points)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         self.read_rows += [int(index) for index in indices]
-        return self.points[indices]
+        return super().read(indices)
 
 
 def summed_by_hand(cloud: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -194,7 +192,7 @@ def test_a_second_run_reads_and_a_changed_one_does_not(
     folders = {first.folder, *(build(tmp_path, **one).folder for one in changed)}
     assert len(folders) == 7
     other = Source(7)
-    other.points = other.points[:, ::-1]  # sampled otherwise from the same files
+    other.points[:] = other.points[:, ::-1].copy()  # sampled otherwise from the same files
     assert build(tmp_path, source=other).folder not in folders
     monkeypatch.setattr(Teacher, "forward", lambda *_: pytest.fail("the teacher was asked again"))
     again = build(tmp_path)

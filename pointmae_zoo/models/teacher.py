@@ -2,21 +2,20 @@
 3.2).
 
 ``Teacher("vit_base_patch16_clip_quickgelu_224", weights="clip.safetensors")`` is the paper's; any other timm
-vision transformer or convolutional network serves, and so do torchvision's plain stacks under
-``torchvision/NAME`` (timm has no SqueezeNet).
+model serves, and so do torchvision's plain stacks under ``torchvision/NAME`` (timm has no SqueezeNet):
 
-Weights are timm's own download (``weights="pretrained"``), a local file, or none (``"random"``, for tests).
-Local files:
+- plain vision transformers (ViT, DeiT, CLIP, DINO, DINOv2, DINOv3, MAE, EVA, BEiT): the patch tokens after
+  the final norm, one map; the saliency is the class token's attention in the last block. Those without a
+  class token (SigLIP) have no saliency, and masks are not guided then.
+- all that give feature maps (ResNet, ConvNeXt, EfficientNet, RegNet, Swin, PVT, Hiera, ...): these, at the
+  chosen strides; the saliency is the activation energy of the coarsest.
 
-- ``.safetensors``, ``.pth``, ``.pt``: a state dict with timm's or torchvision's names, or OpenAI's CLIP
-  (``visual.*`` keys);
-- ``.npz`` of *plain convolutions*: arrays ``..N_weight`` and ``..N_bias`` numbered in network order,
-  BatchNorm already folded into them, as exported by ONNX tools. They go into the model's convolutions in the
-  same order, the biases into unit BatchNorms.
+Weights are timm's own download (``weights="pretrained"``), a local file (see ``teacher_weights``), or none
+(``"random"``, for tests).
 """
 
-import re
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,10 +24,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pointmae_zoo.models.teacher_weights import load_weights
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _TORCHVISION = "torchvision/"
+_TRANSFORMERS = ("VisionTransformer", "VisionTransformerDistilled", "Eva", "Beit")
 
 
 @dataclass(frozen=True)
@@ -38,43 +40,50 @@ class TeacherFeatures:
     Args:
         maps: one (B, V, C_i, h_i, w_i) float32 feature map for each stride; transformers give one.
         saliency: (B, V, h, w) float32, not negative, each view adds up to 1 (transformers: to 1 minus what
-            the class token gives itself).
+            the class token gives itself and other tokens that are no patches). None: the teacher has none.
     """
 
     maps: tuple[Tensor, ...]
-    saliency: Tensor
+    saliency: Tensor | None
 
 
 class Teacher(nn.Module):
     """A frozen image network: (B, V, H, W) depth images in [0, 1] -> ``TeacherFeatures``.
 
     Transformers give their patch tokens after the final norm (CLIP: and the projection), the saliency is the
-    class token's row of the last block's attention, mean over heads; it is computed for that row alone, the
-    blocks themselves keep their fused attention. Convolutional networks give their feature maps at
-    ``strides``; the saliency is the squared activation of the coarsest, summed over channels, each view
-    scaled to add up to 1.
+    class token's row of the last block's attention, mean over heads. In plain attention it is computed for
+    that row alone, and the blocks keep their fused attention; in EVA, DINOv3 and BEiT (rotary or relative
+    positions) the last block computes all its rows. Other networks give their feature maps at ``strides``;
+    the saliency is the squared activation of the coarsest, summed over channels, each view scaled to add up
+    to 1.
 
     Args:
         name: timm model name, or ``torchvision/NAME`` for a torchvision model that is a plain stack
             ``features``.
-        weights: ``"pretrained"``, ``"random"`` or the path of a local file (see the module).
-        strides: for convolutional networks: the pixel strides of the feature maps, fine to coarse.
-        image_size: side to which images are resized (bilinear) first; None leaves them as they are
-            (transformers: to the model's own).
+        weights: ``"pretrained"``, ``"random"`` or the path of a local file.
+        strides: for networks with feature maps: the pixel strides of the maps, fine to coarse.
+        image_size: side to which images are resized (bilinear) first; None leaves them as they are, or, for
+            networks made for one size, resizes them to that.
         normalization: ``"model"``: mean and standard deviation of the model's training; ``"imagenet"``:
             ImageNet's, as the reference does with CLIP.
         precision: ``"bfloat16"`` autocast, ``"float32"``, or ``"auto"``: bfloat16 on devices that are faster
             with it (see ``bfloat16_helps``). Features differ by 1 % or less (CLIP ViT-B/16) to 3 %
-            (MobileNetV2) of their norm; the saliency's attention is always computed in float32.
+            (MobileNetV2) of their norm; plain class attention is always computed in float32.
+
+    Attributes:
+        channels: of each map.
+        saliency: ``"attention"``, ``"activation"`` or ``"none"``.
 
     Raises:
         ModuleNotFoundError: timm or torchvision is missing.
         ValueError: unknown model, no feature map of such a stride, a file that does not fit the model.
         FileNotFoundError: no such weights file.
+        OSError: the weights cannot be downloaded.
     """
 
     mean: Tensor
     std: Tensor
+    saliency: Literal["attention", "activation", "none"]
 
     def __init__(
         self,
@@ -88,33 +97,25 @@ class Teacher(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
-        self.precision = precision
         self.strides = tuple(strides)
-        pretrained = str(weights) == "pretrained"
-        network, self.channels, settings = _build(name, self.strides, pretrained)
+        self.precision = precision
+        build = _build_torchvision if name.startswith(_TORCHVISION) else _build_timm
+        built = build(name, self.strides, image_size, str(weights) == "pretrained")
         if str(weights) not in ("pretrained", "random"):
-            load_weights(network, Path(weights))
-        self.network = network.eval().requires_grad_(False)
-        self.is_transformer = hasattr(network, "blocks") and hasattr(network, "patch_embed")
+            load_weights(built.own, Path(weights))
+        self.network = built.network.eval().requires_grad_(False)
+        self.channels = built.channels
+        self.image_size = image_size or built.image_size
+        self.is_transformer = built.is_transformer
+        self.saliency = "activation"
         if self.is_transformer:
-            if not hasattr(network.blocks[-1].attn, "qkv") or not network.has_class_token:
-                raise ValueError(
-                    f"teacher {name}: no class token with plain attention, so no saliency; use a plain ViT"
-                )
-            self.channels = (network.head.out_features if self._projects else network.num_features,)
-            image_size = image_size or network.patch_embed.img_size[0]
-        self.image_size = image_size
-        if normalization == "imagenet":
-            mean, std = IMAGENET_MEAN, IMAGENET_STD
-        else:
-            mean, std = settings.get("mean", IMAGENET_MEAN), settings.get("std", IMAGENET_STD)
+            self.saliency = "attention" if _has_class_token(self.network) else "none"
+        if self.saliency == "attention" and not _is_plain(self.network.blocks[-1].attn):
+            self.network.blocks[-1].attn.fused_attn = False
+        imagenet = normalization == "imagenet"
+        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if imagenet else (built.mean, built.std)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-
-    @property
-    def _projects(self) -> bool:
-        """CLIP's features live behind its projection, which timm keeps as the head."""
-        return "clip" in self.name and isinstance(self.network.head, nn.Linear)
 
     def train(self, mode: bool = True) -> "Teacher":
         """Stays in evaluation mode: a teacher does not learn."""
@@ -144,7 +145,7 @@ class Teacher(nn.Module):
             maps, saliency = self._transformer(flat) if self.is_transformer else self._convolutional(flat)
         return TeacherFeatures(
             maps=tuple(one.float().unflatten(0, (num_clouds, num_views)) for one in maps),
-            saliency=saliency.float().unflatten(0, (num_clouds, num_views)),
+            saliency=None if saliency is None else saliency.float().unflatten(0, (num_clouds, num_views)),
         )
 
     def computes_in(self, device: torch.device) -> str:
@@ -153,15 +154,18 @@ class Teacher(nn.Module):
             return "bfloat16" if bfloat16_helps(device) else "float32"
         return self.precision
 
-    def _convolutional(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _convolutional(self, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
         maps = list(self.network(images))
         energy = maps[-1].float().square().sum(dim=1)
         return maps, energy / energy.sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)
 
-    def _transformer(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _transformer(self, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
         attention = self.network.blocks[-1].attn
-        seen: list[Tensor] = []
-        hook = attention.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+        plain = _is_plain(attention)
+        seen: list[Tensor] = []  # plain: the tokens that go into the last attention; else its weights
+        hook = (attention if plain else attention.attn_drop).register_forward_pre_hook(
+            lambda _module, inputs: seen.append(inputs[0])
+        )
         try:
             tokens = self.network.forward_features(images)
         finally:
@@ -169,11 +173,18 @@ class Teacher(nn.Module):
         num_prefix = self.network.num_prefix_tokens
         rows, columns = self.network.patch_embed.grid_size
         patches = tokens[:, num_prefix:]
-        if self._projects:
+        if _projects(self.name, self.network):
             patches = self.network.head(self.network.fc_norm(patches))
+        maps = [patches.transpose(1, 2).unflatten(2, (rows, columns))]
+        if self.saliency == "none":
+            return maps, None
         with torch.autocast(images.device.type, enabled=False):
-            saliency = _class_attention(attention, seen[0].float())[:, num_prefix:]
-        return [patches.transpose(1, 2).unflatten(2, (rows, columns))], saliency.unflatten(1, (rows, columns))
+            row = (
+                _class_attention(attention, seen[0].float())
+                if plain
+                else seen[0][:, :, 0].float().mean(dim=1)
+            )
+        return maps, row[:, num_prefix:].unflatten(1, (rows, columns))
 
 
 def bfloat16_helps(device: torch.device) -> bool:
@@ -208,45 +219,109 @@ def _class_attention(attention: nn.Module, tokens: Tensor) -> Tensor:
     return (query @ key.transpose(2, 3) * module.scale).softmax(dim=-1)[:, :, 0].mean(dim=1)
 
 
-def _build(
-    name: str, strides: tuple[int, ...], pretrained: bool
-) -> tuple[Any, tuple[int, ...], Mapping[str, Any]]:
-    """The network, its channels for each stride, and its normalisation settings."""
-    if name.startswith(_TORCHVISION):
-        return _build_torchvision(name, strides, pretrained)
+def _is_plain(attention: nn.Module) -> bool:
+    """Whether attention is softmax(q k / sqrt(d)) and nothing else, so that one row can be computed alone."""
+    from timm.models.vision_transformer import Attention
+
+    return type(attention) is Attention
+
+
+def _has_class_token(network: Any) -> bool:
+    return getattr(network, "cls_token", None) is not None and network.num_prefix_tokens > 0
+
+
+def _projects(name: str, network: Any) -> bool:
+    """CLIP's features live behind its projection, which timm keeps as the head."""
+    return "clip" in name and isinstance(network.head, nn.Linear)
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A network, and what is known of it; ``own`` is the part that has the names of published weights."""
+
+    network: Any
+    own: nn.Module
+    channels: tuple[int, ...]
+    image_size: int | None = None
+    is_transformer: bool = False
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
+
+
+def _build_timm(name: str, strides: tuple[int, ...], image_size: int | None, pretrained: bool) -> _Built:
     try:
         import timm
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("an image teacher needs timm: pip install 'pointmae-zoo[train]'") from error
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:3]
-        hint = f"; near ones: {', '.join(near)}" if near else "; timm.list_models() has the names"
-        raise ValueError(f"teacher {name!r} is not a timm model{hint}")
-    network = timm.create_model(name, pretrained=False)
-    if hasattr(network, "blocks") and hasattr(network, "patch_embed"):
-        if pretrained:
-            network = timm.create_model(name, pretrained=True)
-        return network, (), network.pretrained_cfg
-    with_features = timm.create_model(name, features_only=True, pretrained=pretrained)
+        near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
+        hint = f"near ones: {', '.join(near)}" if near else "timm.list_models() has the names"
+        raise ValueError(f"teacher {name!r} is not a timm model; {hint}")
+    network = _created(name, False)
+    settings = network.pretrained_cfg
+    own_size = settings["input_size"][-1] if settings.get("fixed_input_size") else None
+    sized = {"img_size": image_size} if image_size and own_size else {}
+    known = {"mean": settings.get("mean", IMAGENET_MEAN), "std": settings.get("std", IMAGENET_STD)}
+    if type(network).__name__ in _TRANSFORMERS:
+        if pretrained or sized:
+            network = _created(name, pretrained, **sized)
+        width = network.head.out_features if _projects(name, network) else network.num_features
+        return _Built(network, network, (width,), own_size, True, **known)
+    try:
+        with_features = _created(name, pretrained, features_only=True, **sized)
+    except (AttributeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"teacher {name}: neither a plain vision transformer nor a network that gives feature maps"
+        ) from error
     reductions = list(with_features.feature_info.reduction())
     if missing := [stride for stride in strides if stride not in reductions]:
-        raise ValueError(f"teacher {name}: no feature map of stride {missing[0]}; it has {reductions}")
-    indices = tuple(reductions.index(stride) for stride in strides)
+        raise ValueError(
+            f"teacher {name}: no feature map of stride {missing[0]}; it has {sorted(set(reductions))}"
+        )
+    last = {stride: index for index, stride in enumerate(reductions)}
+    indices = tuple(last[stride] for stride in strides)
     channels = tuple(with_features.feature_info.channels()[index] for index in indices)
-    return _Chosen(with_features, indices), channels, network.pretrained_cfg
+    channels_last = str(getattr(with_features, "output_fmt", "NCHW")).endswith("NHWC")
+    own = with_features.model if type(with_features).__name__ == "FeatureGetterNet" else with_features
+    return _Built(_Chosen(with_features, indices, channels_last), own, channels, own_size, **known)
+
+
+def _created(name: str, pretrained: bool, **options: Any) -> Any:
+    """timm.create_model; an unknown tag and a failed download are said in one line."""
+    import timm
+
+    try:
+        return timm.create_model(name, pretrained=pretrained, **options)
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        if "tag" not in first and "No pretrained" not in first:
+            raise
+        tags = timm.list_pretrained(f"{name.split('.')[0]}.*")
+        hint = f"pretrained ones: {', '.join(tags)}" if tags else "name a file of weights"
+        raise ValueError(f"teacher {name}: {first}; {hint}") from error
+    except Exception as error:
+        if not pretrained:
+            raise
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise OSError(
+            f"teacher {name}: its weights could not be downloaded ({first}); download them elsewhere and "
+            "name the file as the teacher's weights"
+        ) from error
 
 
 class _Chosen(nn.Module):
     """Some of the feature maps of a timm ``features_only`` network."""
 
-    def __init__(self, network: nn.Module, indices: tuple[int, ...]) -> None:
+    def __init__(self, network: nn.Module, indices: tuple[int, ...], channels_last: bool) -> None:
         super().__init__()
         self.network = network
         self.indices = indices
+        self.channels_last = channels_last
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = self.network(images)
-        return [maps[index] for index in self.indices]
+        chosen = [maps[index] for index in self.indices]
+        return [one.permute(0, 3, 1, 2) for one in chosen] if self.channels_last else chosen
 
 
 class _PlainStack(nn.Module):
@@ -270,8 +345,8 @@ class _PlainStack(nn.Module):
 
 
 def _build_torchvision(
-    name: str, strides: tuple[int, ...], pretrained: bool
-) -> tuple[Any, tuple[int, ...], Mapping[str, Any]]:
+    name: str, strides: tuple[int, ...], _image_size: int | None, pretrained: bool
+) -> _Built:
     try:
         import torchvision
     except ModuleNotFoundError as error:
@@ -289,141 +364,4 @@ def _build_torchvision(
     stack = _PlainStack(network, strides)
     with torch.no_grad():
         channels = tuple(one.shape[1] for one in stack.eval()(torch.zeros(1, 3, 224, 224)))
-    return stack, channels, {}
-
-
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Fill a teacher's network from a local file (kinds: see the module), in place.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: unknown suffix, a damaged file, or one that does not fit the network (names the first
-            key).
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"teacher weights {path}: no such file")
-    inner: Any = network.network if isinstance(network, (_Chosen, _PlainStack)) else network
-    state = _read_arrays(path)
-    if path.suffix == ".npz":
-        try:
-            load_plain_convolutions(inner, state)
-        except ValueError as error:
-            raise ValueError(f"teacher weights {path}: {error}") from error
-        return
-    if "visual.class_embedding" in state:
-        from timm.models.vision_transformer import checkpoint_filter_fn
-
-        visual = {key: value for key, value in state.items() if key.startswith("visual.")}
-        try:
-            state = checkpoint_filter_fn(visual, inner)
-        except (KeyError, RuntimeError, ValueError) as error:
-            reason = f"it has no {error}" if isinstance(error, KeyError) else _first_line(error)
-            raise ValueError(
-                f"teacher weights {path}: CLIP's image network, but incomplete ({reason}); download it again"
-            ) from error
-    expected = inner.state_dict()
-    missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
-    # A feature extractor has neither head nor classifier, so a full model's file may hold more than is asked
-    # for.
-    wrong = [key for key in expected if key in state and state[key].shape != expected[key].shape]
-    if missing or wrong:
-        key = (missing + wrong)[0]
-        counts = f"{len(missing)} keys missing, {len(wrong)} of another shape"
-        raise ValueError(f"teacher weights {path}: {counts}; the first is {key}")
-    inner.load_state_dict({key: value for key, value in state.items() if key in expected}, strict=False)
-
-
-def _read_arrays(path: Path) -> dict[str, Any]:
-    """What a file holds by name: arrays from ``.npz``, else tensors. No pickled code is ever run."""
-    if path.suffix not in (".npz", ".safetensors", ".pth", ".pt", ".bin"):
-        raise ValueError(f"teacher weights {path}: unknown suffix; expected .safetensors, .pth, .pt or .npz")
-    found: Any
-    try:
-        if path.suffix == ".npz":
-            found = np.load(path, allow_pickle=False)
-            if not isinstance(found, np.ndarray):
-                with found:
-                    found = dict(found)
-        elif path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            found = load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except (PermissionError, MemoryError):  # nothing wrong with the file
-        raise
-    except Exception as error:  # a damaged file raises whatever its first broken byte leads to
-        raise ValueError(
-            f"teacher weights {path}: damaged, or no {path.suffix} of plain weights ({_first_line(error)}); "
-            "download it again, or save the network's state_dict() as .safetensors"
-        ) from error
-    kind = np.ndarray if path.suffix == ".npz" else Tensor
-    if not isinstance(found, dict) or not any(isinstance(value, kind) for value in found.values()):
-        raise ValueError(
-            f"teacher weights {path}: no named weights in it; save the network's state_dict() as .safetensors"
-        )
-    return {str(key): value for key, value in found.items() if isinstance(value, kind)}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-@torch.no_grad()
-def load_plain_convolutions(network: nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
-    """Put numbered plain convolutions, BatchNorm folded in, into a network's convolutions in definition
-    order, in place.
-
-    A convolution with a bias takes it; one without must be followed by a BatchNorm, which becomes the
-    identity plus that bias (running variance 1 - eps, so that eps changes nothing). Arrays after the
-    network's last convolution (a head that a feature extractor lacks) are left over.
-
-    Args:
-        network: modules defined in the order in which they run.
-        arrays: ``*N_weight`` (O, I, h, w) and ``*N_bias`` (O,), N counting up in network order.
-
-    Raises:
-        ValueError: too few convolutions, or one of another shape.
-    """
-    numbered: dict[int, dict[str, np.ndarray]] = {}
-    for key, array in arrays.items():
-        found = re.fullmatch(r".*?(\d+)_(weight|bias)", key)
-        if found:
-            numbered.setdefault(int(found[1]), {})[found[2]] = array
-    stored = [
-        (number, numbered[number])
-        for number in sorted(numbered)
-        if numbered[number].get("weight", np.empty(0)).ndim == 4
-    ]
-    layers = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d))]
-    convolutions = [index for index, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
-    if len(stored) < len(convolutions):
-        raise ValueError(f"{len(stored)} convolutions, but the network has {len(convolutions)}")
-    for index, (number, pair) in zip(convolutions, stored, strict=False):
-        convolution = layers[index]
-        assert isinstance(convolution, nn.Conv2d)
-        if "bias" not in pair:
-            raise ValueError(f"convolution {number} has no bias; fold the BatchNorms into the convolutions")
-        if pair["weight"].shape != tuple(convolution.weight.shape):
-            expected = tuple(convolution.weight.shape)
-            shape = pair["weight"].shape
-            raise ValueError(f"convolution {number} is {shape}, the network has {expected} there")
-        if pair["bias"].shape != pair["weight"].shape[:1] or {pair[key].dtype.kind for key in pair} != {"f"}:
-            raise ValueError(
-                f"convolution {number} has {pair['weight'].dtype} weights and a {pair['bias'].dtype} bias of "
-                f"shape {pair['bias'].shape}; expected floats, one bias for each filter"
-            )
-        convolution.weight.copy_(torch.from_numpy(pair["weight"]))
-        bias = torch.from_numpy(pair["bias"])
-        if convolution.bias is not None:
-            convolution.bias.copy_(bias)
-            continue
-        norm = layers[index + 1] if index + 1 < len(layers) else None
-        if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
-            raise ValueError(
-                f"convolution {number} has a bias, but the network has neither a bias nor a BatchNorm there"
-            )
-        norm.weight.fill_(1.0)
-        norm.bias.copy_(bias)
-        norm.running_mean.zero_()
-        norm.running_var.fill_(1.0 - norm.eps)
+    return _Built(stack, network, channels)

@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointmae_zoo.data.files import written_whole
+from pointmae_zoo.data.sources import CloudSource
 from pointmae_zoo.models.i2p_mae import TeacherViews
 from pointmae_zoo.models.teacher import Teacher
 from pointmae_zoo.ops import read_maps
-from pointmae_zoo.train.targets import Clouds, Rendering
+from pointmae_zoo.train.targets import Rendering
 
 _FORMAT = 2
 _PART = 1024  # clouds
@@ -99,7 +100,7 @@ class CachedTargets:
 
 
 def cached_targets(
-    source: Clouds,
+    source: CloudSource,
     teacher: Teacher,
     rendering: Rendering,
     cache: Path,
@@ -139,7 +140,7 @@ def cached_targets(
     return CachedTargets(folder, parts, *_statistics(raw, len(source)))
 
 
-def _settings(source: Clouds, teacher: Teacher, rendering: Rendering) -> dict[str, Any]:
+def _settings(source: CloudSource, teacher: Teacher, rendering: Rendering) -> dict[str, Any]:
     """All that the targets depend on."""
     some = np.unique(np.linspace(0, len(source) - 1, 8).astype(np.int64))
     return {
@@ -181,7 +182,7 @@ def _is_whole(folder: Path, part: int, rows: list[int]) -> bool:
 def _build(
     folder: Path,
     rows: list[int],
-    source: Clouds,
+    source: CloudSource,
     teacher: Teacher,
     rendering: Rendering,
     batch_size: int,
@@ -215,7 +216,7 @@ def _write(
     record: np.dtype[np.void],
     rows: int,
     batches: list[NDArray[np.int64]],
-    source: Clouds,
+    source: CloudSource,
     teacher: Teacher,
     rendering: Rendering,
     bar: Any,
@@ -233,7 +234,7 @@ def _write(
 
 @torch.no_grad()
 def _records(
-    source: Clouds, indices: NDArray[np.int64], teacher: Teacher, rendering: Rendering
+    source: CloudSource, indices: NDArray[np.int64], teacher: Teacher, rendering: Rendering
 ) -> NDArray[np.void]:
     """What is stored of some clouds, (B,) records."""
     images, pixels = rendering(torch.from_numpy(source.read(indices)).to(teacher.mean.device))
@@ -245,7 +246,8 @@ def _records(
                 f"teacher {teacher.name}: feature map {index} holds NaN or values beyond 65504, which no "
                 "cache can hold; check its weights, or take live targets"
             )
-    fields["saliency"] = features.saliency
+    if features.saliency is not None:
+        fields["saliency"] = features.saliency
     fields["pixels"] = (pixels * _PIXEL_SCALE).round().to(torch.int16)
     arrays = {name: one.cpu().numpy() for name, one in fields.items()}
     records = np.empty(len(indices), dtype=[(name, one.dtype, one.shape[1:]) for name, one in arrays.items()])

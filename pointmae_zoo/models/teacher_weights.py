@@ -1,0 +1,177 @@
+"""Weights of an image teacher from a local file.
+
+- ``.safetensors``, ``.pth``, ``.pt``, ``.bin``: a state dict with timm's or torchvision's names, OpenAI's
+  CLIP (``visual.*`` keys), or what else timm itself converts for that model (such as DINOv2's own names),
+  bare or under ``model`` or ``state_dict``;
+- ``.npz`` of *plain convolutions*: arrays ``..N_weight`` and ``..N_bias`` numbered in network order,
+  BatchNorm already folded into them, as exported by ONNX tools. They go into the model's convolutions in the
+  same order, the biases into unit BatchNorms.
+
+Pickled code is never run.
+"""
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Fill a teacher's network from a local file (kinds: see the module), in place.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: unknown suffix, a damaged file, or one that does not fit the network (names the first
+            key).
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"teacher weights {path}: no such file")
+    state = _read_arrays(path)
+    if path.suffix == ".npz":
+        try:
+            load_plain_convolutions(network, state)
+        except ValueError as error:
+            raise ValueError(f"teacher weights {path}: {error}") from error
+        return
+    expected = network.state_dict()
+    state = _under_names_of(expected, _converted(state, network, path))
+    missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
+    # A feature extractor has neither head nor classifier, so a full model's file may hold more than is asked
+    # for.
+    wrong = [key for key in expected if key in state and state[key].shape != expected[key].shape]
+    if missing or wrong:
+        key = (missing + wrong)[0]
+        counts = f"{len(missing)} of {len(expected)} keys missing, {len(wrong)} of another shape"
+        raise ValueError(f"teacher weights {path}: does not fit the model: {counts}; the first is {key}")
+    network.load_state_dict({key: value for key, value in state.items() if key in expected}, strict=False)
+
+
+def _converted(state: dict[str, Any], network: nn.Module, path: Path) -> dict[str, Any]:
+    """A published file's own names and shapes -> timm's, where timm knows how."""
+    model_file = sys.modules[type(network).__module__]
+    convert = getattr(model_file, "checkpoint_filter_fn", None)
+    if convert is None:
+        return state
+    if "visual.class_embedding" in state:  # CLIP's text network is left out
+        state = {key: value for key, value in state.items() if key.startswith("visual.")}
+    try:
+        return convert(dict(state), network)
+    except (KeyError, RuntimeError, ValueError, AttributeError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else _first_line(error)
+        raise ValueError(
+            f"teacher weights {path}: incomplete, or made for another model ({reason}); download it again"
+        ) from error
+
+
+def _under_names_of(expected: Mapping[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+    """Where a feature extractor says ``stages_0.``, the full model says ``stages.0.``."""
+    found = dict(state)
+    for key in expected:
+        full = re.sub(r"^([a-z]+)_(\d+)\.", r"\1.\2.", key)
+        if key not in found and full in found:
+            found[key] = found[full]
+    return found
+
+
+def _read_arrays(path: Path) -> dict[str, Any]:
+    """What a file holds by name: arrays from ``.npz``, else tensors. No pickled code is ever run."""
+    if path.suffix not in (".npz", ".safetensors", ".pth", ".pt", ".bin"):
+        raise ValueError(f"teacher weights {path}: unknown suffix; expected .safetensors, .pth, .pt or .npz")
+    found: Any
+    try:
+        if path.suffix == ".npz":
+            found = np.load(path, allow_pickle=False)
+            if not isinstance(found, np.ndarray):
+                with found:
+                    found = dict(found)
+        elif path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            found = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except (PermissionError, MemoryError):  # nothing wrong with the file
+        raise
+    except Exception as error:  # a damaged file raises whatever its first broken byte leads to
+        raise ValueError(
+            f"teacher weights {path}: damaged, or no {path.suffix} of plain weights ({_first_line(error)}); "
+            "download it again, or save the network's state_dict() as .safetensors"
+        ) from error
+    if isinstance(found, dict):
+        for name in ("model", "state_dict"):  # beside the optimizer's state and the like
+            found = found[name] if isinstance(found.get(name), dict) else found
+    kind = np.ndarray if path.suffix == ".npz" else Tensor
+    if not isinstance(found, dict) or not any(isinstance(value, kind) for value in found.values()):
+        raise ValueError(
+            f"teacher weights {path}: no named weights in it; save the network's state_dict() as .safetensors"
+        )
+    return {str(key): value for key, value in found.items() if isinstance(value, kind)}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@torch.no_grad()
+def load_plain_convolutions(network: nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
+    """Put numbered plain convolutions, BatchNorm folded in, into a network's convolutions in definition
+    order, in place.
+
+    A convolution with a bias takes it; one without must be followed by a BatchNorm, which becomes the
+    identity plus that bias (running variance 1 - eps, so that eps changes nothing). Arrays after the
+    network's last convolution (a head that a feature extractor lacks) are left over.
+
+    Args:
+        network: modules defined in the order in which they run.
+        arrays: ``*N_weight`` (O, I, h, w) and ``*N_bias`` (O,), N counting up in network order.
+
+    Raises:
+        ValueError: too few convolutions, or one of another shape.
+    """
+    numbered: dict[int, dict[str, np.ndarray]] = {}
+    for key, array in arrays.items():
+        found = re.fullmatch(r".*?(\d+)_(weight|bias)", key)
+        if found:
+            numbered.setdefault(int(found[1]), {})[found[2]] = array
+    stored = [
+        (number, numbered[number])
+        for number in sorted(numbered)
+        if numbered[number].get("weight", np.empty(0)).ndim == 4
+    ]
+    layers = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d))]
+    convolutions = [index for index, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
+    if len(stored) < len(convolutions):
+        raise ValueError(f"{len(stored)} convolutions, but the network has {len(convolutions)}")
+    for index, (number, pair) in zip(convolutions, stored, strict=False):
+        convolution = layers[index]
+        assert isinstance(convolution, nn.Conv2d)
+        if "bias" not in pair:
+            raise ValueError(f"convolution {number} has no bias; fold the BatchNorms into the convolutions")
+        if pair["weight"].shape != tuple(convolution.weight.shape):
+            expected = tuple(convolution.weight.shape)
+            shape = pair["weight"].shape
+            raise ValueError(f"convolution {number} is {shape}, the network has {expected} there")
+        if pair["bias"].shape != pair["weight"].shape[:1] or {pair[key].dtype.kind for key in pair} != {"f"}:
+            raise ValueError(
+                f"convolution {number} has {pair['weight'].dtype} weights and a {pair['bias'].dtype} bias of "
+                f"shape {pair['bias'].shape}; expected floats, one bias for each filter"
+            )
+        convolution.weight.copy_(torch.from_numpy(pair["weight"]))
+        bias = torch.from_numpy(pair["bias"])
+        if convolution.bias is not None:
+            convolution.bias.copy_(bias)
+            continue
+        norm = layers[index + 1] if index + 1 < len(layers) else None
+        if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
+            raise ValueError(
+                f"convolution {number} has a bias, but the network has neither a bias nor a BatchNorm there"
+            )
+        norm.weight.fill_(1.0)
+        norm.bias.copy_(bias)
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1.0 - norm.eps)
