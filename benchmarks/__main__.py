@@ -1,4 +1,7 @@
-"""Print the table: ``python -m benchmarks [ROW...] [--seconds 5] [--out benchmarks/results/NAME.json]``."""
+"""Print a table: ``python -m benchmarks [ROW...] [--seconds 5] [--out benchmarks/results/NAME.json]``.
+
+``python -m benchmarks train`` measures training steps instead, and where their time goes.
+"""
 
 import argparse
 import json
@@ -11,19 +14,26 @@ from typing import Any
 import torch
 
 from benchmarks.rows import ROWS
+from benchmarks.steps import TRAIN_ROWS, where_time_goes
 from benchmarks.timing import Row
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "rows", nargs="*", metavar="ROW", help=f"which rows; all by default: {', '.join(ROWS)}"
+        "rows",
+        nargs="*",
+        metavar="ROW",
+        help=f"which rows; all by default: {', '.join(ROWS)}; or 'train': {', '.join(TRAIN_ROWS)}",
     )
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each row, after its warm-up")
     parser.add_argument("--out", type=Path, help="write the numbers here, as JSON")
     args = parser.parse_args()
-    if unknown := set(args.rows) - set(ROWS):
-        parser.error(f"no such row: {', '.join(sorted(unknown))}; rows are {', '.join(ROWS)}")
+    known = {**ROWS, **TRAIN_ROWS}
+    train = args.rows == ["train"]
+    chosen = list(TRAIN_ROWS if train else args.rows or ROWS)
+    if unknown := set(chosen) - set(known):
+        parser.error(f"no such row: {', '.join(sorted(unknown))}; rows are {', '.join(known)}")
     here = machine()
     print(f"{here['processor']}, {here['threads']} threads, torch {here['torch']}")
     if here["load"] > 0.5:
@@ -31,17 +41,23 @@ def main() -> int:
     print()
     print(f"{'':<44} {'ours ms':>9} {'plain ms':>9} {'ratio':>7} {'target':>7}")
     rows = []
-    for name in args.rows or ROWS:
-        rows.append(ROWS[name](args.seconds))
+    for name in chosen:
+        rows.append(known[name](args.seconds))
         print(line(rows[-1]), flush=True)
     missed = [row.name for row in rows if row.met is False]
     print(f"\n{'missed: ' + '; '.join(missed) if missed else 'every target met'}")
+    results: dict[str, Any] = {"machine": here, "rows": [row.as_json() for row in rows]}
+    if train:
+        results["steps"] = where_time_goes()
+        for step in results["steps"]:
+            whole = sum(step["seconds"].values())
+            print(f"\n{step['name']}, {step['recipe']['batch_size']} clouds: {1e3 * whole:.0f} ms a step")
+            for part, seconds in step["seconds"].items():
+                print(f"  {part:<26} {1e3 * seconds:9.1f} ms {100 * seconds / whole:5.1f} %")
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         temporary = args.out.with_name(args.out.name + ".tmp")
-        temporary.write_text(
-            json.dumps({"machine": here, "rows": [row.as_json() for row in rows]}, indent=1) + "\n"
-        )
+        temporary.write_text(json.dumps(results, indent=1) + "\n")
         os.replace(temporary, args.out)
     return 1 if missed else 0
 

@@ -49,29 +49,31 @@ def chamfer_distance(a: Tensor, b: Tensor) -> Tensor:
     return distance.amin(2).mean() + distance.amin(1).mean()
 
 
-def summed_depth_images(points: Tensor, size: int = 224) -> Tensor:
+def summed_depth_images(points: Tensor, size: int = 224) -> tuple[Tensor, Tensor]:
     """Three axis views, every point scattered as 25 copies into an image of three equal channels.
 
-    (B, N, 3) -> (B, 3 views, 3 channels, size, size).
+    (B, N, 3) -> images (B, 3 views, 3 channels, size, size), and each point's own pixel, (B, 3, N, 2).
     """
     batch, count, _ = points.shape
     steps = torch.arange(-2, 3, dtype=points.dtype)
     cover = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), -1).reshape(25, 2)
-    images = []
+    images, pixels = [], []
     for view in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
         plane, depth = points[..., view[:2]], points[..., view[2]]
         low, high = plane.amin(1, keepdim=True), plane.amax(1, keepdim=True)
         cell = (high - low).amax(-1, keepdim=True) / (size - 3)
         index = torch.floor((plane - low) / cell) + 1  # (B, N, 2): row and column
         middle = torch.floor((index.amax(1, keepdim=True) + index.amin(1, keepdim=True)) / 2)
-        copies = (index.unsqueeze(2) + cover).view(batch, count * 25, 2) + (size // 2 - middle - 1)
+        index = index + (size // 2 - middle - 1)
+        pixels.append(index.clamp(0, size - 1).long())
+        copies = (index.unsqueeze(2) + cover).view(batch, count * 25, 2)
         copies[copies < 0] += 1
         copies[copies > size - 1] -= 1
         flat = (copies[..., 0] * size + copies[..., 1]).long().unsqueeze(-1).expand(-1, -1, 3)
         depths = depth.view(batch, count, 1, 1).expand(-1, -1, 25, 3).reshape(batch, count * 25, 3)
         canvas = torch.zeros(batch, size * size, 3).scatter_add_(1, flat, depths)
         images.append(canvas.view(batch, size, size, 3).permute(0, 3, 1, 2))
-    return torch.stack(images, dim=1)
+    return torch.stack(images, dim=1), torch.stack(pixels, dim=1)
 
 
 class TokenEmbedding(nn.Module):

@@ -1,9 +1,11 @@
 """Two ways of doing the same thing, timed in turns."""
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,19 @@ class Row:
 
 
 def interleaved_medians(
-    ours: Callable[[], object], plain: Callable[[], object], seconds: float, *, fewest: int = 5
+    ours: Callable[[], object],
+    plain: Callable[[], object],
+    seconds: float,
+    *,
+    fewest: int = 5,
+    warm_up: int = 2,
 ) -> tuple[float, float]:
     """Median time of each, run in turns, so that a slow minute of the machine hits both alike.
 
-    At least ``fewest`` rounds, then as many as fit into ``seconds``, at most 200. Two rounds before them are
-    not counted: compilation, caches and page faults are paid there.
+    At least ``fewest`` rounds, then as many as fit into ``seconds``, at most 200. The ``warm_up`` rounds
+    before them are not counted: compilation, caches and page faults are paid there.
     """
-    for _ in range(2):
+    for _ in range(warm_up):
         ours()
         plain()
     times: tuple[list[float], list[float]] = ([], [])
@@ -47,3 +54,38 @@ def interleaved_medians(
             run()
             kept.append(time.perf_counter() - start)
     return statistics.median(times[0]), statistics.median(times[1])
+
+
+class Stopwatch:
+    """Seconds that were spent in named parts; a part within a part counts for the inner one only."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._open: list[str] = []
+        self._since = 0.0
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        self._turn()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._turn()
+            self._open.pop()
+
+    def watch(self, owner: Any, method: str, name: str) -> None:
+        """From now on that object's method is the part ``name``."""
+        inner = getattr(owner, method)
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            with self.part(name):
+                return inner(*args, **kwargs)
+
+        setattr(owner, method, watched)
+
+    def _turn(self) -> None:
+        now = time.perf_counter()
+        if self._open:
+            self.seconds[self._open[-1]] = self.seconds.get(self._open[-1], 0.0) + now - self._since
+        self._since = now

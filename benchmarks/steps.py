@@ -1,0 +1,223 @@
+"""Training steps: the paper's against a plain formulation of it, and where the time of ours goes."""
+
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks import plain_step
+from benchmarks.rows import clouds
+from benchmarks.timing import Row, Stopwatch, interleaved_medians
+from pointmae_zoo.data.augment import Augmentation, augment
+from pointmae_zoo.data.sources import procedural_source
+from pointmae_zoo.models.i2p_mae import TeacherViews
+from pointmae_zoo.models.teacher import Teacher
+from pointmae_zoo.registry import create_model
+from pointmae_zoo.train.optimizer import adamw
+from pointmae_zoo.train.pretraining import PretrainTask, create_pretraining_model
+from pointmae_zoo.train.process import keep_freed_memory, precision
+from pointmae_zoo.train.recipe_files import read_recipe
+from pointmae_zoo.train.target_cache import cached_targets
+from pointmae_zoo.train.targets import LiveTargets, Rendering
+
+CLIP = "vit_base_patch16_clip_quickgelu_224"
+_AUGMENTATION = Augmentation(scale=1.5, shift=0.2, normalize=False)  # the paper's
+_TOLERANCE = 1e-5  # of the losses, relative
+_GRADIENT_TOLERANCE = 1e-3  # of the norm of all gradients, relative: float32 sums of 10^5 rows
+
+
+class _Sides:
+    """Both steps on the same clouds, with the same weights, draws and teacher (of random weights)."""
+
+    def __init__(self, batch: int) -> None:
+        keep_freed_memory()  # as training does; it serves both sides
+        torch.manual_seed(0)
+        self.clouds = clouds(batch, 2048)
+        # Drop path draws random numbers, which the two sides would not share.
+        self.model = create_model("i2p_mae_base", kind="pretraining", drop_path=0.0).train()
+        self.plain = plain_step.Pretraining().train()
+        self.plain.load_from(self.model.state_dict())
+        self.teacher = Teacher(CLIP, weights="random", normalization="imagenet", precision="float32")
+        self.targets = LiveTargets(self.teacher, Rendering("summed", views=3, size=224, cover=5))
+        self.optimizers = [
+            adamw(model, weight_decay=0.05, betas=(0.9, 0.999)) for model in (self.model, self.plain)
+        ]
+        # What was drawn, seen from outside: zeros are only shifted, ones are scaled and shifted.
+        shift = self.augmented(torch.zeros_like(self.clouds))[:, 0]
+        self.draws = self.augmented(torch.ones_like(self.clouds))[:, 0] - shift, shift
+        self.visible = torch.empty(0)
+
+    def augmented(self, points: Tensor) -> Tensor:
+        return augment(points, _AUGMENTATION, torch.Generator().manual_seed(0))
+
+    def views(self, points: Tensor) -> TeacherViews:
+        every = torch.arange(points.shape[1]).expand(len(points), -1)
+        return self.targets.views(np.arange(len(points)), every, points, points.device)
+
+    def ours(self, views: TeacherViews | None = None, update: bool = True) -> tuple[float, float]:
+        points = self.augmented(self.clouds)
+        torch.manual_seed(0)  # of the drawn masks
+        output = self.model(points, self.views(points) if views is None else views)
+        output.loss.backward()
+        self.visible = output.visible
+        if update:
+            self._update(0)
+        return output.loss_3d.item(), output.loss_2d.item()
+
+    def theirs(self, maps: plain_step.Maps | None = None, update: bool = True) -> tuple[float, float]:
+        points = plain_step.augmented(self.clouds, *self.draws)
+        if maps is None:
+            maps = self.maps(points)
+        losses = self.plain(points, plain_step.read_at_points(maps), self.visible)
+        (losses.loss_3d + losses.loss_2d).backward()
+        if update:
+            self._update(1)
+        return losses.loss_3d.item(), losses.loss_2d.item()
+
+    def maps(self, points: Tensor) -> plain_step.Maps:
+        return plain_step.maps_of(self.teacher.network, points, self.teacher.mean, self.teacher.std)
+
+    def _update(self, side: int) -> None:
+        self.optimizers[side].step()  # at rate 0: every round is the same
+        self.optimizers[side].zero_grad()
+
+    def check(self) -> str:
+        """Losses and gradients of both sides agree; a note that says how well."""
+        ours, theirs = self.ours(update=False), self.theirs(update=False)
+        worst = max(abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True))
+        if not worst <= _TOLERANCE:
+            raise AssertionError(f"the losses differ: {ours} and {theirs}")
+        norms = [_gradient_norm(model) for model in (self.model, self.plain)]
+        if not abs(norms[0] - norms[1]) <= _GRADIENT_TOLERANCE * norms[1]:
+            raise AssertionError(f"the gradients differ: norms {norms[0]:.6g} and {norms[1]:.6g}")
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        return f"losses within {worst:.0e}, gradients' norm within {abs(1 - norms[0] / norms[1]):.0e}"
+
+
+def _gradient_norm(model: torch.nn.Module) -> float:
+    grads = [one.grad for one in model.parameters() if one.grad is not None]
+    return float(torch.linalg.vector_norm(torch.stack([one.double().norm() for one in grads])))
+
+
+def whole_step(seconds: float) -> Row:
+    """Everything in float32."""
+    sides = _Sides(batch=2)
+    note = sides.check()
+    times = interleaved_medians(sides.ours, sides.theirs, seconds, fewest=3, warm_up=1)
+    return Row("base, 2 clouds, CLIP ViT-B/16 in the step", *times, target=2.0, note=note)
+
+
+def whole_step_bfloat16(seconds: float) -> Row:
+    """The teacher in bfloat16, where the processor has it, as the recipes' ``precision: auto`` does."""
+    sides = _Sides(batch=2)
+    reference = sides.ours(update=False)
+    sides.teacher.precision = "auto"
+    near = sides.ours()
+    worst = max(abs(a - b) / abs(b) for a, b in zip(near, reference, strict=True))
+    if not worst <= 0.02:
+        raise AssertionError(f"with the teacher in bfloat16 the losses are {near}, not {reference}")
+    sides.theirs()
+
+    def theirs() -> object:
+        return sides.theirs()
+
+    times = interleaved_medians(sides.ours, theirs, seconds, fewest=3, warm_up=0)
+    used = sides.teacher.computes_in(torch.device("cpu"))
+    note = f"ours {used}, plain float32; losses within {worst:.0e}"
+    return Row("the same, our teacher in bfloat16", *times, target=2.0, note=note)
+
+
+def student_step(seconds: float) -> Row:
+    """The teacher's maps are given: what is left for a GPU's worth of teacher, or for cached targets."""
+    sides = _Sides(batch=4)
+    points = sides.augmented(sides.clouds)
+    sides.check()
+    views, maps = sides.views(points), sides.maps(points)
+    ours = sides.ours(views)
+    worst = max(abs(a - b) / abs(b) for a, b in zip(ours, sides.theirs(maps), strict=True))
+    times = interleaved_medians(
+        lambda: sides.ours(views), lambda: sides.theirs(maps), seconds, fewest=3, warm_up=1
+    )
+    note = f"the teacher's feature maps are given; losses within {worst:.0e}"
+    return Row("base, 4 clouds, without the teacher's network", *times, target=2.0, note=note)
+
+
+TRAIN_ROWS: dict[str, Callable[[float], Row]] = {
+    "step": whole_step,
+    "step-bfloat16": whole_step_bfloat16,
+    "step-student": student_step,
+}
+
+
+def where_time_goes() -> list[dict[str, Any]]:
+    """The parts of a step of the shipped recipes, on procedural shapes, with teachers of random weights."""
+    keep_freed_memory()
+    return [
+        _parts("pretrain_shapenet", "base, teacher in the step", batch=4, rounds=3),
+        _parts("pretrain_tiny", "tiny, cached targets", batch=64, rounds=10),
+    ]
+
+
+def _parts(name: str, title: str, *, batch: int, rounds: int) -> dict[str, Any]:
+    """Median seconds of each part over ``rounds`` steps; two before them are not counted."""
+    recipe = read_recipe(name, batch_size=batch, teacher={"weights": "random"})
+    settings = recipe.teacher
+    torch.manual_seed(0)
+    teacher = Teacher(
+        settings.name,
+        weights="random",
+        strides=settings.strides,
+        normalization=settings.normalization,
+        precision=settings.precision,
+    )
+    source = procedural_source(batch, 0, recipe.cloud_points, progress=False)
+    model = create_pretraining_model(recipe, teacher).train()
+    optimizer = adamw(model, recipe.weight_decay, recipe.betas)
+    with tempfile.TemporaryDirectory() as folder:
+        targets: Any
+        if settings.targets == "live":
+            targets = LiveTargets(teacher, settings.rendering())
+        else:
+            targets = cached_targets(
+                source, teacher, settings.rendering(), Path(folder), standardize=True, progress=False
+            )
+        stored = source.read(np.arange(batch))
+        source.read = lambda indices: stored[indices]  # shapes are made beforehand, as in a run with a cache
+        task = PretrainTask(model, source, targets, recipe)
+        watch = Stopwatch()
+        watch.watch(teacher, "forward", "teacher")
+        watch.watch(model.encoder, "group", "sampling and neighbours")
+        watch.watch(model.encoder, "forward_features", "encoder")
+        rows = []
+        for step in range(rounds + 2):
+            watch.seconds.clear()
+            _step(task, optimizer, recipe, watch, np.arange(batch), step)
+            rows.append(dict(watch.seconds))
+    return {
+        "name": title,
+        "recipe": recipe.to_dict(),
+        "seconds": {part: statistics.median(row[part] for row in rows[2:]) for part in rows[0]},
+    }
+
+
+def _step(task: PretrainTask, optimizer: Any, recipe: Any, watch: Stopwatch, indices: Any, seed: int) -> None:
+    """One step as the engine takes it."""
+    torch.manual_seed(seed)
+    with watch.part("data"):  # with the depth images, or the reading of cached targets
+        batch = task.batch(indices, torch.Generator().manual_seed(seed))
+    half = torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.precision == "bfloat16")
+    with watch.part("decoder and losses"), half, precision(recipe.precision, torch.device("cpu")):
+        losses = task.losses(task.model, batch)
+        loss = sum((one.weight * one.value for one in losses.values()), start=torch.zeros(()))
+    with watch.part("backward"):
+        loss.backward()
+    with watch.part("optimizer"):
+        torch.nn.utils.clip_grad_norm_(task.model.parameters(), recipe.clip_norm or float("inf"))
+        optimizer.step()
+        optimizer.zero_grad()
