@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,12 +17,20 @@ from safetensors.torch import load_file
 from pointmae_zoo.cli import main
 from pointmae_zoo.models.teacher import Teacher
 from pointmae_zoo.registry import create_model
-from pointmae_zoo.train import PretrainRecipe, TeacherSettings, engine, process, read_recipe
-from pointmae_zoo.train import pretrain as pretrain_run
+from pointmae_zoo.train import (
+    PretrainRecipe,
+    TeacherSettings,
+    engine,
+    pretrain,
+    pretraining,
+    process,
+    read_recipe,
+)
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
 from pointmae_zoo.train.optimizer import parameter_groups
+from pointmae_zoo.train.recipe import TrainingRecipe
 from pointmae_zoo.train.recipe_files import write_recipe
-from pointmae_zoo.train.schedule import batch_indices, learning_rate
+from pointmae_zoo.train.schedule import batch_indices, learning_rate, total_steps
 
 pytest.importorskip("timm")
 
@@ -71,7 +80,7 @@ def recipe(clouds: Path) -> PretrainRecipe:
 
 
 def run(recipe: PretrainRecipe | None, out: Path, cache: Path, **arguments: object) -> object:
-    return pretrain_run(recipe, out, cache=cache, progress=False, **arguments)
+    return pretrain(recipe, out, cache=cache, progress=False, **arguments)
 
 
 def curve(out: Path) -> list[dict]:
@@ -213,7 +222,7 @@ def test_second_run_reads_the_teachers_targets(
 def test_non_finite_loss_stops_with_the_step(
     recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = engine.augment
+    original = pretraining.augment
     calls = 0
 
     def poisoned(points: torch.Tensor, *rest: object) -> torch.Tensor:
@@ -221,17 +230,23 @@ def test_non_finite_loss_stops_with_the_step(
         calls += 1
         return original(points, *rest) * (float("nan") if calls == 4 else 1.0)
 
-    monkeypatch.setattr(engine, "augment", poisoned)
-    with pytest.raises(
-        ValueError, match=r"step 3: loss.* is nan; the last good checkpoint is .*step_00000002\.pt"
-    ):
+    monkeypatch.setattr(pretraining, "augment", poisoned)
+    with pytest.raises(ValueError) as raised:
         run(recipe.override(log_steps=100), tmp_path, cache)
+    assert re.fullmatch(
+        r"step 3: loss is nan; its clouds are (\S+clouds\.npz, row \d+(; )?){3} and 5 more "
+        r"\(all in broken_step_00000003\.txt\); the last good checkpoint is \S+step_00000002\.pt; .*",
+        str(raised.value),
+    )
+    listed = (tmp_path / "broken_step_00000003.txt").read_text(encoding="utf-8").splitlines()
+    order = np.random.default_rng([0, 1, 1]).permutation(24)[:8]  # the second epoch's first batch
+    assert [int(line.rpartition(" ")[2]) for line in listed] == order.tolist()
 
 
 def test_non_finite_gradient_stops_before_it_is_stored(
     recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = engine.augment
+    original = pretraining.augment
     calls = 0
 
     def poisoned(self: torch.Tensor, *rest: object) -> torch.Tensor:
@@ -243,18 +258,20 @@ def test_non_finite_gradient_stops_before_it_is_stored(
         return original(self, *rest)
 
     models: list[torch.nn.Module] = []
-    create = engine.create_pretraining_model
+    create = pretraining.create_pretraining_model
 
     def created(*arguments: object) -> torch.nn.Module:
         models.append(create(*arguments))
         return models[-1]
 
-    monkeypatch.setattr(engine, "create_pretraining_model", created)
-    monkeypatch.setattr(engine, "augment", poisoned)
+    monkeypatch.setattr(pretraining, "create_pretraining_model", created)
+    monkeypatch.setattr(pretraining, "augment", poisoned)
     for clip_norm in (5.0, 0.0):
         calls = 0
         out = tmp_path / str(clip_norm)
-        with pytest.raises(ValueError, match=r"step 1: gradient norm is (inf|nan); there is no checkpoint"):
+        with pytest.raises(
+            ValueError, match=r"step 1: gradient norm is (inf|nan); .*; there is no checkpoint"
+        ):
             run(recipe.override(log_steps=100, clip_norm=clip_norm), out, cache)
         assert not list_checkpoints(out / "checkpoints")
 
@@ -292,16 +309,16 @@ def test_resuming_with_another_recipe(
     with monkeypatch.context() as patch:
         stop_after(patch, 2, signal.SIGINT)
         run(recipe, tmp_path / "run", cache)
-    with pytest.raises(ValueError, match=r"learning_rate is 0\.5, but the run in .* has 0\.003"):
+    with pytest.raises(ValueError, match=r"learning_rate is 0\.5, but the run in .* has 0\.001"):
         run(recipe.override(learning_rate=0.5), tmp_path / "run", cache, resume=True)
     assert run(recipe.override(checkpoint_steps=3), tmp_path / "run", cache, resume=True).completed
-    with pytest.raises(FileNotFoundError, match="no run to resume"):
+    with pytest.raises(FileNotFoundError, match="empty: there is no run in it"):
         run(None, tmp_path / "empty", cache, resume=True)
 
 
 def test_unreadable_newest_checkpoint_is_passed_over(tmp_path: Path) -> None:
     for step in (1, 2, 3):
-        save_checkpoint(tmp_path, step, {"value": torch.tensor(step)})
+        save_checkpoint(tmp_path, step, {"value": torch.tensor(step)}, keep=2)
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step_00000002.pt", "step_00000003.pt"]
     newest = list_checkpoints(tmp_path)[-1]
     newest.write_bytes(newest.read_bytes()[:50])
@@ -325,25 +342,56 @@ def test_every_cloud_once_an_epoch() -> None:
 
 
 def test_learning_rate_schedule() -> None:
-    rates = [learning_rate(step, steps=100, warmup=10, peak=1.0, final=0.1) for step in range(100)]
+    recipe = TrainingRecipe(steps=100, warmup_steps=10, learning_rate=1.0, final_learning_rate=0.1)
+    rates = [learning_rate(step, recipe, 1000) for step in range(100)]
     assert np.all(np.diff(rates[:11]) > 0) and np.all(np.diff(rates[11:]) < 0)
     assert max(rates) == rates[10] == 1.0
     assert rates[-1] == pytest.approx(0.1)
     assert rates[54] == pytest.approx(0.55, abs=0.02)
 
 
+@pytest.mark.parametrize(
+    ("run", "peak", "cosine"), [("pretrain", 1e-3, 400), ("finetune", 5e-4, 300), ("seg", 2e-4, 300)]
+)
+def test_learning_rates_of_the_reference(parity: Path, run: str, peak: float, cosine: float) -> None:
+    rules = json.loads((parity / "training_rules.json").read_text(encoding="utf-8"))
+    recipe = TrainingRecipe(
+        epochs=301, warmup_epochs=10, cosine_epochs=cosine, schedule="epoch", learning_rate=peak
+    )
+    assert total_steps(recipe, 650) == 3010  # of 64 clouds each, 10 an epoch
+    for epoch, rate in rules["lr_used_in_epoch"][run].items():
+        for step in (10 * int(epoch), 10 * int(epoch) + 9):
+            assert learning_rate(step, recipe, 650) == pytest.approx(rate, rel=1e-6)
+
+
+def test_steps_or_epochs_whichever_is_first() -> None:
+    assert total_steps(TrainingRecipe(epochs=3), 200) == 9
+    assert total_steps(TrainingRecipe(epochs=3, steps=7), 200) == 7
+    assert total_steps(TrainingRecipe(epochs=3, steps=70), 200) == 9
+    assert total_steps(TrainingRecipe(epochs=2.5), 10) == 2
+
+
 def test_no_decay_of_biases_norms_and_tokens() -> None:
     model = create_model("i2p_mae_tiny", kind="pretraining", **TINY)
+    model.head_2d.requires_grad_(False)
     decayed, exempt = parameter_groups(model, 0.05)
     assert (decayed["weight_decay"], exempt["weight_decay"]) == (0.05, 0.0)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     decayed_names = {names[id(one)] for one in decayed["params"]}
     exempt_names = {names[id(one)] for one in exempt["params"]}
-    assert decayed_names | exempt_names == set(names.values()) and not decayed_names & exempt_names
+    assert decayed_names | exempt_names == {name for name in names.values() if "head_2d" not in name}
+    assert not decayed_names & exempt_names
     assert all(one.ndim >= 2 for one in decayed["params"])
     assert not any("token" in name or "embeddings" in name for name in decayed_names)
     assert any(name.endswith("qkv.weight") for name in decayed_names)
     assert any("embeddings" in name and name.endswith("weight") for name in exempt_names)
+
+
+def test_as_many_parameters_decay_as_in_the_reference(parity: Path) -> None:
+    rules = json.loads((parity / "training_rules.json").read_text(encoding="utf-8"))["pretrain"]
+    decayed, exempt = parameter_groups(create_model("i2p_mae_base", kind="pretraining"), 0.05)
+    assert len(decayed["params"]) == rules["n_decay"]
+    assert len(exempt["params"]) == rules["n_no_decay"]
 
 
 def test_geometry_stays_float32_under_bfloat16() -> None:

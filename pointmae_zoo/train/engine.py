@@ -58,9 +58,8 @@ class Task(Protocol):
         """The clouds of these numbers (B,), ready for ``losses``: read, augmented, on the generator's
         device."""
 
-    def losses(self, model: nn.Module, batch: Any) -> dict[str, Loss]:
-        """Every loss by its name; ``model`` is ``self.model``, wrapped for several processes or another
-        precision."""
+    def losses(self, batch: Any) -> dict[str, Loss]:
+        """Every loss by its name."""
 
     def describe(self, indices: NDArray[np.int64]) -> list[str]:
         """What to call these clouds (B,) in an error message."""
@@ -122,11 +121,22 @@ def train(
     run = _Run(task, recipe, out, accelerator)
     with determinism(recipe.deterministic):
         result = run.train(resume, progress)
-    accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
     if run.average is not None:
         task.model.load_state_dict(run.average.module.state_dict())
     task.model.eval()
     return result
+
+
+class _Losses(nn.Module):
+    """What is wrapped for several processes and other precisions: a batch in, nothing but its losses out."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.model = task.model
+        self.losses = task.losses
+
+    def forward(self, batch: Any) -> dict[str, Loss]:
+        return self.losses(batch)
 
 
 class _Run:
@@ -139,12 +149,12 @@ class _Run:
         self.accelerator = accelerator
         self.device = accelerator.device
         self.steps = total_steps(recipe, task.count)
-        self.plain = task.model.to(self.device)
-        self.average = moving_average(self.plain, recipe.ema_decay) if recipe.ema_decay else None
+        self.model = task.model.to(self.device)
+        self.average = moving_average(self.model, recipe.ema_decay) if recipe.ema_decay else None
         if recipe.compile:
-            self.plain.compile()
-        optimizer = adamw(self.plain, recipe.weight_decay, recipe.betas)
-        self.model, self.optimizer = accelerator.prepare(self.plain, optimizer)
+            self.model.compile()
+        optimizer = adamw(self.model, recipe.weight_decay, recipe.betas)
+        self.wrapped, self.optimizer = accelerator.prepare(_Losses(task), optimizer)
         self.metrics = Metrics(out / "metrics.jsonl")
         self.step = 0
         self.pending: list[dict[str, Tensor]] = []  # losses not yet read: reading waits for the device
@@ -214,10 +224,10 @@ class _Run:
             first = size * (part * accelerator.num_processes + accelerator.process_index)
             torch.manual_seed(seed)  # masks and drop path draw from the global generator
             generator = torch.Generator(device=self.device).manual_seed(seed)
-            with accelerator.accumulate(self.model), share_of_batch(first, recipe.batch_size):
+            with accelerator.accumulate(self.wrapped), share_of_batch(first, recipe.batch_size):
                 batch = self.task.batch(indices[first : first + size], generator)
                 with precision(recipe.precision, self.device):
-                    losses = self.task.losses(self.model, batch)
+                    losses = self.wrapped(batch)
                 loss, found = self._combined(losses)
                 accelerator.backward(loss)
                 if accelerator.sync_gradients:
@@ -226,7 +236,7 @@ class _Run:
                 self.optimizer.zero_grad()
             parts.append(found)
         if self.average is not None:
-            self.average.update_parameters(self.plain)
+            self.average.update_parameters(self.model)
         # Cloned: a loss may be a view into a far larger tensor, which would live as long as it.
         values = {name: torch.stack([one[name] for one in parts]).mean(0).clone() for name in parts[0]}
         return {**values, _NORM: norm.detach().clone()}
@@ -325,7 +335,7 @@ class _Run:
         if not self.is_main:
             return
         state = {
-            "model": self.plain.state_dict(),
+            "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             # Since the last line of metrics, so that a resumed run logs what an uninterrupted one does.
@@ -351,7 +361,7 @@ class _Run:
                 print(line, file=sys.stderr)
         if state is None:
             return
-        self.plain.load_state_dict(state["model"])
+        self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])

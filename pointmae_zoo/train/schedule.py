@@ -37,7 +37,8 @@ def learning_rate(step: int, recipe: TrainingRecipe, count: int) -> float:
         or total_steps(recipe, count)
     )
     if recipe.schedule == "epoch":
-        step -= step % per_epoch
+        # The reference moves its schedule at the end of every epoch, to that epoch's number: one behind.
+        step = max(0, step // per_epoch - 1) * per_epoch
         if step < warmup:
             return final + (peak - final) * step / warmup
         done = step / end

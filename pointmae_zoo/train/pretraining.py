@@ -62,11 +62,11 @@ class PretrainTask:
         views = None if self.targets is None else self.targets.views(indices, chosen, points, device)
         return points, views
 
-    def losses(self, model: nn.Module, batch: tuple[Tensor, TeacherViews | None]) -> dict[str, Loss]:
-        output = model(*batch)
-        found = {"3d": Loss(output.loss_3d, self.hyper.weight_3d, len(output.target_3d))}
-        if output.target_2d is not None:
-            found["2d"] = Loss(output.loss_2d, self.hyper.weight_2d, len(output.target_2d))
+    def losses(self, batch: tuple[Tensor, TeacherViews | None]) -> dict[str, Loss]:
+        output = self.model(*batch)
+        found = {"3d": Loss(output.loss_3d, self.hyper.weight_3d, output.points.count)}
+        if output.images is not None:
+            found["2d"] = Loss(output.loss_2d, self.hyper.weight_2d, output.images.count)
         return found
 
     def describe(self, indices: NDArray[np.int64]) -> list[str]:
