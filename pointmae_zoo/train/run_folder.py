@@ -38,6 +38,7 @@ class Metrics:
 
     def start(self, step: int) -> None:
         """Keep the lines of the first ``step`` steps; later ones will be written again."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = []
         if self.path.is_file():
             kept = [line for line in self.path.read_bytes().splitlines() if _step_of(line) <= step]

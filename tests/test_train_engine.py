@@ -1,0 +1,234 @@
+"""The training loop on a task so small that its results can be worked out by hand."""
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pointmae_zoo.train import Loss, TrainingRecipe, TrainingResult, checkpoints, train
+from pointmae_zoo.train.checkpoints import list_checkpoints
+from pointmae_zoo.train.process import accelerated
+from pointmae_zoo.train.run_folder import without_secrets
+from pointmae_zoo.train.schedule import batch_indices, learning_rate
+
+pytest.importorskip("accelerate")
+
+
+class Line:
+    """Linear regression in one dimension on known numbers; ``count`` of the loss as unequal as wished."""
+
+    def __init__(self, count: int = 24) -> None:
+        self.model = nn.Linear(1, 1).double()
+        nn.init.constant_(self.model.weight, 0.5)
+        nn.init.constant_(self.model.bias, 0.0)
+        self.count = count
+        self.x = torch.linspace(-1, 1, count, dtype=torch.float64)[:, None]
+        self.y = 2 * self.x + 1
+        self.broken_at: int | None = None
+
+    def batch(self, indices: NDArray[np.int64], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        del generator
+        return self.x[indices], self.y[indices]
+
+    def losses(self, batch: tuple[Tensor, Tensor]) -> dict[str, Loss]:
+        x, y = batch
+        return {"line": Loss((self.model(x) - y).square().mean(), 1.0, len(x))}
+
+    def describe(self, indices: NDArray[np.int64]) -> list[str]:
+        return [f"number {index}" for index in indices]
+
+
+RECIPE = TrainingRecipe(
+    steps=6, batch_size=8, learning_rate=0.1, weight_decay=0.0, clip_norm=0.0, log_steps=1, checkpoint_steps=2
+)
+
+
+def run(recipe: TrainingRecipe, out: Path, *, resume: bool = False) -> tuple[Line, TrainingResult]:
+    task = Line()
+    with accelerated(recipe, "cpu", out) as accelerator:
+        return task, train(task, recipe, out, accelerator, resume=resume, progress=False)
+
+
+def by_hand(recipe: TrainingRecipe) -> list[tuple[float, float]]:
+    """Weight and bias after every step, by plain torch."""
+    task = Line()
+    optimizer = torch.optim.AdamW(task.model.parameters(), weight_decay=0.0, betas=recipe.betas)
+    path = []
+    for step in range(recipe.steps or 0):
+        chosen = batch_indices(step, count=task.count, batch_size=recipe.batch_size, seed=recipe.seed)
+        optimizer.param_groups[0]["lr"] = learning_rate(step, recipe, task.count)
+        optimizer.zero_grad()
+        (task.model(task.x[chosen]) - task.y[chosen]).square().mean().backward()
+        optimizer.step()
+        path.append((task.model.weight.item(), task.model.bias.item()))
+    return path
+
+
+def values(task: Line) -> tuple[float, float]:
+    return task.model.weight.item(), task.model.bias.item()
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_a_run_by_hand_in_one_go_and_in_parts(tmp_path: Path, parts: int) -> None:
+    recipe = RECIPE.override(accumulation_steps=parts)
+    task, result = run(recipe, tmp_path)
+    assert result.completed and result.steps == 6
+    assert values(task) == pytest.approx(by_hand(recipe)[-1], rel=1e-6)
+    assert not task.model.training
+
+
+def test_moving_average_by_hand(tmp_path: Path) -> None:
+    decay = 0.8
+    task, _ = run(RECIPE.override(ema_decay=decay), tmp_path / "whole")
+    path = np.array(by_hand(RECIPE))
+    average = path[0]
+    for now in path[1:]:
+        average = decay * average + (1 - decay) * now
+    assert values(task) == pytest.approx(tuple(average), rel=1e-6)
+    assert np.abs(average - path[-1]).max() > 0.01
+    # And through a checkpoint.
+    for folder in sorted((tmp_path / "whole" / "checkpoints").glob("*6.pt")):
+        folder.unlink()
+    resumed, result = run(RECIPE.override(ema_decay=decay), tmp_path / "whole", resume=True)
+    assert result.completed and values(resumed) == values(task)
+
+
+def test_a_full_disk_costs_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = torch.save
+    full: set[int] = {4}
+
+    def save(state: dict[str, Any], stream: Any) -> None:
+        if state["step"] in full:
+            stream.write(b"what fits")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        saved(state, stream)
+
+    monkeypatch.setattr(checkpoints.torch, "save", save)
+    _, result = run(RECIPE, tmp_path / "once")
+    assert result.completed
+    said = capsys.readouterr().err
+    assert "checkpoint of step 4 not written (No space left on device); the newest is" in said
+    names = [path.name for path in (tmp_path / "once" / "checkpoints").iterdir()]
+    assert sorted(names) == ["step_00000002.pt", "step_00000006.pt"]
+    full.add(6)
+    with pytest.raises(OSError, match=r"step 6 not written .* make room in .* and resume"):
+        run(RECIPE, tmp_path / "last")
+    assert [path.name for path in (tmp_path / "last" / "checkpoints").iterdir()] == ["step_00000002.pt"]
+    full.clear()
+    resumed, result = run(RECIPE, tmp_path / "last", resume=True)
+    assert result.completed and values(resumed) == pytest.approx(by_hand(RECIPE)[-1], rel=1e-6)
+    for name in ("once", "last"):
+        lines = (tmp_path / name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_unreadable_newest_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, _ = run(RECIPE, tmp_path)
+    metrics = (tmp_path / "metrics.jsonl").read_bytes()
+    before, newest = list_checkpoints(tmp_path / "checkpoints")
+    newest.write_bytes(newest.read_bytes()[:300])
+    resumed, result = run(RECIPE, tmp_path, resume=True)
+    said = capsys.readouterr().err
+    assert f"{newest}: unreadable" in said and "taking the checkpoint before it" in said
+    assert result.steps == 6 and values(resumed) == values(whole)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == metrics
+    for path in (before, newest):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="none of 2 checkpoints can be read"):
+        run(RECIPE, tmp_path, resume=True)
+
+
+def test_metrics_survive_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(RECIPE, tmp_path / "whole")
+    from pointmae_zoo.train import run_folder
+
+    opened = open
+    calls = 0
+
+    def full(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        stream = opened(*arguments, **options)
+        if calls in (2, 3):
+            stream.seek(0, os.SEEK_END)
+            stream.write(b'{"st')
+            stream.close()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return stream
+
+    monkeypatch.setattr(run_folder, "open", full, raising=False)
+    run(RECIPE, tmp_path / "full")
+    assert "not written for now (No space left on device)" in capsys.readouterr().err
+    written = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "full")]
+    assert written[0] == written[1]
+
+
+def test_batches_are_shared_evenly_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with (
+        pytest.raises(ValueError, match="batch_size is 8, expected a multiple of 3 processes times 1"),
+        accelerated(RECIPE, "cpu", tmp_path),
+    ):
+        pass
+
+
+def test_compiled_is_the_same(tmp_path: Path) -> None:
+    plain, _ = run(RECIPE, tmp_path / "plain")
+    compiled: list[nn.Module] = []
+    original = nn.Module.compile
+
+    def eager(self: nn.Module, *_: Any, **__: Any) -> None:  # the plumbing needs no compiler
+        compiled.append(self)
+        original(self, backend="eager")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.Module, "compile", eager)
+        other, _ = run(RECIPE.override(compile=True, ema_decay=0.0), tmp_path / "compiled")
+    assert compiled == [other.model]
+    assert values(other) == pytest.approx(values(plain), rel=1e-6)
+    keys = torch.load(list_checkpoints(tmp_path / "compiled" / "checkpoints")[-1])["model"].keys()
+    assert set(keys) == {"weight", "bias"}
+
+
+def test_deterministic_mode_ends_with_the_run(tmp_path: Path) -> None:
+    seen: list[bool] = []
+    task = Line()
+    task.describe = lambda indices: []  # type: ignore[method-assign]
+    losses = task.losses
+
+    def noting(batch: Any) -> dict[str, Loss]:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return losses(batch)
+
+    task.losses = noting  # type: ignore[method-assign]
+    recipe = RECIPE.override(deterministic=True, steps=1)
+    with accelerated(recipe, "cpu", tmp_path) as accelerator:
+        train(task, recipe, tmp_path, accelerator, progress=False)
+    assert seen == [True] and not torch.are_deterministic_algorithms_enabled()
+
+
+def test_secrets_stay_out_of_the_command_line() -> None:
+    words = [
+        "train",
+        "--hf-token",
+        "abc",
+        "--set",
+        "api_key=xyz",
+        "https://me:pw@host/x",
+        "--set",
+        "num_tokens=[8]",
+    ]
+    cleaned = " ".join(without_secrets(words))
+    assert not any(secret in cleaned for secret in ("abc", "xyz", "me:pw"))
+    assert "num_tokens=[8]" in cleaned and "https://***@host/x" in cleaned and "api_key=***" in cleaned
