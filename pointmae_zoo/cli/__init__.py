@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from pointmae_zoo import __version__
 from pointmae_zoo.cli.arguments import Parser
+from pointmae_zoo.cli.data import add_download
 from pointmae_zoo.cli.embed import add_embed, add_similar
 from pointmae_zoo.cli.evaluate import add_evaluate
 from pointmae_zoo.cli.models import add_convert, add_info, add_list
@@ -64,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_similar,
         add_convert,
         add_recipes,
+        add_download,
         add_pretrain,
         add_evaluate,
     ):

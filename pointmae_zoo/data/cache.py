@@ -10,8 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.data.clouds import normalize_clouds
-from pointmae_zoo.data.files import written_whole
+from pointmae_zoo.data.files import locked, written_whole
 from pointmae_zoo.data.workers import Reading
 
 CHUNK = 256
@@ -97,7 +96,8 @@ def cached_clouds(
     if finished := _finished(path, count, num_points):
         return finished
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.with_name(f".{path.name}.lock"), label, progress) as alone:
+    waiting = f"{label}: another process prepares them, waiting for it" if progress else None
+    with locked(path.with_name(f".{path.name}.lock"), waiting) as alone:
         if finished := _finished(path, count, num_points):
             return finished
         # Without locks every process writes a file of its own; all are the same, and the last one stays.
@@ -212,24 +212,3 @@ def _no_room(folder: Path, label: str, size: int) -> OSError:
         f"{folder}: {label} need {size / 1e9:.1f} GB there, {free / 1e9:.1f} GB are free; "
         "make room, or choose a cache folder on another disk"
     )
-
-
-@contextlib.contextmanager
-def _locked(path: Path, label: str, progress: bool) -> Iterator[bool]:
-    """Wait until no other process has the lock. Gives False where the system or the disk has no locks."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield False
-        return
-    with open(path, "w") as stream:
-        alone = True
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if progress:
-                print(f"{label}: another process prepares them, waiting for it", file=sys.stderr)
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError:
-            alone = False
-        yield alone  # the lock goes with the file

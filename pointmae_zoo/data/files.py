@@ -1,8 +1,9 @@
-"""Files that a user keeps: written whole or not at all; and what tells them apart."""
+"""Files that a user keeps: written whole or not at all, by one process at a time; their hashes."""
 
 import contextlib
 import hashlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,3 +26,28 @@ def file_sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def locked(path: Path, waiting: str | None = None) -> Iterator[bool]:
+    """Hold the lock of this name, an empty file that stays; the system takes it back when a process dies.
+
+    Gives True, at the latest when no other process has it any more; False where the system or the disk has
+    no locks. ``waiting`` is said on stderr if it has to wait.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield False
+        return
+    with open(path, "w") as stream:
+        alone = True
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting:
+                print(waiting, file=sys.stderr)
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError:
+            alone = False
+        yield alone

@@ -1,0 +1,38 @@
+"""``download``: data sets that may be fetched, and where the others are to be had."""
+
+import argparse
+from pathlib import Path
+
+from pointmae_zoo.cli.printing import print_table
+
+
+def add_download(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "download",
+        help="fetch a data set, or list them with their terms",
+        description="Fetch a data set and unpack it. What was interrupted is gone on with. Without a name: "
+        "all that are known, and how to get those that may not be fetched.",
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="such as modelnet40")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="where to unpack it")
+    parser.set_defaults(run=_download)
+
+
+def _download(args: argparse.Namespace) -> int:
+    from pointmae_zoo.data.datasets import DATASETS
+    from pointmae_zoo.data.download import described, get_dataset
+
+    if args.name is None:
+        print_table([row for dataset in DATASETS.values() for row in described(dataset)])
+        return 0
+    if args.name not in DATASETS:
+        raise ValueError(f"no data set {args.name!r}; known: {', '.join(DATASETS)}")
+    dataset = DATASETS[args.name]
+    if dataset.urls and args.to is None:
+        raise ValueError(f"--to FOLDER is missing: where to put {args.name}")
+    folder = get_dataset(dataset, args.to or Path())
+    verified = "verified by its sha256" if dataset.sha256 else "not verified: nobody has published its sha256"
+    print(f"{folder}: {dataset.summary}; {verified}")
+    print(f"terms: {dataset.terms}")
+    print(f"use it in a recipe as data: [{dataset.use.replace('FOLDER', str(folder))}]")
+    return 0

@@ -1,0 +1,413 @@
+"""Fetching large files, from a server on this machine that fails in every way that servers do."""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pointmae_zoo.cli import main
+from pointmae_zoo.data import datasets, download
+from pointmae_zoo.data.datasets import DATASETS, Dataset
+from pointmae_zoo.data.download import DownloadError, fetch, get_dataset, unpack
+
+CONTENT = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
+PIECE = download._PIECE
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server:
+    """Gives ``content`` under every path; ``faults`` are taken one a request, the first first."""
+
+    def __init__(self) -> None:
+        self.content = CONTENT
+        self.etag: str | None = '"one"'
+        self.headers: dict[str, str] = {}
+        self.faults: list[Callable[[BaseHTTPRequestHandler], bool]] = []
+        self.ranges: list[str | None] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                server.ranges.append(self.headers["Range"])
+                if server.faults and server.faults.pop(0)(self):
+                    return
+                server.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.http.server_port}/file.zip"
+
+    def answer(self, handler: BaseHTTPRequestHandler, cut: int | None = None) -> None:
+        """As the standard says: a range if the file is still the one that the client has."""
+        content, start = self.content, 0
+        wanted = handler.headers["Range"]
+        if wanted and handler.headers["If-Range"] in (None, self.etag):
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(content):
+                status(416, {"Content-Range": f"bytes */{len(content)}"})(handler)
+                return
+            handler.send_response(206)
+            handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        else:
+            handler.send_response(200)
+        if self.etag:
+            handler.send_header("ETag", self.etag)
+        for key, value in self.headers.items():
+            handler.send_header(key, value)
+        handler.send_header("Content-Length", str(len(content) - start))
+        handler.end_headers()
+        end = len(content) if cut is None else start + cut
+        handler.wfile.write(content[start:end])
+        if cut is not None:
+            handler.close_connection = True
+            handler.wfile.flush()
+            handler.connection.close()
+
+    def cut_after(self, count: int) -> Callable[[BaseHTTPRequestHandler], bool]:
+        def fault(handler: BaseHTTPRequestHandler) -> bool:
+            self.answer(handler, cut=count)
+            return True
+
+        return fault
+
+
+def status(code: int, headers: dict[str, str] | None = None) -> Callable[[BaseHTTPRequestHandler], bool]:
+    def fault(handler: BaseHTTPRequestHandler) -> bool:
+        handler.send_response(code)
+        for key, value in {"Content-Length": "0", **(headers or {})}.items():
+            handler.send_header(key, value)
+        handler.end_headers()
+        return True
+
+    return fault
+
+
+def hang_up(handler: BaseHTTPRequestHandler) -> bool:
+    handler.close_connection = True
+    handler.connection.close()
+    return True
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    server = Server()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long it would have waited."""
+    waited: list[float] = []
+    monkeypatch.setattr(download, "time", SimpleNamespace(sleep=waited.append))
+    return waited
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "file.zip"
+
+
+def names(path: Path) -> list[str]:
+    return sorted(file.name for file in path.parent.iterdir())
+
+
+def test_a_file_arrives_whole(server: Server, path: Path) -> None:
+    fetch([server.url], path, size=len(CONTENT), sha256=SHA256, progress=False)
+    assert path.read_bytes() == CONTENT
+    assert names(path) == ["file.zip"] and server.ranges == [None]
+    fetch([server.url], path, size=len(CONTENT), sha256=SHA256, progress=False)
+    assert len(server.ranges) == 1  # it is there
+
+
+def test_cut_connections_are_gone_on_with(server: Server, path: Path, pauses: list[float]) -> None:
+    server.faults = [server.cut_after(3 * PIECE), hang_up, server.cut_after(2 * PIECE), status(503)]
+    fetch([server.url], path, sha256=SHA256, progress=False)
+    assert path.read_bytes() == CONTENT
+    there = [3 * PIECE, 3 * PIECE, 5 * PIECE, 5 * PIECE]
+    assert server.ranges == [None, *(f"bytes={count}-" for count in there)]
+    assert pauses == [1, 2, 1, 2]
+
+
+def test_interrupted_and_started_again(server: Server, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    server.faults = [server.cut_after(4 * PIECE)]
+    with monkeypatch.context() as patch:
+        patch.setattr(download.time, "sleep", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fetch([server.url], path, progress=False)
+    assert names(path) == ["file.zip.part", "file.zip.part.json"]
+    fetch([server.url], path, progress=False)  # no hash known: the tag alone says that it is the same file
+    assert path.read_bytes() == CONTENT and server.ranges[-1] == f"bytes={4 * PIECE}-"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_file_that_changes_in_between_is_begun_again(server: Server, path: Path, known: bool) -> None:
+    other = CONTENT[::-1]
+
+    def change(_: BaseHTTPRequestHandler) -> bool:
+        server.content, server.etag = other, '"two"'
+        return False
+
+    server.faults = [server.cut_after(3 * PIECE), change]
+    sha256 = hashlib.sha256(other).hexdigest() if known else None
+    fetch([server.url], path, sha256=sha256, progress=False)
+    assert path.read_bytes() == other
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"weak"'])
+def test_without_a_strong_tag_nothing_is_stitched(server: Server, path: Path, etag: str | None) -> None:
+    server.etag = etag
+    server.faults = [server.cut_after(3 * PIECE)]
+    fetch([server.url], path, progress=False)
+    assert path.read_bytes() == CONTENT and server.ranges == [None, None]
+
+
+def test_the_date_tells_it_too(server: Server, path: Path) -> None:
+    date = "Wed, 21 Oct 2015 07:28:00 GMT"
+    server.etag, server.headers = None, {"Last-Modified": date}
+    tags = []
+
+    def look(handler: BaseHTTPRequestHandler) -> bool:
+        tags.append(handler.headers["If-Range"])
+        return False
+
+    server.faults = [server.cut_after(3 * PIECE), look]
+    fetch([server.url], path, progress=False)
+    assert tags == [date] and server.ranges[1] == f"bytes={3 * PIECE}-" and path.read_bytes() == CONTENT
+
+
+def test_a_server_that_ignores_ranges(server: Server, path: Path) -> None:
+    def whole(handler: BaseHTTPRequestHandler) -> bool:
+        del handler.headers["Range"]
+        return False
+
+    server.faults = [server.cut_after(3 * PIECE), whole]
+    fetch([server.url], path, sha256=SHA256, progress=False)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_server_that_sends_another_range(server: Server, path: Path) -> None:
+    def wrong(handler: BaseHTTPRequestHandler) -> bool:
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes 0-{len(CONTENT) - 1}/{len(CONTENT)}")
+        handler.send_header("Content-Length", str(len(CONTENT)))
+        handler.end_headers()
+        handler.wfile.write(CONTENT)
+        return True
+
+    server.faults = [server.cut_after(3 * PIECE), wrong]
+    fetch([server.url], path, progress=False)
+    assert path.read_bytes() == CONTENT
+
+
+def test_what_is_complete_already_is_seen(server: Server, path: Path) -> None:
+    """Killed between the last byte and the renaming: the server has nothing more to give (416)."""
+    path.with_name("file.zip.part").write_bytes(CONTENT)
+    notes = {"url": server.url, "etag": '"one"', "modified": ""}
+    path.with_name("file.zip.part.json").write_text(json.dumps(notes))
+    fetch([server.url], path, sha256=SHA256, progress=False)
+    assert path.read_bytes() == CONTENT and server.ranges == [f"bytes={len(CONTENT)}-"]
+
+
+def test_more_there_than_the_server_has(server: Server, path: Path) -> None:
+    path.with_name("file.zip.part").write_bytes(CONTENT + b"more")
+    notes = {"url": server.url, "etag": '"one"', "modified": ""}
+    path.with_name("file.zip.part.json").write_text(json.dumps(notes))
+    fetch([server.url], path, progress=False)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_wrong_beginning_is_found_by_the_hash(server: Server, path: Path) -> None:
+    path.with_name("file.zip.part").write_bytes(b"x" * 1000)
+    notes = {"url": server.url, "etag": '"one"', "modified": ""}
+    path.with_name("file.zip.part.json").write_text(json.dumps(notes))
+    fetch([server.url], path, sha256=SHA256, progress=False)
+    assert path.read_bytes() == CONTENT and server.ranges == ["bytes=1000-", None]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (status(404), r"is not there any more \(HTTP 404\)"),
+        (status(410), r"is not there any more \(HTTP 410\)"),
+        (status(403), r"refuses \(the terms may have to be agreed to first, .* \(HTTP 403\)"),
+        (status(401), r"wants a login \(HTTP 401\)"),
+        (status(418), r"answers with an error \(HTTP 418\)"),
+        (status(200, {"Content-Type": "text/html; charset=utf-8"}), "answers with a web page"),
+        (status(200, {"Content-Encoding": "gzip"}), "sends the file re-encoded"),
+    ],
+)
+def test_refusals_are_explained_and_not_repeated(
+    server: Server, path: Path, fault: Callable[[BaseHTTPRequestHandler], bool], message: str
+) -> None:
+    server.faults = [fault]
+    with pytest.raises(DownloadError, match=message) as caught:
+        fetch([server.url], path, progress=False)
+    assert len(server.ranges) == 1 and str(caught.value).startswith(server.url)
+    assert "\n" not in str(caught.value) and names(path) == []
+
+
+def test_a_server_that_never_recovers(server: Server, path: Path, pauses: list[float]) -> None:
+    server.faults = [status(503, {"Retry-After": "7"})] + [status(500)] * 20
+    with pytest.raises(DownloadError, match=r"busy or failing \(HTTP 500\), 5 times in a row"):
+        fetch([server.url], path, progress=False)
+    assert pauses == [7, 4, 8, 16]
+    closed = server.url.replace(str(server.http.server_port), "1")
+    with pytest.raises(DownloadError, match=r"the connection failed \(.*refused.*\), 5 times in a row"):
+        fetch([closed], path, progress=False)
+
+
+def test_other_files_are_refused(server: Server, path: Path) -> None:
+    with pytest.raises(DownloadError, match=r"has 300,000 bytes, expected 1,000"):
+        fetch([server.url], path, size=1000, progress=False)
+    with pytest.raises(DownloadError, match=f"what arrived is another file .{SHA256}, expected 00"):
+        fetch([server.url], path, sha256="00", progress=False)
+    assert names(path) == []
+
+
+def test_the_next_address_is_tried(server: Server, path: Path) -> None:
+    second = server.url.replace("file.zip", "mirror.zip")
+    server.faults = [server.cut_after(PIECE), status(404)]
+    fetch([server.url, second], path, sha256=SHA256, progress=False)
+    assert path.read_bytes() == CONTENT
+    assert server.ranges == [None, f"bytes={PIECE}-", None]  # another server's beginning is not gone on with
+
+
+def test_an_invalid_address(path: Path) -> None:
+    with pytest.raises(DownloadError, match="is no address"):
+        fetch(["nowhere"], path, progress=False)
+
+
+def test_a_full_disk(server: Server, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        with pytest.raises(OSError, match=r"the disk is full: 0\.00 GB are needed, .* goes on where it"):
+            fetch([server.url], path, progress=False)
+
+    def full(*_: object, **__: object) -> Full:
+        return Full()
+
+    monkeypatch.setattr(download, "open", full, raising=False)
+    with pytest.raises(OSError, match="the disk is full: more is needed"):
+        fetch([server.url], path, progress=False)
+
+
+class Full(io.BytesIO):
+    """A file on a disk without room."""
+
+    def write(self, _: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+# Archives and data sets
+
+
+def archive(**files: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as stream:
+        for name, text in files.items():
+            stream.writestr(name.replace("__", "/"), text)
+    return packed.getvalue()
+
+
+def dataset(server: Server, **changes: object) -> Dataset:
+    known = Dataset(
+        name="little",
+        summary="a little data set",
+        terms="free",
+        urls=(server.url,),
+        size=len(server.content),
+        sha256=hashlib.sha256(server.content).hexdigest(),
+        folder="little",
+        use="modelnet40:FOLDER",
+    )
+    return replace(known, **changes)  # type: ignore[arg-type]
+
+
+def test_a_data_set_is_fetched_once_and_unpacked(server: Server, tmp_path: Path) -> None:
+    server.content = archive(little__a="1", little__deep__b="2")
+    for _ in range(2):
+        folder = get_dataset(dataset(server), tmp_path / "data", progress=False)
+        assert folder == tmp_path / "data" / "little"
+        assert (folder / "a").read_text() == "1" and (folder / "deep" / "b").read_text() == "2"
+    assert len(server.ranges) == 1
+    assert sorted(file.name for file in folder.parent.iterdir()) == [".little.lock", "little"]
+
+
+def test_archives_that_are_not_as_they_should_be(server: Server, tmp_path: Path) -> None:
+    whole = archive(little__a="1" * 1000)
+    broken = bytearray(whole)
+    broken[100] ^= 1  # within the stored text: the sum is wrong
+    for content, message in (
+        (archive(other__a="1"), "holds no folder little"),
+        (bytes(broken), "damaged zip archive .*CRC"),
+        (whole[:-30], "damaged zip archive"),
+        (b"hello", "damaged zip archive"),
+    ):
+        file = tmp_path / "x.zip"
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            unpack(file, tmp_path / "little")
+        assert [entry.name for entry in tmp_path.iterdir()] == ["x.zip"]
+
+
+def test_nothing_is_unpacked_outside(tmp_path: Path) -> None:
+    file = tmp_path / "in" / "x.zip"
+    file.parent.mkdir()
+    with zipfile.ZipFile(file, "w") as stream:
+        stream.writestr("little/a", "1")
+        stream.writestr("../../evil", "2")
+        stream.writestr("/evil", "3")
+    unpack(file, file.parent / "little")
+    assert sorted(entry.name for entry in file.parent.iterdir()) == ["little", "x.zip"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["in"] and not Path("/evil").exists()
+
+
+def test_the_command(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.content = archive(little__a="1")
+    monkeypatch.setitem(datasets.DATASETS, "little", dataset(server))
+    assert main(["download", "little", "--to", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "verified by its sha256" in said and f"data: [modelnet40:{tmp_path}/little]" in said
+    monkeypatch.setitem(datasets.DATASETS, "little", dataset(server, sha256=None, folder="absent"))
+    assert main(["download", "little", "--to", str(tmp_path)]) == 2
+    assert "holds no folder absent" in capsys.readouterr().err
+    assert main(["download", "little"]) == 2
+    assert "--to FOLDER is missing" in capsys.readouterr().err
+    assert main(["download", "modelnet", "--to", str(tmp_path)]) == 2
+    assert "no data set 'modelnet'; known: modelnet40, " in capsys.readouterr().err
+
+
+def test_what_has_to_be_asked_for_says_where(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for name in ("shapenet55", "shapenetpart", "scanobjectnn"):
+        assert main(["download", name, "--to", str(tmp_path)]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and "https://" in said and "terms" in said
+    assert list(tmp_path.iterdir()) == []
+    assert main(["download"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in DATASETS) and "not verified: no sha256 is known" in listed
