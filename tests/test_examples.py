@@ -25,7 +25,7 @@ def example(monkeypatch: pytest.MonkeyPatch):
         return __import__(name)
 
     yield load
-    for name in ("demo", "make_meshes", "search_folder"):
+    for name in ("demo", "make_meshes", "procedural_shapes", "search_folder"):
         sys.modules.pop(name, None)
 
 
@@ -138,3 +138,10 @@ def test_bundled_weights_find_the_siblings() -> None:
         (nearest, _), *_ = pointmae_zoo.similar(path, table, 1)
         found += Path(nearest).name.split("_")[0] == Path(path).name.split("_")[0]
     assert found >= 12
+
+
+def test_the_sheet_of_procedural_shapes(example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = example("procedural_shapes")
+    monkeypatch.setattr(script, "SIDE", 2)
+    script.draw(tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")

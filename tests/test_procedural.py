@@ -296,3 +296,14 @@ def test_torch_is_not_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_shapes_in_order_from_anywhere() -> None:
+    """What an interrupted cache goes on with, and stopping early ends the processes."""
+    expected = [procedural.generate(4, 32, index=index) for index in range(130)]
+    for workers in (1, 2):
+        following = procedural.generate_in_order(3, 130, seed=4, num_points=32, workers=workers)
+        np.testing.assert_array_equal(np.stack(list(following)), expected[3:])
+        stopped = procedural.generate_in_order(100, 100_000, seed=4, num_points=32, workers=workers)
+        np.testing.assert_array_equal(next(stopped), expected[100])
+        stopped.close()

@@ -228,12 +228,3 @@ def _training_rows(path: Path, arrays: dict[str, NDArray], count: int) -> NDArra
         found = ", ".join(sorted(set(arrays["split"].astype(str).tolist())))
         raise ValueError(f"{path}: no cloud of split {' or '.join(TRAINING_SPLITS)} (it has {found})")
     return rows
-
-
-def read_training_clouds(
-    paths: Sequence[str | Path], num_points: int
-) -> tuple[NDArray[np.float32], list[str]]:
-    """``read_training_points`` of several files, in the unit sphere, and the sha256 of each."""
-    parts = [read_training_points(path, num_points)[0] for path in paths]
-    empty = np.empty((0, num_points, 3), dtype=np.float32)
-    return normalize_clouds(np.concatenate([empty, *parts])), [file_sha256(Path(path)) for path in paths]

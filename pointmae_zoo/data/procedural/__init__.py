@@ -8,7 +8,7 @@ stretched and sometimes bent, and sampled evenly over what can be seen of its su
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from itertools import islice
 from pathlib import Path
 
@@ -89,7 +89,7 @@ def generate_many(
 
 def generate_in_order(
     start: int, count: int, *, seed: int, num_points: int, workers: int = 1
-) -> Iterator[NDArray[np.float32]]:
+) -> Generator[NDArray[np.float32], None, None]:
     """Shapes start .. count - 1 of a seed, one at a time; see ``generate_many``."""
     if workers <= 1:
         for i in range(start, count):

@@ -1,0 +1,30 @@
+"""Sixty-four procedural shapes in one picture: the first of a seed.
+
+python examples/procedural_shapes.py            (writes docs/procedural_shapes.png)
+python examples/procedural_shapes.py out.png 7  (another file, another seed)
+"""
+
+import sys
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from pointmae_zoo.data.procedural import generate_many
+from pointmae_zoo.viz import draw_cloud
+
+SIDE = 8
+
+
+def draw(out: Path, seed: int = 0) -> None:
+    """Write the sheet of a seed as a PNG."""
+    shapes = generate_many(SIDE * SIDE, seed=seed, num_points=4096)
+    figure = Figure(figsize=(SIDE, SIDE), dpi=96, facecolor="white")
+    figure.subplots_adjust(0, 0, 1, 1, wspace=0, hspace=0)
+    for axes, points in zip(figure.subplots(SIDE, SIDE).flat, shapes, strict=True):
+        draw_cloud(axes, points)
+    figure.savefig(out, format="png", pil_kwargs={"optimize": True})
+
+
+if __name__ == "__main__":
+    default = Path(__file__).parent.parent / "docs" / "procedural_shapes.png"
+    draw(Path(sys.argv[1]) if len(sys.argv) > 1 else default, *(int(word) for word in sys.argv[2:3]))
