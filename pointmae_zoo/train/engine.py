@@ -13,6 +13,7 @@ stored.
 import math
 import sys
 import time
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -154,7 +155,9 @@ class _Run:
         if recipe.compile:
             self.model.compile()
         optimizer = adamw(self.model, recipe.weight_decay, recipe.betas)
-        self.wrapped, self.optimizer = accelerator.prepare(_Losses(task), optimizer)
+        with warnings.catch_warnings():  # newer torch has a new name for what older knows by the old one only
+            warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
+            self.wrapped, self.optimizer = accelerator.prepare(_Losses(task), optimizer)
         self.metrics = Metrics(out / "metrics.jsonl")
         self.step = 0
         self.pending: list[dict[str, Tensor]] = []  # losses not yet read: reading waits for the device

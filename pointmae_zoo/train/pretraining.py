@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from pointmae_zoo.data.augment import augment, subsample
+from pointmae_zoo.data.augment import Augmentation, augment, subsample
 from pointmae_zoo.data.commit import current_commit
 from pointmae_zoo.data.sources import CloudSource, concatenate, open_sources, procedural_source
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.models.i2p_mae import TeacherViews
 from pointmae_zoo.models.teacher import Teacher
+from pointmae_zoo.ops import farthest_point_sample
 from pointmae_zoo.registry import create_model, get_architecture
 from pointmae_zoo.train.checkpoints import list_checkpoints
 from pointmae_zoo.train.engine import Loss, TrainingResult, train
@@ -27,9 +29,12 @@ from pointmae_zoo.train.recipe_files import read_recipe, write_recipe
 from pointmae_zoo.train.run_folder import versions, write_environment
 from pointmae_zoo.train.target_cache import cached_targets
 from pointmae_zoo.train.targets import LiveTargets, Targets
+from pointmae_zoo.viz import draw_reconstruction
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+_PREVIEWED = 6  # shapes in the picture
 
 # What may differ between a run and its resumption: it changes when things are written, not what is computed.
 _FREE_FIELDS = ("checkpoint_steps", "checkpoint_minutes", "keep_checkpoints", "log_steps")
@@ -41,7 +46,7 @@ class PretrainTask:
     def __init__(
         self, model: Any, source: CloudSource, targets: Targets | None, recipe: PretrainRecipe
     ) -> None:
-        self.model: nn.Module = model
+        self.model = model
         self.hyper = model.hyper
         self.count = len(source)
         self.source = source
@@ -64,10 +69,18 @@ class PretrainTask:
 
     def losses(self, batch: tuple[Tensor, TeacherViews | None]) -> dict[str, Loss]:
         output = self.model(*batch)
-        found = {"3d": Loss(output.loss_3d, self.hyper.weight_3d, output.points.count)}
+        found = {"3d": Loss(output.loss_3d, self.hyper.weight_3d, output.count_3d)}
         if output.images is not None:
-            found["2d"] = Loss(output.loss_2d, self.hyper.weight_2d, output.images.count)
+            found["2d"] = Loss(output.loss_2d, self.hyper.weight_2d, output.count_2d)
         return found
+
+    def evenly_thinned(self, indices: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Clouds (B,) as the model would see them for their features: which points (B, n), and where
+        (B, n, 3)."""
+        points = torch.from_numpy(self.source.read(indices)).to(device)
+        chosen = farthest_point_sample(points, self.recipe.num_points)
+        points = points.gather(1, chosen[:, :, None].expand(-1, -1, 3))
+        return chosen, augment(points, Augmentation(scale=1.0), torch.Generator(device))
 
     def describe(self, indices: NDArray[np.int64]) -> list[str]:
         return [str(self.source.names[index]) for index in indices]
@@ -138,9 +151,22 @@ def pretrain(
         with _tracking(accelerator, recipe, trackers):
             result = train(task, recipe, out, accelerator, resume=resume, progress=progress)
         if result.completed and accelerator.is_main_process:
+            draw_preview(task, out / "preview.png", accelerator.device)
             save_pretrained(model, out, provenance=provenance(recipe, source, result, commit))
         accelerator.wait_for_everyone()
     return result
+
+
+def draw_preview(task: PretrainTask, path: Path, device: torch.device) -> None:
+    """Draw what the model makes of a few shapes, the same for every run on these clouds. Without matplotlib,
+    say so."""
+    indices = np.linspace(0, task.count - 1, min(_PREVIEWED, task.count)).astype(np.int64)
+    chosen, points = task.evenly_thinned(indices, device)
+    views = None if task.targets is None else task.targets.views(indices, chosen, points, device)
+    try:
+        draw_reconstruction(task.model, points, views, path)
+    except ModuleNotFoundError as error:
+        print(f"{path}: not drawn ({error})", file=sys.stderr)
 
 
 def open_training_source(recipe: PretrainRecipe, cache: Path, progress: bool = True) -> CloudSource:

@@ -1,0 +1,119 @@
+"""Runs that are killed, and runs on several processes: the same numbers as a run that is neither."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from pointmae_zoo.cli import main
+
+for library in ("timm", "accelerate", "yaml"):
+    pytest.importorskip(library)
+
+SMALL = {
+    "procedural_clouds": "0",
+    "cloud_points": "128",
+    "num_points": "64",
+    "batch_size": "8",
+    "warmup_steps": "2",
+    "log_steps": "1",
+    "model_arguments": "{num_tokens: [16, 8], num_neighbors: [8, 4], dims: [24, 48], depths: [1, 1], "
+    "stem_widths: [8, 16], drop_path: 0.4}",
+    "teacher": "{name: mobilenetv2_050, weights: random, views: 3, size: 32}",
+}
+
+
+def arguments(clouds: Path, out: Path, cache: Path, **changes: object) -> list[str]:
+    """A command line of the smallest pre-training."""
+    words = ["pretrain", "--recipe", "smoke", "--data", str(clouds), "--out", str(out), "--cache", str(cache)]
+    for name, value in {**SMALL, **changes}.items():
+        words += ["--set", f"{name}={value}"]
+    return words
+
+
+@pytest.fixture(scope="module")
+def clouds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clouds") / "clouds.npy"
+    rng = np.random.default_rng(0)
+    np.save(path, (rng.normal(size=(20, 128, 3)) * rng.uniform(0.3, 1, size=(20, 1, 3))).astype(np.float32))
+    return path
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def lines(out: Path) -> int:
+    path = out / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
+def test_killed_ten_times_equals_uninterrupted(clouds: Path, cache: Path, tmp_path: Path) -> None:
+    changes = {"steps": 90, "checkpoint_steps": 4, "ema_decay": 0.9}
+    assert main(arguments(clouds, tmp_path / "whole", cache, **changes)) == 0
+    out = tmp_path / "killed"
+    dice = random.Random(4)
+    # Children of a process that has imported everything already: eleven starts would take a minute otherwise.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pointmae_zoo.train", "accelerate", "timm", "yaml"])
+
+    def start() -> multiprocessing.process.BaseProcess:
+        words = arguments(clouds, out, cache, **changes)
+        if (out / "recipe.yaml").is_file():
+            words = ["pretrain", "--out", str(out), "--cache", str(cache), "--resume"]
+        process = context.Process(target=main, args=(words,))
+        process.start()
+        return process
+
+    # Two while a run starts, the others somewhere in the steps to come.
+    for goal in [0, 0, *sorted(dice.sample(range(1, 80), 8))]:
+        process = start()
+        deadline = time.monotonic() + 60
+        while lines(out) < goal and process.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(dice.uniform(0, 0.03 if goal else 1.0))
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "it had finished before it was to be killed"
+    process = start()
+    process.join()
+    assert process.exitcode == 0
+    for name in ("metrics.jsonl", "model.safetensors", "recipe.yaml"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    sessions = json.loads((out / "environment.json").read_text(encoding="utf-8"))["sessions"]
+    assert len(sessions) > 5
+
+
+def test_two_processes_equal_one(clouds: Path, cache: Path, tmp_path: Path) -> None:
+    changes = {"steps": 6, "checkpoint_steps": 3}
+    assert main(arguments(clouds, tmp_path / "one", cache, **changes)) == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    command += ["pointmae_zoo.cli", *arguments(clouds, tmp_path / "two", cache, **changes)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("6 steps in") == 1
+    curves = [
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    assert len(curves[0]) == 6
+    for one, two in zip(*curves, strict=True):
+        assert two == pytest.approx(one, rel=1e-4)
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
+    for name, value in weights[0].items():
+        if value.ndim > 1:  # biases before a BatchNorm have no gradient but rounding, which Adam blows up
+            np.testing.assert_allclose(weights[1][name], value, rtol=2e-3, atol=2e-4, err_msg=name)
+    said = json.loads((tmp_path / "two" / "environment.json").read_text(encoding="utf-8"))
+    assert said["sessions"][0]["processes"] == 2
