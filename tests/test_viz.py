@@ -5,8 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from pointmae_zoo import viz
+from pointmae_zoo import create_model, ops, viz
+from pointmae_zoo.models.i2p_mae import I2PMAEForPretraining, TeacherViews
+from pointmae_zoo.viz import reconstruction
+from pointmae_zoo.viz.paint import paint
 
 RED, BLUE = (0.9, 0.1, 0.1), (0.1, 0.1, 0.9)
 
@@ -164,3 +168,107 @@ def test_a_missing_matplotlib_is_named(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r'pip install "pointmae-zoo\[viz\]"'):
         viz.draw_neighbours(shapes, {"parts/shape_0.stl": []}, tmp_path / "picture.png")
+
+
+def test_a_part_lies_where_it_does_in_the_whole_and_strays_are_left_out() -> None:
+    ball = np.random.default_rng(0).normal(size=(2000, 3))
+    ball /= np.linalg.norm(ball, axis=1, keepdims=True)
+    view = {"azimuth": 0.0, "elevation": 0.0}
+    right = paint(ball[ball[:, 0] > 0], **view, frame=ball)[..., 3]
+    whole = paint(ball, **view, frame=ball)[..., 3]
+    columns = np.flatnonzero(right.any(0))
+    assert 145 < columns.min() < 165 and columns.max() == np.flatnonzero(whole.any(0)).max()
+    strays = np.concatenate([ball, [[9, 0, 0], [0, -9, 0], [-1.5, 1.5, 0]]])
+    assert np.array_equal(paint(strays, **view, frame=ball)[..., 3], whole)
+    assert not paint(strays[-3:], **view, frame=ball).any()
+
+
+@pytest.fixture
+def model() -> I2PMAEForPretraining:
+    torch.manual_seed(0)
+    model = create_model(
+        "i2p_mae_tiny", kind="pretraining", num_tokens=(24, 8), mask_ratio=0.5, num_views=3, teacher_dim=5
+    )
+    return model.train()
+
+
+@pytest.fixture
+def clouds() -> torch.Tensor:
+    return torch.rand(2, 120, 3, generator=torch.Generator().manual_seed(1))
+
+
+def some_views(clouds: torch.Tensor) -> TeacherViews:
+    torch.manual_seed(2)
+    pixels = ops.zbuffer_depth_images(clouds, ops.view_rotations(3), size=32).pixels
+    return TeacherViews([torch.randn(2, 3, 5, 4, 4)], torch.rand(2, 3, 4, 4), pixels)
+
+
+def test_a_reconstruction_is_what_the_model_predicts(
+    model: I2PMAEForPretraining, clouds: torch.Tensor
+) -> None:
+    views = some_views(clouds)
+    made = reconstruction._make(model, clouds, views, seed=3)
+    model.eval()
+    torch.manual_seed(3)
+    with torch.no_grad():
+        out = model(clouds, views)
+        groups = model.encoder.group(clouds)
+    assert out.images is not None and made.agreement is not None
+    common = out.images.target[out.images.valid].mean(0).flatten()
+    for cloud in range(2):
+        shown = model.encoder.visible_below(out.visible, groups)[0][cloud]
+        seen = {int(point) for token in shown.nonzero()[:, 0] for point in groups.neighbors[0][cloud, token]}
+        assert set(np.flatnonzero(made.visible[cloud])) == seen
+        hidden, valid = out.points.order[cloud], out.points.valid[cloud]
+        expected = (groups.centers[0][cloud, hidden, None] + out.points.predicted[cloud])[valid].flatten(0, 1)
+        np.testing.assert_allclose(made.predicted[cloud], expected, atol=1e-5)
+        for place in range(int(out.images.valid[cloud].sum())):
+            token = out.images.order[cloud, place]
+            one, other = (
+                (one[cloud, place].flatten() - common).numpy()
+                for one in (out.images.predicted, out.images.target)
+            )
+            cosine = max(0.0, one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+            at_center = made.agreement[cloud, groups.indices[cloud, token]]
+            np.testing.assert_allclose(at_center, cosine, atol=1e-5)
+        assert np.isnan(made.agreement[cloud][~made.visible[cloud]]).all()
+
+
+def test_reconstructions_make_the_same_picture_and_leave_no_trace(
+    model: I2PMAEForPretraining, clouds: torch.Tensor, tmp_path: Path
+) -> None:
+    from matplotlib.image import imread
+
+    views = some_views(clouds)
+    before = torch.random.get_rng_state()
+    paths = [
+        viz.draw_reconstruction(model, clouds, views, tmp_path / name, seed)
+        for name, seed in (("a.png", 0), ("b.png", 0), ("c.png", 1))
+    ]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert model.training and model.encoder.training
+    first, again, other = (path.read_bytes() for path in paths)
+    assert first == again != other
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "c.png"]
+    narrow = viz.draw_reconstruction(model, clouds, None, tmp_path / "d.png")
+    assert imread(narrow).shape[1] * 5 == imread(paths[0]).shape[1] * 3
+    picture = imread(narrow)[..., :3]
+    columns = np.array_split(picture[40:-60], 3, axis=1)
+    orange = [((one[..., 0] > one[..., 2] + 0.25).mean() > 0.01) for one in columns]
+    assert orange == [False, False, True]
+
+
+def test_a_teacher_without_saliency_leaves_its_column_out(
+    model: I2PMAEForPretraining, clouds: torch.Tensor, tmp_path: Path
+) -> None:
+    from matplotlib.image import imread
+
+    views = some_views(clouds)._replace(saliency=None)
+    wide = imread(viz.draw_reconstruction(model, clouds, views, tmp_path / "a.png")).shape[1]
+    assert wide * 3 == imread(viz.draw_reconstruction(model, clouds, None, tmp_path / "b.png")).shape[1] * 4
+
+
+def test_too_many_shapes_to_reconstruct(model: I2PMAEForPretraining, tmp_path: Path) -> None:
+    for count in (0, 13):
+        with pytest.raises(ValueError, match=rf"{count} shapes: a picture shows 1 to 12"):
+            viz.draw_reconstruction(model, torch.rand(count, 50, 3), None, tmp_path / "a.png")

@@ -1,0 +1,11 @@
+"""Pictures of point clouds: one cloud on an axis, shapes beside their nearest neighbours, what a model
+reconstructs.
+
+Needs matplotlib: ``pip install "pointmae-zoo[viz]"``. Nothing here opens a window or touches pyplot's state.
+"""
+
+from pointmae_zoo.viz.neighbours import draw_neighbours
+from pointmae_zoo.viz.paint import draw_cloud
+from pointmae_zoo.viz.reconstruction import draw_reconstruction
+
+__all__ = ["draw_cloud", "draw_neighbours", "draw_reconstruction"]
