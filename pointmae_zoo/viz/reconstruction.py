@@ -190,7 +190,7 @@ def _agreement(
     drawn: Tensor,
     groups: Groups,
 ) -> Floats:
-    """Correlation of the predicted and the teacher's features of each point's nearest visible token (B, N)."""
+    """Correlation of predicted and teacher's features, at each point its nearest visible token's (B, N)."""
     images = model(points, views, visible=drawn).images
     assert images is not None
     target, predicted = images.target.float(), images.predicted.float()
