@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -307,3 +308,20 @@ def test_shapes_in_order_from_anywhere() -> None:
         stopped = procedural.generate_in_order(100, 100_000, seed=4, num_points=32, workers=workers)
         np.testing.assert_array_equal(next(stopped), expected[100])
         stopped.close()
+
+
+def test_processes_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", ["/nowhere"])
+    with pytest.raises(RuntimeError, match=r"makes procedural shapes ended early \(exit code 1\)"):
+        list(procedural.generate_in_order(0, 9, seed=0, num_points=8, workers=2))
+
+
+def test_several_processes_from_an_unguarded_script(tmp_path: Path) -> None:
+    """Such as people write: it must not be run once more in every process."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pointmae_zoo.data.procedural import generate_many\n"
+        "print(generate_many(70, num_points=4, workers=2).shape)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert done.stdout == "(70, 4, 3)\n"

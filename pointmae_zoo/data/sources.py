@@ -10,6 +10,7 @@ An entry of a recipe's ``data`` is one of
   of a benchmark, in a layout in which it is distributed (``data.benchmarks``).
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -34,6 +35,7 @@ IN_MEMORY_BYTES = 256_000_000
 
 _MOST_WORKERS = 16
 _MOST_LISTED = 20
+_SHAPES_A_PROCESS = 200  # fewer procedural shapes than this take less time than another process to start
 
 
 class Block(Protocol):
@@ -156,7 +158,7 @@ def open_sources(
         raise ValueError(f"cloud_points is {cloud_points}: expected at least 2")
     if isinstance(entries, str):
         raise TypeError(f"data: a list of entries expected, got the text {entries!r}")
-    number = min(_MOST_WORKERS, available_cores()) if workers is None else workers
+    number = _number_of(workers)
     parts = []
     for entry in entries:
         name, path = _parsed(entry)
@@ -175,7 +177,7 @@ def procedural_source(
     num_points: int,
     *,
     cache: Path | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     progress: bool = True,
 ) -> CloudSource:
     """Procedural shapes 0 .. count - 1 of a seed.
@@ -183,8 +185,7 @@ def procedural_source(
     Args:
         cache: folder to keep them in; without one each is generated whenever it is read, the same every
             time.
-        workers: processes that fill the cache; more than one needs the usual ``if __name__ == "__main__":``
-            in a script.
+        workers: processes that fill the cache; as many as there are cores (at most 16) unless given.
     """
     from pointmae_zoo.data.procedural import generate_in_order, version
 
@@ -194,10 +195,13 @@ def procedural_source(
         block = OnTheFly(count, seed, num_points)
         digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     else:
+        number = min(_number_of(workers), -(-count // _SHAPES_A_PROCESS))
 
         def readings(start: int) -> Readings:
-            for points in generate_in_order(start, count, seed=seed, num_points=num_points, workers=workers):
-                yield Reading(points)
+            made = generate_in_order(start, count, seed=seed, num_points=num_points, workers=number)
+            with contextlib.closing(made):
+                for points in made:
+                    yield Reading(points)
 
         path = cache / cache_name("procedural", settings)
         block = cached_clouds(path, count, num_points, readings, label="procedural shapes", progress=progress)
@@ -352,6 +356,10 @@ def _tell(entry: str, skipped: list[tuple[str, str]], total: int, path: Path) ->
         lines.append(f"  and {len(skipped) - _MOST_LISTED:,} more, all in {path.with_suffix('.json')}")
     lines.append(f"  to read them again, delete {path}")
     print("\n".join(lines), file=sys.stderr)
+
+
+def _number_of(workers: int | None) -> int:
+    return min(_MOST_WORKERS, available_cores()) if workers is None else max(1, workers)
 
 
 def _stamp(path: Path) -> list[int]:

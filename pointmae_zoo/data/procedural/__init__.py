@@ -7,9 +7,7 @@ stretched and sometimes bent, and sampled evenly over what can be seen of its su
 """
 
 import hashlib
-from collections import deque
 from collections.abc import Generator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +69,7 @@ def generate_many(
     """Shapes 0 .. count - 1 of a seed: (count, num_points, 3) float32, each as ``generate(seed, num_points,
     index=i)``.
 
-    workers: processes to share the work; the result does not depend on it. (They are started afresh: a
-    script that uses more than one needs the usual ``if __name__ == "__main__":``.) progress: show a bar.
+    workers: processes to share the work; the result does not depend on it. progress: show a bar.
     """
     from tqdm import tqdm
 
@@ -95,26 +92,17 @@ def generate_in_order(
         for i in range(start, count):
             yield generate(seed, num_points, index=i)
         return
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+    from pointmae_zoo.data.procedural.parallel import make_in_order
 
-    jobs = ((seed, num_points, i, min(i + 64, count)) for i in range(start, count, 64))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        # No further ahead than keeps everybody busy: whoever reads may stop at any time.
-        waiting = deque(pool.submit(_chunk, job) for job in islice(jobs, 2 * workers))
-        try:
-            while waiting:
-                yield from waiting.popleft().result()
-                waiting.extend(pool.submit(_chunk, job) for job in islice(jobs, 1))
-        finally:
-            for job in waiting:
-                job.cancel()
+    yield from make_in_order(start, count, seed=seed, num_points=num_points, workers=workers)
 
 
 def version() -> str:
     """Which state of the rules this is: shapes of different ones must not be mixed up."""
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
+        if file.stem == "parallel":  # how they are made in several processes changes no shape
+            continue
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -122,11 +110,6 @@ def version() -> str:
 def _check_whole(name: str, value: float, least: int) -> None:
     if int(value) != value or value < least:
         raise ValueError(f"{name}: a whole number from {least} expected, got {value!r}")
-
-
-def _chunk(job: tuple[int, int, int, int]) -> NDArray[np.float32]:
-    seed, num_points, start, end = job
-    return np.stack([generate(seed, num_points, index=i) for i in range(start, end)])
 
 
 def _stretch(d: Dice) -> NDArray[np.float64]:
