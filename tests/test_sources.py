@@ -220,7 +220,7 @@ def test_benchmarks_are_not_taken_for_folders(tmp_path: Path, cache: Path) -> No
     (tmp_path / "ShapeNet55-34" / "shapenet_pc").mkdir(parents=True)
     (tmp_path / "ShapeNet55-34" / "ShapeNet-55").mkdir()
     np.save(tmp_path / "ShapeNet55-34" / "shapenet_pc" / "02691156-1.npy", clouds(1)[0])
-    for place in ("ShapeNet55-34", "ShapeNet55-34/shapenet_pc"):
+    for place in ("ShapeNet55-34", "ShapeNet55-34/shapenet_pc", "."):
         with pytest.raises(ValueError, match=r"test clouds must not be trained on; write shapenet55:"):
             open_sources([str(tmp_path / place)], 16, cache=cache)
 

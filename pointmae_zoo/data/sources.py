@@ -245,16 +245,20 @@ def _parsed(entry: str) -> tuple[str | None, Path]:
             raise ValueError(f"data: {entry!r} names no benchmark that is known ({known}), and no file")
         raise FileNotFoundError(f"{entry}: no such file or folder; see the recipe's data")
     if path.is_dir():
-        if name := benchmarks.recognise(path):
-            raise ValueError(
-                f"{entry}: this is {name}, whose test clouds must not be trained on; write {name}:{entry}"
-            )
+        _check_no_benchmark(path)
     elif path.suffix.lower() not in (".npz", ".npy"):
         raise ValueError(
             f"{entry}: expected an .npz or .npy file of clouds, a folder of meshes or point files, or "
             "BENCHMARK:FOLDER; for one mesh, name its folder"
         )
     return None, path
+
+
+def _check_no_benchmark(folder: Path) -> None:
+    if name := benchmarks.recognise(folder):
+        raise ValueError(
+            f"{folder}: this is {name}, whose test clouds must not be trained on; write {name}:{folder}"
+        )
 
 
 def _clouds_file(path: Path, num_points: int, cache: Path, progress: bool) -> CloudSource:
@@ -280,6 +284,8 @@ def _folder(
     folder: Path, num_points: int, cache: Path, seed: int, workers: int, progress: bool
 ) -> CloudSource:
     files, held_out = training_files(folder)
+    for place in sorted({place for file in files for place in file.parents}):
+        _check_no_benchmark(folder / place)
     if held_out and progress:
         print(
             f"{folder}: {len(held_out):,} files in folders such as {held_out[0].parent} are left out, "
