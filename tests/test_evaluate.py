@@ -340,6 +340,31 @@ def test_protocol_of_the_papers(shapes: Path) -> None:
     )
 
 
+def test_benchmarks_have_their_own_splits(shapes: Path, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    folder = tmp_path / "modelnet40_ply_hdf5_2048"
+    folder.mkdir()
+    with np.load(shapes / "data.npz") as data:
+        points, labels, split, classes = (data[name] for name in ("points", "y", "split", "classes"))
+    (folder / "shape_names.txt").write_text("".join(f"{name}\n" for name in classes))
+    for part in ("train", "test"):
+        (folder / f"{part}_files.txt").write_text(f"data/modelnet40_ply_hdf5_2048/ply_data_{part}0.h5\n")
+        with h5py.File(folder / f"ply_data_{part}0.h5", "w") as archive:
+            archive["data"] = points[split == part]
+            archive["label"] = labels[split == part][:, None].astype(np.uint8)
+    settings: dict[str, Any] = {"num_points": 64, "seeds": 0, "robustness": True, "progress": False}
+    model = shapes / "runs" / "seed0"
+    from_file = evaluate_linear(model, shapes / "data.npz", classes="all", **settings)
+    report = evaluate_linear(model, f"modelnet40:{folder}", **settings)
+    assert report.rows == from_file.rows
+    assert report.context["dataset"]["file"] == "modelnet40:modelnet40_ply_hdf5_2048"
+    assert report.context["class_set"] == "all"
+    with pytest.raises(ValueError, match="no core classes are known"):
+        evaluate_linear(model, f"modelnet40:{folder}", classes="core", **settings)
+    with pytest.raises(ValueError, match="300 points, fewer than the 400 asked for"):
+        evaluate_linear(model, f"modelnet40:{folder}", **{**settings, "num_points": 400})
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

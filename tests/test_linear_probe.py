@@ -237,4 +237,4 @@ def test_files_that_cannot_be_probed(tmp_path: Path, change: dict, message: str)
     }
     np.savez(tmp_path / "data.npz", **{**arrays, **change})
     with pytest.raises(ValueError, match=message):
-        evaluate_linear("anything", tmp_path / "data.npz", num_points=64)
+        evaluate_linear("anything", tmp_path / "data.npz", classes="core", num_points=64)

@@ -18,9 +18,14 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         "model", nargs="+", metavar="NAME|FOLDER", help="weights; several are averaged (seeds of one recipe)"
     )
     linear.add_argument(
-        "--data", required=True, type=Path, metavar="FILE.npz", help="points, y, classes, split, group"
+        "--data",
+        required=True,
+        metavar="FILE.npz|BENCHMARK:FOLDER",
+        help="points, y, classes, split, group; or modelnet40:FOLDER, scanobjectnn:FOLDER",
     )
-    linear.add_argument("--classes", choices=("core", "all"), default="core", help="(default: core)")
+    linear.add_argument(
+        "--classes", choices=("core", "all"), help="(default: core where the file names some)"
+    )
     linear.add_argument(
         "--split",
         choices=("test", "validation"),

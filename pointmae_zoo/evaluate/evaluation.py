@@ -14,13 +14,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.data.clouds import Clouds, normalize_clouds, read_clouds
+from pointmae_zoo.data.clouds import Clouds, normalize_clouds
 from pointmae_zoo.data.commit import current_commit
 from pointmae_zoo.evaluate.features import calibrate_batch_norm, embed_clouds, random_encoder
 from pointmae_zoo.evaluate.fewshot import Episode, FewShotSettings, Pool, draw_episodes, few_shot
+from pointmae_zoo.evaluate.labelled import Parts, read_parts
 from pointmae_zoo.evaluate.linear import Classifier, LinearProbe, linear_probe
 from pointmae_zoo.evaluate.report import LinearReport, versions
-from pointmae_zoo.evaluate.robustness import CLEAN, SEED, Change, change_clouds, changes
+from pointmae_zoo.evaluate.robustness import CLEAN, POINT_COUNTS, SEED, Change, change_clouds, changes
 
 PAPER_C = 0.0093
 """The C that I2P-MAE's linear probe of ModelNet40 uses; for ScanObjectNN (OBJ-BG) it is 0.018."""
@@ -47,7 +48,7 @@ def evaluate_linear(
     model: str | Path | Sequence[str | Path],
     data: str | Path,
     *,
-    classes: Literal["core", "all"] = "core",
+    classes: Literal["core", "all"] | None = None,
     split: Literal["test", "validation"] = "test",
     num_points: int = 1024,
     pool: str | None = None,
@@ -69,8 +70,9 @@ def evaluate_linear(
         model: name or folder of weights; several (training seeds of one recipe) are averaged and share the
             baselines.
         data: ``.npz`` with ``points``, ``y``, ``classes``, ``split`` (train / test), ``group`` and, for
-            "core", ``core_classes``.
-        classes: the cleaner core classes, or all.
+            "core", ``core_classes``; or ``modelnet40:FOLDER``, ``scanobjectnn:FOLDER`` in the layouts
+            in which they are distributed.
+        classes: the cleaner core classes, or all; None: core where the file names some.
         split: ``"validation"`` gives the cross-validation on train alone and leaves test untouched; it is
             what settings are chosen with.
         num_points: the first so many points of each cloud.
@@ -103,7 +105,13 @@ def evaluate_linear(
     if out is not None:
         _check_out(Path(out))
     fixed_C = (PAPER_C if C is None else C) if protocol == "paper" else None
-    parts = _read_parts(Path(data), classes, split, num_points)
+    parts = read_parts(
+        data,
+        classes=classes,
+        split=split,
+        num_points=num_points,
+        most_points=max(POINT_COUNTS) if robustness else num_points,
+    )
     stored = parts.train.points.shape[1]
     asked = _Asked(
         parts,
@@ -170,8 +178,8 @@ def evaluate_linear(
         "models": names,
         "architecture": config.architecture,
         "pool": pool or encoders[0].hyper.pool,
-        "dataset": {"file": Path(data).name, "sha256": parts.train.sha256, "classes": parts.classes},
-        "class_set": classes,
+        "dataset": {"file": parts.name, "sha256": parts.sha256, "classes": parts.classes},
+        "class_set": parts.class_set,
         "split": split,
         "num_train": len(parts.train),
         "num_test": 0 if parts.test is None else len(parts.test),
@@ -194,14 +202,6 @@ def evaluate_linear(
     return report
 
 
-class _Parts(NamedTuple):
-    """Train and, unless it stays untouched, test clouds of the chosen classes, with all their points."""
-
-    train: Clouds
-    test: Clouds | None
-    classes: list[str]
-
-
 class _Features(NamedTuple):
     """Of one network: (M, D) of train, of test, and of the test clouds by what was done to them."""
 
@@ -214,7 +214,7 @@ class _Features(NamedTuple):
 class _Asked:
     """What every network is asked: the clouds, what is done to them, the few-shot episodes."""
 
-    parts: _Parts
+    parts: Parts
     normalize: bool
     num_points: int
     changes: tuple[Change, ...]
@@ -257,7 +257,7 @@ def public_names(models: Sequence[str | Path]) -> list[str]:
     return [Path(name).name or Path(name).resolve().name for name in models]
 
 
-def _pools(parts: _Parts, features: _Features) -> tuple[Pool, Pool]:
+def _pools(parts: Parts, features: _Features) -> tuple[Pool, Pool]:
     """What few-shot's support is drawn from, and its queries."""
     support = Pool(features.train, parts.train.labels)
     if parts.test is None or features.test is None:
@@ -265,7 +265,7 @@ def _pools(parts: _Parts, features: _Features) -> tuple[Pool, Pool]:
     return support, Pool(features.test, parts.test.labels)
 
 
-def _episodes(parts: _Parts) -> dict[FewShotSettings, list[Episode]]:
+def _episodes(parts: Parts) -> dict[FewShotSettings, list[Episode]]:
     asked = parts.train if parts.test is None else parts.test
     return {
         settings: draw_episodes(parts.train.labels, parts.train.groups, asked.labels, asked.groups, settings)
@@ -310,26 +310,3 @@ def _check_out(path: Path) -> None:
         raise IsADirectoryError(f"{path}: a folder; expected the name of a .json file")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"{path}: no such folder {path.parent}; make it first")
-
-
-def _read_parts(path: Path, classes: str, split: str, num_points: int) -> _Parts:
-    """The parts of the file that the evaluation may see."""
-    clouds = read_clouds(path)
-    names = clouds.core_classes if classes == "core" else clouds.classes
-    if not names:
-        missing = "core_classes" if classes == "core" else "classes"
-        raise ValueError(f"{path}: no '{missing}' array; a linear probe needs class names")
-    if clouds.points.shape[1] < num_points:
-        raise ValueError(
-            f"{path}: {clouds.points.shape[1]} points a cloud, fewer than the {num_points} asked for"
-        )
-    numbers = [clouds.classes.index(name) for name in names]
-    parts = []
-    for needed in ("train", "test") if split == "test" else ("train",):
-        part = clouds.select((clouds.splits == needed) & np.isin(clouds.labels, numbers))
-        if not len(part):
-            raise ValueError(
-                f"{path}: no labelled cloud of split '{needed}'; a linear probe needs train and test"
-            )
-        parts.append(part)
-    return _Parts(parts[0], parts[1] if len(parts) > 1 else None, list(names))
