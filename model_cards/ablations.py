@@ -1,0 +1,80 @@
+"""Train and evaluate the ablations of a card: ``python -m model_cards.ablations --data ... --runs FOLDER``.
+
+Every variant is ``pretrain_tiny`` with one thing changed, on the same budget, with the same training seeds.
+Writes one JSON file for each variant (``evaluate linear``, cross-validation on train: test stays untouched).
+Finished runs in FOLDER are not trained again, stopped ones are gone on with.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pointmae_zoo.evaluate import evaluate_linear
+from pointmae_zoo.train import PretrainRecipe, pretrain, read_recipe
+
+# Name, label in the table, changes. "shapes": the clouds of --data.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "all": ("3D + 2D loss, guided masks, shapes + procedural", {}),
+    "no_guidance": (
+        "masks drawn uniformly instead",
+        {"model_arguments": {"saliency_temperature": 1e6}},
+    ),
+    "no_2d": ("3D loss only (masks uniform)", {"teacher": {"name": ""}}),
+    "shapes_only": ("shapes only", {"procedural_clouds": 0}),
+    "procedural_only": ("procedural shapes only", {"data": []}),
+}
+
+
+def variant_recipe(name: str, data: list[str], teacher_weights: str, clouds: int) -> PretrainRecipe:
+    """The recipe of a variant; ``clouds`` procedural ones where there are no others."""
+    recipe = read_recipe("i2p_mae/pretrain_tiny").override(data=data, teacher={"weights": teacher_weights})
+    changes = dict(VARIANTS[name][1])
+    if changes.get("data") == []:
+        changes["procedural_clouds"] = clouds
+    return recipe.override(**changes)
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", nargs="+", required=True, help="training clouds, as pretrain's")
+    parser.add_argument("--labelled", required=True, help="clouds with labels, as evaluate linear's")
+    parser.add_argument("--teacher-weights", default="pretrained")
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("model_cards/evaluations/ablations"))
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--procedural-clouds", type=int, default=2464, help="for procedural_only")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name in args.variants:
+        recipe = variant_recipe(name, args.data, args.teacher_weights, args.procedural_clouds)
+        runs = []
+        for seed in args.seeds:
+            run = args.runs / f"{name}_{seed}"
+            settings = {"steps": args.steps, "warmup_steps": args.steps // 10, "seed": seed}
+            done = pretrain(
+                recipe.override(**settings),
+                run,
+                resume=(run / "recipe.yaml").is_file(),
+                cache=args.runs / "cache",
+            )
+            print(done)
+            if not done.completed:
+                return
+            runs.append(run)
+        report = evaluate_linear(
+            runs,
+            args.labelled,
+            split="validation",
+            seeds=0,
+            few_shot_episodes=True,
+            label=VARIANTS[name][0],
+            out=args.out / f"i2p_mae_tiny.{name}.json",
+        )
+        print(report.table())
+
+
+if __name__ == "__main__":
+    main()
