@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pointmae_zoo.models.config import ModelConfig, check_fields
+from pointmae_zoo.data.fields import check_fields
+from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.layers import Stage, init_linear
 from pointmae_zoo.models.tokenizer import TokenEmbedding, group_coordinates
 from pointmae_zoo.ops import (

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pointmae_zoo.models.config import ModelConfig, check_fields
+from pointmae_zoo.data.fields import check_fields
+from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder, pool_tokens
 from pointmae_zoo.models.layers import init_linear
 from pointmae_zoo.ops import three_nn_interpolate

@@ -99,8 +99,10 @@ class TrainingRecipe:
                 raise ValueError(f"{name} holds {outside[0]}, expected at least 0 and below 1")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, every field, as in ``recipe.yaml``."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        """Plain values, every field, the task's own first, as in ``recipe.yaml``."""
+        shared = [one.name for one in dataclasses.fields(TrainingRecipe)]
+        values = json.loads(json.dumps(dataclasses.asdict(self)))
+        return {name: values[name] for name in sorted(values, key=lambda name: name in shared)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
