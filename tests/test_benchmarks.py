@@ -287,7 +287,7 @@ def break_it(root: Path, name: str, how: str) -> Path:
         ("modelnet40", "no cloud", r"1 of its 2 files are missing, the first is .*ply_data_train1\.h5"),
         ("modelnet40/text", "no list", r"modelnet40_train\.txt: missing"),
         ("modelnet40/text", "no cloud", r"1 of its 3 files are missing, the first is .*airplane_0003\.txt"),
-        ("shapenetpart", "no list", r"shuffled_train_file_list\.json: missing; get it with"),
+        ("shapenetpart", "no list", r"shuffled_train_file_list\.json: missing; where to get it"),
         ("shapenetpart", "empty list", r"shuffled_train_file_list\.json: expected a list of names"),
         ("shapenetpart", "no cloud", r"1 of its 3 files are missing, the first is .*t2\.txt"),
     ],
@@ -304,11 +304,29 @@ def test_nothing_there(tmp_path: Path, name: str) -> None:
     for folder, message in ((tmp_path / "absent", "no such folder; expected"), (tmp_path, "there; expected")):
         with pytest.raises(FileNotFoundError, match=message) as caught:
             open_benchmark(name, folder, split="train")
-        assert "get it with" in str(caught.value) or "terms" in str(caught.value)
+        assert "get it" in str(caught.value) or "terms" in str(caught.value)
     with pytest.raises(ValueError, match="has no split 'valid'; expected train or"):
         open_benchmark(name, tmp_path, split="valid")
     with pytest.raises(ValueError, match="no benchmark 'shapenet'; known: shapenet55"):
         open_benchmark("shapenet", tmp_path, split="train")
+
+
+def test_pickles_of_others_are_not_taken_for_the_clouds(tmp_path: Path) -> None:
+    """What Point-BERT's users have: lists, and all clouds in a pickle."""
+    folder = modelnet40_text(tmp_path)
+    for file in (*folder.rglob("airplane_*.txt"), *folder.rglob("night_*.txt")):
+        file.unlink()
+    (folder / "modelnet40_train_8192pts_fps.dat").write_bytes(b"cos\nsystem\n")
+    with pytest.raises(
+        FileNotFoundError, match=r"3 of its 3 files are missing, .* Python pickles, which are"
+    ):
+        open_benchmark("modelnet40", folder, split="train")
+
+
+def test_whole_numbers_in_another_type_are_labels(tmp_path: Path) -> None:
+    file = tmp_path / "training_objectdataset.h5"
+    write_h5(file, clouds(3), np.array([0.0, 14.0, 2.0]))
+    assert open_benchmark("scanobjectnn", file, split="train").labels.tolist() == [0, 14, 2]
 
 
 def test_a_variant_that_is_not_there(tmp_path: Path) -> None:

@@ -135,6 +135,8 @@ def check_labels(labels: NDArray, num_classes: int, where: str) -> NDArray[np.in
         ValueError: another shape or type, or numbers that are not 0 to num_classes - 1.
     """
     flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if flat.dtype.kind == "f" and np.array_equal(flat, np.round(flat)):
+        flat = flat.astype(np.int64)
     if flat.ndim != 1 or flat.dtype.kind not in "iu":
         raise ValueError(
             f"{where}: labels are {labels.dtype} of shape {labels.shape}, expected whole numbers, one a cloud"

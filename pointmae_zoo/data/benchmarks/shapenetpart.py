@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pointmae_zoo.data.benchmarks.layout import SPLITS, Benchmark, check_files, check_split, locate, read_list
 
 NAME = "shapenetpart"
-SOURCE = "get it with: pointmae-zoo download shapenetpart --to FOLDER"
+SOURCE = "where to get it: pointmae-zoo download shapenetpart"
 
 # Parts are numbered through all categories, in this order.
 NUM_PARTS = {
