@@ -69,10 +69,6 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 def _evaluate_linear(args: argparse.Namespace) -> int:
     check_device(args.device)
     from pointmae_zoo.evaluate import evaluate_linear
-    from pointmae_zoo.train.process import keep_freed_memory
-
-    if args.device == "cpu":
-        keep_freed_memory()  # baselines are calibrated in half the time
 
     seeds = args.seeds
     if seeds is None:
