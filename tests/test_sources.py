@@ -387,6 +387,24 @@ def test_killed_and_gone_on_with(tmp_path: Path) -> None:
     assert resumed == start(tmp_path / "b.npy", log, 0).communicate(timeout=120)[0]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_one_that_waits_takes_over_from_one_that_is_killed(tmp_path: Path) -> None:
+    first, second = (start(tmp_path / "a.npy", tmp_path / name, 0.2) for name in ("first", "second"))
+    logs = [tmp_path / "first", tmp_path / "second"]
+    end = time.monotonic() + 60
+    while not any(log.exists() and len(log.read_text().split()) > 9 for log in logs):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    # Whichever came first.
+    if logs[1].exists():
+        first, second, logs = second, first, logs[::-1]
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    assert len(second.communicate(timeout=120)[0].strip()) == 64
+    read = [int(word) for word in logs[1].read_text().split()]
+    assert read[0] >= 8 and read == list(range(read[0], 20))
+
+
 def test_a_full_disk_is_said_before_and_while_writing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(caches.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
