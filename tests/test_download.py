@@ -50,6 +50,7 @@ class Server:
                 pass
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that hangs up
         threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self.http.server_port}/file.zip"
 
@@ -293,6 +294,67 @@ def test_the_next_address_is_tried(server: Server, path: Path) -> None:
     fetch([server.url, second], path, sha256=SHA256, progress=False)
     assert path.read_bytes() == CONTENT
     assert server.ranges == [None, f"bytes={PIECE}-", None]  # another server's beginning is not gone on with
+
+
+def test_where_nothing_comes_the_next_address_is_tried_soon(
+    server: Server, path: Path, pauses: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed = server.url.replace(str(server.http.server_port), "1")
+    fetch([closed, server.url], path, sha256=SHA256)
+    assert path.read_bytes() == CONTENT and len(pauses) == 1
+    said = capsys.readouterr().err
+    assert "trying again in 2 s" in said and "2 times in a row; trying another address" in said
+
+
+def test_cut_off_everywhere_ends(server: Server, path: Path) -> None:
+    """Without a tag every attempt begins anew; getting now more, now less is no progress."""
+    server.etag = None
+    server.faults = [server.cut_after(count * PIECE) for count in (2, 1, 2, 1, 2, 1, 2, 1, 2)]
+    with pytest.raises(
+        DownloadError, match=r"cut off after .* of 300,000 bytes, 5 times in a row|Incomplete"
+    ):
+        fetch([server.url], path, progress=False)
+    assert len(server.ranges) == 5
+
+
+def test_a_server_that_falls_silent(server: Server, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_TIMEOUT", (5.0, 0.2))
+    done = threading.Event()
+
+    def silent(handler: BaseHTTPRequestHandler) -> bool:
+        handler.send_response(200)
+        handler.send_header("ETag", '"one"')
+        handler.send_header("Content-Length", str(len(CONTENT)))
+        handler.end_headers()
+        handler.wfile.write(CONTENT[:PIECE])
+        handler.wfile.flush()
+        done.wait(10)
+        handler.close_connection = True
+        return True
+
+    server.faults = [silent]
+    fetch([server.url], path, sha256=SHA256, progress=False)
+    done.set()
+    assert server.ranges == [None, f"bytes={PIECE}-"] and path.read_bytes() == CONTENT
+
+
+def test_a_certificate_that_is_not_valid(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import requests
+
+    def refuse(*_: object, **__: object) -> None:
+        raise requests.exceptions.SSLError("certificate verify failed: certificate has expired")
+
+    monkeypatch.setattr(requests, "get", refuse)
+    with pytest.raises(DownloadError, match=r"its certificate is not valid \(.*has expired\)"):
+        fetch(["https://example.org/x"], path, progress=False)
+
+
+def test_an_archive_brought_by_hand_is_used_and_stays(server: Server, tmp_path: Path) -> None:
+    content = archive(little__a="1")
+    (tmp_path / "little.zip").write_bytes(content)
+    known = dataset(server, size=None, sha256=hashlib.sha256(content).hexdigest())
+    assert (get_dataset(known, tmp_path, progress=False) / "a").read_text() == "1"
+    assert server.ranges == [] and (tmp_path / "little.zip").exists()
 
 
 def test_an_invalid_address(path: Path) -> None:

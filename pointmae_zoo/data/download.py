@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from pointmae_zoo.data.files import file_sha256, locked
 ATTEMPTS = 5
 """How often an address is tried without a single new byte before the next one is."""
 
+_ATTEMPTS_WITH_NOTHING = 2  # where not one byte has come and there are other addresses
 _PAUSE = 1.0  # seconds before the second attempt; twice as long before each further one
 _LONGEST_PAUSE = 60.0
 _TIMEOUT = (15.0, 60.0)  # seconds to connect, and between two pieces
@@ -60,11 +62,13 @@ def get_dataset(dataset: Dataset, to: Path, *, progress: bool = True) -> Path:
         return folder
     to.mkdir(parents=True, exist_ok=True)
     archive = to / f"{dataset.folder}.zip"
+    brought = archive.exists()  # by hand: it stays
     with locked(to / f".{dataset.folder}.lock", f"{to}: another process is fetching it, waiting"):
         if not folder.is_dir():
             fetch(dataset.urls, archive, size=dataset.size, sha256=dataset.sha256, progress=progress)
             unpack(archive, folder)
-            archive.unlink()
+            if not brought:
+                archive.unlink()
     return folder
 
 
@@ -88,17 +92,17 @@ def fetch(
         DownloadError: no address gave it; says why for each.
         OSError: no room, or no right to write.
     """
-    if path.exists():
-        if _is_it(path, size, sha256):
-            return
-        path.unlink()
+    if path.exists() and _is_it(path, size, sha256):
+        return
     reasons = []
-    for url in urls:
+    for number, url in enumerate(urls, 1):
         try:
-            _fetch_from(url, path, size, sha256, progress)
+            _fetch_from(url, path, size, sha256, progress, elsewhere=number < len(urls))
             return
         except _NotHere as error:
             reasons.append(f"{url}: {error}")
+            if progress and number < len(urls):
+                print(f"{reasons[-1]}; trying another address", file=sys.stderr)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise _no_room(path, None) from error
@@ -130,20 +134,26 @@ def unpack(archive: Path, folder: Path) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _fetch_from(url: str, path: Path, size: int | None, sha256: str | None, progress: bool) -> None:
+def _fetch_from(
+    url: str, path: Path, size: int | None, sha256: str | None, progress: bool, *, elsewhere: bool
+) -> None:
+    """``elsewhere``: there is another address to try. Raises _NotHere."""
     part = path.with_name(path.name + ".part")
-    failures, pause = 0, _PAUSE
     fresh = not part.exists()
+    failures, pause, most = 0, _PAUSE, 0 if fresh else part.stat().st_size
     while True:
-        before = part.stat().st_size if part.exists() else 0
         try:
             _transfer(url, part, size, progress)
         except _CutOff as error:
-            came = (part.stat().st_size if part.exists() else 0) - before
-            failures, pause = (1, _PAUSE) if came > 0 else (failures + 1, pause * 2)
-            if failures >= ATTEMPTS:
+            there = part.stat().st_size if part.exists() else 0
+            failures, pause = (1, _PAUSE) if there > most else (failures + 1, pause * 2)
+            most = max(most, there)
+            if failures >= (ATTEMPTS if most or not elsewhere else _ATTEMPTS_WITH_NOTHING):
                 raise _NotHere(f"{error}, {failures} times in a row") from error
-            time.sleep(min(max(pause, error.pause), _LONGEST_PAUSE))
+            wait = min(max(pause, error.pause), _LONGEST_PAUSE)
+            if progress:
+                print(f"{url}: {error}; trying again in {wait:g} s", file=sys.stderr)
+            time.sleep(wait)
             continue
         if _is_it(part, size, sha256):
             os.replace(part, path)
