@@ -26,6 +26,7 @@ from pointmae_zoo.train import (
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
 from pointmae_zoo.train.optimizer import parameter_groups
 from pointmae_zoo.train.recipe import TrainingRecipe
+from pointmae_zoo.train.run_folder import only_process
 from pointmae_zoo.train.schedule import batch_indices, learning_rate, total_steps
 
 pytest.importorskip("timm")
@@ -272,6 +273,77 @@ def test_resuming_with_another_recipe(
     assert run(recipe.override(checkpoint_steps=3), tmp_path / "run", cache, resume=True).completed
     with pytest.raises(FileNotFoundError, match="empty: there is no run in it"):
         run(None, tmp_path / "empty", cache, resume=True)
+
+
+def test_what_is_said_of_a_folder_that_is_not_to_be_trained_in(
+    recipe: PretrainRecipe,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        run(recipe, out, cache)
+    with only_process(out), pytest.raises(ValueError, match="run: another process is training in it"):
+        run(None, out, cache, resume=True)
+    known = (out / "environment.json").read_text(encoding="utf-8")
+    (out / "environment.json").write_text(
+        known.replace('clouds.npz": "', 'clouds.npz": "0'), encoding="utf-8"
+    )
+    with pytest.raises(ValueError, match=r"data: clouds\.npz is not what the run began with"):
+        run(None, out, cache, resume=True)
+    (out / "environment.json").write_text(known, encoding="utf-8")
+    (out / "checkpoints" / ".step_00000004.pt.123.tmp").write_bytes(b"of a killed process")
+    assert run(None, out, cache, resume=True).completed
+    assert not list((out / "checkpoints").glob(".*"))
+    weights = (out / "model.safetensors").read_bytes()
+    assert main(["pretrain", "--out", str(out), "--resume"]) == 0
+    assert "finished already, 6 steps" in capsys.readouterr().out
+    assert (out / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"teacher": {"name": "mobilnetv2_100"}}, "near ones: mobilenetv2_100"),
+        ({"teacher": {"weights": "nowhere.npz"}}, "nowhere.npz: no such file"),
+        ({"data": ("nowhere.npz",)}, "nowhere.npz: no such file"),
+        ({"cloud_points": 4096}, "160 points a cloud, .*--set cloud_points="),
+        ({"data": ()}, "--data"),
+        ({"model": "i2p_mae_tny"}, "i2p_mae_tiny"),
+        ({"model_arguments": {"dephts": [1]}}, "did you mean depths"),
+    ],
+)
+def test_a_wrong_recipe_leaves_nothing(
+    recipe: PretrainRecipe, tmp_path: Path, changes: dict, message: str
+) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        pretrain(recipe.override(**changes), tmp_path / "new" / "run", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_papers_recipe_takes_a_step_on_shapenet55(tmp_path: Path) -> None:
+    """At its own size, with a CLIP ViT-B/16 of random weights."""
+    folder = tmp_path / "ShapeNet55-34"
+    (folder / "shapenet_pc").mkdir(parents=True)
+    (folder / "ShapeNet-55").mkdir()
+    rng = np.random.default_rng(0)
+    names = [f"02691156-{number:032x}.npy" for number in range(4)]
+    for name in names:
+        np.save(folder / "shapenet_pc" / name, rng.normal(size=(8192, 3)).astype(np.float32))
+    (folder / "ShapeNet-55" / "train.txt").write_text("\n".join(names[:3]) + "\n", encoding="utf-8")
+    (folder / "ShapeNet-55" / "test.txt").write_text(names[3] + "\n", encoding="utf-8")
+    words = ["pretrain", "--recipe", "pretrain_shapenet", "--data", f"shapenet55:{folder}"]
+    for change in ("teacher.weights=random", "steps=1", "batch_size=2", "log_steps=1"):
+        words += ["--set", change]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    (line,) = curve(tmp_path / "run")
+    assert line["learning_rate"] == 1e-6 and np.isfinite(line["loss"]) and line["loss_2d"] > 0
+    made = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
+    assert made["provenance"]["clouds_from_data"] == 3
+    assert (made["arguments"]["teacher_dim"], made["arguments"]["num_views"]) == (512, 3)
 
 
 def test_unreadable_newest_checkpoint_is_passed_over(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from pointmae_zoo.train.engine import Loss, TrainingResult, train
 from pointmae_zoo.train.process import accelerated, keep_freed_memory
 from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings
 from pointmae_zoo.train.recipe_files import read_recipe, write_recipe
-from pointmae_zoo.train.run_folder import versions, write_environment
+from pointmae_zoo.train.run_folder import only_process, versions, write_environment
 from pointmae_zoo.train.target_cache import cached_targets
 from pointmae_zoo.train.targets import LiveTargets, Targets
 from pointmae_zoo.viz import draw_reconstruction
@@ -59,7 +59,10 @@ class PretrainTask:
         self, indices: NDArray[np.int64], generator: torch.Generator
     ) -> tuple[Tensor, TeacherViews | None]:
         device = generator.device
-        points = torch.from_numpy(self.source.read(indices)).to(device)
+        points = torch.from_numpy(self.source.read(indices))
+        if device.type == "cuda":  # a copy from other memory waits until the device is done with all before
+            points = points.pin_memory()
+        points = points.to(device, non_blocking=True)
         settings = self.recipe.augmentation
         chosen = subsample(points, self.recipe.num_points, settings.fps_share, generator)
         points = points.gather(1, chosen[:, :, None].expand(-1, -1, 3))
@@ -117,8 +120,9 @@ def pretrain(
         progress: show bars.
 
     Raises:
-        ValueError: ``out`` holds a run and ``resume`` is off; the recipe differs from that of the run to
-            resume; non-finite loss or gradient (names the step); see also ``open_sources`` and ``Teacher``.
+        ValueError: ``out`` holds a run and ``resume`` is off; another process is at work in it; recipe or
+            data differ from those of the run to resume; non-finite loss or gradient (names the step); see
+            also ``open_sources`` and ``Teacher``.
         FileNotFoundError: nothing to resume; a file of the recipe is missing.
         ModuleNotFoundError: accelerate, timm or a tracker is missing.
     """
@@ -133,6 +137,7 @@ def pretrain(
     with (
         accelerated(recipe, device, out, trackers) as accelerator,
         torch.random.fork_rng(devices=None if accelerator.device.type == "cuda" else []),
+        contextlib.ExitStack() as stack,
     ):
         progress = progress and accelerator.is_main_process
         # All that can be wrong with a recipe is found before anything is written.
@@ -142,7 +147,7 @@ def pretrain(
             source = open_training_source(recipe, cache, progress)
             # Only now, as reading the files has found what is wrong with them.
             if accelerator.is_main_process:
-                out.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(only_process(out))
                 write_recipe(recipe, out / "recipe.yaml")
                 hashes = dict(zip(_entry_names(recipe), source.sha256, strict=True))
                 write_environment(out / "environment.json", accelerator, hashes, resumed=resume)
@@ -165,7 +170,7 @@ def draw_preview(task: PretrainTask, path: Path, device: torch.device) -> None:
     views = None if task.targets is None else task.targets.views(indices, chosen, points, device)
     try:
         draw_reconstruction(task.model, points, views, path)
-    except ModuleNotFoundError as error:
+    except (ModuleNotFoundError, OSError) as error:
         print(f"{path}: not drawn ({error})", file=sys.stderr)
 
 

@@ -1,5 +1,6 @@
 """What a run leaves in its folder besides weights and checkpoints: recipe, metrics, environment."""
 
+import contextlib
 import importlib.metadata
 import json
 import math
@@ -8,7 +9,7 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,31 @@ class Metrics:
         self._size, self._waiting = self._size + len(self._waiting), b""
 
 
+@contextlib.contextmanager
+def only_process(out: Path) -> Iterator[None]:
+    """Make the run folder this process' own while the block lasts, and clean up after killed ones.
+
+    Raises:
+        ValueError: another process is at work in it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / ".lock", "w") as lock:
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"{out}: another process is training in it; wait for it, or choose another folder"
+            ) from error
+        except (ImportError, OSError):
+            pass  # Windows, or a file system without locks
+        for folder in (out, out / "checkpoints"):
+            for left in folder.glob(".*.tmp"):
+                left.unlink(missing_ok=True)
+        yield
+
+
 def _step_of(line: bytes) -> float:
     try:
         return float(json.loads(line)["step"])
@@ -70,13 +96,23 @@ def _step_of(line: bytes) -> float:
 
 def write_environment(path: Path, accelerator: "Accelerator", data: dict[str, str], *, resumed: bool) -> None:
     """Write ``environment.json``: the hash of each data entry, and of every session of the run (it has one
-    more each time it is resumed) versions, commit, devices, processes and command line."""
+    more each time it is resumed) versions, commit, devices, processes and command line.
+
+    Raises:
+        ValueError: the run began with other data.
+    """
     sessions = []
     if resumed and path.is_file():
         try:
-            sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"]
+            before = json.loads(path.read_text(encoding="utf-8"))
+            sessions, known = list(before["sessions"]), dict(before["data_sha256"])
         except (ValueError, KeyError, TypeError):
             print(f"{path}: unreadable, begun anew", file=sys.stderr)
+        else:
+            if changed := [name for name in data if data[name] != known.get(name)]:
+                raise ValueError(
+                    f"data: {changed[0]} is not what the run began with; bring it back, or begin another run"
+                )
     sessions.append(
         {
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
