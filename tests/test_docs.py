@@ -1,0 +1,47 @@
+"""The documentation's commands are ones, and the fields that it names exist."""
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from pointmae_zoo import cli
+from pointmae_zoo.train import parse_setting, read_recipe
+from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings, merged
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The arguments after ``pointmae-zoo``, or ``-m pointmae_zoo.cli``, of every command of a page."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    found = (re.search(r"^pointmae-zoo (.*)|-m pointmae_zoo\.cli (.*)", line) for line in lines)
+    return [shlex.split(one[1] or one[2], comments=True) for one in found if one]
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_commands_are_ones(page: Path) -> None:
+    for command in commands(page):
+        if command[-1] == "...":
+            continue
+        arguments = cli.build_parser().parse_args(command)
+        if command[0] == "pretrain" and not arguments.resume:
+            changes: dict = {}
+            for text in arguments.set:
+                changes = merged(changes, parse_setting(text))
+            read_recipe(arguments.recipe, **changes)
+
+
+def test_pretraining_page_names_fields_that_exist() -> None:
+    text = (DOCS / "pretraining.md").read_text(encoding="utf-8")
+    assert len(commands(DOCS / "pretraining.md")) >= 6
+    table = text.split("| `teacher.` | |")[1].split("\n\n")[0]
+    named = [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert set(named) == {one.name for one in dataclasses.fields(TeacherSettings)}
+    for setting in re.findall(r"--set '?([\w.]+=[^\s`']*)", text):
+        PretrainRecipe().override(**parse_setting(setting))
+    for name in re.findall(r"`((?:checkpoint|keep|log|batch|accumulation)_\w+)`", text):
+        assert name in {one.name for one in dataclasses.fields(PretrainRecipe)}
