@@ -18,6 +18,7 @@ import pytest
 
 from pointmae_zoo.cli import main
 from pointmae_zoo.data import datasets, download
+from pointmae_zoo.data.benchmarks import NAMES
 from pointmae_zoo.data.datasets import DATASETS, Dataset
 from pointmae_zoo.data.download import DownloadError, fetch, get_dataset, unpack
 
@@ -415,7 +416,7 @@ def test_a_data_set_is_fetched_once_and_unpacked(server: Server, tmp_path: Path)
         assert folder == tmp_path / "data" / "little"
         assert (folder / "a").read_text() == "1" and (folder / "deep" / "b").read_text() == "2"
     assert len(server.ranges) == 1
-    assert sorted(file.name for file in folder.parent.iterdir()) == [".little.lock", "little"]
+    assert sorted(file.name for file in folder.parent.iterdir()) == ["little"]
 
 
 def test_archives_that_are_not_as_they_should_be(server: Server, tmp_path: Path) -> None:
@@ -473,3 +474,11 @@ def test_what_has_to_be_asked_for_says_where(capsys: pytest.CaptureFixture[str],
     assert main(["download"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in DATASETS) and "not verified: no sha256 is known" in listed
+
+
+def test_the_table_says_what_can_be_checked() -> None:
+    for dataset in DATASETS.values():
+        assert all(url.startswith("https://") and url.endswith(".zip") for url in dataset.urls)
+        assert dataset.sha256 is None or len(bytes.fromhex(dataset.sha256)) == 32
+        assert dataset.terms and bool(dataset.urls) != bool(dataset.by_hand)
+        assert dataset.use.rpartition(":")[0] in ("", *NAMES)

@@ -188,6 +188,7 @@ def test_nothing_but_unreadable_files(tmp_path: Path, cache: Path) -> None:
     for _ in range(2):  # and no cache that would keep saying so
         with pytest.raises(ValueError, match=r"none of its 1 files can be used; .*x\.stl: is empty"):
             open_sources([str(tmp_path / "bad")], 16, cache=cache, workers=1)
+        assert list(cache.iterdir()) == []
     trimesh.creation.box().export(tmp_path / "bad" / "x.stl")
     assert len(open_sources([str(tmp_path / "bad")], 16, cache=cache, workers=1)) == 1
 
@@ -308,8 +309,7 @@ def test_an_interrupted_cache_goes_on_where_it_stopped(
     assert path.read_bytes() == (tmp_path / "whole.npy").read_bytes()
     expected = in_unit_sphere(next(iter(made(18))).points)  # type: ignore[union-attr]
     np.testing.assert_allclose(cached.read(np.array([16]))[0], expected, atol=1e-6)
-    left = sorted(file.name for file in cache.iterdir())
-    assert left == [".a.npy.lock", "a.json", "a.npy"]
+    assert sorted(file.name for file in cache.iterdir()) == ["a.json", "a.npy"]
 
 
 @pytest.mark.parametrize("damage", ["half a line", "clouds cut off", "no clouds", "nonsense"])
@@ -421,6 +421,37 @@ def test_a_full_disk_is_said_before_and_while_writing(cache: Path, monkeypatch: 
     assert len(write(cache / "a.npy")) == 18
 
 
+def test_what_is_wrong_leaves_nothing(cache: Path) -> None:
+    def wrong(start: int) -> Iterator[Reading]:
+        yield from made(start, 9)
+        raise ValueError("file 9 is damaged")
+
+    with pytest.raises(ValueError, match="file 9 is damaged"):
+        write(cache / "a.npy", wrong)
+    assert list(cache.iterdir()) == []
+
+
+COUNT = """
+import sys
+from pathlib import Path
+from pointmae_zoo.data.files import locked
+lock, number = Path(sys.argv[1]), Path(sys.argv[2])
+for _ in range(200):
+    with locked(lock) as alone:
+        assert alone
+        number.write_text(str(int(number.read_text()) + 1))
+"""
+
+
+def test_locks_let_one_in_at_a_time(tmp_path: Path) -> None:
+    (tmp_path / "number").write_text("0")
+    command = [sys.executable, "-c", COUNT, str(tmp_path / "lock"), str(tmp_path / "number")]
+    processes = [subprocess.Popen(command) for _ in range(4)]
+    assert [process.wait(timeout=120) for process in processes] == [0] * 4
+    assert (tmp_path / "number").read_text() == "800"
+    assert [file.name for file in tmp_path.iterdir()] == ["number"]
+
+
 def test_without_locks_every_process_writes_its_own(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl
 
@@ -430,5 +461,5 @@ def test_without_locks_every_process_writes_its_own(cache: Path, monkeypatch: py
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(KeyboardInterrupt):
         write(cache / "a.npy", lambda start: interrupt_at(9, start))
-    assert [file.name for file in cache.iterdir()] == [".a.npy.lock"]
+    assert list(cache.iterdir()) == []
     assert len(write(cache / "a.npy")) == 18

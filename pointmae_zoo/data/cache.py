@@ -107,7 +107,8 @@ def cached_clouds(
         try:
             done = _write(unfinished, journal, count, num_points, readings, label, progress)
         except BaseException as error:
-            if not alone:  # nobody will find them
+            # Nobody will find them, or what is wrong is in a file: repaired, it gets another cache.
+            if not alone or isinstance(error, ValueError):
                 unfinished.unlink(missing_ok=True)
                 journal.unlink(missing_ok=True)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -30,7 +30,8 @@ def file_sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: str | None = None) -> Iterator[bool]:
-    """Hold the lock of this name, an empty file that stays; the system takes it back when a process dies.
+    """Hold the lock of this name: a file that is there meanwhile. The system takes the lock back when a
+    process dies.
 
     Gives True, at the latest when no other process has it any more; False where the system or the disk has
     no locks. ``waiting`` is said on stderr if it has to wait.
@@ -40,14 +41,29 @@ def locked(path: Path, waiting: str | None = None) -> Iterator[bool]:
     except ImportError:  # Windows
         yield False
         return
-    with open(path, "w") as stream:
-        alone = True
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if waiting:
-                print(waiting, file=sys.stderr)
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError:
-            alone = False
-        yield alone
+    while True:
+        with open(path, "w") as stream:
+            alone = True
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waiting:
+                    print(waiting, file=sys.stderr)
+                    waiting = None
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            except OSError:
+                alone = False
+            if alone and not _is_named(stream.fileno(), path):
+                continue  # the one that had it has removed it: others may hold a new one of this name
+            try:
+                yield alone
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_named(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False

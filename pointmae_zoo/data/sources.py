@@ -346,7 +346,8 @@ def _many_files(
     block = cached_clouds(path, len(names), num_points, readings, label=entry, progress=progress)
     skipped = [(names[number], reason) for number, reason in sorted(block.skipped.items())]
     if len(block) == 0:
-        path.unlink(missing_ok=True)  # the reason may lie elsewhere: a library that was not there
+        for file in (path, path.with_suffix(".json")):  # the reason may lie elsewhere: a library not there
+            file.unlink(missing_ok=True)
         raise ValueError(f"{entry}: none of its {len(names):,} files can be used; {': '.join(skipped[0])}")
     if skipped and (fresh or progress):
         _tell(entry, skipped, len(names), path)
