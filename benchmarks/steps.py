@@ -111,7 +111,7 @@ def whole_step(seconds: float) -> Row:
     sides = _Sides(batch=2)
     note = sides.check()
     times = interleaved_medians(sides.ours, sides.theirs, seconds, warm_up=1)
-    return Row("base, 2 clouds, CLIP ViT-B/16 in float32", *times, target=None, note=note)
+    return Row("training step, base, 2 clouds, CLIP float32", *times, target=None, note=note)
 
 
 def whole_step_bfloat16(seconds: float) -> Row:
@@ -126,7 +126,7 @@ def whole_step_bfloat16(seconds: float) -> Row:
     times = interleaved_medians(sides.ours, sides.theirs, seconds, warm_up=0)
     used = sides.teacher.computes_in(torch.device("cpu"))
     note = f"our teacher {used}, plain float32; losses within {worst:.0e} of float32's"
-    return Row("the same, teacher.precision: auto", *times, target=2.0, note=note)
+    return Row("the same, our CLIP in bfloat16", *times, target=2.0, note=note)
 
 
 def student_step(seconds: float) -> Row:
@@ -138,7 +138,7 @@ def student_step(seconds: float) -> Row:
     times = interleaved_medians(lambda: sides.ours(views), lambda: sides.theirs(maps), seconds, warm_up=1)
     worst = _difference(sides.ours(views), sides.theirs(maps))
     note = f"the teacher's feature maps are given; losses within {worst:.0e}"
-    return Row("base, 4 clouds, feature maps given, float32", *times, target=2.0, note=note)
+    return Row("training step, base, 4 clouds, maps given", *times, target=2.0, note=note)
 
 
 def _difference(ours: tuple[float, float], theirs: tuple[float, float]) -> float:
@@ -151,6 +151,17 @@ TRAIN_ROWS: dict[str, Callable[[float], Row]] = {
     "step-bfloat16": whole_step_bfloat16,
     "step-student": student_step,
 }
+
+
+PARTS = (
+    "data",
+    "teacher",
+    "sampling and neighbours",
+    "encoder",
+    "decoder and losses",
+    "backward",
+    "optimizer",
+)
 
 
 def where_time_goes() -> list[dict[str, Any]]:
@@ -203,7 +214,9 @@ def _parts(name: str, title: str, *, batch: int, rounds: int, teacher_precision:
     return {
         "name": title,
         "recipe": recipe.to_dict(),
-        "seconds": {part: statistics.median(row[part] for row in rows[2:]) for part in rows[0]},
+        "seconds": {
+            part: statistics.median(row[part] for row in rows[2:]) for part in PARTS if part in rows[0]
+        },
     }
 
 
