@@ -42,6 +42,6 @@ def test_pretraining_page_names_fields_that_exist() -> None:
     named = [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
     assert set(named) == {one.name for one in dataclasses.fields(TeacherSettings)}
     for setting in re.findall(r"--set '?([\w.]+=[^\s`']*)", text):
-        PretrainRecipe().override(**parse_setting(setting))
+        read_recipe("pretrain_tiny", **parse_setting(setting))
     for name in re.findall(r"`((?:checkpoint|keep|log|batch|accumulation)_\w+)`", text):
         assert name in {one.name for one in dataclasses.fields(PretrainRecipe)}
