@@ -210,6 +210,24 @@ def test_files_are_read_once_and_again_when_they_change(
     assert not np.array_equal(everything(third), everything(other))
 
 
+def test_files_of_one_size_and_time_are_not_mixed_up(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they come out of an archive."""
+    monkeypatch.setattr(sources, "IN_MEMORY_BYTES", 0)
+    for number, name in enumerate(("a", "b")):
+        np.save(tmp_path / f"{name}.npy", clouds(3, seed=number))
+        os.utime(tmp_path / f"{name}.npy", (0, 0))
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "x.npy", clouds(3, seed=number)[0])
+        os.utime(tmp_path / name / "x.npy", (0, 0))
+    for pair in (("a.npy", "b.npy"), ("a", "b")):
+        first, second = (
+            everything(open_sources([str(tmp_path / name)], 32, cache=cache, workers=1)) for name in pair
+        )
+        assert not np.array_equal(first, second)
+
+
 def test_content_decides_the_hash_and_not_the_place(meshes: Path, cache: Path, tmp_path: Path) -> None:
     first = open_sources([str(meshes)], 64, cache=cache, workers=1)
     meshes.rename(tmp_path / "moved")

@@ -13,6 +13,7 @@ An entry of a recipe's ``data`` is one of
 import contextlib
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -189,6 +190,8 @@ def procedural_source(
     """
     from pointmae_zoo.data.procedural import generate_in_order, version
 
+    if count < 1:
+        raise ValueError(f"procedural shapes: {count} asked for, expected at least 1")
     settings = {"version": version(), "seed": seed, "num_points": num_points, "count": count}
     block: Block
     if cache is None:
@@ -275,7 +278,7 @@ def _clouds_file(path: Path, num_points: int, cache: Path, progress: bool) -> Cl
         for cloud in read_training_points(path, num_points)[0][start:]:
             yield Reading(cloud)
 
-    file = cache / cache_name("clouds", {"file": _stamp(path), "num_points": num_points})
+    file = cache / cache_name("clouds", {"files": _stamps([path]), "num_points": num_points})
     kept = cached_clouds(file, len(rows), num_points, readings, label=str(path), progress=progress)
     return CloudSource(num_points, [kept], names(rows), [kept.sha256])
 
@@ -293,14 +296,15 @@ def _folder(
             file=sys.stderr,
         )
 
-    def readings(start: int) -> Readings:
-        return read_files([folder / file for file in files[start:]], num_points, seed=seed, workers=workers)
+    paths = [folder / file for file in files]
 
-    stamps = [[file.as_posix(), *_stamp(folder / file)] for file in files]
-    settings = {"files": stamps, "num_points": num_points, "seed": seed}
+    def readings(start: int) -> Readings:
+        return read_files(paths[start:], num_points, seed=seed, workers=workers)
+
+    settings = {"files": _stamps(paths), "num_points": num_points, "seed": seed}
     return _many_files(
         str(folder),
-        [str(folder / file) for file in files],
+        [str(path) for path in paths],
         "folder",
         settings,
         num_points,
@@ -326,8 +330,7 @@ def _benchmark(
             else:
                 yield Reading(None, too_few(len(points), num_points))
 
-    stamps = [[file.name, *_stamp(file)] for file in found.files]
-    settings = {"files": stamps, "num_points": num_points, "seed": seed}
+    settings = {"files": _stamps(found.files), "num_points": num_points, "seed": seed}
     return _many_files(f"{name}:{folder}", found.names, name, settings, num_points, readings, cache, progress)
 
 
@@ -369,7 +372,7 @@ def _number_of(workers: int | None) -> int:
     return min(_MOST_WORKERS, available_cores()) if workers is None else max(1, workers)
 
 
-def _stamp(path: Path) -> list[int]:
-    """Size and time of change: what tells a changed file."""
-    said = path.stat()
-    return [said.st_size, said.st_mtime_ns]
+def _stamps(files: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """Place, size and time of change: what tells a changed file. (Unpacked files often share their times.)"""
+    said = ((os.path.abspath(file), file.stat()) for file in files)
+    return [(place, stat.st_size, stat.st_mtime_ns) for place, stat in said]
