@@ -112,7 +112,7 @@ def evaluate_linear(
         num_points=num_points,
         most_points=max(POINT_COUNTS) if robustness else num_points,
     )
-    stored = parts.train.points.shape[1]
+    stored = (parts.test or parts.train).points.shape[1]
     asked = _Asked(
         parts,
         normalize=protocol == "standard",
