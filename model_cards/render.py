@@ -91,18 +91,44 @@ def fewshot_table(report: dict[str, Any]) -> str:
 
 
 def ablation_table(*reports: dict[str, Any]) -> str:
-    """One line for each variant: mean ± deviation over its training seeds."""
+    """One line for each variant: mean ± deviation over its training seeds, and how much better than the first
+    it is on the same clouds."""
     ways = [one["ways"] for one in reports[0]["context"]["few_shot"]]
     tested = any(report["context"]["split"] == "test" for report in reports)
+    # Clouds can be paired where all saw the same ones.
+    paired = len({(one["context"]["split"], one["clouds"]["group"]) for one in reports}) == 1
     titles = ["variant", "training seeds", "cross-validation on train", *(["test"] if tested else [])]
+    titles += ["minus the first [95 %]"] if paired else []
     lines = _head(*titles, *(f"{one}-way few-shot" for one in ways))
     for report in reports:
         row = next(row for row in _svm(report["summary"]) if row["features"] == "weights")
         cells = [report["context"]["label"], str(row["runs"]), _spread(row, "cv")]
         cells += [_spread(row, "test")] if tested else []
+        if paired:
+            cells.append("" if report is reports[0] else _paired(report, reports[0]))
         shots = {one["ways"]: one for one in report["few_shot"] if one["features"] == "weights"}
         lines.append(_line(*cells, *(_spread(shots[one], "test") if one in shots else "" for one in ways)))
-    return "\n".join(lines)
+    if not paired:
+        return "\n".join(lines)
+    note = (
+        f"Differences are of the {'test' if tested else 'cross-validation'} accuracy, with an interval by "
+        "bootstrap over groups of near duplicates; it does not cover the spread between training seeds."
+    )
+    return _with_note(lines, note)
+
+
+def _paired(report: dict[str, Any], first: dict[str, Any]) -> str:
+    """The difference of two reports on the same clouds, in points, with its interval."""
+    import numpy as np
+
+    from pointmae_zoo.evaluate import paired_difference
+
+    right, groups = [], np.array(report["clouds"]["group"].split(), dtype=int)
+    for one in (report, first):
+        row = next(row for row in _svm(one["summary"]) if row["features"] == "weights")
+        right.append(np.array(one["clouds"]["svm"].split(), dtype=float) / row["runs"])
+    difference, low, high = paired_difference(right[0], right[1], groups)
+    return f"{difference:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def speed_table(report: dict[str, Any]) -> str:

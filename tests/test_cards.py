@@ -50,7 +50,7 @@ def render() -> Any:
     return module
 
 
-def _report(label: str, split: str = "test", protocol: str = "standard") -> dict[str, Any]:
+def _report(label: str, split: str = "test", protocol: str = "standard", right: int = 80) -> dict[str, Any]:
     """What ``evaluate linear --robustness --few-shot --out`` writes, numbers by hand."""
     tested = split == "test"
     summary = [
@@ -86,8 +86,10 @@ def _report(label: str, split: str = "test", protocol: str = "standard") -> dict
             {"ways": ways, "shots": 10, "queries": 20, "episodes": 500, "C": 10.0} for ways in (5, 10)
         ],
     }
+    clouds = {"group": " ".join(map(str, range(100))), "svm": " ".join(["3"] * right + ["0"] * (100 - right))}
     return {"summary": summary, "robustness": robustness, "few_shot": few_shot, "context": context} | {
-        "differences": []
+        "differences": [],
+        "clouds": clouds,
     }
 
 
@@ -118,13 +120,20 @@ def test_table_of_few_shot(render: Any) -> None:
 
 
 def test_table_of_an_ablation(render: Any) -> None:
-    rows = _cells(render.ablation_table(_report("3D alone", "validation"), _report("both", "validation")))
-    assert rows[0][:3] == ["variant", "training seeds", "cross-validation on train"] and "test" not in rows[0]
-    assert rows[1:] == [
-        ["3D alone", "3", "70.0 ± 1.3", "75.0 ± 0.3", "70.0 ± 0.3"],
-        ["both", "3", "70.0 ± 1.3", "75.0 ± 0.3", "70.0 ± 0.3"],
+    first, second = _report("3D alone", "validation"), _report("both", "validation", right=90)
+    rows = _cells(render.ablation_table(first, second))
+    assert rows[0][:4] == [
+        "variant",
+        "training seeds",
+        "cross-validation on train",
+        "minus the first [95 %]",
     ]
-    tested = _cells(render.ablation_table(_report("3D alone", "validation"), _report("both")))
+    assert rows[1] == ["3D alone", "3", "70.0 ± 1.3", "", "75.0 ± 0.3", "70.0 ± 0.3"]
+    difference, low, high = map(float, re.findall(r"[-+][\d.]+", rows[2][3]))
+    # 10 of 100 clouds more, each a group of its own: a deviation of sqrt(0.1 0.9 / 100), 3 points.
+    assert difference == 10.0 and low == pytest.approx(10 - 1.96 * 3, abs=1.1)
+    assert high == pytest.approx(10 + 1.96 * 3, abs=1.1)
+    tested = _cells(render.ablation_table(first, _report("both")))
     assert [row[3] for row in tested] == ["test", "not touched", "81.2 ± 0.5"]
 
 

@@ -263,6 +263,10 @@ def test_everything_in_one_report(shapes: Path, monkeypatch: pytest.MonkeyPatch)
         "missing ball 25 %",
         "missing side 25 %",
     ]
+    # Cloud by cloud what the summary says.
+    right = np.array(stored["clouds"]["svm"].split(), dtype=int)
+    assert set(right) <= {0, 1, 2} and len(right) == len(stored["clouds"]["group"].split())
+    assert 100 * right.mean() / 2 == pytest.approx(stored["summary"][0]["test_mean"])
     # Summaries are those of the rows.
     for row in stored["robustness"]:
         runs = [
@@ -304,6 +308,9 @@ def test_validation_never_reads_a_test_cloud(shapes: Path, tmp_path: Path) -> No
         assert (one["C"], one["cv_accuracy"]) == (other["C"], other["cv_accuracy"])
         assert other["test_accuracy"] is None and other["num_test"] == 0
     assert validated.context["majority_accuracy"] == pytest.approx(100 * 34 / 167, abs=0.5)
+    held_out = np.array(validated.clouds["svm"].split(), dtype=int)
+    assert len(held_out) == validated.context["num_train"]
+    assert 100 * held_out.mean() == pytest.approx(validated.rows[0]["cv_accuracy"], abs=1.0)
     assert validated.differences == [] and "not touched" in validated.table()
     with pytest.raises(ValueError, match="robustness: changes test clouds"):
         report(shapes / "data.npz", split="validation", robustness=True)

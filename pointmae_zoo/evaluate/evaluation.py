@@ -163,13 +163,13 @@ def evaluate_linear(
                 )
                 probes.setdefault((kind, classifier), []).append(found)
                 values = asdict(found)
-                del values["correct"]
+                del values["correct"], values["cv_correct"]
                 report.rows.append({"features": kind, **which, **values})
             for settings, episodes in asked.episodes.items():
                 accuracies = few_shot(*_pools(parts, features), episodes, C=settings.C)
                 shots.setdefault((kind, settings), []).append(accuracies)
             bar.update()
-    report.add_probes(probes, parts.train.groups if parts.test is None else parts.test.groups)
+    report.add_probes(probes, parts.train.groups, None if parts.test is None else parts.test.groups)
     for (kind, settings), of_runs in shots.items():
         report.add_few_shot(kind, settings, of_runs)
     text = _PROTOCOLS[protocol].format(num_points=num_points, C=fixed_C) + _ENDS[split]

@@ -37,6 +37,7 @@ class LinearProbe:
         majority_accuracy: on test (without one: on train), of always answering train's most frequent class.
         num_train, num_test, num_features, num_classes: sizes.
         correct: (num_test,) bool, which test clouds were right; for paired comparisons.
+        cv_correct: (num_train,) bool, which training clouds were right when they were held out, at that C.
         changed: accuracy of that same classifier on test clouds that were changed, by what was done to them.
     """
 
@@ -50,6 +51,7 @@ class LinearProbe:
     num_features: int
     num_classes: int
     correct: NDArray[np.bool_] = field(repr=False)
+    cv_correct: NDArray[np.bool_] = field(repr=False)
     changed: dict[str, float] = field(default_factory=dict)
 
 
@@ -106,12 +108,14 @@ def linear_probe(
     grid = C_values or C_GRID[classifier]
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     scores = np.zeros((folds, len(grid)))
+    held_out = np.zeros((len(grid), len(y_train)), dtype=np.bool_)
     for fold, (fit, held) in enumerate(splitter.split(features_train, y_train, groups_train)):
         shift, scale = _scaling(features_train[fit], standardize)
         train_at = _trainer(classifier, (features_train[fit] - shift) / scale, y_train[fit])
         held_features = (features_train[held] - shift) / scale
         for column, C in enumerate(grid):
-            scores[fold, column] = 100.0 * np.mean(train_at(C)(held_features) == y_train[held])
+            held_out[column, held] = train_at(C)(held_features) == y_train[held]
+            scores[fold, column] = 100.0 * np.mean(held_out[column, held])
     # On ties the smaller C, i.e. the stronger regularisation.
     best = int(scores.mean(axis=0).argmax())
     correct = {}
@@ -132,6 +136,7 @@ def linear_probe(
         num_features=features_train.shape[1],
         num_classes=len(values),
         correct=correct.get("", np.empty(0, dtype=np.bool_)),
+        cv_correct=held_out[best],
         changed={name: float(100.0 * right.mean()) for name, right in correct.items() if name},
     )
 

@@ -34,6 +34,9 @@ class LinearReport:
         robustness: for each features, classifier and change of the test clouds: mean and deviation.
         few_shot: for each features and number of ways: accuracy of every run, mean and deviation over the
             runs, and the deviation over episodes (mean over the runs).
+        clouds: of each test cloud (of each training cloud, where test was not touched), as numbers in one
+            text: its near-duplicate group, and for each classifier by how many runs of the weights it was
+            classified rightly. Reports on the same data can be compared with it, cloud by cloud.
         context: dataset, protocol, sizes, pool, seeds, versions, commit, wall time.
     """
 
@@ -42,12 +45,17 @@ class LinearReport:
     differences: list[dict[str, Any]] = field(default_factory=list)
     robustness: list[dict[str, Any]] = field(default_factory=list)
     few_shot: list[dict[str, Any]] = field(default_factory=list)
+    clouds: dict[str, str] = field(default_factory=dict)
     context: dict[str, Any] = field(default_factory=dict)
 
     def add_probes(
-        self, probes: dict[tuple[str, str], list[LinearProbe]], test_groups: NDArray[np.integer]
+        self,
+        probes: dict[tuple[str, str], list[LinearProbe]],
+        train_groups: NDArray[np.integer],
+        test_groups: NDArray[np.integer] | None,
     ) -> None:
         """Summarise probes, given by features and classifier, one for each run."""
+        self.clouds["group"] = _text(train_groups if test_groups is None else test_groups)
         for (label, classifier), found in probes.items():
             row = {"features": label, "classifier": classifier, "runs": len(found)}
             row |= _spread("cv", [one.cv_accuracy for one in found])
@@ -57,10 +65,12 @@ class LinearReport:
             for change in found[0].changed:
                 row = {"features": label, "classifier": classifier, "change": change, "runs": len(found)}
                 self.robustness.append(row | _spread("test", [one.changed[change] for one in found]))
-            if label != "weights" and tested:
+            right = np.sum([one.cv_correct if test_groups is None else one.correct for one in found], axis=0)
+            if label == "weights":
+                self.clouds[classifier] = _text(right)
+            elif test_groups is not None:
                 ours = np.mean([one.correct for one in probes["weights", classifier]], axis=0)
-                theirs = np.mean([one.correct for one in found], axis=0)
-                difference, low, high = paired_difference(ours, theirs, test_groups)
+                difference, low, high = paired_difference(ours, right / len(found), test_groups)
                 self.differences.append(
                     {"baseline": label, "classifier": classifier}
                     | {"difference": difference, "low": low, "high": high}
@@ -127,6 +137,10 @@ class LinearReport:
         """Write the report as JSON, atomically."""
         with written_whole(path) as unfinished:
             unfinished.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+def _text(numbers: NDArray[np.integer]) -> str:
+    return " ".join(str(number) for number in numbers.tolist())
 
 
 def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
