@@ -14,6 +14,7 @@ import pytest
 
 import pointmae_zoo
 from pointmae_zoo import cli
+from pointmae_zoo.train import list_recipes
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "pointmae_zoo"
@@ -81,6 +82,11 @@ def test_wheel_holds_the_bundled_weights(wheel: zipfile.ZipFile):
         for file in ("model.safetensors", "config.json"):
             assert f"pointmae_zoo/weights/{name}/{file}" in wheel.namelist()
     assert sum(entry.compress_size for entry in wheel.infolist()) < 10e6
+
+
+def test_wheel_holds_the_recipes(wheel: zipfile.ZipFile):
+    assert len(list_recipes()) >= 3
+    assert {f"pointmae_zoo/recipes/{name}.yaml" for name in list_recipes()} <= set(wheel.namelist())
 
 
 def test_wheel_tells_name_version_licence_and_command(wheel: zipfile.ZipFile):
