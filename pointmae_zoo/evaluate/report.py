@@ -16,7 +16,7 @@ from pointmae_zoo.data.files import written_whole
 from pointmae_zoo.evaluate.fewshot import FewShotSettings
 from pointmae_zoo.evaluate.linear import LinearProbe, paired_difference
 
-_WIDTH = 32  # of the first column
+_WIDTH, _WIDE = 32, 44  # of the first column
 
 
 @dataclass
@@ -111,11 +111,11 @@ class LinearReport:
         if self.robustness:
             lines += ["", *self._robustness_lines()]
         if self.few_shot:
-            lines += ["", f"{'few-shot, linear SVM':<{_WIDTH}} {'runs':>4} {'accuracy':>14}  over episodes"]
+            lines += ["", f"{'few-shot, linear SVM':<{_WIDE}} {'runs':>4} {'accuracy':>14}  over episodes"]
         for row in self.few_shot:
             what = f"{row['features']}, {row['ways']}-way {row['shots']}-shot"
             lines.append(
-                f"{what:<{_WIDTH}} {row['runs']:>4} {_plus_minus(row, 'test'):>14}  "
+                f"{what:<{_WIDE}} {row['runs']:>4} {_plus_minus(row, 'test'):>14}  "
                 f"+- {row['episode_std']:.1f}"
             )
         return "\n".join(lines)
