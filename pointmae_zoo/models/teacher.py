@@ -104,6 +104,8 @@ class Teacher(nn.Module):
         if str(weights) not in ("pretrained", "random"):
             load_weights(built.own, Path(weights))
         self.network = built.network.eval().requires_grad_(False)
+        if not built.is_transformer:  # convolutions are 1.3 to 1.8 times as fast in this layout
+            self.network.to(memory_format=torch.channels_last)
         self.channels = built.channels
         self.image_size = image_size or built.image_size
         self.is_transformer = built.is_transformer
@@ -155,7 +157,7 @@ class Teacher(nn.Module):
         return self.precision
 
     def _convolutional(self, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        maps = list(self.network(images))
+        maps = list(self.network(images.contiguous(memory_format=torch.channels_last)))
         energy = maps[-1].float().square().sum(dim=1)
         return maps, energy / energy.sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)
 
