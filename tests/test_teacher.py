@@ -42,9 +42,15 @@ def test_teacher_is_frozen_and_stays_in_evaluation_mode() -> None:
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
 
 
-def test_transformer_saliency_is_the_class_row_of_the_last_attention() -> None:
+@pytest.mark.parametrize("normed_keys", [False, True])
+def test_transformer_saliency_is_the_class_row_of_the_last_attention(normed_keys: bool) -> None:
     torch.manual_seed(0)
     teacher = Teacher(TINY_VIT, weights="random", image_size=160)
+    last = teacher.network.blocks[-1].attn
+    torch.nn.init.normal_(last.qkv.weight, std=0.3)  # far from uniform
+    torch.nn.init.normal_(last.qkv.bias)
+    if normed_keys:
+        last.k_norm = torch.nn.LayerNorm(last.head_dim).requires_grad_(False)
     images = torch.rand(1, 2, 112, 112)
     features = teacher(images)
     assert tuple(features.maps[0].shape) == (1, 2, 64, 10, 10)

@@ -206,19 +206,19 @@ def bfloat16_helps(device: torch.device) -> bool:
 def _class_attention(attention: nn.Module, tokens: Tensor) -> Tensor:
     """Attention of token 0 to all tokens, mean over heads: (B, T, C) -> (B, T). No other row is computed."""
     module: Any = attention
-    channels = tokens.shape[-1]
-    bias = module.qkv.bias
-    query = nn.functional.linear(
-        tokens[:, :1], module.qkv.weight[:channels], None if bias is None else bias[:channels]
-    )
-    key = nn.functional.linear(
-        tokens,
-        module.qkv.weight[channels : 2 * channels],
-        None if bias is None else bias[channels : 2 * channels],
-    )
-    query, key = (part.unflatten(2, (module.num_heads, -1)).transpose(1, 2) for part in (query, key))
-    query, key = module.q_norm(query), module.k_norm(key)
-    return (query @ key.transpose(2, 3) * module.scale).softmax(dim=-1)[:, :, 0].mean(dim=1)
+    channels = module.qkv.weight.shape[0] // 3
+    weights = module.qkv.weight[: 2 * channels].chunk(2)
+    biases = (None, None) if module.qkv.bias is None else module.qkv.bias[: 2 * channels].chunk(2)
+    query = nn.functional.linear(tokens[:, 0], weights[0], biases[0])
+    query = module.q_norm(query.unflatten(1, (module.num_heads, -1))) * module.scale  # (B, H, D)
+    if isinstance(module.k_norm, nn.Identity):
+        # q (W x + b) = (W' q) x + q b, the last the same for all tokens: no key is ever computed.
+        seeks = torch.einsum("bhd,hdc->bhc", query, weights[1].unflatten(0, (module.num_heads, -1)))
+        logits = seeks @ tokens.transpose(1, 2)
+    else:
+        key = nn.functional.linear(tokens, weights[1], biases[1]).unflatten(2, (module.num_heads, -1))
+        logits = torch.einsum("bhd,bthd->bht", query, module.k_norm(key))
+    return logits.softmax(dim=-1).mean(dim=1)
 
 
 def _is_plain(attention: nn.Module) -> bool:
