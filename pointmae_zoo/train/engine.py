@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from pointmae_zoo.ops.draws import share_of_batch
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
 from pointmae_zoo.train.optimizer import adamw, moving_average
-from pointmae_zoo.train.process import catch_signals, determinism, precision
+from pointmae_zoo.train.process import catch_signals, compile_blocks, determinism, precision
 from pointmae_zoo.train.recipe import TrainingRecipe
 from pointmae_zoo.train.run_folder import Metrics
 from pointmae_zoo.train.schedule import batch_indices, learning_rate, step_seed, total_steps
@@ -153,7 +153,7 @@ class _Run:
         self.model = task.model.to(self.device)
         self.average = moving_average(self.model, recipe.ema_decay) if recipe.ema_decay else None
         if recipe.compile:
-            self.model.compile()
+            compile_blocks(self.model)
         optimizer = adamw(self.model, recipe.weight_decay, recipe.betas)
         with warnings.catch_warnings():  # newer torch has a new name for what older knows by the old one only
             warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)

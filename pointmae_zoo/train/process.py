@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from pointmae_zoo.models.layers import Block
 from pointmae_zoo.train.recipe import TrainingRecipe
 
 if TYPE_CHECKING:
@@ -95,6 +97,17 @@ def precision(name: str, device: torch.device) -> Iterator[None]:
             yield
     else:
         yield
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """``torch.compile`` a model's transformer blocks, in place; a model without any as a whole.
+
+    They are where the time goes, and are alike, so that compiling them is quick; grouping and masks in between
+    have kernels of their own, which the compiler can't look into.
+    """
+    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    for module in blocks or [model]:
+        module.compile()
 
 
 @contextlib.contextmanager
