@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pointmae_zoo.data.augment import Augmentation, augment, subsample
+from pointmae_zoo.data.augment import Augmentation, augment, points_of_step, subsample
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -62,8 +62,28 @@ def test_normalised_shift_and_jitter() -> None:
     offsets = shifted - normal
     torch.testing.assert_close(offsets, offsets[:, :1].expand_as(offsets), atol=1e-5, rtol=0)
     assert 0.1 < offsets.abs().max() <= 0.2 + 1e-5
-    noise = augment(points, Augmentation(jitter=0.01), _generator(1)) - normal
-    assert 0.008 < noise.std() < 0.012
+
+
+def test_jitter_has_a_strength_of_its_own_for_every_cloud() -> None:
+    points = torch.randn(64, 400, 3, generator=_generator(2))
+    off = Augmentation(scale=1.0, normalize=False)
+    noise = augment(points, Augmentation(scale=1.0, normalize=False, jitter=0.01), _generator(1)) - points
+    torch.testing.assert_close(augment(points, off, _generator(1)), points)
+    strengths = noise.flatten(1).std(dim=1)
+    assert strengths.max() < 0.0105 and strengths.min() < 0.001
+    assert 0.004 < strengths.mean() < 0.006  # uniform in [0, 0.01]
+
+
+def test_number_of_points_of_a_step() -> None:
+    settings = Augmentation(density=2.0)
+    generator = _generator(3)
+    counts = [points_of_step(1000, 1800, settings, generator) for _ in range(400)]
+    assert min(counts) >= 500 and min(counts) < 520 and max(counts) == 1800
+    assert 0.4 < sum(count < 1000 for count in counts) / 400 < 0.6  # log-uniform: as often below as above
+    assert points_of_step(1000, 1800, Augmentation(), _generator(3)) == 1000
+    assert points_of_step(1000, 1800, settings, _generator(4)) == points_of_step(
+        1000, 1800, settings, _generator(4)
+    )
 
 
 def test_everything_off_is_the_identity() -> None:

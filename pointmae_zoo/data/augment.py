@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +22,10 @@ class Augmentation:
         scale: each axis is multiplied by its own factor, log-uniform in [1 / scale, scale]; 1 for none. The
             paper's is 1.5.
         shift: each axis is shifted by its own offset, uniform in [-shift, shift], after normalisation.
-        jitter: standard deviation of the noise on every coordinate.
+        jitter: largest standard deviation of the noise on every coordinate; each cloud has its own, uniform
+            in [0, jitter].
+        density: the number of points is multiplied by a factor, log-uniform in [1 / density, density], the
+            same for all clouds of a step.
         normalize: centre on the centroid and scale to the unit sphere after scaling, as features are
             extracted later.
 
@@ -32,15 +37,32 @@ class Augmentation:
     scale: float = 1.25
     shift: float = 0.0
     jitter: float = 0.0
+    density: float = 1.0
     normalize: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.fps_share <= 1:
             raise ValueError(f"augmentation: fps_share is {self.fps_share}, expected between 0 and 1")
-        for name, least in (("scale", 1), ("shift", 0), ("jitter", 0)):
+        for name, least in (("scale", 1), ("shift", 0), ("jitter", 0), ("density", 1)):
             value = getattr(self, name)
             if not (value >= least and math.isfinite(value)):
                 raise ValueError(f"augmentation: {name} is {value}, expected at least {least}")
+
+
+def points_of_step(usual: int, most: int, settings: Augmentation, generator: torch.Generator) -> int:
+    """How many points each cloud of a step has: ``usual`` times a random factor (see ``Augmentation``), at
+    most ``most``."""
+    if settings.density == 1.0:
+        return usual
+    share = torch.rand(1, generator=_on_host(generator)).item()
+    return min(most, round(usual * settings.density ** (2.0 * share - 1.0)))
+
+
+def _on_host(generator: torch.Generator) -> torch.Generator:
+    """For what decides shapes: a GPU asked for it would have to be waited for."""
+    if generator.device.type == "cpu":
+        return generator
+    return torch.Generator().manual_seed(generator.initial_seed())
 
 
 def subsample(points: Tensor, count: int, fps_share: float, generator: torch.Generator) -> Tensor:
@@ -62,15 +84,10 @@ def subsample(points: Tensor, count: int, fps_share: float, generator: torch.Gen
     if available < count:
         raise ValueError(f"{available} points a cloud, but {count} are to be chosen; lower num_points")
 
-    def draw(clouds: int) -> Tensor:
-        return torch.rand(clouds, available, device=points.device, generator=generator)
-
-    order = draw_per_cloud(draw, batch).argsort(dim=1)
+    draw = partial(torch.rand, device=points.device, generator=generator)
+    order = draw_per_cloud(lambda clouds: draw(clouds, available), batch).argsort(dim=1)
     chosen = order[:, :count].clone()
-    # Which clouds is drawn on the CPU: their number is a shape, and a GPU asked for it has to be waited for.
-    host = generator
-    if generator.device.type != "cpu":
-        host = torch.Generator().manual_seed(generator.initial_seed())
+    host = _on_host(generator)
     spread = draw_per_cloud(lambda clouds: torch.rand(clouds, generator=host), batch) < fps_share
     which = spread.nonzero()[:, 0].to(points.device, non_blocking=True)
     if len(which):
@@ -81,13 +98,11 @@ def subsample(points: Tensor, count: int, fps_share: float, generator: torch.Gen
 
 def augment(points: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
     """Scale, normalise, shift and jitter: (B, N, 3) -> (B, N, 3). The order of the points stays."""
-    batch = len(points)
+    batch, count, _ = points.shape
+    given: dict[str, Any] = {"device": points.device, "dtype": points.dtype, "generator": generator}
 
     def uniform() -> Tensor:
-        def draw(clouds: int) -> Tensor:
-            return torch.rand(clouds, 1, 3, device=points.device, dtype=points.dtype, generator=generator)
-
-        return 2.0 * draw_per_cloud(draw, batch) - 1.0
+        return 2.0 * draw_per_cloud(lambda clouds: torch.rand(clouds, 1, 3, **given), batch) - 1.0
 
     if settings.scale != 1.0:
         points = points * (uniform() * math.log(settings.scale)).exp()
@@ -97,12 +112,7 @@ def augment(points: Tensor, settings: Augmentation, generator: torch.Generator) 
     if settings.shift:
         points = points + uniform() * settings.shift
     if settings.jitter:
-        count = points.shape[1]
-
-        def draw_noise(clouds: int) -> Tensor:
-            return torch.randn(
-                clouds, count, 3, device=points.device, dtype=points.dtype, generator=generator
-            )
-
-        points = points + settings.jitter * draw_per_cloud(draw_noise, batch)
+        strength = draw_per_cloud(lambda clouds: torch.rand(clouds, 1, 1, **given), batch)
+        noise = draw_per_cloud(lambda clouds: torch.randn(clouds, count, 3, **given), batch)
+        points = points + settings.jitter * strength * noise
     return points

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pointmae_zoo.data.augment import Augmentation, augment, subsample
+from pointmae_zoo.data.augment import Augmentation, augment, points_of_step, subsample
 from pointmae_zoo.data.commit import current_commit
 from pointmae_zoo.data.sources import CloudSource, concatenate, open_sources, procedural_source
 from pointmae_zoo.hub import save_pretrained
@@ -64,7 +64,8 @@ class PretrainTask:
             points = points.pin_memory()
         points = points.to(device, non_blocking=True)
         settings = self.recipe.augmentation
-        chosen = subsample(points, self.recipe.num_points, settings.fps_share, generator)
+        count = points_of_step(self.recipe.num_points, points.shape[1], settings, generator)
+        chosen = subsample(points, count, settings.fps_share, generator)
         points = points.gather(1, chosen[:, :, None].expand(-1, -1, 3))
         points = augment(points, settings, generator)
         views = None if self.targets is None else self.targets.views(indices, chosen, points, device)
