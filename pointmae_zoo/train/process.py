@@ -102,11 +102,11 @@ def precision(name: str, device: torch.device) -> Iterator[None]:
 def compile_blocks(model: nn.Module) -> None:
     """``torch.compile`` a model's transformer blocks, in place; a model without any as a whole.
 
-    They are where the time goes, and are alike, so that compiling them is quick; grouping and masks in between
+    They are where the time goes, and are alike, so that compiling is quick; grouping and masks in between
     have kernels of their own, which the compiler can't look into.
     """
-    blocks = [module for module in model.modules() if isinstance(module, Block)]
-    for module in blocks or [model]:
+    alike: list[nn.Module] = [module for module in model.modules() if isinstance(module, Block)]
+    for module in alike or [model]:
         module.compile()
 
 
