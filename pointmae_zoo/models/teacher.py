@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pointmae_zoo.models.teacher_weights import load_weights
+from pointmae_zoo.models.teacher_weights import first_line, load_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -271,9 +271,10 @@ def _build_timm(name: str, strides: tuple[int, ...], image_size: int | None, pre
         return _Built(network, network, (width,), own_size, True, **known)
     try:
         with_features = _created(name, pretrained, features_only=True, **sized)
-    except (AttributeError, AssertionError, NotImplementedError) as error:
+    except (AttributeError, AssertionError, RuntimeError) as error:
         raise ValueError(
-            f"teacher {name}: neither a plain vision transformer nor a network that gives feature maps"
+            f"teacher {name}: neither a plain vision transformer nor a network that gives feature maps "
+            f"({first_line(error)})"
         ) from error
     reductions = list(with_features.feature_info.reduction())
     if missing := [stride for stride in strides if stride not in reductions]:
@@ -295,7 +296,7 @@ def _created(name: str, pretrained: bool, **options: Any) -> Any:
     try:
         return timm.create_model(name, pretrained=pretrained, **options)
     except RuntimeError as error:
-        first = str(error).splitlines()[0]
+        first = first_line(error)
         if "tag" not in first and "No pretrained" not in first:
             raise
         tags = timm.list_pretrained(f"{name.split('.')[0]}.*")
@@ -304,10 +305,9 @@ def _created(name: str, pretrained: bool, **options: Any) -> Any:
     except Exception as error:
         if not pretrained:
             raise
-        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise OSError(
-            f"teacher {name}: its weights could not be downloaded ({first}); download them elsewhere and "
-            "name the file as the teacher's weights"
+            f"teacher {name}: its weights could not be downloaded ({first_line(error)}); download them "
+            "elsewhere and name the file as the teacher's weights"
         ) from error
 
 

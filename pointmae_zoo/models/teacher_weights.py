@@ -62,7 +62,7 @@ def _converted(state: dict[str, Any], network: nn.Module, path: Path) -> dict[st
     try:
         return convert(dict(state), network)
     except (KeyError, RuntimeError, ValueError, AttributeError) as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else _first_line(error)
+        reason = f"it has no {error}" if isinstance(error, KeyError) else first_line(error)
         raise ValueError(
             f"teacher weights {path}: incomplete, or made for another model ({reason}); download it again"
         ) from error
@@ -99,7 +99,7 @@ def _read_arrays(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # a damaged file raises whatever its first broken byte leads to
         raise ValueError(
-            f"teacher weights {path}: damaged, or no {path.suffix} of plain weights ({_first_line(error)}); "
+            f"teacher weights {path}: damaged, or no {path.suffix} of plain weights ({first_line(error)}); "
             "download it again, or save the network's state_dict() as .safetensors"
         ) from error
     if isinstance(found, dict):
@@ -113,7 +113,8 @@ def _read_arrays(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in found.items() if isinstance(value, kind)}
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What a library says, as far as it fits into a message of one line."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
