@@ -24,13 +24,23 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
     with written_whole(path) as unfinished, open(unfinished, "wb") as stream:
         try:
             torch.save({"format": _FORMAT, "step": step, **state}, stream)
-        except RuntimeError as error:  # torch's writer of archives, when the stream below it fails
-            raise OSError(f"{path}: {error}") from error
+        except RuntimeError as error:  # torch's writer of archives, after the stream below it has failed
+            raise _below(error) from error
         stream.flush()
         os.fsync(stream.fileno())
     for old in list_checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path
+
+
+def _below(error: BaseException) -> OSError:
+    """The error of the disk that an error of torch's came from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            return OSError(cause.errno, cause.strerror)
+        cause = cause.__cause__ or cause.__context__
+    return OSError(str(error).splitlines()[0])
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
