@@ -78,7 +78,7 @@ def test_help_and_wrong_arguments_import_no_library(arguments: list[str]):
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
     assert run("--help") == 0
     text = capsys.readouterr().out
-    for command in ("embed", "list", "info", "similar", "convert", "pretrain", "evaluate"):
+    for command in ("embed", "list", "info", "similar", "convert", "recipes", "pretrain", "evaluate"):
         assert f"\n    {command} " in text
 
 
@@ -109,7 +109,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         ),
         (["pretrain", "--out", "run"], "--recipe"),
         (["pretrain", "--out", "run", "--set", "steps"], "FIELD=VALUE"),
-        (["pretrain", "--out", "run", "--set", "stepps=3"], "steps"),
+        (["pretrain", "--out", "run", "--recipe", "smoke", "--set", "stepps=3"], "did you mean steps?"),
         (["pretrain", "--out", "run", "--resume"], "run: there is no run in it"),
         (["evaluate"], "required: TASK"),
         (["evaluate", "linear", "i2p_mae_tiny.demo", "--data", "nowhere.npz"], "nowhere.npz"),
@@ -312,10 +312,11 @@ def test_pretrain_then_info_and_resume(tmp_path: Path, capsys: pytest.CaptureFix
         "steps": 2,
         "cloud_points": 256,
         "num_points": 128,
-        "teacher": "",
+        "teacher.name": "",
         "model_arguments": small,
     }
-    words = [word for name, value in settings.items() for word in ("--set", f"{name}={json.dumps(value)}")]
+    words = ["--recipe", "smoke"]
+    words += [word for name, value in settings.items() for word in ("--set", f"{name}={json.dumps(value)}")]
     assert run("pretrain", "--out", out, *words) == 0
     assert "2 steps" in capsys.readouterr().out
     assert run("info", out) == 0

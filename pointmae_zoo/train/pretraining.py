@@ -137,7 +137,7 @@ def pretrain(
         keep_freed_memory()
     with (
         accelerated(recipe, device, out, trackers) as accelerator,
-        torch.random.fork_rng(devices=None if accelerator.device.type == "cuda" else []),
+        torch.random.fork_rng(devices=[accelerator.device] if accelerator.device.type == "cuda" else []),
         contextlib.ExitStack() as stack,
     ):
         progress = progress and accelerator.is_main_process

@@ -76,7 +76,7 @@ def find_recipe(name: str | Path) -> Path:
         ValueError: several recipes end like that.
     """
     path, known = Path(name), list(list_recipes())
-    if path.suffix in (".yaml", ".yml", ".json"):
+    if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such recipe file")
         return path
