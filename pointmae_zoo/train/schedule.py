@@ -3,6 +3,7 @@
 Pure functions of the recipe and the step, so that nothing of them need be stored to resume.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -57,11 +58,17 @@ def batch_indices(step: int, *, count: int, batch_size: int, seed: int) -> NDArr
     """
     if count >= batch_size:
         epoch, place = divmod(step, count // batch_size)
-        order = np.random.default_rng([seed, 1, epoch]).permutation(count)
-        return order[place * batch_size : (place + 1) * batch_size]
+        return _order(count, seed, epoch)[place * batch_size : (place + 1) * batch_size].copy()
     rounds = -(-batch_size // count)
     rng = np.random.default_rng([seed, 1, step])
     return np.concatenate([rng.permutation(count) for _ in range(rounds)])[:batch_size]
+
+
+@functools.lru_cache(maxsize=2)
+def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    order = np.random.default_rng([seed, 1, epoch]).permutation(count)
+    order.setflags(write=False)
+    return order
 
 
 def step_seed(step: int, seed: int) -> int:
