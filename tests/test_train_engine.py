@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pointmae_zoo.train import Loss, TrainingRecipe, TrainingResult, checkpoints, train
-from pointmae_zoo.train.checkpoints import list_checkpoints
+from pointmae_zoo.train import Loss, TrainingRecipe, TrainingResult, checkpoints, process, train
+from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
 from pointmae_zoo.train.process import accelerated
 from pointmae_zoo.train.run_folder import without_secrets
 from pointmae_zoo.train.schedule import batch_indices, learning_rate
@@ -236,3 +236,27 @@ def test_secrets_stay_out_of_the_command_line() -> None:
     cleaned = " ".join(without_secrets(words))
     assert not any(secret in cleaned for secret in ("abc", "xyz", "me:pw"))
     assert "num_tokens=[8]" in cleaned and "https://***@host/x" in cleaned and "api_key=***" in cleaned
+
+
+def test_malloc_is_left_alone_where_it_is_not_glibcs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise TypeError("as on Windows")
+
+    monkeypatch.setattr(process.ctypes, "CDLL", refuse)
+    monkeypatch.setattr(process.sys, "platform", "win32")
+    process.keep_freed_memory()
+
+
+def test_unreadable_newest_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, step, {"value": torch.tensor(step)}, keep=2)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step_00000002.pt", "step_00000003.pt"]
+    newest = list_checkpoints(tmp_path)[-1]
+    newest.write_bytes(newest.read_bytes()[:50])
+    state, skipped = load_latest(tmp_path)
+    assert state is not None and state["step"] == 2
+    assert len(skipped) == 1 and "step_00000003.pt: unreadable" in skipped[0]
+    list_checkpoints(tmp_path)[0].write_bytes(b"")
+    with pytest.raises(ValueError, match="none of 2 checkpoints"):
+        load_latest(tmp_path)
+    assert load_latest(tmp_path / "absent") == (None, [])
