@@ -187,6 +187,12 @@ def test_batches_are_shared_evenly_or_not_at_all(tmp_path: Path, monkeypatch: py
         pass
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="device cuda: not there"), accelerated(RECIPE, "cuda", tmp_path):
+        pass
+
+
 def test_compiled_is_the_same(tmp_path: Path) -> None:
     plain, _ = run(RECIPE, tmp_path / "plain")
     compiled: list[nn.Module] = []

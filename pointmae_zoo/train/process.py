@@ -35,8 +35,8 @@ def accelerated(
     """The processes and devices of a run, as ``torchrun`` or ``accelerate launch`` has set them up.
 
     Raises:
-        ValueError: the batch can't be shared evenly, or one numbered device was asked for by several
-            processes.
+        ValueError: the batch can't be shared evenly, there is no such device, or several processes asked for
+            one numbered device.
         ModuleNotFoundError: accelerate or a tracker is missing.
     """
     for name in trackers:
@@ -70,6 +70,8 @@ def accelerated(
         ],
     )
     try:
+        if accelerator.device.type != torch.device(device).type:
+            raise ValueError(f"device {device}: not there; this machine has {accelerator.device.type}")
         yield accelerator
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
