@@ -245,13 +245,17 @@ def provenance(
 def _without_folder(entry: str) -> str:
     """``shapenet55:/data/sn`` -> ``shapenet55:sn``."""
     head, colon, tail = entry.rpartition(":")
-    return f"{head}{colon}{Path(tail).name}" if len(head) > 1 else Path(entry).name
+    return f"{head}{colon}{Path(tail).name or tail}" if len(head) > 1 else Path(entry).name or entry
 
 
 def _entry_names(recipe: PretrainRecipe) -> list[str]:
-    """The entries of the recipe's sources, as their hashes are listed."""
-    names = [_without_folder(entry) for entry in recipe.data]
-    return names if recipe.procedural_clouds == 0 else [*names, "procedural"]
+    """The entries of the recipe's sources, by which their hashes are listed: each name once."""
+    names: list[str] = []
+    for entry in [*recipe.data, *(() if recipe.procedural_clouds == 0 else ("procedural",))]:
+        name = _without_folder(entry)
+        same = sum(known.partition(" #")[0] == name for known in names)
+        names.append(f"{name} #{same + 1}" if same else name)
+    return names
 
 
 def _settled(recipe: PretrainRecipe | None, out: Path, resume: bool) -> PretrainRecipe:
