@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pointmae_zoo import create_model, list_models, register_model
-from pointmae_zoo.models.encoder import POOLS, PointEncoder
+from pointmae_zoo.models.encoder import PointEncoder
 from pointmae_zoo.models.i2p_mae import TeacherViews
 from pointmae_zoo.models.tokenizer import TokenEmbedding
+from pointmae_zoo.models.tokens import POOLS
 from pointmae_zoo.ops import index_points, summed_depth_images
 from pointmae_zoo.registry import get_architecture
 

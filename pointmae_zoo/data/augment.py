@@ -54,15 +54,16 @@ def points_of_step(usual: int, most: int, settings: Augmentation, generator: tor
     most ``most``."""
     if settings.density == 1.0:
         return usual
-    share = torch.rand(1, generator=_on_host(generator)).item()
+    share = torch.rand(1, generator=_on_host(generator, 1)).item()
     return min(most, round(usual * settings.density ** (2.0 * share - 1.0)))
 
 
-def _on_host(generator: torch.Generator) -> torch.Generator:
-    """For what decides shapes: a GPU asked for it would have to be waited for."""
+def _on_host(generator: torch.Generator, stream: int) -> torch.Generator:
+    """For what decides shapes: a GPU asked for it would have to be waited for. Another ``stream`` of numbers
+    for every use of it."""
     if generator.device.type == "cpu":
         return generator
-    return torch.Generator().manual_seed(generator.initial_seed())
+    return torch.Generator().manual_seed(generator.initial_seed() ^ stream)
 
 
 def subsample(points: Tensor, count: int, fps_share: float, generator: torch.Generator) -> Tensor:
@@ -87,7 +88,7 @@ def subsample(points: Tensor, count: int, fps_share: float, generator: torch.Gen
     draw = partial(torch.rand, device=points.device, generator=generator)
     order = draw_per_cloud(lambda clouds: draw(clouds, available), batch).argsort(dim=1)
     chosen = order[:, :count].clone()
-    host = _on_host(generator)
+    host = _on_host(generator, 2)
     spread = draw_per_cloud(lambda clouds: torch.rand(clouds, generator=host), batch) < fps_share
     which = spread.nonzero()[:, 0].to(points.device, non_blocking=True)
     if len(which):

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from pointmae_zoo.data.fields import check_fields
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.layers import Stage, init_linear
 from pointmae_zoo.models.tokenizer import TokenEmbedding, group_coordinates
+from pointmae_zoo.models.tokens import Groups, Tokens, check_pool, pack, pool_levels, pool_tokens
 from pointmae_zoo.ops import (
     farthest_point_sample,
     index_points,
@@ -19,8 +19,6 @@ from pointmae_zoo.ops import (
     squared_distances,
     three_nn_interpolate,
 )
-
-POOLS = ("max", "mean", "mean+max", "mean,max", "levels")
 
 
 @dataclass(frozen=True)
@@ -90,72 +88,6 @@ class EncoderConfig:
         if self.norm_levels not in ("all", "last"):
             raise ValueError(f"norm_levels: 'all' or 'last' expected, got {self.norm_levels!r}")
         check_pool(self.pool)
-
-
-def check_pool(pool: str) -> str:
-    """Return ``pool``, or raise a ValueError that lists the known ones."""
-    if pool not in POOLS:
-        raise ValueError(f"pool: one of {', '.join(map(repr, POOLS))} expected, got {pool!r}")
-    return pool
-
-
-def pool_tokens(tokens: Tensor, pool: str) -> Tensor:
-    """One level's (B, G, C) -> (B, C), or (B, 2 C) with ``mean,max``; ``mean+max`` adds."""
-    if pool == "max":
-        return tokens.amax(1)
-    if pool == "mean":
-        return tokens.mean(1)
-    if pool == "mean+max":
-        return tokens.mean(1) + tokens.amax(1)
-    return torch.cat([tokens.mean(1), tokens.amax(1)], dim=-1)
-
-
-class Groups(NamedTuple):
-    """The hierarchy over one batch of clouds: pure geometry, no weights."""
-
-    centers: list[Tensor]  # per level (B, G, 3)
-    indices: Tensor  # (B, G of level 0) into the points; a coarser level's centres are the first of these
-    neighbors: list[Tensor]  # per level (B, G, K) into the points (level 0) or the finer level's tokens
-
-
-class Tokens(NamedTuple):
-    """An encoder's output, one entry per level, fine to coarse."""
-
-    features: list[Tensor]  # (B, G, C), normalised where the level has a norm; zero where hidden
-    centers: list[Tensor]  # (B, G, 3)
-    visible: list[Tensor | None]  # (B, G) bool, or None: all are
-    groups: Groups
-
-
-def pack(mask: Tensor, bound: int | None) -> tuple[Tensor, Tensor]:
-    """Where the true entries of a mask are, moved to the front.
-
-    Args:
-        mask: (B, G) bool.
-        bound: no row has more true entries, where that is known. It saves asking a GPU, which would have to
-            be waited for; on a CPU, where asking costs nothing, the exact number is taken.
-
-    Returns:
-        (B, W) int64 indices into G, the true ones first and in order, W their largest number (or the bound);
-        and (B, W) bool: which of them are true ones.
-    """
-    counts = mask.sum(1, keepdim=True)
-    width = int(counts.max()) if bound is None or mask.device.type == "cpu" else bound
-    order = mask.int().argsort(dim=1, descending=True, stable=True)[:, :width]
-    return order, torch.arange(width, device=mask.device) < counts
-
-
-def pool_levels(tokens: Tokens) -> Tensor:
-    """Mean and maximum of every level's visible tokens, concatenated, fine to coarse: (B, 2 sum of dims)."""
-    pooled = []
-    for features, visible in zip(tokens.features, tokens.visible, strict=True):
-        if visible is None:
-            pooled.append(pool_tokens(features, "mean,max"))
-            continue
-        shown = visible.unsqueeze(-1)
-        mean = features.sum(1) / shown.sum(1)  # hidden ones are zero
-        pooled += [mean, features.masked_fill(~shown, float("-inf")).amax(1)]
-    return torch.cat(pooled, dim=-1)
 
 
 class PointEncoder(nn.Module):

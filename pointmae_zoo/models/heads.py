@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from pointmae_zoo.data.fields import check_fields
 from pointmae_zoo.models.config import ModelConfig
-from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder, pool_tokens
+from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder
 from pointmae_zoo.models.layers import init_linear
+from pointmae_zoo.models.tokens import pool_tokens
 from pointmae_zoo.ops import three_nn_interpolate
 
 

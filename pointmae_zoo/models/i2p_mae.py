@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from pointmae_zoo.data.fields import check_fields
 from pointmae_zoo.models.batch_norm import batch_norm
 from pointmae_zoo.models.config import ModelConfig
-from pointmae_zoo.models.encoder import EncoderConfig, Groups, PointEncoder, pack
+from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder
 from pointmae_zoo.models.layers import Stage, init_linear
 from pointmae_zoo.models.tokenizer import group_coordinates
+from pointmae_zoo.models.tokens import Groups, pack
 from pointmae_zoo.ops import (
     chamfer_distance,
     draw_per_cloud,

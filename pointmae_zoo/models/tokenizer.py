@@ -79,7 +79,8 @@ class TokenEmbedding(nn.Module):
             hidden = F.relu(batch_norm(self.norm1, hidden))
         else:
             flat = _flat_rows(neighbors, len(rows) // batch)
-            counts = torch.bincount(flat, minlength=len(rows)).to(hidden.dtype)
+            # Not bincount: a GPU would look through the indices first, and be waited for.
+            counts = hidden.new_zeros(len(rows)).index_add_(0, flat, hidden.new_ones(len(flat)))
             hidden = F.relu(batch_norm(self.norm1, hidden, counts))
         local = F.linear(hidden, self.conv2.weight)
         mixed = F.linear(hidden, composed, bias)

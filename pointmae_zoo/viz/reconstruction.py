@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pointmae_zoo.models.encoder import Groups, evaluating
+from pointmae_zoo.models.encoder import evaluating
 from pointmae_zoo.models.i2p_mae import I2PMAEForPretraining, TeacherViews
+from pointmae_zoo.models.tokens import Groups
 from pointmae_zoo.ops import index_points, knn, read_maps
 from pointmae_zoo.viz.paint import BLUE, draw, figure_class, paint, save
 

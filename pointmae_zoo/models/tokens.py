@@ -1,0 +1,74 @@
+"""What an encoder gives: tokens at several levels, packed where some are hidden, and pooled to one vector."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+POOLS = ("max", "mean", "mean+max", "mean,max", "levels")
+
+
+class Groups(NamedTuple):
+    """The hierarchy over one batch of clouds: pure geometry, no weights."""
+
+    centers: list[Tensor]  # per level (B, G, 3)
+    indices: Tensor  # (B, G of level 0) into the points; a coarser level's centres are the first of these
+    neighbors: list[Tensor]  # per level (B, G, K) into the points (level 0) or the finer level's tokens
+
+
+class Tokens(NamedTuple):
+    """An encoder's output, one entry per level, fine to coarse."""
+
+    features: list[Tensor]  # (B, G, C), normalised where the level has a norm; zero where hidden
+    centers: list[Tensor]  # (B, G, 3)
+    visible: list[Tensor | None]  # (B, G) bool, or None: all are
+    groups: Groups
+
+
+def pack(mask: Tensor, bound: int | None) -> tuple[Tensor, Tensor]:
+    """Where the true entries of a mask are, moved to the front.
+
+    Args:
+        mask: (B, G) bool.
+        bound: no row has more true entries, where that is known. It saves asking a GPU, which would have to
+            be waited for; on a CPU, where asking costs nothing, the exact number is taken.
+
+    Returns:
+        (B, W) int64 indices into G, the true ones first and in order, W their largest number (or the bound);
+        and (B, W) bool: which of them are true ones.
+    """
+    counts = mask.sum(1, keepdim=True)
+    width = int(counts.max()) if bound is None or mask.device.type == "cpu" else bound
+    order = mask.int().argsort(dim=1, descending=True, stable=True)[:, :width]
+    return order, torch.arange(width, device=mask.device) < counts
+
+
+def check_pool(pool: str) -> str:
+    """Return ``pool``, or raise a ValueError that lists the known ones."""
+    if pool not in POOLS:
+        raise ValueError(f"pool: one of {', '.join(map(repr, POOLS))} expected, got {pool!r}")
+    return pool
+
+
+def pool_tokens(tokens: Tensor, pool: str) -> Tensor:
+    """One level's (B, G, C) -> (B, C), or (B, 2 C) with ``mean,max``; ``mean+max`` adds."""
+    if pool == "max":
+        return tokens.amax(1)
+    if pool == "mean":
+        return tokens.mean(1)
+    if pool == "mean+max":
+        return tokens.mean(1) + tokens.amax(1)
+    return torch.cat([tokens.mean(1), tokens.amax(1)], dim=-1)
+
+
+def pool_levels(tokens: Tokens) -> Tensor:
+    """Mean and maximum of every level's visible tokens, concatenated, fine to coarse: (B, 2 sum of dims)."""
+    pooled = []
+    for features, visible in zip(tokens.features, tokens.visible, strict=True):
+        if visible is None:
+            pooled.append(pool_tokens(features, "mean,max"))
+            continue
+        shown = visible.unsqueeze(-1)
+        mean = features.sum(1) / shown.sum(1)  # hidden ones are zero
+        pooled += [mean, features.masked_fill(~shown, float("-inf")).amax(1)]
+    return torch.cat(pooled, dim=-1)
