@@ -110,7 +110,11 @@ def test_two_processes_equal_one(clouds: Path, cache: Path, tmp_path: Path) -> N
     ]
     assert len(curves[0]) == 6
     for one, two in zip(*curves, strict=True):
-        assert two == pytest.approx(one, rel=1e-4)
+        # Rounding decides near ties (which neighbour is nearest, which value the largest): no loss changes
+        # by that, but its gradient does. Before the first update there is nothing to be rounded differently.
+        norms = [line.pop("gradient_norm") for line in (one, two)]
+        assert norms[1] == pytest.approx(norms[0], rel=1e-5 if one["step"] == 1 else 5e-3)
+        assert two == pytest.approx(one, rel=2e-5)
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
     for name, value in weights[0].items():
         if value.ndim > 1:  # biases before a BatchNorm have no gradient but rounding, which Adam blows up
