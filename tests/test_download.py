@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -434,6 +435,29 @@ def test_archives_that_are_not_as_they_should_be(server: Server, tmp_path: Path)
         with pytest.raises(ValueError, match=message):
             unpack(file, tmp_path / "little")
         assert [entry.name for entry in tmp_path.iterdir()] == ["x.zip"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_any_byte_may_be_damaged(tmp_path: Path, method: int) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as stream:
+        stream.writestr("little/a", "hello world " * 30)
+    whole, file, messages = packed.getvalue(), tmp_path / "x.zip", set()
+    for place in range(len(whole)):
+        broken = bytearray(whole)
+        broken[place] ^= 1
+        file.write_bytes(broken)
+        try:
+            unpack(file, tmp_path / "little")
+        except ValueError as error:  # anything else would be a traceback
+            assert str(error).startswith(f"{file}: ") and "\n" not in str(error)
+            messages.add(str(error))
+        else:  # a time or a comment
+            shutil.rmtree(tmp_path / "little")
+        assert [entry.name for entry in tmp_path.iterdir()] == ["x.zip"]
+    assert any("damaged zip archive" in message for message in messages)
+    # The bit at place 6 of a file's header, and 8 of the directory's entry: encrypted.
+    assert any("password required" in message and "unpack it as" in message for message in messages)
 
 
 def test_nothing_is_unpacked_outside(tmp_path: Path) -> None:

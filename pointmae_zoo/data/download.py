@@ -1,4 +1,4 @@
-"""Large files from the web: gone on with where they were cut off, verified, and whole or not at all."""
+"""Large files from the web: resumed where they were cut off, verified, and whole or not at all."""
 
 import contextlib
 import errno
@@ -54,9 +54,7 @@ def get_dataset(dataset: Dataset, to: Path, *, progress: bool = True) -> Path:
         OSError: no room, or no right to write.
     """
     if not dataset.urls:
-        raise ValueError(
-            f"{dataset.name} is not to be had without asking: {dataset.by_hand} ({dataset.terms})"
-        )
+        raise ValueError(f"{dataset.name} has to be requested: {dataset.by_hand} ({dataset.terms})")
     folder = to / dataset.folder
     if folder.is_dir():
         return folder
@@ -120,18 +118,36 @@ def unpack(archive: Path, folder: Path) -> None:
     unfinished = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        with zipfile.ZipFile(archive) as packed:
+        with _opened(archive, folder) as packed:
             needed = sum(member.file_size for member in packed.infolist())
-            if shutil.disk_usage(archive.parent).free < needed:
-                raise _no_room(folder, needed)
+        if shutil.disk_usage(archive.parent).free < needed:
+            raise _no_room(folder, needed)
+        with _opened(archive, folder) as packed:
             packed.extractall(unfinished)  # checks every file's sum, and keeps inside the folder
         if not (unfinished / folder.name).is_dir():
             raise ValueError(f"{archive}: holds no folder {folder.name}; delete it and fetch it again")
         os.replace(unfinished / folder.name, folder)
-    except (zipfile.BadZipFile, EOFError, zipfile.LargeZipFile, NotImplementedError) as error:
-        raise ValueError(f"{archive}: damaged zip archive ({error}); delete it and fetch it again") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _opened(archive: Path, folder: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip archive to be read. Raises ValueError, whichever way it is damaged or cannot be read."""
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            yield packed
+    except MemoryError:
+        raise
+    except RuntimeError as error:  # a password is asked for, or NotImplementedError: a rare compression
+        said = " ".join(str(error).split())[:160]
+        raise ValueError(f"{archive}: cannot be unpacked here ({said}); unpack it as {folder}") from error
+    except Exception as error:  # every decompressor has errors of its own, zlib.error and others
+        # Damaged positions lie before the file (EINVAL), and bz2 gives no number; others are the disk's.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
+        said = " ".join(str(error).split())[:160]
+        raise ValueError(f"{archive}: damaged zip archive ({said}); delete it and fetch it again") from error
 
 
 def _fetch_from(
@@ -233,7 +249,7 @@ def _check_status(response: Any) -> None:
         if "text/html" in response.headers.get("Content-Type", ""):
             raise _NotHere("answers with a web page, not with the file")
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise _NotHere("sends the file re-encoded, which cannot be gone on with")
+            raise _NotHere("sends the file re-encoded, which cannot be resumed")
         return
     if code in _TOO_MANY_OR_FAILING:
         wait = response.headers.get("Retry-After", "")
