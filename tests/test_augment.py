@@ -53,6 +53,17 @@ def test_scaling_is_per_axis_and_bounded_and_keeps_the_order() -> None:
     assert abs(float(factors[:, 0].log().mean())) < 0.05
 
 
+def test_the_papers_scaling_is_uniform_after_normalisation() -> None:
+    points = torch.randn(400, 12, 3, generator=_generator(8)) * 2 + 1
+    first = augment(points, Augmentation(scale=1.0), _generator(1))
+    settings = Augmentation(scale=1.5, scale_draw="uniform", normalize_first=True, normalize=False)
+    factors = augment(points, settings, _generator(1)) / first
+    torch.testing.assert_close(factors, factors[:, :1].expand_as(factors), rtol=1e-3, atol=1e-3)
+    each = factors.median(dim=1).values
+    assert each.min() >= 2 / 3 - 1e-4 and each.max() <= 1.5 + 1e-4
+    assert abs(float(each.mean()) - (2 / 3 + 3 / 2) / 2) < 0.03  # uniform; log-uniform has 1.028
+
+
 def test_normalised_shift_and_jitter() -> None:
     points = torch.randn(8, 100, 3, generator=_generator(2)) * 3 + 5
     normal = augment(points, Augmentation(), _generator(1))

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,15 +19,18 @@ class Augmentation:
         fps_share: share of the clouds that are thinned by farthest point sampling, the others at random.
             Features must serve both: mesh files are thinned by farthest point sampling, benchmarks take
             random points.
-        scale: each axis is multiplied by its own factor, log-uniform in [1 / scale, scale]; 1 for none. The
-            paper's is 1.5.
+        scale: each axis is multiplied by its own factor in [1 / scale, scale]; 1 for none. The paper's is 1.5.
+        scale_draw: how that factor is drawn: ``log``, uniform in its logarithm, so that shapes grow as often
+            as they shrink; ``uniform`` as in the paper.
         shift: each axis is shifted by its own offset, uniform in [-shift, shift], after normalisation.
         jitter: largest standard deviation of the noise on every coordinate; each cloud has its own, uniform
             in [0, jitter].
         density: the number of points is multiplied by a factor, log-uniform in [1 / density, density], the
             same for all clouds of a step.
-        normalize: centre on the centroid and scale to the unit sphere after scaling, as features are
-            extracted later.
+        normalize: centre on the centroid and scale to the unit sphere after the axes' scaling, as features
+            are extracted later.
+        normalize_first: do so before it (too), as the paper does: what was chosen of the points of a cloud
+            is not quite in the unit sphere.
 
     Raises:
         ValueError: a value out of range; names the field.
@@ -35,10 +38,12 @@ class Augmentation:
 
     fps_share: float = 0.5
     scale: float = 1.25
+    scale_draw: Literal["log", "uniform"] = "log"
     shift: float = 0.0
     jitter: float = 0.0
     density: float = 1.0
     normalize: bool = True
+    normalize_first: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.fps_share <= 1:
@@ -105,11 +110,15 @@ def augment(points: Tensor, settings: Augmentation, generator: torch.Generator) 
     def uniform() -> Tensor:
         return 2.0 * draw_per_cloud(lambda clouds: torch.rand(clouds, 1, 3, **given), batch) - 1.0
 
-    if settings.scale != 1.0:
+    if settings.normalize_first:
+        points = _in_unit_sphere(points)
+    if settings.scale != 1.0 and settings.scale_draw == "log":
         points = points * (uniform() * math.log(settings.scale)).exp()
+    elif settings.scale != 1.0:
+        least = 1.0 / settings.scale
+        points = points * (least + (settings.scale - least) * 0.5 * (uniform() + 1.0))
     if settings.normalize:
-        points = points - points.mean(dim=1, keepdim=True)
-        points = points / points.norm(dim=2).amax(dim=1).clamp_min(1e-12)[:, None, None]
+        points = _in_unit_sphere(points)
     if settings.shift:
         points = points + uniform() * settings.shift
     if settings.jitter:
@@ -117,3 +126,8 @@ def augment(points: Tensor, settings: Augmentation, generator: torch.Generator) 
         noise = draw_per_cloud(lambda clouds: torch.randn(clouds, count, 3, **given), batch)
         points = points + settings.jitter * strength * noise
     return points
+
+
+def _in_unit_sphere(points: Tensor) -> Tensor:
+    points = points - points.mean(dim=1, keepdim=True)
+    return points / points.norm(dim=2).amax(dim=1).clamp_min(1e-12)[:, None, None]
