@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointmae_zoo.data.benchmarks import NAMES, open_benchmark, recognise
+from pointmae_zoo.data.benchmarks import NAMES, open_benchmark, recognise, split_entry
 from pointmae_zoo.data.benchmarks.shapenet55 import CATEGORIES
 from pointmae_zoo.data.sources import open_sources
 
@@ -124,6 +124,17 @@ def test_there_is_a_layout_for_each() -> None:
 
 
 # What is read
+
+
+def test_entries_are_split_after_a_benchmarks_name_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert split_entry("modelnet40:a/b") == ("modelnet40", Path("a/b"))
+    assert split_entry("modelnet40:~/b:c") == ("modelnet40", Path("/home/somebody/b:c"))
+    assert split_entry("~/modelnet40") == (None, Path("/home/somebody/modelnet40"))
+    for path in ("runs/12:30/clouds.npz", "C:/clouds.npz", "other:clouds.npz", "modelnet40"):
+        assert split_entry(path) == split_entry(Path(path)) == (None, Path(path))
+    with pytest.raises(ValueError, match="'modelnet40:' has no path; expected modelnet40:FOLDER"):
+        split_entry("modelnet40:")
 
 
 def test_shapenet55(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Clouds that take time to read or to make, kept in one file that every process maps into its memory.
 
 The first process that wants it writes it, under a lock; the others wait and then open it. An interrupted
-one is gone on with where it stopped, some hundred clouds back at most.
+one resumes where it stopped, some hundred clouds back at most.
 """
 
 import contextlib

@@ -138,8 +138,8 @@ def open_sources(
     """The training clouds of all entries (see above), in their order.
 
     Folders, benchmarks and large files are read once, into ``cache``; safe with several processes at a
-    time, and an interrupted one is gone on with. Files that cannot be read are skipped, and listed on
-    stderr. Their caches can be deleted at any time.
+    time, and an interrupted reading resumes where it stopped. Files that cannot be read are skipped, and
+    listed on stderr. Their caches can be deleted at any time.
 
     Args:
         cloud_points: points of every cloud. Meshes are sampled evenly; of clouds with more points a part is
@@ -236,14 +236,11 @@ def _parsed(entry: str) -> tuple[str | None, Path]:
 
     Raises ValueError, FileNotFoundError: no such benchmark, file or folder.
     """
-    head, colon, tail = entry.partition(":")
-    if colon and head in benchmarks.NAMES:
-        if not tail:
-            raise ValueError(f"data: {entry!r} has no path; expected {head}:FOLDER")
-        return head, Path(tail).expanduser()
-    path = Path(entry).expanduser()
+    name, path = benchmarks.split_entry(entry)
+    if name is not None:
+        return name, path
     if not path.exists():
-        if colon and re.fullmatch(r"\w\w+", head):
+        if re.match(r"\w\w+:", entry):
             known = ", ".join(benchmarks.NAMES)
             raise ValueError(f"data: {entry!r} names no benchmark that is known ({known}), and no file")
         raise FileNotFoundError(f"{entry}: no such file or folder; see the recipe's data")

@@ -8,7 +8,7 @@ from pathlib import Path
 from pointmae_zoo.data.benchmarks import modelnet40, scanobjectnn, shapenet55, shapenetpart
 from pointmae_zoo.data.benchmarks.layout import Benchmark
 
-__all__ = ["NAMES", "Benchmark", "open_benchmark", "recognise"]
+__all__ = ["NAMES", "Benchmark", "open_benchmark", "recognise", "split_entry"]
 
 _READERS = {module.NAME: module for module in (shapenet55, modelnet40, scanobjectnn, shapenetpart)}
 NAMES = tuple(_READERS)
@@ -29,6 +29,22 @@ def open_benchmark(name: str, folder: str | Path, *, split: str) -> Benchmark:
     if name not in _READERS:
         raise ValueError(f"no benchmark {name!r}; known: {', '.join(NAMES)}")
     return _READERS[name].read(Path(folder), split)
+
+
+def split_entry(entry: str | Path) -> tuple[str | None, Path]:
+    """``BENCHMARK:PATH`` -> (name, path); (None, path) for every other file or folder, colons in it or not.
+
+    ``~`` is the home folder.
+
+    Raises:
+        ValueError: a benchmark's name without a path.
+    """
+    head, colon, tail = str(entry).partition(":")
+    if not colon or head not in NAMES:
+        return None, Path(entry).expanduser()
+    if not tail:
+        raise ValueError(f"data: {str(entry)!r} has no path; expected {head}:FOLDER")
+    return head, Path(tail).expanduser()
 
 
 def recognise(folder: Path) -> str | None:

@@ -25,6 +25,7 @@ class Benchmark:
         same_size: whether all clouds have the same number of points.
         load_parts: row -> part number of each of its points (N,), or None where there are no part labels.
         parts: for each class the numbers of its parts; empty without part labels.
+        variant: where a benchmark has several, which one, without where it lies.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Benchmark:
     same_size: bool = True
     load_parts: Callable[[int], NDArray[np.int64]] | None = None
     parts: tuple[range, ...] = ()
+    variant: str = ""
 
     def __len__(self) -> int:
         return len(self.names)

@@ -75,4 +75,14 @@ def read(folder: Path, split: str) -> Benchmark:
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file; {SOURCE}")
     clouds = Hdf5Clouds([file], len(CLASSES))
-    return Benchmark(NAME, split, CLASSES, clouds.labels, clouds.names, [file], clouds.load)
+    training = _PREFIX["train"] + file.name.removeprefix(_PREFIX[split])
+    return Benchmark(
+        name=NAME,
+        split=split,
+        classes=CLASSES,
+        labels=clouds.labels,
+        names=clouds.names,
+        files=[file],
+        load=clouds.load,
+        variant=f"{file.resolve().parent.name}/{training}",
+    )
