@@ -11,6 +11,7 @@ import torch
 from pointmae_zoo.evaluate import evaluate_linear, linear_probe
 from pointmae_zoo.evaluate.evaluation import public_names
 from pointmae_zoo.evaluate.fewshot import FewShotSettings, Pool, draw_episodes, few_shot
+from pointmae_zoo.evaluate.labelled import read_parts
 from pointmae_zoo.evaluate.robustness import Change, change_clouds, changes
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.registry import create_model
@@ -347,8 +348,14 @@ def test_protocol_of_the_papers(shapes: Path) -> None:
     )
 
 
-def test_benchmarks_have_their_own_splits(shapes: Path, tmp_path: Path) -> None:
+def test_benchmarks_have_their_own_splits(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     h5py = pytest.importorskip("h5py")
+    monkeypatch.setattr(
+        "pointmae_zoo.evaluate.evaluation.FEW_SHOT",
+        (FewShotSettings(ways=5, shots=20, queries=17, episodes=10),),
+    )
     folder = tmp_path / "modelnet40_ply_hdf5_2048"
     folder.mkdir()
     with np.load(shapes / "data.npz") as data:
@@ -359,17 +366,51 @@ def test_benchmarks_have_their_own_splits(shapes: Path, tmp_path: Path) -> None:
         with h5py.File(folder / f"ply_data_{part}0.h5", "w") as archive:
             archive["data"] = points[split == part]
             archive["label"] = labels[split == part][:, None].astype(np.uint8)
-    settings: dict[str, Any] = {"num_points": 64, "seeds": 0, "robustness": True, "progress": False}
+    settings: dict[str, Any] = {"num_points": 64, "seeds": 0, "progress": False}
+    settings |= {"robustness": True, "few_shot_episodes": True}
     model = shapes / "runs" / "seed0"
     from_file = evaluate_linear(model, shapes / "data.npz", classes="all", **settings)
     report = evaluate_linear(model, f"modelnet40:{folder}", **settings)
     assert report.rows == from_file.rows
     assert report.context["dataset"]["file"] == "modelnet40:modelnet40_ply_hdf5_2048"
     assert report.context["class_set"] == "all"
+    # Every cloud is a group of its own, so few-shot asks about all test clouds, as of the file.
+    parts = read_parts(f"modelnet40:{folder}", classes=None, split="test", num_points=64, most_points=64)
+    assert parts.test is not None and not set(parts.train.groups) & set(parts.test.groups)
+    assert len(report.few_shot) == 1 and report.few_shot == from_file.few_shot
+    assert report.clouds == from_file.clouds
     with pytest.raises(ValueError, match="no core classes are known"):
         evaluate_linear(model, f"modelnet40:{folder}", classes="core", **settings)
     with pytest.raises(ValueError, match="300 points, fewer than the 400 asked for"):
         evaluate_linear(model, f"modelnet40:{folder}", **{**settings, "num_points": 400})
+
+
+def test_variants_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    h5py = pytest.importorskip("h5py")
+    rng = np.random.default_rng(0)
+    for place, end in (
+        ("main_split", ""),
+        ("main_split_nobg", ""),
+        ("main_split", "_augmentedrot_scale75"),
+    ):
+        (tmp_path / "h5_files" / place).mkdir(parents=True, exist_ok=True)
+        for part in ("training", "test"):
+            with h5py.File(tmp_path / f"h5_files/{place}/{part}_objectdataset{end}.h5", "w") as archive:
+                archive["data"] = rng.normal(size=(4, 64, 3)).astype(np.float32)
+                archive["label"] = np.arange(4)
+
+    def name(entry: str, split: str = "test") -> str:
+        return read_parts(entry, classes=None, split=split, num_points=64, most_points=64).name
+
+    hardest = "scanobjectnn:main_split/training_objectdataset_augmentedrot_scale75.h5"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in (tmp_path, tmp_path / "h5_files", tmp_path / "h5_files" / "main_split", "~/h5_files"):
+        assert name(f"scanobjectnn:{folder}") == name(f"scanobjectnn:{folder}", "validation") == hardest
+    files = [f"scanobjectnn:{place}/training_objectdataset.h5" for place in ("main_split", "main_split_nobg")]
+    monkeypatch.chdir(tmp_path / "h5_files")
+    assert [name(file) for file in files] == files
+    with pytest.raises(ValueError, match="'scanobjectnn:' has no path; expected scanobjectnn:FOLDER"):
+        name("scanobjectnn:")
 
 
 @pytest.mark.parametrize(

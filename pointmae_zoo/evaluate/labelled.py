@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.data.benchmarks import NAMES, Benchmark, open_benchmark
+from pointmae_zoo.data.benchmarks import Benchmark, open_benchmark, split_entry
 from pointmae_zoo.data.clouds import Clouds, read_clouds
 
 
@@ -47,10 +47,10 @@ def read_parts(
         FileNotFoundError: no such file or folder.
     """
     wanted = ("train", "test") if split == "test" else ("train",)
-    name, colon, folder = str(data).partition(":")
-    if colon and name in NAMES:
-        return _of_benchmark(name, Path(folder), classes, wanted, num_points, most_points)
-    return _of_file(Path(data), classes, wanted, num_points)
+    name, path = split_entry(data)
+    if name is not None:
+        return _of_benchmark(name, path, classes, wanted, num_points, most_points)
+    return _of_file(path, classes, wanted, num_points)
 
 
 def _of_file(path: Path, classes: str | None, wanted: tuple[str, ...], num_points: int) -> Parts:
@@ -87,17 +87,21 @@ def _of_benchmark(
 ) -> Parts:
     if classes == "core":
         raise ValueError(f"{name}: no core classes are known of it; use classes 'all'")
-    digest, parts = hashlib.sha256(), []
+    digest, parts, called, before = hashlib.sha256(), [], "", 0
     for split in wanted:
         found = open_benchmark(name, folder, split=split)
         points = _first_points(found, num_points, most_points)
         digest.update(points.tobytes())
         digest.update(found.labels.tobytes())
+        called = found.variant or folder.resolve().name
+        # Nobody has published near duplicates: every cloud is a group of its own, in all splits together.
+        groups = np.arange(before, before + len(found))
+        before += len(found)
         parts.append(
             Clouds(
                 points=points,
                 labels=found.labels,
-                groups=np.arange(len(found)),  # nobody has published near duplicates
+                groups=groups,
                 splits=np.full(len(found), split),
                 classes=found.classes,
                 core_classes=(),
@@ -105,7 +109,7 @@ def _of_benchmark(
             )
         )
     known = list(parts[0].classes)
-    return Parts(*_pair(parts), known, "all", f"{name}:{folder.name}", digest.hexdigest())
+    return Parts(*_pair(parts), known, "all", f"{name}:{called}", digest.hexdigest())
 
 
 def _first_points(clouds: Benchmark, num_points: int, most_points: int) -> NDArray[np.float32]:
