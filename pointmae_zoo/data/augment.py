@@ -19,7 +19,8 @@ class Augmentation:
         fps_share: share of the clouds that are thinned by farthest point sampling, the others at random.
             Features must serve both: mesh files are thinned by farthest point sampling, benchmarks take
             random points.
-        scale: each axis is multiplied by its own factor in [1 / scale, scale]; 1 for none. The paper's is 1.5.
+        scale: each axis is multiplied by its own factor in [1 / scale, scale]; 1 for none. The paper's is
+            1.5.
         scale_draw: how that factor is drawn: ``log``, uniform in its logarithm, so that shapes grow as often
             as they shrink; ``uniform`` as in the paper.
         shift: each axis is shifted by its own offset, uniform in [-shift, shift], after normalisation.
