@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pointmae_zoo import cli
+from pointmae_zoo.data.folder import HELD_OUT, is_held_out
 from pointmae_zoo.train import parse_setting, read_recipe
 from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings, merged
 
@@ -33,6 +34,16 @@ def test_commands_are_ones(page: Path) -> None:
             for text in arguments.set:
                 changes = merged(changes, parse_setting(text))
             read_recipe(arguments.recipe, **changes)
+
+
+def test_data_page_names_all_that_is_held_out() -> None:
+    text = (DOCS / "data.md").read_text(encoding="utf-8").split("**What is held out stays out.**")[1]
+    listed = text.split("in a folder named")[1].split(". Case")[0]
+    assert set(re.findall(r"`(\w+)`", listed)) == HELD_OUT
+    first = text.split("words may follow")[1].split("(")[0]
+    assert set(re.findall(r"`(\w+)`", first)) == {name for name in HELD_OUT if is_held_out(f"{name}_x")}
+    field = re.search(r"The field `(\w+)` adds", (DOCS / "data.md").read_text(encoding="utf-8"))
+    assert field and field[1] in {one.name for one in dataclasses.fields(PretrainRecipe)}
 
 
 def test_pretraining_page_names_fields_that_exist() -> None:

@@ -20,6 +20,7 @@ import trimesh
 from pointmae_zoo.data import cache as caches
 from pointmae_zoo.data import sources
 from pointmae_zoo.data.cache import Readings, cached_clouds
+from pointmae_zoo.data.folder import training_files
 from pointmae_zoo.data.procedural import generate
 from pointmae_zoo.data.sources import CloudSource, concatenate, open_sources, procedural_source
 from pointmae_zoo.data.workers import Reading
@@ -162,6 +163,32 @@ def test_what_is_held_out_stays_out(meshes: Path, cache: Path, capsys: pytest.Ca
     trimesh.creation.box().export(other / "test" / "x.stl")
     with pytest.raises(FileNotFoundError, match="all 1 files are held out"):
         open_sources([str(other)], 16, cache=cache)
+
+
+@pytest.mark.parametrize(
+    ("names", "held_out"),
+    [
+        ("test Test TESTS testing test-set test_set testdata test.meshes test_01 test2 test_chairs", True),
+        ("val valid validate validation Validation-Set val_set val-2 val2017 val_chairs", True),
+        (
+            "eval evaluate evaluation dev dev-set held-out held_out heldout hold_out HoldOut held-out-parts",
+            True,
+        ),
+        (
+            "train testament latest contest valves val\u00e9rie developer device 2017 _ valid_parts",
+            False,
+        ),
+    ],
+)
+def test_names_of_what_is_held_out(tmp_path: Path, names: str, held_out: bool) -> None:
+    (tmp_path / "keep.xyz").write_text("0 0 0\n1 1 1\n")
+    given = [*names.split(), *(["held out", "Test set"] if held_out else ["a test"])]
+    for name in given:
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "deep" / "x.xyz").write_text("0 0 0\n1 1 1\n")
+    kept, left_out = training_files(tmp_path)
+    assert {file.parts[0] for file in left_out} == (set(given) if held_out else set())
+    assert len(kept) + len(left_out) == len(given) + 1
 
 
 def test_unreadable_files_are_skipped_and_said(

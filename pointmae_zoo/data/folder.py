@@ -1,13 +1,23 @@
 """A folder of anyone's meshes or point files, each read once: what training sees of it."""
 
+import re
 from collections.abc import Generator
 from pathlib import Path
 
 from pointmae_zoo.data.mesh import SUPPORTED_SUFFIXES, search_files
 from pointmae_zoo.data.workers import ReaderPool, Reading
 
-HELD_OUT = frozenset({"test", "testing", "val", "valid", "validation", "eval", "heldout", "held_out"})
-"""Folders of these names, whatever their case, hold what must not be trained on."""
+HELD_OUT = frozenset(
+    {
+        *("test", "tests", "testing", "testset", "testdata"),
+        *("val", "valid", "validate", "validation", "valset", "validationset"),
+        *("eval", "evaluate", "evaluation", "dev", "devset", "heldout", "holdout"),
+    }
+)
+"""Folders of these names hold what must not be trained on; case, ``-``, ``_``, spaces, dots and a number at
+the end do not matter: Held-Out, val2017. See ``is_held_out``."""
+
+_FIRST_WORDS = frozenset({"test", "testing", "val", "validation", "eval", "heldout", "holdout"})
 
 _TIMEOUT, _MEMORY_GB = 60.0, 2.0  # for one file, as in embedding
 
@@ -15,14 +25,14 @@ _TIMEOUT, _MEMORY_GB = 60.0, 2.0  # for one file, as in embedding
 def training_files(folder: Path) -> tuple[list[Path], list[Path]]:
     """Meshes and point files below a folder, relative to it and sorted: for training, and held out.
 
-    Held out is what lies in a folder named in ``HELD_OUT``, at any depth below ``folder`` itself.
+    Held out is what lies in a folder that ``is_held_out``, at any depth below ``folder`` itself.
 
     Raises:
         FileNotFoundError: nothing there for training.
     """
     found, _ = search_files(folder)
     files = [file.relative_to(folder) for file in found]
-    held_out = [file for file in files if HELD_OUT & {part.lower() for part in file.parts[:-1]}]
+    held_out = [file for file in files if any(map(is_held_out, file.parts[:-1]))]
     kept = sorted(set(files) - set(held_out), key=lambda file: file.as_posix())
     if held_out and not kept:
         raise FileNotFoundError(
@@ -34,6 +44,16 @@ def training_files(folder: Path) -> tuple[list[Path], list[Path]]:
             f"{folder}: no meshes or point files there; expected {' '.join(SUPPORTED_SUFFIXES)}"
         )
     return kept, held_out
+
+
+def is_held_out(name: str) -> bool:
+    """Whether a folder of this name holds what must not be trained on: one of ``HELD_OUT``, or several words
+    of which the first is test, val or the like (``test_meshes``, ``val-chairs``).
+    """
+    words = re.findall(r"[^\W_]+", name.lower())
+    if any("".join(words[:count]) in _FIRST_WORDS for count in range(1, len(words))):
+        return True
+    return "".join(words).rstrip("0123456789") in HELD_OUT
 
 
 def read_files(
