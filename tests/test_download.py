@@ -37,6 +37,7 @@ class Server:
         self.headers: dict[str, str] = {}
         self.faults: list[Callable[[BaseHTTPRequestHandler], bool]] = []
         self.ranges: list[str | None] = []
+        self.paths: list[str] = []
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -44,6 +45,7 @@ class Server:
 
             def do_GET(self) -> None:
                 server.ranges.append(self.headers["Range"])
+                server.paths.append(self.path)
                 if server.faults and server.faults.pop(0)(self):
                     return
                 server.answer(self)
@@ -290,12 +292,80 @@ def test_other_files_are_refused(server: Server, path: Path) -> None:
     assert names(path) == []
 
 
-def test_the_next_address_is_tried(server: Server, path: Path) -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_the_next_address_is_tried(server: Server, path: Path, known: bool) -> None:
     second = server.url.replace("file.zip", "mirror.zip")
     server.faults = [server.cut_after(PIECE), status(404)]
-    fetch([server.url, second], path, sha256=SHA256, progress=False)
+    fetch([server.url, second], path, sha256=SHA256 if known else None, progress=False)
     assert path.read_bytes() == CONTENT
-    assert server.ranges == [None, f"bytes={PIECE}-", None]  # another server's beginning is not gone on with
+    # Another server's beginning is kept only where the hash shows whether it was of the same file.
+    there = f"bytes={PIECE}-"
+    assert server.ranges == [None, there, there if known else None]
+
+
+def test_a_mirror_with_a_shorter_file_costs_nothing(server: Server, path: Path) -> None:
+    second = server.url.replace("file.zip", "mirror.zip")
+
+    def shorter(_: BaseHTTPRequestHandler) -> bool:
+        server.content = CONTENT[:1000]
+        return False
+
+    server.faults = [server.cut_after(2 * PIECE), status(404), shorter]
+    with pytest.raises(DownloadError, match="mirror.zip: has 1,000 bytes, expected 300,000"):
+        fetch([server.url, second], path, size=len(CONTENT), sha256=SHA256, progress=False)
+    server.content = CONTENT
+    fetch([server.url, second], path, size=len(CONTENT), sha256=SHA256, progress=False)
+    assert path.read_bytes() == CONTENT and server.ranges[-1] == f"bytes={2 * PIECE}-"
+
+
+def test_a_mirror_with_another_file_costs_nothing_but_time(server: Server, path: Path) -> None:
+    second = server.url.replace("file.zip", "mirror.zip")
+
+    def right(_: BaseHTTPRequestHandler) -> bool:
+        server.content, server.etag = CONTENT, '"two"'
+        return False
+
+    server.content = CONTENT[::-1]
+    server.faults = [server.cut_after(2 * PIECE), status(404), right]
+    fetch([server.url, second], path, sha256=SHA256, progress=False)
+    assert path.read_bytes() == CONTENT and names(path) == ["file.zip"]
+    assert server.ranges == [None, f"bytes={2 * PIECE}-", f"bytes={2 * PIECE}-", None]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_given_again_it_begins_where_the_beginning_came_from(
+    server: Server, path: Path, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls = [server.url, server.url.replace("file.zip", "mirror.zip")]
+    sha256 = SHA256 if known else None
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(download.time, "sleep", interrupt)
+        server.faults = [status(404), server.cut_after(4 * PIECE)]
+        with pytest.raises(KeyboardInterrupt):
+            fetch(urls, path, sha256=sha256, progress=False)
+        server.faults = [server.cut_after(2 * PIECE)]
+        with pytest.raises(KeyboardInterrupt):
+            fetch(urls, path, sha256=sha256, progress=False)
+    fetch(urls, path, sha256=sha256, progress=False)
+    assert path.read_bytes() == CONTENT
+    assert server.paths == ["/file.zip", *["/mirror.zip"] * 3]
+    assert server.ranges == [None, None, f"bytes={4 * PIECE}-", f"bytes={6 * PIECE}-"]
+
+
+def test_with_a_hash_neither_tag_nor_notes_are_needed(server: Server, path: Path) -> None:
+    server.etag = None
+    server.faults = [server.cut_after(3 * PIECE)]
+    fetch([server.url], path, sha256=SHA256, progress=False)
+    assert path.read_bytes() == CONTENT and server.ranges == [None, f"bytes={3 * PIECE}-"]
+    path.unlink()
+    path.with_name("file.zip.part").write_bytes(CONTENT[:1000])
+    path.with_name("file.zip.part.json").write_text('{"url": ')
+    fetch([server.url], path, sha256=SHA256, progress=False)
+    assert path.read_bytes() == CONTENT and server.ranges[-1] == "bytes=1000-"
 
 
 def test_where_nothing_comes_the_next_address_is_tried_soon(
@@ -479,7 +549,11 @@ def test_the_command(
     monkeypatch.setitem(datasets.DATASETS, "little", dataset(server))
     assert main(["download", "little", "--to", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "verified by its sha256" in said and f"data: [modelnet40:{tmp_path}/little]" in said
+    assert "; verified by its sha256" in said and f"data: [modelnet40:{tmp_path}/little]" in said
+    (tmp_path / "little" / "a").write_text("changed")
+    assert main(["download", "little", "--to", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "; was there already, not checked" in said and "verified" not in said
     monkeypatch.setitem(datasets.DATASETS, "little", dataset(server, sha256=None, folder="absent"))
     assert main(["download", "little", "--to", str(tmp_path)]) == 2
     assert "holds no folder absent" in capsys.readouterr().err

@@ -80,8 +80,9 @@ def fetch(
 ) -> None:
     """Fetch one file to ``path``, from the first of the addresses that gives it.
 
-    What was interrupted lies in ``path`` + ``.part`` and is gone on with, if the server can tell that the
-    file is still the same. With a ``sha256``, a file that differs is never left at ``path``.
+    What was interrupted lies in ``path`` + ``.part`` and is resumed: where it came from, if the server can
+    tell that the file is still the same; with a ``sha256`` from every address, as it shows in the end whether
+    the parts fit. With a ``sha256``, a file that differs is never left at ``path``.
 
     Args:
         size: in bytes; an address with a file of another size is passed over.
@@ -92,6 +93,8 @@ def fetch(
     """
     if path.exists() and _is_it(path, size, sha256):
         return
+    begun = _noted(_part(path)).get("url")
+    urls = sorted(urls, key=lambda url: url != begun)  # what is there already came from that one
     reasons = []
     for number, url in enumerate(urls, 1):
         try:
@@ -154,12 +157,12 @@ def _fetch_from(
     url: str, path: Path, size: int | None, sha256: str | None, progress: bool, *, elsewhere: bool
 ) -> None:
     """``elsewhere``: there is another address to try. Raises _NotHere."""
-    part = path.with_name(path.name + ".part")
+    part = _part(path)
     fresh = not part.exists()
     failures, pause, most = 0, _PAUSE, 0 if fresh else part.stat().st_size
     while True:
         try:
-            _transfer(url, part, size, progress)
+            _transfer(url, part, size, progress, hash_known=sha256 is not None)
         except _CutOff as error:
             there = part.stat().st_size if part.exists() else 0
             failures, pause = (1, _PAUSE) if there > most else (failures + 1, pause * 2)
@@ -182,18 +185,23 @@ def _fetch_from(
         fresh = True  # what was left of an earlier attempt may have been of another file
 
 
-def _transfer(url: str, part: Path, size: int | None, progress: bool) -> None:
+def _transfer(url: str, part: Path, size: int | None, progress: bool, *, hash_known: bool) -> None:
     """Fetch what is missing of ``part``. Raises _CutOff or _NotHere."""
     import requests
 
-    start, validator = _resumable(part, url)
+    start, validator = _resumable(part, url, hash_known)
     headers = {"Accept-Encoding": "identity"}
     if start:
-        headers |= {"Range": f"bytes={start}-", "If-Range": validator}
+        headers["Range"] = f"bytes={start}-"
+    if validator:
+        headers["If-Range"] = validator
     try:
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
             if response.status_code == 416 and start:  # nothing after what is there, or a shorter file
-                if _total_of(response) != start:
+                total = _total_of(response)
+                if size is not None and total is not None and total != size:
+                    raise _NotHere(f"has {total:,} bytes, expected {size:,}")
+                if total != start:
                     _forget(part)
                     raise _CutOff("the file on the server has changed")
                 return
@@ -224,10 +232,11 @@ def _write(response: Any, url: str, part: Path, start: int, total: int | None, p
         raise _no_room(part, total - start)
     headers = response.headers
     kept = {"url": url, "etag": headers.get("ETag", ""), "modified": headers.get("Last-Modified", "")}
-    if not start:
+    begun = not start or _noted(part).get("url") != url
+    if begun:
         _notes(part).unlink(missing_ok=True)
     with open(part, "ab" if start else "wb") as stream:
-        if not start:
+        if begun:
             _notes(part).write_text(json.dumps(kept), encoding="utf-8")
         shown = None if progress else True
         name = part.name.removesuffix(".part")
@@ -278,21 +287,39 @@ def _total_of(response: Any) -> int | None:
     return int(total) if total.isdigit() else None
 
 
-def _resumable(part: Path, url: str) -> tuple[int, str]:
-    """How many bytes there are, and what tells the server which file they are of; 0 if nothing can."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        kept = json.loads(_notes(part).read_text(encoding="utf-8"))
+def _resumable(part: Path, url: str, hash_known: bool) -> tuple[int, str]:
+    """How many bytes can be kept, and what tells the server which file they are of, "" if nothing does.
+
+    Without that they are kept only if a known hash will show whether they were of the same file.
+    """
+    there = part.stat().st_size if part.exists() else 0
+    kept = _noted(part)
+    validator = ""
+    if there and kept.get("url") == url:
         # A weak tag promises a file of the same meaning, not of the same bytes.
-        strong = kept["etag"] if kept["etag"] and not kept["etag"].startswith("W/") else kept["modified"]
-        if kept["url"] == url and strong:
-            return part.stat().st_size, strong
-    return 0, ""
+        etag = kept.get("etag", "")
+        validator = etag if etag and not etag.startswith("W/") else kept.get("modified", "")
+    return (there if validator or hash_known else 0), validator
 
 
 def _is_it(path: Path, size: int | None, sha256: str | None) -> bool:
     if size is not None and path.stat().st_size != size:
         return False
     return sha256 is None or file_sha256(path) == sha256
+
+
+def _part(path: Path) -> Path:
+    """What has arrived of a file so far."""
+    return path.with_name(path.name + ".part")
+
+
+def _noted(part: Path) -> dict[str, str]:
+    """``url``, ``etag`` and ``modified`` of the address that gave (the last of) ``part``; {} if unknown."""
+    with contextlib.suppress(OSError, ValueError):
+        kept = json.loads(_notes(part).read_text(encoding="utf-8"))
+        if isinstance(kept, dict) and all(isinstance(value, str) for value in kept.values()):
+            return kept
+    return {}
 
 
 def _notes(part: Path) -> Path:
