@@ -10,8 +10,8 @@ def add_download(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "download",
         help="fetch a data set, or list them with their terms",
-        description="Fetch a data set and unpack it. What was interrupted is gone on with. Without a name: "
-        "all that are known, and how to get those that may not be fetched.",
+        description="Fetch a data set and unpack it. An interrupted download resumes. Without a name: "
+        "all that are known, and how to get those that have to be requested.",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="such as modelnet40")
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="where to unpack it")
@@ -30,9 +30,16 @@ def _download(args: argparse.Namespace) -> int:
     dataset = DATASETS[args.name]
     if dataset.urls and args.to is None:
         raise ValueError(f"--to FOLDER is missing: where to put {args.name}")
-    folder = get_dataset(dataset, args.to or Path())
-    verified = "verified by its sha256" if dataset.sha256 else "not verified: nobody has published its sha256"
-    print(f"{folder}: {dataset.summary}; {verified}")
+    to = args.to or Path()
+    was_there = bool(dataset.urls) and (to / dataset.folder).is_dir()
+    folder = get_dataset(dataset, to)
+    if was_there:
+        checked = "was there already, not checked"
+    elif dataset.sha256:
+        checked = "verified by its sha256"
+    else:
+        checked = "not verified: nobody has published its sha256"
+    print(f"{folder}: {dataset.summary}; {checked}")
     print(f"terms: {dataset.terms}")
     print(f"use it in a recipe as data: [{dataset.use.replace('FOLDER', str(folder))}]")
     return 0
