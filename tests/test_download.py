@@ -311,7 +311,7 @@ def test_a_mirror_with_a_shorter_file_costs_nothing(server: Server, path: Path) 
         return False
 
     server.faults = [server.cut_after(2 * PIECE), status(404), shorter]
-    with pytest.raises(DownloadError, match="mirror.zip: has 1,000 bytes, expected 300,000"):
+    with pytest.raises(DownloadError, match=r"mirror\.zip: has 1,000 bytes, expected 300,000"):
         fetch([server.url, second], path, size=len(CONTENT), sha256=SHA256, progress=False)
     server.content = CONTENT
     fetch([server.url, second], path, size=len(CONTENT), sha256=SHA256, progress=False)
