@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+import pointmae_zoo
 from pointmae_zoo.data.clouds import normalize_clouds
 from pointmae_zoo.evaluate import evaluate_linear, linear_probe, paired_difference
 from pointmae_zoo.evaluate.features import calibrate_batch_norm
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.registry import create_model
 
-pytest.importorskip("sklearn")
+sklearn = pytest.importorskip("sklearn")
 
 TINY = {
     "num_tokens": [16, 8],
@@ -194,7 +195,10 @@ def test_report(tmp_path: Path) -> None:
     assert (context["num_train"], context["num_test"], context["num_points"]) == (60, 30, 64)
     assert context["dataset"]["classes"] == ["plate", "wall", "pole"]
     assert context["majority_accuracy"] == pytest.approx(100 / 3)
-    assert {"commit", "versions", "protocol", "wall_seconds", "baseline_seeds"} <= context.keys()
+    assert {"commit", "protocol", "wall_seconds", "baseline_seeds"} <= context.keys()
+    versions = context["versions"]
+    assert versions["scikit_learn"] == sklearn.__version__ and versions["numpy"] == np.__version__
+    assert versions["torch"] == torch.__version__ and versions["pointmae_zoo"] == pointmae_zoo.__version__
     # The saved models are random ones of the same seeds: no better than that baseline.
     weights, _, random = stored["summary"]
     assert weights["test_mean"] == pytest.approx(random["test_mean"])

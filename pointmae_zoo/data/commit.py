@@ -1,9 +1,14 @@
-"""Which state of the source made a number or a file of weights."""
+"""Which state of the source, and of the libraries under it, made a number or a file of weights."""
 
+import importlib.metadata
+import platform
 import subprocess
+import sys
 from pathlib import Path
 
 import pointmae_zoo
+
+_LIBRARIES = ("torch", "numpy", "safetensors", "timm", "accelerate", "numba", "scikit-learn")
 
 
 def current_commit() -> str | None:
@@ -17,6 +22,19 @@ def current_commit() -> str | None:
         return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or None
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def versions() -> dict[str, str]:
+    """Of this package, Python and the libraries that numbers depend on; without those that are not there."""
+    found = {"pointmae_zoo": pointmae_zoo.__version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name.replace("-", "_")] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if "torch" in sys.modules:  # it knows more than its package: 2.15.0+cu132, the build
+        found["torch"] = str(sys.modules["torch"].__version__)
+    return found
 
 
 def _git(folder: Path, *words: str) -> str:

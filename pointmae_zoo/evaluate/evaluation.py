@@ -1,8 +1,8 @@
 """``evaluate_linear``: a model's linear probe beside its honest baselines.
 
 Random features are strong in 3D, so every number stands beside the same architecture with random weights:
-native, and with the statistics of its BatchNorms calibrated on the training clouds (no learning at all),
-which is the floor that counts.
+native, and with the statistics of its BatchNorms calibrated on the training clouds (no learning at all). The
+floor that counts is the better of the two, and which one that is differs from network to network.
 """
 
 import time
@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.data.clouds import Clouds, normalize_clouds
-from pointmae_zoo.data.commit import current_commit
+from pointmae_zoo.data.commit import current_commit, versions
 from pointmae_zoo.evaluate.features import calibrate_batch_norm, embed_clouds, random_encoder
 from pointmae_zoo.evaluate.fewshot import Episode, FewShotSettings, Pool, draw_episodes, few_shot
 from pointmae_zoo.evaluate.labelled import Parts, read_parts
 from pointmae_zoo.evaluate.linear import Classifier, LinearProbe, linear_probe
-from pointmae_zoo.evaluate.report import LinearReport, versions
+from pointmae_zoo.evaluate.report import LinearReport
 from pointmae_zoo.evaluate.robustness import CLEAN, POINT_COUNTS, SEED, Change, change_clouds, changes
 
 PAPER_C = 0.0093

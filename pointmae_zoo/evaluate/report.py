@@ -1,17 +1,14 @@
 """What an evaluation found, as a table for people and as JSON for the cards."""
 
 import json
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-import pointmae_zoo
 from pointmae_zoo.data.files import written_whole
 from pointmae_zoo.evaluate.fewshot import FewShotSettings
 from pointmae_zoo.evaluate.linear import LinearProbe, paired_difference
@@ -150,16 +147,3 @@ def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
 
 def _plus_minus(row: dict[str, Any], which: str) -> str:
     return f"{row[which + '_mean']:.1f} +- {row[which + '_std']:.1f}"
-
-
-def versions() -> dict[str, str]:
-    """Of everything that the numbers depend on."""
-    import sklearn
-
-    return {
-        "pointmae_zoo": pointmae_zoo.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "scikit_learn": sklearn.__version__,
-    }

@@ -1,11 +1,9 @@
 """What a run leaves in its folder besides weights and checkpoints: recipe, metrics, environment."""
 
 import contextlib
-import importlib.metadata
 import json
 import math
 import os
-import platform
 import re
 import sys
 import time
@@ -13,14 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pointmae_zoo
-from pointmae_zoo.data.commit import current_commit
+from pointmae_zoo.data.commit import current_commit, versions
 from pointmae_zoo.data.files import written_whole
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-_LIBRARIES = ("torch", "accelerate", "timm", "numpy", "safetensors", "numba")
 _SECRET = re.compile(r"(?i)(token(?!s)|secret|password|passwd|api[-_]?key|access[-_]?key|credential)")
 _IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")
 
@@ -126,17 +122,6 @@ def write_environment(path: Path, accelerator: "Accelerator", data: dict[str, st
     text = json.dumps({"data_sha256": data, "sessions": sessions}, indent=1)
     with written_whole(path) as unfinished:
         unfinished.write_text(text + "\n", encoding="utf-8")
-
-
-def versions() -> dict[str, str]:
-    """Of this package, Python and the libraries that numbers depend on."""
-    found = {"pointmae_zoo": pointmae_zoo.__version__, "python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def device_name(device: Any) -> str:
