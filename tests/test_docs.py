@@ -13,17 +13,27 @@ from pointmae_zoo.train import parse_setting, read_recipe
 from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings, merged
 
 DOCS = Path(__file__).parents[1] / "docs"
+README = DOCS.with_name("README.md")
+EXTRAS = {"pretrain": "train", "evaluate": "eval"}
+"""What a command cannot do without."""
 
 
 def commands(page: Path) -> list[list[str]]:
     """The arguments after ``pointmae-zoo``, or ``-m pointmae_zoo.cli``, of every command of a page."""
-    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [command for block in blocks(page) for command in commands_of(block)]
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def commands_of(block: str) -> list[list[str]]:
+    lines = block.replace("\\\n", " ").splitlines()
     found = (re.search(r"^pointmae-zoo (.*)|-m pointmae_zoo\.cli (.*)", line) for line in lines)
     return [shlex.split(one[1] or one[2], comments=True) for one in found if one]
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [README, *sorted(DOCS.glob("*.md"))], ids=lambda page: page.stem)
 def test_commands_are_ones(page: Path) -> None:
     for command in commands(page):
         if command[-1] == "...":
@@ -34,6 +44,17 @@ def test_commands_are_ones(page: Path) -> None:
             for text in arguments.set:
                 changes = merged(changes, parse_setting(text))
             read_recipe(arguments.recipe, **changes)
+
+
+def test_what_is_installed_is_what_the_commands_need() -> None:
+    checked = 0
+    for block in (block for page in (README, *DOCS.glob("*.md")) for block in blocks(page)):
+        if installed := re.search(r"pip install .*pointmae-zoo\[([\w,]+)\]", block):
+            needed = {EXTRAS[command[0]] for command in commands_of(block) if command[0] in EXTRAS}
+            assert needed <= set(installed[1].split(",")), block
+            checked += len(needed)
+    assert checked >= 2
+    assert len(commands(README)) >= 6
 
 
 def test_data_page_names_all_that_is_held_out() -> None:
