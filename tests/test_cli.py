@@ -1,16 +1,20 @@
 """The command line: what it prints, where, and with which exit code."""
 
+import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import pointmae_zoo
 from pointmae_zoo import cli
+from pointmae_zoo.train import parse_setting, read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 TETRAHEDRON = "OFF\n4 4 6\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
@@ -348,3 +352,36 @@ def test_evaluate_linear(weights: Path, tmp_path: Path, capsys: pytest.CaptureFi
     summary = json.loads(out.read_text())["summary"][0]
     assert summary["test_mean"] > 90
     assert f"{summary['test_mean']:.1f}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("embed", "x.stl", "--out", "x.npz"),
+        ("pretrain", "--out", "run", "--recipe", "smoke"),
+        ("evaluate", "linear", "weights", "--data", "x.npz"),
+        ("convert", "x.pth", "out", "--architecture", "i2p_mae_base", "--kind", "encoder"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_too_little_memory_names_what_the_command_has(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    parser = cli.build_parser()
+
+    def starve(_: object) -> int:
+        raise MemoryError
+
+    def parsed(given: list[str]) -> argparse.Namespace:
+        return argparse.Namespace(**{**vars(parser.parse_args(given)), "run": starve})
+
+    monkeypatch.setattr(cli, "build_parser", lambda: SimpleNamespace(parse_args=parsed))
+    assert run(*words) == 2
+    said = error_line(capsys)
+    assert said.startswith("out of memory; ")
+    with pytest.raises(SystemExit):
+        parser.parse_args([*words, "--help"])
+    known = capsys.readouterr().out
+    assert all(option in known for option in re.findall(r"--[\w-]+", said))
+    for setting in re.findall(r"--set (\S+)", said):
+        read_recipe("smoke", **parse_setting(setting))

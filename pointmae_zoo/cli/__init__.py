@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         if debug:
             raise
-        print("error: out of memory; a smaller --batch-size or fewer --workers need less", file=sys.stderr)
+        remedy = getattr(args, "less_memory", "close other programs, or use a larger machine")
+        print(f"error: out of memory; {remedy}", file=sys.stderr)
         return 2
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         ours = isinstance(error, ImportError) and (error.name or "").startswith("pointmae_zoo")

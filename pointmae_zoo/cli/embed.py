@@ -55,7 +55,7 @@ def add_embed(commands: argparse._SubParsersAction) -> None:
         help="for reading one file, in each worker (default: 2)",
     )
     parser.add_argument("--device", default="cpu", help="where the network runs (default: cpu)")
-    parser.set_defaults(run=_embed)
+    parser.set_defaults(run=_embed, less_memory="a smaller --batch-size or fewer --workers need less")
 
 
 def _embed(args: argparse.Namespace) -> int:

@@ -39,7 +39,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     linear.add_argument(
         "--seeds",
         type=int,
-        help="of each random baseline; 0 for none (default: 3, for validation 0)",
+        help="random initialisations of each baseline; 0 for none (default: 3, for validation 0)",
     )
     linear.add_argument(
         "--classifier", nargs="+", choices=("svm", "logistic"), help="(default: both; protocol paper: svm)"
@@ -63,7 +63,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     linear.add_argument("--label", metavar="TEXT", help="what tables call these weights")
     linear.add_argument("--device", default="cpu")
     linear.add_argument("--out", type=Path, metavar="FILE.json", help="write the numbers here")
-    linear.set_defaults(run=_evaluate_linear)
+    linear.set_defaults(run=_evaluate_linear, less_memory="fewer --points, or --classes core, need less")
 
 
 def _evaluate_linear(args: argparse.Namespace) -> int:

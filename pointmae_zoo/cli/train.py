@@ -62,7 +62,10 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
         choices=("tensorboard", "wandb", "trackio"),
         help="send metrics there, too; repeatable",
     )
-    parser.set_defaults(run=_pretrain)
+    parser.set_defaults(
+        run=_pretrain,
+        less_memory="--set accumulation_steps=2 (4, 8, ...) works off a batch in parts, which needs less",
+    )
 
 
 def _pretrain(args: argparse.Namespace) -> int:
