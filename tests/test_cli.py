@@ -360,7 +360,7 @@ def test_evaluate_linear(weights: Path, tmp_path: Path, capsys: pytest.CaptureFi
         ("embed", "x.stl", "--out", "x.npz"),
         ("pretrain", "--out", "run", "--recipe", "smoke"),
         ("evaluate", "linear", "weights", "--data", "x.npz"),
-        ("convert", "x.pth", "out", "--architecture", "i2p_mae_base", "--kind", "encoder"),
+        ("convert", "x.pth", "out", "--architecture", "i2p_mae_base", "--kind", "pretraining"),
     ],
     ids=lambda words: words[0],
 )
