@@ -178,6 +178,56 @@ def test_metrics_survive_a_full_disk(
     assert written[0] == written[1]
 
 
+def test_metrics_that_wait_are_in_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full from step 3 on; the process dies after the checkpoint of step 4, or at the end."""
+    from pointmae_zoo.train import engine, run_folder
+
+    run(RECIPE, tmp_path / "whole")
+    expected = (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+    opened, one_step = open, engine._Run._one_step
+
+    def full(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.read_bytes().count(b"\n") >= 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return opened(path, *arguments, **options)
+
+    def dying(self: Any) -> Any:
+        if self.step == 5:
+            raise KeyboardInterrupt
+        return one_step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "open", full, raising=False)
+        with pytest.raises(OSError, match=r"metrics\.jsonl: not written \(No space .* and resume"):
+            run(RECIPE, tmp_path / "end")
+        patch.setattr(engine._Run, "_one_step", dying)
+        with pytest.raises(KeyboardInterrupt):
+            run(RECIPE, tmp_path / "died")
+    for name, lines in (("end", 2), ("died", 2)):
+        assert (tmp_path / name / "metrics.jsonl").read_bytes().count(b"\n") == lines
+        _, result = run(RECIPE, tmp_path / name, resume=True)
+        assert result.completed
+        assert (tmp_path / name / "metrics.jsonl").read_bytes() == expected
+
+
+def test_metrics_are_tried_again_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is room again only once the last checkpoint has taken the place of others."""
+    from pointmae_zoo.train import run_folder
+
+    run(RECIPE, tmp_path / "whole")
+    opened = open
+
+    def full(path: Path, *arguments: Any, **options: Any) -> Any:
+        if not (path.parent / "checkpoints" / "step_00000006.pt").is_file():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(run_folder, "open", full, raising=False)
+    assert run(RECIPE, tmp_path / "full")[1].completed
+    written = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "full")]
+    assert written[0] == written[1]
+
+
 def test_batches_are_shared_evenly_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
     with (
@@ -253,16 +303,40 @@ def test_malloc_is_left_alone_where_it_is_not_glibcs(monkeypatch: pytest.MonkeyP
     process.keep_freed_memory()
 
 
-def test_unreadable_newest_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    for step in (1, 2, 3):
-        save_checkpoint(tmp_path, step, {"value": torch.tensor(step)}, keep=2)
-    assert [path.name for path in list_checkpoints(tmp_path)] == ["step_00000002.pt", "step_00000003.pt"]
-    newest = list_checkpoints(tmp_path)[-1]
+def steps_in(folder: Path) -> list[int]:
+    return [int(path.stem.removeprefix("step_")) for path in list_checkpoints(folder)]
+
+
+def test_cleaning_up_never_leaves_unreadable_checkpoints_only(tmp_path: Path) -> None:
+    def save(step: int, keep: int) -> Path:
+        return save_checkpoint(tmp_path, step, {"value": torch.tensor(step)}, keep=keep)
+
+    for step in (4, 8, 12):
+        newest = save(step, keep=3)
     newest.write_bytes(newest.read_bytes()[:50])
-    state, skipped = load_latest(tmp_path)
-    assert state is not None and state["step"] == 2
-    assert len(skipped) == 1 and "step_00000003.pt: unreadable" in skipped[0]
-    list_checkpoints(tmp_path)[0].write_bytes(b"")
-    with pytest.raises(ValueError, match="none of 2 checkpoints"):
-        load_latest(tmp_path)
+    state, _ = load_latest(tmp_path)
+    assert state is not None and state["step"] == 8
+    save(9, keep=1)
+    assert steps_in(tmp_path) == [9]
+    save(10, keep=2).write_bytes(b"")
+    save(11, keep=2)
+    assert steps_in(tmp_path) == [9, 10, 11]  # 9 is there in case that 11 breaks
+    save(13, keep=2)
+    assert steps_in(tmp_path) == [11, 13]
     assert load_latest(tmp_path / "absent") == (None, [])
+
+
+def test_what_was_passed_over_is_not_called_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(RECIPE, tmp_path)
+    newest = list_checkpoints(tmp_path / "checkpoints")[-1]
+    newest.write_bytes(newest.read_bytes()[:300])
+    losses = Line.losses
+
+    def broken(self: Line, batch: Any) -> dict[str, Loss]:
+        return {"line": Loss(losses(self, batch)["line"].value * torch.nan, 1.0, 1)}
+
+    monkeypatch.setattr(Line, "losses", broken)
+    with pytest.raises(ValueError, match=r"the last good checkpoint is \S+step_00000004\.pt"):
+        run(RECIPE, tmp_path, resume=True)

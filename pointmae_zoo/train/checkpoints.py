@@ -1,6 +1,7 @@
 """Checkpoints of a run: written atomically, the newest kept, an unreadable one passed over."""
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
     """Write ``step_<step>.pt`` (``step`` steps done) and remove all but the newest ``keep``.
 
     The file appears under its name only when it is complete; a full disk leaves the older ones as they are.
+    Those of later steps are removed first: the run went back behind them, as they could not be read. One that
+    is not whole never counts as one of the ``keep``.
 
     Raises:
         OSError: it can't be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step_{step:08d}.pt"
+    for later in list_checkpoints(folder):
+        if later.name > path.name:
+            later.unlink(missing_ok=True)
     with written_whole(path) as unfinished, open(unfinished, "wb") as stream:
         try:
             torch.save({"format": _FORMAT, "step": step, **state}, stream)
@@ -28,8 +34,11 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
             raise _below(error) from error
         stream.flush()
         os.fsync(stream.fileno())
-    for old in list_checkpoints(folder)[:-keep]:
-        old.unlink(missing_ok=True)
+    whole = [one for one in whole_checkpoints(folder) if one != path]
+    oldest = [*whole, path][-keep:][0]
+    for old in list_checkpoints(folder):
+        if old.name < oldest.name:
+            old.unlink(missing_ok=True)
     return path
 
 
@@ -46,6 +55,11 @@ def _below(error: BaseException) -> OSError:
 def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a folder, oldest first."""
     return sorted(folder.glob("step_*.pt")) if folder.is_dir() else []
+
+
+def whole_checkpoints(folder: Path) -> list[Path]:
+    """Those that have their end, by which their contents are found, oldest first. Nothing more is read."""
+    return [path for path in list_checkpoints(folder) if zipfile.is_zipfile(path)]
 
 
 def load_latest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pointmae_zoo.ops.draws import share_of_batch
-from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
+from pointmae_zoo.train.checkpoints import load_latest, save_checkpoint, whole_checkpoints
 from pointmae_zoo.train.optimizer import adamw, moving_average
 from pointmae_zoo.train.process import catch_signals, compile_blocks, determinism, precision
 from pointmae_zoo.train.recipe import TrainingRecipe
@@ -117,7 +117,7 @@ def train(
     Raises:
         ValueError: non-finite loss or gradient; names step, clouds and last good checkpoint. No checkpoint of
             the run can be read.
-        OSError: the last checkpoint can't be written.
+        OSError: the last checkpoint, or the last metrics, can't be written.
     """
     run = _Run(task, recipe, out, accelerator)
     with determinism(recipe.deterministic):
@@ -162,6 +162,7 @@ class _Run:
         self.step = 0
         self.pending: list[dict[str, Tensor]] = []  # losses not yet read: reading waits for the device
         self.losses: dict[str, float] = {}
+        self.unwritten = ""  # metrics that waited for room on the disk, at the checkpoint resumed from
         self.seconds_before = 0.0  # of training, in the sessions before this one
         self.started = self.saved = time.perf_counter()
 
@@ -175,7 +176,7 @@ class _Run:
         if resume:
             self._resume()
         if self.is_main:
-            self.metrics.start(self.step)
+            self.metrics.start(self.step, self.unwritten)
         self.model.train()
         first = self.step
         self.started = self.saved = last_log = time.perf_counter()
@@ -203,6 +204,7 @@ class _Run:
                     self._save(must=stop)
             if self.step >= self.steps:
                 self._save(must=True)
+                self.metrics.finish()
         seconds = time.perf_counter() - self.started
         return TrainingResult(
             folder=self.out,
@@ -310,7 +312,7 @@ class _Run:
                     named += f" (all in {path.name})"
                 except OSError:
                     pass
-        kept = list_checkpoints(self.out / "checkpoints")
+        kept = whole_checkpoints(self.out / "checkpoints")
         last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
         return (
             f"step {step}: {name.replace('_', ' ')} is {value}; its clouds are {named}; {last}; "
@@ -344,13 +346,14 @@ class _Run:
             # Since the last line of metrics, so that a resumed run logs what an uninterrupted one does.
             "pending": [{name: value.cpu() for name, value in one.items()} for one in self.pending],
             "losses": self.losses,
+            "unwritten_metrics": self.metrics.waiting,
             "seconds": self.seconds_before + time.perf_counter() - self.started,
         }
         folder = self.out / "checkpoints"
         try:
             save_checkpoint(folder, self.step, state, keep=self.recipe.keep_checkpoints)
         except OSError as error:
-            kept = list_checkpoints(folder)
+            kept = whole_checkpoints(folder)
             last = f"the newest is {kept[-1]}" if kept else "there is none yet"
             text = f"checkpoint of step {self.step} not written ({error.strerror or error}); {last}"
             if must:
@@ -373,4 +376,5 @@ class _Run:
             {name: value.to(self.device) for name, value in one.items()} for one in state["pending"]
         ]
         self.losses = dict(state["losses"])
+        self.unwritten = state.get("unwritten_metrics", "")  # older checkpoints lack it
         self.seconds_before = float(state["seconds"])

@@ -25,7 +25,8 @@ class Metrics:
     """``metrics.jsonl``: one line every so many steps.
 
     Nothing in it depends on time or machine, so that the file of a run that was stopped and resumed equals
-    that of one that was not. A full disk costs no line: what could not be written is written with the next.
+    that of one that was not. A full disk costs no line: what could not be written waits for the next, and for
+    the run's end; checkpoints hold it meanwhile.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,13 +34,23 @@ class Metrics:
         self._size = 0  # bytes that are there whole
         self._waiting = b""
 
-    def start(self, step: int) -> None:
-        """Keep the lines of the first ``step`` steps; later ones will be written again."""
+    @property
+    def waiting(self) -> str:
+        """Lines that could not be written yet."""
+        return self._waiting.decode()
+
+    def start(self, step: int, waiting: str = "") -> None:
+        """Keep the lines of the first ``step`` steps; later ones will be written again.
+
+        Args:
+            waiting: what waited to be written then, and may have been written since.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = []
+        lines = waiting.encode().splitlines()
         if self.path.is_file():
-            kept = [line for line in self.path.read_bytes().splitlines() if _step_of(line) <= step]
-        text = b"".join(line + b"\n" for line in kept)
+            lines = self.path.read_bytes().splitlines() + lines
+        kept = {at: line for line in lines if (at := _step_of(line)) <= step}
+        text = b"".join(kept[at] + b"\n" for at in sorted(kept))
         with written_whole(self.path) as unfinished:
             unfinished.write_bytes(text)
         self._size, self._waiting = len(text), b""
@@ -48,13 +59,29 @@ class Metrics:
         """Append a line."""
         self._waiting += json.dumps(line).encode() + b"\n"
         try:
-            with open(self.path, "r+b") as stream:
-                stream.truncate(self._size)  # the rest of a line that did not get onto a full disk
-                stream.seek(self._size)
-                stream.write(self._waiting)
+            self._write()
         except OSError as error:
             print(f"{self.path}: not written for now ({error.strerror})", file=sys.stderr)
+
+    def finish(self) -> None:
+        """Write what waits.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        try:
+            self._write()
+        except OSError as error:
+            reason = error.strerror or error
+            raise OSError(f"{self.path}: not written ({reason}); make room there and resume") from error
+
+    def _write(self) -> None:
+        if not self._waiting:
             return
+        with open(self.path, "r+b") as stream:
+            stream.truncate(self._size)  # the rest of a line that did not get onto a full disk
+            stream.seek(self._size)
+            stream.write(self._waiting)
         self._size, self._waiting = self._size + len(self._waiting), b""
 
 
