@@ -376,7 +376,7 @@ def test_wrong_hdf5_files(tmp_path: Path, arrays: dict, message: str) -> None:
 def test_damaged_hdf5_files(tmp_path: Path) -> None:
     file = tmp_path / "training_objectdataset.h5"
     file.write_text("<html>not found</html>")
-    with pytest.raises(ValueError, match="is no HDF5 file or was cut off"):
+    with pytest.raises(ValueError, match="is not an HDF5 file or was cut off"):
         open_benchmark("scanobjectnn", file, split="train")
     with h5py.File(file, "w") as archive:
         archive["points"] = clouds(3)
@@ -384,7 +384,7 @@ def test_damaged_hdf5_files(tmp_path: Path) -> None:
         open_benchmark("scanobjectnn", file, split="train")
     write_h5(file, clouds(50, 128), np.zeros(50, int))
     file.write_bytes(file.read_bytes()[:-20_000])
-    with pytest.raises(ValueError, match="is no HDF5 file or was cut off"):
+    with pytest.raises(ValueError, match="is not an HDF5 file or was cut off"):
         open_benchmark("scanobjectnn", file, split="train").points(49)
 
 
@@ -398,14 +398,14 @@ def test_wrong_clouds_are_named(tmp_path: Path) -> None:
         (broken, "holds NaN or infinity"),
         (clouds(1, 128), r"float32 of shape \(1, 128, 3\), expected numbers \(N, 3\)"),
         (np.zeros((5, 3), bool), "bool of shape"),
-        (np.array([{"a": 1}], dtype=object), "is no .npy file or was cut off"),
+        (np.array([{"a": 1}], dtype=object), "is not an .npy file or was cut off"),
     ):
         np.save(file, stored)
         with pytest.raises(ValueError, match=message) as caught:
             train.points(1)
         assert str(file) in str(caught.value)
     file.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"b2\.npy: is no \.npy file or was cut off"):
+    with pytest.raises(ValueError, match=r"b2\.npy: is not an \.npy file or was cut off"):
         open_sources([f"shapenet55:{folder}"], 64, cache=tmp_path / "cache")
 
 
@@ -434,7 +434,7 @@ def test_wrong_parts(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has shape \(80, 3\), expected rows of x y z nx ny nz part"):
         train.points(1)
     file.write_text("hello\n")
-    with pytest.raises(ValueError, match="is no table of numbers"):
+    with pytest.raises(ValueError, match="is not a table of numbers"):
         train.points(1)
     with pytest.raises(ValueError, match="has no part labels"):
         open_benchmark("shapenet55", shapenet55(tmp_path), split="train").part_labels(0)
@@ -443,8 +443,8 @@ def test_wrong_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "line", "message"),
     [
-        ("ShapeNet-55/train.txt", "99999999-a.npy", "'99999999-a.npy' is no cloud's name"),
-        ("ShapeNet-55/train.txt", "02691156-../../etc.npy", "is no cloud's name"),
+        ("ShapeNet-55/train.txt", "99999999-a.npy", "'99999999-a.npy' is not the name of a cloud"),
+        ("ShapeNet-55/train.txt", "02691156-../../etc.npy", "is not the name of a cloud"),
     ],
 )
 def test_lists_of_something_else(tmp_path: Path, file: str, line: str, message: str) -> None:

@@ -430,14 +430,14 @@ def test_an_archive_brought_by_hand_is_used_and_stays(server: Server, tmp_path: 
 
 
 def test_an_invalid_address(path: Path) -> None:
-    with pytest.raises(DownloadError, match="is no address"):
+    with pytest.raises(DownloadError, match="is not a valid address"):
         fetch(["nowhere"], path, progress=False)
 
 
 def test_a_full_disk(server: Server, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-        with pytest.raises(OSError, match=r"the disk is full: 0\.00 GB are needed, .* goes on where it"):
+        with pytest.raises(OSError, match=r"the disk is full: 0\.00 GB are needed, .* resumes where it"):
             fetch([server.url], path, progress=False)
 
     def full(*_: object, **__: object) -> Full:

@@ -230,7 +230,7 @@ def test_ctrl_c_keeps_the_rows_and_says_how_to_go_on(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         embed_files(folder, Interrupted(model), out=tmp_path / "t.npz", batch_size=4, progress=False)
-    assert "t.npz.partial keeps the rows; the same command goes on from there" in capsys.readouterr().err
+    assert "t.npz.partial keeps the rows; the same command resumes from there" in capsys.readouterr().err
     assert lines(tmp_path / "t.npz.partial") == 1 + 4 and not (tmp_path / "t.npz").exists()
     embed_files(folder, model, out=tmp_path / "t.npz", batch_size=4, progress=False)
     embed_files(folder, model, out=tmp_path / "u.npz", batch_size=4, progress=False)

@@ -379,7 +379,7 @@ def test_benchmarks_have_their_own_splits(
     assert parts.test is not None and not set(parts.train.groups) & set(parts.test.groups)
     assert len(report.few_shot) == 1 and report.few_shot == from_file.few_shot
     assert report.clouds == from_file.clouds
-    with pytest.raises(ValueError, match="no core classes are known"):
+    with pytest.raises(ValueError, match="has no core classes"):
         evaluate_linear(model, f"modelnet40:{folder}", classes="core", **settings)
     with pytest.raises(ValueError, match="300 points, fewer than the 400 asked for"):
         evaluate_linear(model, f"modelnet40:{folder}", **{**settings, "num_points": 400})
@@ -418,7 +418,7 @@ def test_variants_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     [
         ({"split": "both"}, "split: 'both', expected 'test' or 'validation'"),
         ({"protocol": "house"}, "protocol: 'house'"),
-        ({"protocol": "paper", "classifiers": ["logistic"]}, "papers' protocol knows the svm only"),
+        ({"protocol": "paper", "classifiers": ["logistic"]}, "papers' protocol has only the svm"),
         ({"C": 1.0}, "a fixed one belongs to protocol 'paper'"),
         ({"protocol": "paper", "C": 0.0}, "C: 0.0, expected a number above 0"),
     ],

@@ -403,7 +403,7 @@ BAD: dict[str, tuple[str, bytes | object, str]] = {
     "off, a short face": (
         "off",
         off("OFF", "8 1 0", *VERTEX_LINES, "5 0 1 2"),
-        "no vertex or face: '5 0 1 2'",
+        "neither a vertex nor a face: '5 0 1 2'",
     ),
     "off, too large": (
         "off",
@@ -496,7 +496,7 @@ BAD: dict[str, tuple[str, bytes | object, str]] = {
     "xyz, nan": ("xyz", b"0 0 0\n1 nan 1\n2 2 2\n", "NaN or infinity"),
     "xyz, one point": ("xyz", b"1 2 3\n", "only one point"),
     "xyz, equal points": ("xyz", b"1 2 3\n" * 7, "all its 7 points are equal"),
-    "npy, not one": ("npy", b"\x93NUMPIE", "no NPY data"),
+    "npy, not one": ("npy", b"\x93NUMPIE", "not NPY data"),
     "npy, cut off": (
         "npy",
         lambda tmp: npy_bytes(tmp, CLOUD)[:-5],
@@ -512,8 +512,8 @@ BAD: dict[str, tuple[str, bytes | object, str]] = {
     "npy, turned": ("npy", lambda tmp: npy_bytes(tmp, np.ones((3, 99))), "transpose"),
     "npy, many clouds": ("npy", lambda tmp: npy_bytes(tmp, np.ones((4, 9, 3))), "shape (4, 9, 3)"),
     "npy, text": ("npy", lambda tmp: npy_bytes(tmp, np.array([["a"] * 3] * 3)), "expected numbers"),
-    "npz, not one": ("npz", b"PK and so on", "no NPZ file"),
-    "npz, cut off": ("npz", lambda tmp: npz_bytes(tmp, points=CLOUD)[:-30], "no NPZ file"),
+    "npz, not one": ("npz", b"PK and so on", "not an NPZ file"),
+    "npz, cut off": ("npz", lambda tmp: npz_bytes(tmp, points=CLOUD)[:-30], "not an NPZ file"),
     "npz, nothing fits": ("npz", lambda tmp: npz_bytes(tmp, label=np.arange(4)), "holds label (4,)"),
     "npz, two fit": ("npz", lambda tmp: npz_bytes(tmp, a=CLOUD, b=CLOUD), "expected an array `points`"),
     "npz, pickle": (

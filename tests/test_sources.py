@@ -98,7 +98,7 @@ def test_large_files_give_the_same_through_a_cache(
         ("one.obj", "for one mesh, name its folder"),
         ("empty", "empty: no meshes or point files there; expected .stl"),
         ("shapenet55:", "has no path; expected shapenet55:FOLDER"),
-        ("shapenet56:/somewhere", "names no benchmark that is known .shapenet55, modelnet40"),
+        ("shapenet56:/somewhere", "names no known benchmark .shapenet55, modelnet40"),
         (
             "modelnet40:/somewhere",
             "/somewhere: no such folder; expected modelnet40_ply_hdf5_2048 .* download",

@@ -1,4 +1,4 @@
-"""``download``: data sets that may be fetched, and where the others are to be had."""
+"""``download``: data sets that may be fetched, and where to get the others."""
 
 import argparse
 from pathlib import Path

@@ -14,7 +14,7 @@ def add_embed(commands: argparse._SubParsersAction) -> None:
         "embed",
         help="mesh and point files -> a table of features",
         description="Read mesh and point files, write one row of features for each. OUT.partial keeps the "
-        "rows until the end: the same command goes on from there if the run was stopped.",
+        "rows until the end: the same command resumes from there if the run was stopped.",
         epilog="Exit codes: 0 every file has a row, 1 some files failed (they are listed), "
         "2 nothing to do or a wrong argument.",
     )

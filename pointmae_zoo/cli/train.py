@@ -7,6 +7,7 @@ from typing import Any
 
 from pointmae_zoo.cli.arguments import check_device
 from pointmae_zoo.cli.printing import print_table
+from pointmae_zoo.train.trackers import TRACKERS
 
 
 def add_recipes(commands: argparse._SubParsersAction) -> None:
@@ -25,7 +26,7 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "pretrain",
         help="train a model on clouds without labels",
-        description="Pre-train a model. Ctrl-C writes a checkpoint and ends the run; --resume goes on. "
+        description="Pre-train a model. Ctrl-C writes a checkpoint and ends the run; --resume continues it. "
         "On several processes: torchrun --nproc-per-node 2 -m pointmae_zoo.cli pretrain ...",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="run folder")
@@ -46,7 +47,9 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
         help="change a field of the recipe, such as steps=500 or augmentation.scale=1.2; repeatable",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the newest checkpoint in RUN, by RUN's own recipe"
+        "--resume",
+        action="store_true",
+        help="continue from the newest checkpoint in RUN, by RUN's own recipe",
     )
     parser.add_argument(
         "--cache",
@@ -59,7 +62,7 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
         "--track",
         action="append",
         default=[],
-        choices=("tensorboard", "wandb", "trackio"),
+        choices=TRACKERS,
         help="send metrics there, too; repeatable",
     )
     parser.set_defaults(

@@ -96,7 +96,7 @@ def cached_clouds(
     if finished := _finished(path, count, num_points):
         return finished
     path.parent.mkdir(parents=True, exist_ok=True)
-    waiting = f"{label}: another process prepares them, waiting for it" if progress else None
+    waiting = f"{label}: another process is preparing them, waiting for it" if progress else None
     with locked(path.with_name(f".{path.name}.lock"), waiting) as alone:
         if finished := _finished(path, count, num_points):
             return finished

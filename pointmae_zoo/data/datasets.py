@@ -1,4 +1,4 @@
-"""What can be fetched, from where and under which terms; and what has to be asked for.
+"""What can be fetched, from where and under which terms; and what has to be requested.
 
 Terms are stated as their makers do, and sums as others have published them; nothing here is a grant.
 """
@@ -14,12 +14,12 @@ class Dataset:
         name: for ``pointmae-zoo download``.
         summary: what it is.
         terms: for what it may be used.
-        urls: where its archive is, tried in this order; none: it has to be asked for.
+        urls: where its archive is, tried in this order; none: it has to be requested.
         size: of the archive in bytes, None if unknown.
         sha256: of the archive; None: nobody has published one, and what arrives is not verified.
         folder: the folder that is in the archive.
         use: the entry for a recipe's ``data``, with FOLDER for the place.
-        by_hand: how to get it where it has to be asked for.
+        by_hand: how to get it where it has to be requested.
     """
 
     name: str

@@ -49,7 +49,7 @@ def get_dataset(dataset: Dataset, to: Path, *, progress: bool = True) -> Path:
         The data set's folder below ``to``.
 
     Raises:
-        ValueError: it has to be asked for (says where), or the archive is damaged or holds something else.
+        ValueError: it has to be requested (says where), or the archive is damaged or holds something else.
         DownloadError: no address gave it.
         OSError: no room, or no right to write.
     """
@@ -80,9 +80,9 @@ def fetch(
 ) -> None:
     """Fetch one file to ``path``, from the first of the addresses that gives it.
 
-    What was interrupted lies in ``path`` + ``.part`` and is resumed: where it came from, if the server can
-    tell that the file is still the same; with a ``sha256`` from every address, as it shows in the end whether
-    the parts fit. With a ``sha256``, a file that differs is never left at ``path``.
+    What an interrupted download brought lies in ``path`` + ``.part``. It resumes from the same address, if
+    the server can tell that the file is still the same; with a ``sha256`` from any address, as the hash shows
+    in the end whether the parts fit. With a ``sha256``, a file that differs is never left at ``path``.
 
     Args:
         size: in bytes; an address with a file of another size is passed over.
@@ -218,9 +218,9 @@ def _transfer(url: str, part: Path, size: int | None, progress: bool, *, hash_kn
     except requests.exceptions.SSLError as error:
         raise _NotHere(f"its certificate is not valid ({_last(error)})") from error
     except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema) as error:
-        raise _NotHere(f"is no address ({error})") from error
+        raise _NotHere(f"is not a valid address ({error})") from error
     except requests.exceptions.TooManyRedirects as error:
-        raise _NotHere("leads from one address to another without end") from error
+        raise _NotHere("redirects endlessly") from error
     except requests.exceptions.RequestException as error:
         raise _CutOff(f"the connection failed ({_last(error)})") from error
 
@@ -337,7 +337,7 @@ def _no_room(path: Path, needed: int | None) -> OSError:
     wanted = f"{needed / 1e9:.2f} GB are needed" if needed else "more is needed"
     return OSError(
         f"{path.parent}: the disk is full: {wanted}, {free / 1e9:.2f} GB are free; make room and "
-        "give the command again, it goes on where it stopped"
+        "give the command again, it resumes where it stopped"
     )
 
 

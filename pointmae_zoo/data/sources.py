@@ -242,7 +242,7 @@ def _parsed(entry: str) -> tuple[str | None, Path]:
     if not path.exists():
         if re.match(r"\w\w+:", entry):
             known = ", ".join(benchmarks.NAMES)
-            raise ValueError(f"data: {entry!r} names no benchmark that is known ({known}), and no file")
+            raise ValueError(f"data: {entry!r} names no known benchmark ({known}), and no file")
         raise FileNotFoundError(f"{entry}: no such file or folder; see the recipe's data")
     if path.is_dir():
         _check_no_benchmark(path)

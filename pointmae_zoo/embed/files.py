@@ -91,7 +91,7 @@ def embed_files(
         except KeyboardInterrupt:
             if journal is not None:
                 print(
-                    f"\n{journal.path} keeps the rows; the same command goes on from there", file=sys.stderr
+                    f"\n{journal.path} keeps the rows; the same command resumes from there", file=sys.stderr
                 )
             raise
         finally:

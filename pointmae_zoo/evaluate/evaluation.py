@@ -295,7 +295,7 @@ def _check_settings(
     if protocol not in _PROTOCOLS:
         raise ValueError(f"protocol: {protocol!r}, expected 'standard' or 'paper'")
     if protocol == "paper" and tuple(classifiers) != ("svm",):
-        raise ValueError("classifiers: the papers' protocol knows the svm only")
+        raise ValueError("classifiers: the papers' protocol has only the svm")
     if protocol == "standard" and C is not None:
         raise ValueError("C: chosen by cross-validation; a fixed one belongs to protocol 'paper'")
     if C is not None and not 0 < C < float("inf"):

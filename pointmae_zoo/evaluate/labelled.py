@@ -86,7 +86,7 @@ def _of_benchmark(
     most_points: int,
 ) -> Parts:
     if classes == "core":
-        raise ValueError(f"{name}: no core classes are known of it; use classes 'all'")
+        raise ValueError(f"{name}: has no core classes; use classes 'all'")
     digest, parts, called, before = hashlib.sha256(), [], "", 0
     for split in wanted:
         found = open_benchmark(name, folder, split=split)

@@ -1,6 +1,6 @@
 """Benchmarks in the layouts in which their users have them, one file each.
 
-Every reader checks what is there, names what is missing and says where it is to be had.
+Every reader checks what is there, names what is missing and says where to get it.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ def open_benchmark(name: str, folder: str | Path, *, split: str) -> Benchmark:
 
     Raises:
         ValueError: no such benchmark or split, or a file of it is wrong; names the file.
-        FileNotFoundError: something is missing; names it, and says where it is to be had.
+        FileNotFoundError: something is missing; names it, and says where to get it.
         ModuleNotFoundError: h5py is needed and not there.
     """
     if name not in _READERS:

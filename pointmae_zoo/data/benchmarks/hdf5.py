@@ -73,4 +73,4 @@ def _checked(archive: Any, file: Path) -> tuple[tuple[int, ...], NDArray]:
 
 def _damaged(file: Path, error: OSError) -> ValueError:
     said = " ".join(str(error).split())[:120]
-    return ValueError(f"{file}: is no HDF5 file or was cut off ({said}); get it again")
+    return ValueError(f"{file}: is not an HDF5 file or was cut off ({said}); get it again")

@@ -97,7 +97,7 @@ def read_list(path: Path, source: str) -> list[str]:
     """The lines of a text file that are not blank.
 
     Raises:
-        FileNotFoundError: no such file; says where it is to be had.
+        FileNotFoundError: no such file; says where to get it.
         ValueError: no text, or no lines.
     """
     if not path.is_file():
@@ -105,7 +105,7 @@ def read_list(path: Path, source: str) -> list[str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is no text; expected one name a line") from error
+        raise ValueError(f"{path}: is not text; expected one name a line") from error
     lines = [line for line in lines if line]
     if not lines:
         raise ValueError(f"{path}: is empty; expected one name a line; {source}")

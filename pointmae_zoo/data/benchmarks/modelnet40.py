@@ -63,7 +63,7 @@ def _read_text(root: Path, split: str) -> Benchmark:
         category, _, number = line.rpartition("_")
         if category not in classes or not number.isdigit():
             raise ValueError(
-                f"{listed}: {line!r} is no object of {_TEXT_MARK}; expected such as airplane_0001"
+                f"{listed}: {line!r} names no class of {_TEXT_MARK}; expected such as airplane_0001"
             )
         files.append(root / category / f"{line}.txt")
         labels.append(classes.index(category))

@@ -14,7 +14,7 @@ from pointmae_zoo.data.benchmarks.hdf5 import Hdf5Clouds
 from pointmae_zoo.data.benchmarks.layout import Benchmark, check_split, locate
 
 NAME = "scanobjectnn"
-SOURCE = "its makers give it to those who agree to their terms at hkust-vgd.github.io/scanobjectnn"
+SOURCE = "request it from its makers, under their terms, at hkust-vgd.github.io/scanobjectnn"
 
 CLASSES = (
     "bag",

@@ -106,7 +106,9 @@ def read(folder: Path, split: str) -> Benchmark:
         name = line if line.endswith(".npy") else f"{line}.npy"
         number = numbers.get(name.partition("-")[0])
         if number is None or "/" in name:
-            raise ValueError(f"{listed}: {line!r} is no cloud's name; expected such as 02691156-1a04e3ea.npy")
+            raise ValueError(
+                f"{listed}: {line!r} is not the name of a cloud; expected such as 02691156-1a04e3ea.npy"
+            )
         files.append(clouds / name)
         labels.append(number)
     check_files(files, listed, SOURCE)
@@ -126,7 +128,7 @@ def _load(file: Path) -> NDArray:
         stored = np.load(file, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         said = " ".join(str(error).split())[:120]
-        raise ValueError(f"{file}: is no .npy file or was cut off ({said}); get it again") from error
+        raise ValueError(f"{file}: is not an .npy file or was cut off ({said}); get it again") from error
     if not isinstance(stored, np.ndarray):
         raise ValueError(f"{file}: is an .npz archive, expected the points alone, (N, 3)")
     return stored

@@ -93,7 +93,7 @@ def _entries(listed: Path) -> list[str]:
     try:
         entries = json.loads(listed.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{listed}: is no JSON ({error}); get it again") from error
+        raise ValueError(f"{listed}: is not JSON ({error}); get it again") from error
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, str) for entry in entries):
         raise ValueError(f"{listed}: expected a list of names, and not an empty one")
     return entries
@@ -105,7 +105,7 @@ def _table(file: Path) -> NDArray[np.float64]:
         rows = np.loadtxt(file, dtype=np.float64, ndmin=2)
     except ValueError as error:
         said = " ".join(str(error).split())[:120]
-        raise ValueError(f"{file}: is no table of numbers ({said}); get it again") from error
+        raise ValueError(f"{file}: is not a table of numbers ({said}); get it again") from error
     if rows.shape[0] < 2 or rows.shape[1] != 7:
         raise ValueError(f"{file}: has shape {rows.shape}, expected rows of x y z nx ny nz part")
     return rows

@@ -56,9 +56,9 @@ def _header(path: Path, data: bytes) -> dict[str, Any]:
     try:
         header = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise MeshError(path, f"holds no valid JSON, so it is no glTF or was cut off ({error})") from error
+        raise MeshError(path, f"holds no valid JSON, so it is not glTF or was cut off ({error})") from error
     if not isinstance(header, dict):
-        raise MeshError(path, "holds no JSON object, so it is no glTF: check its suffix")
+        raise MeshError(path, "holds no JSON object, so it is not glTF: check its suffix")
     return header
 
 

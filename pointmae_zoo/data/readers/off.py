@@ -94,4 +94,4 @@ def _cut_off(path: Path, num_vertices: int, num_faces: int) -> MeshError:
 
 
 def _bad_line(line: bytes) -> str:
-    return f"has a line that is no vertex or face: {line[:40].decode('ascii', 'replace')!r}"
+    return f"has a line that is neither a vertex nor a face: {line[:40].decode('ascii', 'replace')!r}"

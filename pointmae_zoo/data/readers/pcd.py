@@ -46,7 +46,7 @@ def _read_header(path: Path, data: bytes) -> tuple[dict[str, list[str]], bytes]:
         end = data.find(b"\n", at)
         if end < 0 or len(header) > 20:
             raise MeshError(
-                path, "has no PCD header that ends with a DATA line: it is no PCD file or was cut off"
+                path, "has no PCD header that ends with a DATA line: it is not a PCD file or was cut off"
             )
         words = data[at:end].decode("ascii", "replace").split()
         at = end + 1

@@ -86,7 +86,7 @@ def read_npz(path: Path, data: bytes) -> Geometry:
         raise
     except Exception as error:  # zipfile lets out whatever a damaged archive leads to
         raise MeshError(
-            path, f"is no NPZ file or was cut off ({error}): save it again with numpy.savez"
+            path, f"is not an NPZ file or was cut off ({error}): save it again with numpy.savez"
         ) from error
 
 
@@ -101,7 +101,7 @@ def _shape_in_header(path: Path, name: str, start: bytes, size: int) -> tuple[in
         shape, _, dtype = read(stream)
     except Exception as error:  # numpy lets out whatever its header parser stumbles over
         raise MeshError(
-            path, f"{name}is no NPY data or was cut off: save it again with numpy.save"
+            path, f"{name}is not NPY data or was cut off: save it again with numpy.save"
         ) from error
     if dtype.hasobject:
         raise MeshError(
@@ -118,7 +118,7 @@ def _load(path: Path, data: bytes) -> NDArray[np.generic]:
     try:
         return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except ValueError as error:
-        raise MeshError(path, f"is no NPY data or was cut off ({error})") from error
+        raise MeshError(path, f"is not NPY data or was cut off ({error})") from error
 
 
 def _table(path: Path, name: str, array: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.floating]:

@@ -34,8 +34,8 @@ def read_stl(path: Path, data: bytes) -> Geometry:
     if promised >= 0 and not _looks_like_text(data):
         raise MeshError(
             path,
-            f"was cut off, or is no STL: its header promises {promised:,} triangles in {needed:,} bytes, "
-            f"it has {len(data):,}",
+            f"was cut off, or is not an STL file: its header promises {promised:,} triangles in {needed:,} "
+            f"bytes, it has {len(data):,}",
         )
     raise MeshError(
         path, "is not an STL file (neither binary STL nor text that begins with `solid`): check its suffix"
