@@ -21,6 +21,18 @@ def testdata() -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny() -> dict[str, list[int]]:
+    """Arguments of an ``i2p_mae_tiny`` that is smaller still, and takes milliseconds."""
+    return {
+        "num_tokens": [16, 8],
+        "num_neighbors": [8, 4],
+        "dims": [24, 48],
+        "depths": [1, 1],
+        "stem_widths": [8, 16],
+    }
+
+
+@pytest.fixture(scope="session")
 def parity() -> Path:
     """The folder of inputs and outputs of the reference implementation; never part of the repository, too."""
     folder = os.environ.get("POINTMAE_ZOO_PARITY")

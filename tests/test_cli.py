@@ -301,15 +301,10 @@ def test_similar_without_a_table(shapes: Path, capsys: pytest.CaptureFixture[str
     assert "nowhere.npz" in error_line(capsys)
 
 
-def test_pretrain_then_info_and_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_pretrain_then_info_and_resume(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny: dict[str, list[int]]
+):
     out = tmp_path / "run"
-    small = {
-        "num_tokens": [16, 4],
-        "num_neighbors": [8, 4],
-        "dims": [24, 48],
-        "depths": [1, 1],
-        "stem_widths": [8, 16],
-    }
     settings = {
         "procedural_clouds": 4,
         "batch_size": 2,
@@ -317,7 +312,7 @@ def test_pretrain_then_info_and_resume(tmp_path: Path, capsys: pytest.CaptureFix
         "cloud_points": 256,
         "num_points": 128,
         "teacher.name": "",
-        "model_arguments": small,
+        "model_arguments": tiny,
     }
     words = ["--recipe", "smoke"]
     words += [word for name, value in settings.items() for word in ("--set", f"{name}={json.dumps(value)}")]

@@ -18,14 +18,6 @@ from pointmae_zoo.registry import create_model
 
 pytest.importorskip("sklearn")
 
-TINY = {
-    "num_tokens": [16, 8],
-    "num_neighbors": [8, 4],
-    "dims": [24, 48],
-    "depths": [1, 1],
-    "stem_widths": [8, 16],
-}
-
 
 def _clouds(count: int = 40, points: int = 96) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(count, points, 3)).astype(np.float32) * [1.0, 2.0, 0.5]
@@ -207,7 +199,7 @@ def test_too_few_clouds_for_episodes() -> None:
 
 
 @pytest.fixture(scope="module")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shapes(tmp_path_factory: pytest.TempPathFactory, tiny: dict[str, list[int]]) -> Path:
     """A file of 6 classes of boxes, and two models of the same network in one folder."""
     folder = tmp_path_factory.mktemp("shapes")
     rng = np.random.default_rng(6)
@@ -227,7 +219,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     for seed in (0, 1):
         torch.manual_seed(seed)
-        save_pretrained(create_model("i2p_mae_tiny", **TINY).eval(), folder / "runs" / f"seed{seed}")
+        save_pretrained(create_model("i2p_mae_tiny", **tiny).eval(), folder / "runs" / f"seed{seed}")
     return folder
 
 

@@ -16,14 +16,6 @@ from pointmae_zoo.registry import create_model
 
 sklearn = pytest.importorskip("sklearn")
 
-TINY = {
-    "num_tokens": [16, 8],
-    "num_neighbors": [8, 4],
-    "dims": [24, 48],
-    "depths": [1, 1],
-    "stem_widths": [8, 16],
-}
-
 
 def _blobs(rng: np.random.Generator, per_class: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
     labels = np.repeat(np.arange(3), per_class)
@@ -137,9 +129,11 @@ def test_paired_interval() -> None:
     assert high4 - low4 == pytest.approx(high - low, rel=0.1)
 
 
-def test_calibration_takes_the_statistics_of_all_batches_and_changes_nothing_else() -> None:
+def test_calibration_takes_the_statistics_of_all_batches_and_changes_nothing_else(
+    tiny: dict[str, list[int]],
+) -> None:
     torch.manual_seed(0)
-    model = create_model("i2p_mae_tiny", **TINY).eval()
+    model = create_model("i2p_mae_tiny", **tiny).eval()
     points = normalize_clouds(np.random.default_rng(0).normal(size=(32, 64, 3)).astype(np.float32))
     calibrated = calibrate_batch_norm(model, points, batch_size=32)
     before, after = model.state_dict(), calibrated.state_dict()
@@ -159,7 +153,7 @@ def test_calibration_takes_the_statistics_of_all_batches_and_changes_nothing_els
     torch.testing.assert_close(after["embeddings.0.norm1.running_var"], rows.var(dim=0), rtol=1e-3, atol=1e-5)
 
 
-def test_report(tmp_path: Path) -> None:
+def test_report(tmp_path: Path, tiny: dict[str, list[int]]) -> None:
     rng = np.random.default_rng(6)
     labels = np.tile(np.arange(4), 30)
     shapes = np.array([[1, 1, 1], [1, 0.2, 1], [1, 1, 0.2], [0.2, 1, 0.2]])
@@ -175,7 +169,7 @@ def test_report(tmp_path: Path) -> None:
     )
     for seed in (0, 1):
         torch.manual_seed(seed)
-        save_pretrained(create_model("i2p_mae_tiny", **TINY).eval(), tmp_path / f"model{seed}")
+        save_pretrained(create_model("i2p_mae_tiny", **tiny).eval(), tmp_path / f"model{seed}")
     report = evaluate_linear(
         [tmp_path / "model0", tmp_path / "model1"],
         tmp_path / "data.npz",
@@ -208,8 +202,8 @@ def test_report(tmp_path: Path) -> None:
         tmp_path / "model0", tmp_path / "data.npz", classes="all", num_points=64, seeds=0
     )
     assert everything.context["num_train"] == 80
-    assert context["pool"] == create_model("i2p_mae_tiny", **TINY).hyper.pool
-    save_pretrained(create_model("i2p_mae_tiny", **{**TINY, "dims": [12, 24]}).eval(), tmp_path / "narrow")
+    assert context["pool"] == create_model("i2p_mae_tiny", **tiny).hyper.pool
+    save_pretrained(create_model("i2p_mae_tiny", **{**tiny, "dims": [12, 24]}).eval(), tmp_path / "narrow")
     with pytest.raises(ValueError, match=r"narrow .* different architectures or arguments"):
         evaluate_linear([tmp_path / "model0", tmp_path / "narrow"], tmp_path / "data.npz", num_points=64)
 
