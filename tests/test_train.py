@@ -21,9 +21,9 @@ from pointmae_zoo.train import (
     engine,
     pretrain,
     pretraining,
-    process,
     read_recipe,
 )
+from pointmae_zoo.train import trackers as tracker_names
 from pointmae_zoo.train.checkpoints import list_checkpoints
 from pointmae_zoo.train.run_folder import only_process
 
@@ -173,9 +173,16 @@ def test_metrics_go_to_a_tracker(recipe: PretrainRecipe, cache: Path, tmp_path: 
 def test_a_tracker_that_is_not_there_is_named_first(
     recipe: PretrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(tracker_names.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="--track wandb: not installed; pip install wandb"):
         run(recipe, tmp_path / "run", tmp_path / "cache", trackers=["wandb"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tracker_that_nobody_knows(recipe: PretrainRecipe, tmp_path: Path) -> None:
+    for name, hint in (("tensorbord", "did you mean tensorboard?"), ("json", "known: tensorboard, wandb, ")):
+        with pytest.raises(ValueError, match=re.escape(f"no tracker is called {name!r}; {hint}")):
+            run(recipe, tmp_path / "run", tmp_path / "cache", trackers=[name])
     assert not list(tmp_path.iterdir())
 
 

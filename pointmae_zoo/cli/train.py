@@ -55,9 +55,9 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
         "--cache",
         type=Path,
         metavar="FOLDER",
-        help="prepared clouds and teacher targets, shared by runs (default: RUN/cache)",
+        help="prepared clouds and teacher targets, shared by runs (default: RUN/cache, or RUN's own)",
     )
-    parser.add_argument("--device", default="cpu", help="where to train (default: cpu)")
+    parser.add_argument("--device", help="where to train (default: cpu; with --resume where RUN was)")
     parser.add_argument(
         "--track",
         action="append",
@@ -72,7 +72,8 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
 
 
 def _pretrain(args: argparse.Namespace) -> int:
-    check_device(args.device)
+    if args.device is not None:
+        check_device(args.device)
     from pointmae_zoo.train import list_recipes, parse_setting, pretrain, read_recipe
     from pointmae_zoo.train.recipe import merged
 

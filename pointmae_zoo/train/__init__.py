@@ -1,10 +1,32 @@
-"""Training: recipes, teacher targets, and one loop for every task that never loses a run."""
+"""Training: recipes, teacher targets, and one loop for every task that never loses a run.
 
-from pointmae_zoo.train.engine import Loss, Task, TrainingResult, train
-from pointmae_zoo.train.pretraining import pretrain
-from pointmae_zoo.train.process import TRACKERS
-from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings, TrainingRecipe
-from pointmae_zoo.train.recipe_files import list_recipes, parse_setting, read_recipe
+Imported only when it is first touched, so that the command line can name the trackers without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pointmae_zoo.train.engine import Loss, Task, TrainingResult, train
+    from pointmae_zoo.train.pretraining import pretrain
+    from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings, TrainingRecipe
+    from pointmae_zoo.train.recipe_files import list_recipes, parse_setting, read_recipe
+    from pointmae_zoo.train.trackers import TRACKERS
+
+_HOMES = {
+    "TRACKERS": "trackers",
+    "Loss": "engine",
+    "PretrainRecipe": "recipe",
+    "Task": "engine",
+    "TeacherSettings": "recipe",
+    "TrainingRecipe": "recipe",
+    "TrainingResult": "engine",
+    "list_recipes": "recipe_files",
+    "parse_setting": "recipe_files",
+    "pretrain": "pretraining",
+    "read_recipe": "recipe_files",
+    "train": "engine",
+}
 
 __all__ = [
     "TRACKERS",
@@ -20,3 +42,13 @@ __all__ = [
     "read_recipe",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"pointmae_zoo.train.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'pointmae_zoo.train' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointmae_zoo.data.augment import Augmentation, augment, points_of_step, subsample
-from pointmae_zoo.data.commit import current_commit
+from pointmae_zoo.data.benchmarks import split_entry
+from pointmae_zoo.data.commit import current_commit, versions
 from pointmae_zoo.data.sources import CloudSource, concatenate, open_sources, procedural_source
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.models.i2p_mae import TeacherViews
@@ -26,9 +27,10 @@ from pointmae_zoo.train.engine import Loss, TrainingResult, train
 from pointmae_zoo.train.process import accelerated, keep_freed_memory
 from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings
 from pointmae_zoo.train.recipe_files import read_recipe, write_recipe
-from pointmae_zoo.train.run_folder import only_process, versions, write_environment
+from pointmae_zoo.train.run_folder import Place, only_process, write_environment
 from pointmae_zoo.train.target_cache import cached_targets
 from pointmae_zoo.train.targets import LiveTargets, Targets
+from pointmae_zoo.train.trackers import tracking
 from pointmae_zoo.viz import draw_reconstruction
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ def pretrain(
     *,
     resume: bool = False,
     cache: str | Path | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     trackers: Sequence[str] = (),
     progress: bool = True,
 ) -> TrainingResult:
@@ -114,9 +116,10 @@ def pretrain(
         out: run folder.
         resume: go on from the newest readable checkpoint of ``out`` (from the start if there is none yet). A
             finished run is left as it is.
-        cache: folder for teacher targets and procedural shapes, shared between runs; ``out/cache`` by
-            default.
-        device: where to train; with several processes its type.
+        cache: folder for teacher targets and procedural shapes, shared between runs; by default
+            ``out/cache``, with ``resume`` that of the run's last session.
+        device: where to train; with several processes its type. By default the CPU, with ``resume`` the
+            device of the run's last session.
         trackers: names from ``TRACKERS`` to send metrics to.
         progress: show bars.
 
@@ -128,15 +131,16 @@ def pretrain(
         ModuleNotFoundError: accelerate, timm or a tracker is missing.
     """
     out = Path(out)
-    cache = Path(cache) if cache is not None else out / "cache"
     recipe = _settled(recipe, out, resume)
     if resume and (finished := _finished(out)):
         return finished
+    place, moved = Place.settled(out, device, cache, resume=resume)
+    cache = place.cache
     commit = current_commit()  # now: the checkout may have moved on when the run ends
-    if torch.device(device).type == "cpu":
+    if torch.device(place.device).type == "cpu":
         keep_freed_memory()
     with (
-        accelerated(recipe, device, out, trackers) as accelerator,
+        accelerated(recipe, place.device, out, trackers) as accelerator,
         torch.random.fork_rng(devices=[accelerator.device] if accelerator.device.type == "cuda" else []),
         contextlib.ExitStack() as stack,
     ):
@@ -149,30 +153,33 @@ def pretrain(
             # Only now, as reading the files has found what is wrong with them.
             if accelerator.is_main_process:
                 stack.enter_context(only_process(out))
+                if moved:
+                    print(moved, file=sys.stderr)
                 write_recipe(recipe, out / "recipe.yaml")
                 hashes = dict(zip(_entry_names(recipe), source.sha256, strict=True))
-                write_environment(out / "environment.json", accelerator, hashes, resumed=resume)
+                write_environment(out, accelerator, hashes, place, resumed=resume)
         targets = _targets(recipe, teacher, source, cache, accelerator, progress)
         task = PretrainTask(model, source, targets, recipe)
-        with _tracking(accelerator, recipe, trackers):
+        with tracking(accelerator, recipe, trackers):
             result = train(task, recipe, out, accelerator, resume=resume, progress=progress)
         if result.completed and accelerator.is_main_process:
-            draw_preview(task, out / "preview.png", accelerator.device)
             save_pretrained(model, out, provenance=provenance(recipe, source, result, commit))
+            draw_preview(task, out / "preview.png", accelerator.device)
         accelerator.wait_for_everyone()
     return result
 
 
 def draw_preview(task: PretrainTask, path: Path, device: torch.device) -> None:
-    """Draw what the model makes of a few shapes, the same for every run on these clouds. Without matplotlib,
-    say so."""
+    """Draw what the model makes of a few shapes, the same for every run on these clouds. If it can't be
+    drawn, say why."""
     indices = np.linspace(0, task.count - 1, min(_PREVIEWED, task.count)).astype(np.int64)
-    chosen, points = task.evenly_thinned(indices, device)
-    views = None if task.targets is None else task.targets.views(indices, chosen, points, device)
     try:
+        chosen, points = task.evenly_thinned(indices, device)
+        views = None if task.targets is None else task.targets.views(indices, chosen, points, device)
         draw_reconstruction(task.model, points, views, path)
-    except (ModuleNotFoundError, OSError) as error:
-        print(f"{path}: not drawn ({error})", file=sys.stderr)
+    except Exception as error:  # whatever it is: the weights are there, and nothing depends on the picture
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        print(f"{path}: not drawn ({reason})", file=sys.stderr)
 
 
 def open_training_source(recipe: PretrainRecipe, cache: Path, progress: bool = True) -> CloudSource:
@@ -243,9 +250,13 @@ def provenance(
 
 
 def _without_folder(entry: str) -> str:
-    """``shapenet55:/data/sn`` -> ``shapenet55:sn``."""
-    head, colon, tail = entry.rpartition(":")
-    return f"{head}{colon}{Path(tail).name or tail}" if len(head) > 1 else Path(entry).name or entry
+    """``shapenet55:/data/sn`` -> ``shapenet55:sn``. Of a benchmark's file the folder stays, too: by it the
+    variants of ScanObjectNN are told apart."""
+    benchmark, path = split_entry(entry)
+    if benchmark is None:
+        return Path(entry).name or entry
+    kept = path.parts[-2:] if path.suffix == ".h5" else path.parts[-1:]
+    return f"{benchmark}:{'/'.join(kept) or path}"
 
 
 def _entry_names(recipe: PretrainRecipe) -> list[str]:
@@ -304,6 +315,7 @@ def _teacher(settings: TeacherSettings, seed: int) -> Teacher | None:
             settings.name,
             weights=settings.weights,
             strides=settings.strides,
+            image_size=settings.image_size,
             normalization=settings.normalization,
             precision=settings.precision,
         )
@@ -339,18 +351,3 @@ def _leaving_nothing(out: Path, cache: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
-
-
-@contextlib.contextmanager
-def _tracking(accelerator: "Accelerator", recipe: PretrainRecipe, trackers: Sequence[str]) -> Iterator[None]:
-    if trackers:
-        settings = {
-            name: value if isinstance(value, (int, float, str)) else str(value)
-            for name, value in recipe.to_dict().items()
-        }
-        accelerator.init_trackers("pointmae-zoo", config=settings)
-    try:
-        yield
-    finally:
-        for tracker in accelerator.trackers:
-            tracker.finish()

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import importlib.util
 import os
 import signal
 import sys
@@ -18,14 +17,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pointmae_zoo.models.layers import Block
 from pointmae_zoo.train.recipe import TrainingRecipe
+from pointmae_zoo.train.trackers import check_trackers
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 # Parameters of glibc's mallopt, from its malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
-
-TRACKERS = ("tensorboard", "wandb", "trackio")
 
 
 @contextlib.contextmanager
@@ -35,13 +33,11 @@ def accelerated(
     """The processes and devices of a run, as ``torchrun`` or ``accelerate launch`` has set them up.
 
     Raises:
-        ValueError: the batch can't be shared evenly, there is no such device, or several processes asked for
-            one numbered device.
+        ValueError: the batch can't be shared evenly, there is no such device or tracker, or several processes
+            asked for one numbered device.
         ModuleNotFoundError: accelerate or a tracker is missing.
     """
-    for name in trackers:
-        if importlib.util.find_spec(name) is None:
-            raise ModuleNotFoundError(f"--track {name}: not installed; pip install {name}", name=name)
+    check_trackers(trackers)
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, GradientState
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
@@ -65,7 +61,8 @@ def accelerated(
         kwargs_handlers=[
             # BatchNorm's statistics are synchronised by the layers themselves.
             DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
-            # The others wait while one process shows all clouds to the teacher.
+            # The others wait while one process reads all clouds; and then, having shown their share of them
+            # to the teacher, for the last.
             InitProcessGroupKwargs(timeout=timedelta(hours=12)),
         ],
     )
@@ -81,10 +78,12 @@ def accelerated(
 
 
 def _choose(device: str, processes: int) -> None:
-    kind, numbered, _ = device.partition(":")
+    kind, numbered, number = device.partition(":")
     if numbered and processes > 1:
         raise ValueError(f"device {device}: {processes} processes were started; {kind} gives each its own")
     if numbered and kind == "cuda":
+        if not torch.cuda.is_available() or int(number) >= torch.cuda.device_count():
+            raise ValueError(f"device {device}: not there; this machine has {torch.cuda.device_count()} GPUs")
         torch.cuda.set_device(device)
 
 

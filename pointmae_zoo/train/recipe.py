@@ -129,10 +129,13 @@ class TeacherSettings:
             of the teacher's. ``live``: the augmented clouds are, in every step, as in the paper.
         standardize: of ``cached`` targets: features with mean 0 and deviation 1 per channel, each image's
             saliency with mean 1. Live ones are always raw, as in the paper.
+        image_size: side to which the images are resized before the teacher sees them. None: they stay as they
+            are, or, for a network made for one size, become as large as that (DINOv2: 518, which is slow; any
+            multiple of its patches does).
         projection: how depth images are made: ``zbuffer`` (the nearest surface wins) or the paper's
             ``summed``.
         views: depth images of each cloud: 3 along the axes; 6 with three oblique ones (``zbuffer`` only).
-        size: rows and columns of an image; the reference's are 224.
+        size: rows and columns of a depth image; the reference's are 224.
         cover: pixels that a point covers, along a side; odd. The reference's are 5.
     """
 
@@ -143,6 +146,7 @@ class TeacherSettings:
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     targets: Literal["cached", "live"] = "cached"
     standardize: bool = True
+    image_size: int | None = None
     projection: Literal["zbuffer", "summed"] = "zbuffer"
     views: int = 6
     size: int = 112
@@ -151,6 +155,8 @@ class TeacherSettings:
     def __post_init__(self) -> None:
         if wrong := [stride for stride in self.strides if stride < 1]:
             raise ValueError(f"teacher.strides holds {wrong[0]}, expected above 0")
+        if self.image_size is not None and self.image_size < 1:
+            raise ValueError(f"teacher.image_size is {self.image_size}, expected at least 1")
         try:
             self.rendering()
         except ValueError as error:

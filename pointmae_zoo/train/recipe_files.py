@@ -6,6 +6,7 @@ is no count of seconds.
 
 import difflib
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,6 +38,10 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             name = self.construct_object(key, deep=True)
+            if not isinstance(name, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{name!r} is no name of a field", key.start_mark
+                )
             if name in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"field {name!r} is there twice", key.start_mark

@@ -8,8 +8,9 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pointmae_zoo.data.commit import current_commit, versions
 from pointmae_zoo.data.files import written_whole
@@ -17,6 +18,7 @@ from pointmae_zoo.data.files import written_whole
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+_ENVIRONMENT = "environment.json"
 _SECRET = re.compile(r"(?i)(token(?!s)|secret|password|passwd|api[-_]?key|access[-_]?key|credential)")
 _IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")
 
@@ -117,22 +119,76 @@ def _step_of(line: bytes) -> float:
         return math.inf
 
 
-def write_environment(path: Path, accelerator: "Accelerator", data: dict[str, str], *, resumed: bool) -> None:
+@dataclass(frozen=True)
+class Place:
+    """Where a session computes, and where it keeps prepared clouds and targets."""
+
+    device: str
+    cache: Path
+
+    @classmethod
+    def settled(
+        cls, out: Path, device: str | None, cache: str | Path | None, *, resume: bool
+    ) -> tuple[Self, str]:
+        """What is given, or else what the run to resume had, or else the CPU and ``out/cache``; and a line on
+        what is given and the run had otherwise (empty: nothing)."""
+        before = _last_session(out) if resume else {}
+        known_device, known_cache = before.get("device"), before.get("cache")
+        differences = []
+        if device and known_device and device != known_device:
+            differences.append(f"device {device} (before: {known_device})")
+        if cache and known_cache and _portable(Path(cache), out) != known_cache:
+            differences.append(f"cache {cache} (before: {known_cache})")
+        if not cache and known_cache:
+            cache = out / os.path.expanduser(known_cache)
+        line = f"{out}: resuming with {' and '.join(differences)}" if differences else ""
+        return cls(device or known_device or "cpu", Path(cache or out / "cache")), line
+
+
+def _last_session(out: Path) -> dict[str, str]:
+    """Device and cache of a run's last session, as far as they are known."""
+    try:
+        session = json.loads((out / _ENVIRONMENT).read_text(encoding="utf-8"))["sessions"][-1]
+        # Sessions of older versions have the device's description only, and no cache.
+        asked = {"device": session["device"].partition(" ")[0], **session.get("asked", {})}
+        return {name: value for name, value in asked.items() if isinstance(value, str)}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def _portable(cache: Path, out: Path) -> str:
+    """How a cache folder is remembered: relative to the run that it lies in, without the name of who owns the
+    home folder that it lies in."""
+    path, home = Path(os.path.abspath(cache)), Path(os.path.expanduser("~"))
+    run = Path(os.path.abspath(out))
+    if path.is_relative_to(run):
+        return path.relative_to(run).as_posix()
+    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
+
+
+def write_environment(
+    out: Path, accelerator: "Accelerator", data: dict[str, str], place: Place, *, resumed: bool
+) -> None:
     """Write ``environment.json``: the hash of each data entry, and of every session of the run (it has one
-    more each time it is resumed) versions, commit, devices, processes and command line.
+    more each time it is resumed) versions, commit, devices, cache, processes and command line.
 
     Raises:
         ValueError: the run began with other data.
     """
+    path = out / _ENVIRONMENT
     sessions = []
-    if resumed and path.is_file():
+    if resumed:
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
-            sessions, known = list(before["sessions"]), dict(before["data_sha256"])
-        except (ValueError, KeyError, TypeError):
-            print(f"{path}: unreadable, begun anew", file=sys.stderr)
-        else:
-            if changed := [name for name in data if data[name] != known.get(name)]:
+            sessions, known = list(before["sessions"]), list(before["data_sha256"].values())
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            state = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+            print(
+                f"{path}: {state}, so nothing tells whether the data is what the run began with; begun anew",
+                file=sys.stderr,
+            )
+        else:  # by their places: how entries are named has changed since the first version
+            if changed := [name for at, name in enumerate(data) if known[at : at + 1] != [data[name]]]:
                 raise ValueError(
                     f"data: {changed[0]} is not what the run began with; bring it back, or begin another run"
                 )
@@ -142,6 +198,7 @@ def write_environment(path: Path, accelerator: "Accelerator", data: dict[str, st
             "versions": versions(),
             "commit": current_commit(),
             "device": device_name(accelerator.device),
+            "asked": {"device": place.device, "cache": _portable(place.cache, out)},
             "processes": accelerator.num_processes,
             "command": without_secrets(sys.argv),
         }
