@@ -279,8 +279,8 @@ class PointEncoder(nn.Module):
         Args:
             points: (B, N, 3) float, prepared as `config.preprocess` says (calling that object does it).
             pool: of the coarsest tokens ``max``, ``mean``, ``mean+max`` (added) or ``mean,max``
-                (concatenated), or ``levels``: ``mean,max`` of every level, concatenated, fine to coarse.
-                Default: the one stored with the weights.
+                (concatenated), or ``levels``: mean and standard deviation of every level, concatenated, fine
+                to coarse. Default: the one stored with the weights.
 
         Returns:
             (B, D) float32, D as `feature_dim` says.

@@ -62,13 +62,18 @@ def pool_tokens(tokens: Tensor, pool: str) -> Tensor:
 
 
 def pool_levels(tokens: Tokens) -> Tensor:
-    """Mean and maximum of every level's visible tokens, concatenated, fine to coarse: (B, 2 sum of dims)."""
+    """Mean and standard deviation of every level's visible tokens, fine to coarse: (B, 2 sum of dims).
+
+    Ours; chosen over mean and maximum by cross-validation of a linear probe.
+    """
     pooled = []
     for features, visible in zip(tokens.features, tokens.visible, strict=True):
+        features = features.to(torch.promote_types(features.dtype, torch.float32))
         if visible is None:
-            pooled.append(pool_tokens(features, "mean,max"))
-            continue
-        shown = visible.unsqueeze(-1)
-        mean = features.sum(1) / shown.sum(1)  # hidden ones are zero
-        pooled += [mean, features.masked_fill(~shown, float("-inf")).amax(1)]
+            mean, square = features.mean(1), features.square().mean(1)
+        else:  # hidden ones are zero
+            count = visible.sum(1, keepdim=True)
+            mean, square = features.sum(1) / count, features.square().sum(1) / count
+        # The least variance keeps the gradient finite where all tokens are equal.
+        pooled += [mean, (square - mean.square()).clamp_min(1e-6).sqrt()]
     return torch.cat(pooled, dim=-1)
