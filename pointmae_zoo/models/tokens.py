@@ -69,11 +69,11 @@ def pool_levels(tokens: Tokens) -> Tensor:
     pooled = []
     for features, visible in zip(tokens.features, tokens.visible, strict=True):
         features = features.to(torch.promote_types(features.dtype, torch.float32))
-        if visible is None:
-            mean, square = features.mean(1), features.square().mean(1)
-        else:  # hidden ones are zero
-            count = visible.sum(1, keepdim=True)
-            mean, square = features.sum(1) / count, features.square().sum(1) / count
+        shown = None if visible is None else visible.unsqueeze(-1)
+        count = features.shape[1] if shown is None else shown.sum(1)
+        mean = features.sum(1) / count  # hidden ones are zero
+        apart = features - mean.unsqueeze(1)
+        variance = (apart if shown is None else apart * shown).square().sum(1) / count
         # The least variance keeps the gradient finite where all tokens are equal.
-        pooled += [mean, (square - mean.square()).clamp_min(1e-6).sqrt()]
+        pooled += [mean, variance.clamp_min(1e-12).sqrt()]
     return torch.cat(pooled, dim=-1)
