@@ -1,9 +1,14 @@
 """Fixtures that every test file may use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from samples.server import Server
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # One thread per worker: with the default, two workers fight over every core. torch and numba read this
@@ -42,3 +47,16 @@ def parity() -> Path:
     if data and (Path(data).parent / "parity").is_dir():
         return Path(data).parent / "parity"
     pytest.skip("POINTMAE_ZOO_PARITY is not set: the tests against the reference's outputs need it")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator["Server"]:
+    """A server on this machine that can be told to fail, reached without a proxy."""
+    from samples.server import Server
+
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    server = Server()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()

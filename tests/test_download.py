@@ -5,118 +5,26 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import threading
-import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from pointmae_zoo.cli import main
-from pointmae_zoo.data import datasets, download
-from pointmae_zoo.data.benchmarks import NAMES
-from pointmae_zoo.data.datasets import DATASETS, Dataset
-from pointmae_zoo.data.download import DownloadError, fetch, get_dataset, unpack
+from pointmae_zoo.data import download
+from pointmae_zoo.data.download import DownloadError, fetch
+from samples.server import CONTENT, Server, status
 
-CONTENT = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
 PIECE = download._PIECE
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Server:
-    """Gives ``content`` under every path; ``faults`` are taken one a request, the first first."""
-
-    def __init__(self) -> None:
-        self.content = CONTENT
-        self.etag: str | None = '"one"'
-        self.headers: dict[str, str] = {}
-        self.faults: list[Callable[[BaseHTTPRequestHandler], bool]] = []
-        self.ranges: list[str | None] = []
-        self.paths: list[str] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                server.ranges.append(self.headers["Range"])
-                server.paths.append(self.path)
-                if server.faults and server.faults.pop(0)(self):
-                    return
-                server.answer(self)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that hangs up
-        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.http.server_port}/file.zip"
-
-    def answer(self, handler: BaseHTTPRequestHandler, cut: int | None = None) -> None:
-        """As the standard says: a range if the file is still the one that the client has."""
-        content, start = self.content, 0
-        wanted = handler.headers["Range"]
-        if wanted and handler.headers["If-Range"] in (None, self.etag):
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-            if start >= len(content):
-                status(416, {"Content-Range": f"bytes */{len(content)}"})(handler)
-                return
-            handler.send_response(206)
-            handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        else:
-            handler.send_response(200)
-        if self.etag:
-            handler.send_header("ETag", self.etag)
-        for key, value in self.headers.items():
-            handler.send_header(key, value)
-        handler.send_header("Content-Length", str(len(content) - start))
-        handler.end_headers()
-        end = len(content) if cut is None else start + cut
-        handler.wfile.write(content[start:end])
-        if cut is not None:
-            handler.close_connection = True
-            handler.wfile.flush()
-            handler.connection.close()
-
-    def cut_after(self, count: int) -> Callable[[BaseHTTPRequestHandler], bool]:
-        def fault(handler: BaseHTTPRequestHandler) -> bool:
-            self.answer(handler, cut=count)
-            return True
-
-        return fault
-
-
-def status(code: int, headers: dict[str, str] | None = None) -> Callable[[BaseHTTPRequestHandler], bool]:
-    def fault(handler: BaseHTTPRequestHandler) -> bool:
-        handler.send_response(code)
-        for key, value in {"Content-Length": "0", **(headers or {})}.items():
-            handler.send_header(key, value)
-        handler.end_headers()
-        return True
-
-    return fault
 
 
 def hang_up(handler: BaseHTTPRequestHandler) -> bool:
     handler.close_connection = True
     handler.connection.close()
     return True
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    server = Server()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
 
 
 @pytest.fixture(autouse=True)
@@ -421,14 +329,6 @@ def test_a_certificate_that_is_not_valid(path: Path, monkeypatch: pytest.MonkeyP
         fetch(["https://example.org/x"], path, progress=False)
 
 
-def test_an_archive_brought_by_hand_is_used_and_stays(server: Server, tmp_path: Path) -> None:
-    content = archive(little__a="1")
-    (tmp_path / "little.zip").write_bytes(content)
-    known = dataset(server, size=None, sha256=hashlib.sha256(content).hexdigest())
-    assert (get_dataset(known, tmp_path, progress=False) / "a").read_text() == "1"
-    assert server.ranges == [] and (tmp_path / "little.zip").exists()
-
-
 def test_an_invalid_address(path: Path) -> None:
     with pytest.raises(DownloadError, match="is not a valid address"):
         fetch(["nowhere"], path, progress=False)
@@ -453,130 +353,3 @@ class Full(io.BytesIO):
 
     def write(self, _: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-# Archives and data sets
-
-
-def archive(**files: str) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as stream:
-        for name, text in files.items():
-            stream.writestr(name.replace("__", "/"), text)
-    return packed.getvalue()
-
-
-def dataset(server: Server, **changes: object) -> Dataset:
-    known = Dataset(
-        name="little",
-        summary="a little data set",
-        terms="free",
-        urls=(server.url,),
-        size=len(server.content),
-        sha256=hashlib.sha256(server.content).hexdigest(),
-        folder="little",
-        use="modelnet40:FOLDER",
-    )
-    return replace(known, **changes)  # type: ignore[arg-type]
-
-
-def test_a_data_set_is_fetched_once_and_unpacked(server: Server, tmp_path: Path) -> None:
-    server.content = archive(little__a="1", little__deep__b="2")
-    for _ in range(2):
-        folder = get_dataset(dataset(server), tmp_path / "data", progress=False)
-        assert folder == tmp_path / "data" / "little"
-        assert (folder / "a").read_text() == "1" and (folder / "deep" / "b").read_text() == "2"
-    assert len(server.ranges) == 1
-    assert sorted(file.name for file in folder.parent.iterdir()) == ["little"]
-
-
-def test_archives_that_are_not_as_they_should_be(server: Server, tmp_path: Path) -> None:
-    whole = archive(little__a="1" * 1000)
-    broken = bytearray(whole)
-    broken[100] ^= 1  # within the stored text: the sum is wrong
-    for content, message in (
-        (archive(other__a="1"), "holds no folder little"),
-        (bytes(broken), "damaged zip archive .*CRC"),
-        (whole[:-30], "damaged zip archive"),
-        (b"hello", "damaged zip archive"),
-    ):
-        file = tmp_path / "x.zip"
-        file.write_bytes(content)
-        with pytest.raises(ValueError, match=message):
-            unpack(file, tmp_path / "little")
-        assert [entry.name for entry in tmp_path.iterdir()] == ["x.zip"]
-
-
-@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_any_byte_may_be_damaged(tmp_path: Path, method: int) -> None:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", method) as stream:
-        stream.writestr("little/a", "hello world " * 30)
-    whole, file, messages = packed.getvalue(), tmp_path / "x.zip", set()
-    for place in range(len(whole)):
-        broken = bytearray(whole)
-        broken[place] ^= 1
-        file.write_bytes(broken)
-        try:
-            unpack(file, tmp_path / "little")
-        except ValueError as error:  # anything else would be a traceback
-            assert str(error).startswith(f"{file}: ") and "\n" not in str(error)
-            messages.add(str(error))
-        else:  # a time or a comment
-            shutil.rmtree(tmp_path / "little")
-        assert [entry.name for entry in tmp_path.iterdir()] == ["x.zip"]
-    assert any("damaged zip archive" in message for message in messages)
-    # The bit at place 6 of a file's header, and 8 of the directory's entry: encrypted.
-    assert any("password required" in message and "unpack it as" in message for message in messages)
-
-
-def test_nothing_is_unpacked_outside(tmp_path: Path) -> None:
-    file = tmp_path / "in" / "x.zip"
-    file.parent.mkdir()
-    with zipfile.ZipFile(file, "w") as stream:
-        stream.writestr("little/a", "1")
-        stream.writestr("../../evil", "2")
-        stream.writestr("/evil", "3")
-    unpack(file, file.parent / "little")
-    assert sorted(entry.name for entry in file.parent.iterdir()) == ["little", "x.zip"]
-    assert [entry.name for entry in tmp_path.iterdir()] == ["in"] and not Path("/evil").exists()
-
-
-def test_the_command(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    server.content = archive(little__a="1")
-    monkeypatch.setitem(datasets.DATASETS, "little", dataset(server))
-    assert main(["download", "little", "--to", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert "; verified by its sha256" in said and f"data: [modelnet40:{tmp_path}/little]" in said
-    (tmp_path / "little" / "a").write_text("changed")
-    assert main(["download", "little", "--to", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert "; was there already, not checked" in said and "verified" not in said
-    monkeypatch.setitem(datasets.DATASETS, "little", dataset(server, sha256=None, folder="absent"))
-    assert main(["download", "little", "--to", str(tmp_path)]) == 2
-    assert "holds no folder absent" in capsys.readouterr().err
-    assert main(["download", "little"]) == 2
-    assert "--to FOLDER is missing" in capsys.readouterr().err
-    assert main(["download", "modelnet", "--to", str(tmp_path)]) == 2
-    assert "no data set 'modelnet'; known: modelnet40, " in capsys.readouterr().err
-
-
-def test_what_has_to_be_asked_for_says_where(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    for name in ("shapenet55", "shapenetpart", "scanobjectnn"):
-        assert main(["download", name, "--to", str(tmp_path)]) == 2
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1 and "https://" in said and "terms" in said
-    assert list(tmp_path.iterdir()) == []
-    assert main(["download"]) == 0
-    listed = capsys.readouterr().out
-    assert all(name in listed for name in DATASETS) and "not verified: no sha256 is known" in listed
-
-
-def test_the_table_says_what_can_be_checked() -> None:
-    for dataset in DATASETS.values():
-        assert all(url.startswith("https://") and url.endswith(".zip") for url in dataset.urls)
-        assert dataset.sha256 is None or len(bytes.fromhex(dataset.sha256)) == 32
-        assert dataset.terms and bool(dataset.urls) != bool(dataset.by_hand)
-        assert dataset.use.rpartition(":")[0] in ("", *NAMES)

@@ -1,0 +1,1 @@
+"""What several test files share: meshes and benchmarks made by hand, a server that fails."""
