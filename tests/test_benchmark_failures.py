@@ -20,9 +20,6 @@ from samples.benchmarks import (
 h5py = pytest.importorskip("h5py")
 
 
-# What is wrong
-
-
 def break_it(root: Path, name: str, how: str) -> Path:
     folder = BUILDERS[name.partition("/")[0]][1 if name.endswith("/text") else 0](root)
     if how == "no list":

@@ -29,14 +29,6 @@ from pointmae_zoo.train.run_folder import only_process
 
 pytest.importorskip("timm")
 
-TINY = {
-    "num_tokens": [16, 8],
-    "num_neighbors": [8, 4],
-    "dims": [24, 48],
-    "depths": [1, 1],
-    "stem_widths": [8, 16],
-}
-
 
 @pytest.fixture(scope="module")
 def clouds(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -58,9 +50,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def recipe(clouds: Path) -> PretrainRecipe:
+def recipe(clouds: Path, tiny: dict[str, list[int]]) -> PretrainRecipe:
     return PretrainRecipe(
-        model_arguments=TINY,
+        model_arguments=tiny,
         data=(str(clouds),),
         procedural_clouds=0,
         cloud_points=128,
@@ -381,9 +373,9 @@ def test_the_papers_recipe_takes_a_step_on_shapenet55(tmp_path: Path) -> None:
     assert (made["arguments"]["teacher_dim"], made["arguments"]["num_views"]) == (512, 3)
 
 
-def test_geometry_stays_float32_under_bfloat16() -> None:
+def test_geometry_stays_float32_under_bfloat16(tiny: dict[str, list[int]]) -> None:
     torch.manual_seed(0)
-    model = create_model("i2p_mae_tiny", **TINY).eval()
+    model = create_model("i2p_mae_tiny", **tiny).eval()
     points = torch.randn(2, 64, 3)
     expected = model.group(points)
     with torch.autocast("cpu", dtype=torch.bfloat16):
