@@ -55,7 +55,7 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
         "--cache",
         type=Path,
         metavar="FOLDER",
-        help="prepared clouds and teacher targets, shared by runs (default: RUN/cache; with --resume as before)",
+        help="prepared clouds and targets, shared by runs (default: RUN/cache; with --resume as before)",
     )
     parser.add_argument("--device", help="where to train (default: cpu; with --resume as before)")
     parser.add_argument(
