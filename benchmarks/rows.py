@@ -219,7 +219,7 @@ def embedding_files(seconds: float) -> Row:
     from pointmae_zoo import embed_files, from_pretrained
 
     meshes = Path(__file__).resolve().parent.parent / "examples" / "meshes"
-    model = from_pretrained("i2p_mae_tiny.demo")
+    model = from_pretrained("i2p_mae_tiny.shapes")
     with tempfile.TemporaryDirectory() as folder:
         for copy in range(20):
             shutil.copytree(meshes, Path(folder) / str(copy))
@@ -235,7 +235,7 @@ def embedding_clouds(seconds: float) -> Row:
     """Nothing to compare with: seconds per cloud of the small model."""
     from pointmae_zoo import from_pretrained
 
-    model = from_pretrained("i2p_mae_tiny.demo")
+    model = from_pretrained("i2p_mae_tiny.shapes")
     points = clouds(16, model.config.preprocess.num_points)
     ours, _ = interleaved_medians(lambda: model.embed(points), lambda: None, seconds)
     return Row(

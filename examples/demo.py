@@ -15,7 +15,7 @@ import pointmae_zoo
 from pointmae_zoo.data.mesh import find_files
 
 MESHES = Path(__file__).parent / "meshes"
-MODEL = "i2p_mae_tiny.demo"
+MODEL = "i2p_mae_tiny.shapes"
 NEIGHBOURS = 3
 
 

@@ -14,7 +14,7 @@ tube = np.stack([np.cos(angle), 1.5 * height, np.sin(angle)], axis=1)  # a pipe;
 cone = np.stack([(1 - height) * np.cos(angle), 2 * height, (1 - height) * np.sin(angle)], axis=1)
 clouds = {"pipe": tube, "noisy pipe": tube[:3000] + rng.normal(0, 0.02, (3000, 3)), "cone": 7.0 * cone}
 
-encoder = pointmae_zoo.from_pretrained("i2p_mae_tiny.demo", kind="encoder")
+encoder = pointmae_zoo.from_pretrained("i2p_mae_tiny.shapes", kind="encoder")
 inputs = encoder.config.preprocess(list(clouds.values()))  # as in training: (3, 1024, 3), centred and scaled
 features = encoder.embed(inputs)  # (3, D)
 print(f"points {tuple(inputs.shape)} -> features {tuple(features.shape)}")

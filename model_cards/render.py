@@ -1,6 +1,6 @@
 """Fill the marked blocks of README and cards from the JSON files that commands wrote: ``make cards``.
 
-    <!-- table: linear model_cards/evaluations/i2p_mae_tiny.demo.core.json -->
+    <!-- table: linear model_cards/evaluations/i2p_mae_tiny.shapes.core.json -->
     ... replaced ...
     <!-- end -->
 

@@ -4,7 +4,7 @@ Everything a user needs hangs off this module, imported only when it is first to
 pointmae_zoo`` and the command line's ``--help`` stay light:
 
     import pointmae_zoo
-    model = pointmae_zoo.from_pretrained("i2p_mae_tiny.demo")
+    model = pointmae_zoo.from_pretrained("i2p_mae_tiny.shapes")
     features = model.embed(points)          # (B, N, 3) -> (B, D)
     table = pointmae_zoo.embed_files(["parts/"])
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-DEFAULT_MODEL = "i2p_mae_tiny.demo"
+DEFAULT_MODEL = "i2p_mae_tiny.shapes"
 """The weights that `embed_files` and ``pointmae-zoo embed`` use unless told otherwise."""
 
 _HOMES = {

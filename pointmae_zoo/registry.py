@@ -121,11 +121,11 @@ _WEIGHTS = {
     for entry in (
         Weights(
             architecture="i2p_mae_tiny",
-            tag="demo",
-            sha256="6f2552b730b91aa047b98943182639854de793cbad75990f29076c86c87b9db4",
-            status="demo",
+            tag="shapes",
+            sha256="932996ad1e24732cdcb53d0f67f8741fc6745e39d28505917012d5b6d5155549",
+            status="own-recipe",
             licence="Apache-2.0",
-            summary="encoder, pre-trained for 2,400 steps on CC0 and procedural shapes",
+            summary="encoder, pre-trained on CC0 and procedural shapes (recipe pretrain_tiny)",
         ),
     )
 }

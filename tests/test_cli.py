@@ -116,7 +116,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         (["pretrain", "--out", "run", "--recipe", "smoke", "--set", "stepps=3"], "did you mean steps?"),
         (["pretrain", "--out", "run", "--resume"], "run: there is no run in it"),
         (["evaluate"], "required: TASK"),
-        (["evaluate", "linear", "i2p_mae_tiny.demo", "--data", "nowhere.npz"], "nowhere.npz"),
+        (["evaluate", "linear", "i2p_mae_tiny.shapes", "--data", "nowhere.npz"], "nowhere.npz"),
     ],
 )
 def test_wrong_arguments_give_one_line_and_exit_2(
@@ -273,7 +273,7 @@ def test_embed_and_similar(shapes: Path, weights: Path, capfd: pytest.CaptureFix
         ({"paths": "nowhere/"}, "nowhere"),
         ({"paths": "empty"}, "empty"),
         ({"out": "features.docx"}, ".docx"),
-        ({"model": "i2p_mae_tiny.dmeo"}, "i2p_mae_tiny.demo"),
+        ({"model": "i2p_mae_tiny.shaeps"}, "i2p_mae_tiny.shapes"),
         ({"pool": "median"}, "median"),
     ],
 )

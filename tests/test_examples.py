@@ -100,7 +100,7 @@ def test_demo_makes_a_table_and_a_picture(example, untrained, tmp_path: Path, ca
 
 
 def test_demo_says_in_one_line_what_is_wrong(example, tmp_path: Path, capsys) -> None:
-    assert example("demo").main("i2p_mae_tiny.dmeo", tmp_path) == 2
+    assert example("demo").main("i2p_mae_tiny.shaeps", tmp_path) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert len(said.splitlines()) == 1
@@ -130,7 +130,7 @@ def test_search_folder(example, untrained, monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_bundled_weights_find_the_siblings() -> None:
     """Of seven pairs, whose halves share their construction."""
-    if "i2p_mae_tiny.demo" not in pointmae_zoo.list_weights():
+    if "i2p_mae_tiny.shapes" not in pointmae_zoo.list_weights():
         pytest.skip("the bundled weights are not there yet")
     table = pointmae_zoo.embed_files(EXAMPLES / "meshes", progress=False)
     found = 0

@@ -23,7 +23,7 @@ def from_pretrained(
     """Load a model with its weights, in evaluation mode.
 
     Args:
-        source: published weights (``"i2p_mae_tiny.demo"``; ``"i2p_mae_tiny"``: its first), or a folder
+        source: published weights (``"i2p_mae_tiny.shapes"``; ``"i2p_mae_tiny"``: its first), or a folder
             that `save_pretrained`, ``pointmae-zoo pretrain`` or ``convert`` wrote.
         kind: None: the kind that is stored. ``"encoder"`` takes the encoder out of any other kind.
         device: where to.
