@@ -1,5 +1,6 @@
 """Sources of clouds: what is for training and nothing else, the same however it is read."""
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -186,11 +187,34 @@ def test_unreadable_files_are_skipped_and_said(
     said = capsys.readouterr().err
     assert f"{meshes}: 3 of 6 files were skipped:" in said
     assert f"{meshes}/flat/empty.stl: is empty (0 bytes)" in said
-    assert f"{meshes}/few.xyz: has 3 points, the recipe asks for 16: --set cloud_points=3" in said
+    remedy = "--set cloud_points=3 (and --set num_points=3, unless it is lower)"
+    assert f"{meshes}/few.xyz: has 3 points, the recipe asks for 16: {remedy}" in said
     assert [Path(name).name for name, _ in source.skipped] == ["few.xyz", "empty.stl", "many.npz"]
     again = open_sources([str(meshes)], 16, cache=cache, workers=1)
     assert again.skipped == source.skipped and again.sha256 == source.sha256
-    assert "3 of 6 files were skipped" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    (listed,) = cache.glob("folder-*.json")
+    assert said == f"{meshes}: 3 of 6 files were skipped when they were read; {listed} says which\n"
+    kept = json.loads(listed.read_text(encoding="utf-8"))["skipped"]
+    assert [(one["file"], one["reason"]) for one in kept] == source.skipped
+
+
+def test_a_cache_that_lists_what_was_skipped_by_number_is_read_again(meshes: Path, cache: Path) -> None:
+    (meshes / "empty.stl").touch()
+    source = open_sources([str(meshes)], 16, cache=cache, workers=1, progress=False)
+    (listed,) = cache.glob("folder-*.json")
+    said = json.loads(listed.read_text(encoding="utf-8"))
+    of_before = said | {"skipped": {str(one["number"]): one["reason"] for one in said["skipped"]}}
+    listed.write_text(json.dumps(of_before), encoding="utf-8")
+    again = open_sources([str(meshes)], 16, cache=cache, workers=1, progress=False)
+    assert again.skipped == source.skipped and again.sha256 == source.sha256
+    assert json.loads(listed.read_text(encoding="utf-8")) == said
+
+
+def test_a_wrong_path_is_named_before_anything_is_read(meshes: Path, cache: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere: no such file or folder"):
+        open_sources([str(meshes), "nowhere"], 16, cache=cache, workers=1, progress=False)
+    assert not cache.exists() or not list(cache.iterdir())
 
 
 def test_nothing_but_unreadable_files(tmp_path: Path, cache: Path) -> None:

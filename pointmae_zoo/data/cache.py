@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,7 +48,7 @@ class CachedClouds:
     def __init__(self, path: Path) -> None:
         said = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         self.path = path
-        self.skipped: dict[int, str] = {int(number): reason for number, reason in said["skipped"].items()}
+        self.skipped: dict[int, str] = {one["number"]: one["reason"] for one in said["skipped"]}
         self.sha256: str = said["sha256"]
         self._points: NDArray[np.float32] = np.load(path, mmap_mode="r")
         kept = np.ones(len(self._points), dtype=bool)
@@ -80,6 +80,7 @@ def cached_clouds(
     *,
     label: str,
     progress: bool,
+    names: Sequence[str] = (),
 ) -> CachedClouds:
     """Open the cache at ``path``, after writing it if it is not there.
 
@@ -89,6 +90,7 @@ def cached_clouds(
         readings: ``readings(start)`` generates clouds start, start + 1, ... count - 1, each (num_points, 3)
             or the reason why there is none.
         label: for the progress bar and messages.
+        names: of the ``count`` clouds, by which those without points are listed.
 
     Raises:
         OSError: the disk is full, or has no room for what is missing; names the folder.
@@ -114,7 +116,11 @@ def cached_clouds(
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise _no_room(path.parent, label, count * num_points * 12) from error
             raise
-        skipped = {number: reason for line in done for number, reason in line["skipped"].items()}
+        reasons = {int(number): reason for line in done for number, reason in line["skipped"].items()}
+        skipped = [
+            {"number": number, "file": names[number] if names else label, "reason": reason}
+            for number, reason in reasons.items()
+        ]
         digest = hashlib.sha256("".join(line["sha256"] for line in done).encode()).hexdigest()
         said = {"count": count, "num_points": num_points, "sha256": digest, "skipped": skipped}
         with written_whole(path.with_suffix(".json")) as file:
@@ -128,7 +134,7 @@ def _finished(path: Path, count: int, num_points: int) -> CachedClouds | None:
     """The cache, if it is there and whole."""
     try:
         cached = CachedClouds(path)
-    except (OSError, ValueError, KeyError, IndexError):
+    except (OSError, ValueError, KeyError, IndexError, TypeError):  # TypeError: of an older version
         return None
     return cached if cached.shape == (count, num_points, 3) else None
 

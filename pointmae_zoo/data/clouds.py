@@ -214,9 +214,15 @@ def read_training_points(path: str | Path, num_points: int) -> tuple[NDArray[np.
     if stored.shape[1] < num_points:
         raise ValueError(
             f"{path}: {stored.shape[1]} points a cloud, the recipe asks for {num_points}: "
-            f"--set cloud_points={stored.shape[1]}"
+            f"{fewer_points(stored.shape[1])}"
         )
     return _decode_points(path, stored[rows, :num_points], arrays.get("point_scale"), rows), rows
+
+
+def fewer_points(there: int) -> str:
+    """What to set for clouds of so many points; whether the recipe's ``num_points`` is more is not known
+    where they are read."""
+    return f"--set cloud_points={there} (and --set num_points={there}, unless it is lower)"
 
 
 def _training_rows(path: Path, arrays: dict[str, NDArray], count: int) -> NDArray[np.int64]:

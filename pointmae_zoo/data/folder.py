@@ -4,6 +4,7 @@ import re
 from collections.abc import Generator
 from pathlib import Path
 
+from pointmae_zoo.data.clouds import fewer_points
 from pointmae_zoo.data.mesh import SUPPORTED_SUFFIXES, search_files
 from pointmae_zoo.data.workers import ReaderPool, Reading
 
@@ -73,4 +74,4 @@ def read_files(
 
 def too_few(there: int, asked: int) -> str:
     """The reason for a file with fewer points than asked."""
-    return f"has {there:,} points, the recipe asks for {asked:,}: --set cloud_points={there}"
+    return f"has {there:,} points, the recipe asks for {asked:,}: {fewer_points(there)}"

@@ -139,7 +139,7 @@ def open_sources(
 
     Folders, benchmarks and large files are read once, into ``cache``; safe with several processes at a
     time, and an interrupted reading resumes where it stopped. Files that cannot be read are skipped, and
-    listed on stderr. Their caches can be deleted at any time.
+    listed on stderr (counted, once they are in the cache). Their caches can be deleted at any time.
 
     Args:
         cloud_points: points of every cloud. Meshes are sampled evenly; of clouds with more points a part is
@@ -161,8 +161,8 @@ def open_sources(
         raise TypeError(f"data: a list of entries expected, got the text {entries!r}")
     number = _number_of(workers)
     parts = []
-    for entry in entries:
-        name, path = _parsed(entry)
+    parsed = [_parsed(entry) for entry in entries]  # a wrong path is named before any file is read
+    for name, path in parsed:
         if name is not None:
             parts.append(_benchmark(name, path, cloud_points, cache, seed, progress))
         elif path.is_dir():
@@ -343,14 +343,18 @@ def _many_files(
 ) -> CloudSource:
     path = cache / cache_name(kind, settings)
     fresh = not path.exists()
-    block = cached_clouds(path, len(names), num_points, readings, label=entry, progress=progress)
+    block = cached_clouds(path, len(names), num_points, readings, label=entry, progress=progress, names=names)
     skipped = [(names[number], reason) for number, reason in sorted(block.skipped.items())]
     if len(block) == 0:
         for file in (path, path.with_suffix(".json")):  # the reason may lie elsewhere: a library not there
             file.unlink(missing_ok=True)
         raise ValueError(f"{entry}: none of its {len(names):,} files can be used; {': '.join(skipped[0])}")
-    if skipped and (fresh or progress):
+    if skipped and fresh:
         _tell(entry, skipped, len(names), path)
+    elif skipped and progress:
+        listed = path.with_suffix(".json")
+        counts = f"{len(skipped):,} of {len(names):,} files were skipped"
+        print(f"{entry}: {counts} when they were read; {listed} says which", file=sys.stderr)
     return CloudSource(
         num_points, [block], [names[number] for number in block.kept.tolist()], [block.sha256], skipped
     )
