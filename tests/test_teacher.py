@@ -1,6 +1,7 @@
 """The image teacher, against the reference's CLIP, an independent forward pass and a photo."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -319,6 +320,16 @@ def test_pickled_code_is_never_run(tmp_path: Path) -> None:
     for name in ("code.pth", "code.npz"):
         with pytest.raises(ValueError, match=f"{name}: damaged, or no"):
             Teacher("mobilenetv2_035", weights=tmp_path / name)
+
+
+def test_shapes_that_do_not_fit_are_given(tmp_path: Path) -> None:
+    state = dict(Teacher(TINY_VIT, weights="random").network.state_dict())
+    shape = tuple(state["cls_token"].shape)
+    state["cls_token"] = torch.zeros(1, 1, 7)
+    torch.save(state, tmp_path / "other.pth")
+    said = f"1 of another shape; the first is cls_token, (1, 1, 7) in the file and {shape} in the model"
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Teacher(TINY_VIT, weights=tmp_path / "other.pth")
 
 
 def test_files_without_named_weights(tmp_path: Path) -> None:

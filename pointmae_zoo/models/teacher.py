@@ -305,10 +305,14 @@ def _created(name: str, pretrained: bool, **options: Any) -> Any:
     except Exception as error:
         if not pretrained:
             raise
-        raise OSError(
-            f"teacher {name}: its weights could not be downloaded ({first_line(error)}); download them "
-            "elsewhere and name the file as the teacher's weights"
-        ) from error
+        raise _not_downloaded(name, error) from error
+
+
+def _not_downloaded(name: str, error: Exception) -> OSError:
+    return OSError(
+        f"teacher {name}: its weights could not be downloaded ({first_line(error)}); download them elsewhere "
+        "and name the file: --set teacher.weights=FILE (or random, for a trial without them)"
+    )
 
 
 class _Chosen(nn.Module):
@@ -360,7 +364,12 @@ def _build_torchvision(
         raise ValueError(
             f"teacher {name!r} is not a torchvision model; torchvision.models.list_models() has the names"
         )
-    network = torchvision.models.get_model(short, weights="DEFAULT" if pretrained else None)
+    try:
+        network = torchvision.models.get_model(short, weights="DEFAULT" if pretrained else None)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a download cut short, by its hash
+        if not pretrained:
+            raise
+        raise _not_downloaded(name, error) from error
     if not isinstance(getattr(network, "features", None), nn.Sequential):
         raise ValueError(f"teacher {name}: not a plain stack of layers; use the timm model of that name")
     stack = _PlainStack(network, strides)

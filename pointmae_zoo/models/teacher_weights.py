@@ -29,8 +29,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
         ValueError: unknown suffix, a damaged file, or one that does not fit the network (names the first
             key).
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"teacher weights {path}: no such file")
+    check_weights_file(path)
     state = _read_arrays(path)
     if path.suffix == ".npz":
         try:
@@ -45,10 +44,26 @@ def load_weights(network: nn.Module, path: Path) -> None:
     # for.
     wrong = [key for key in expected if key in state and state[key].shape != expected[key].shape]
     if missing or wrong:
-        key = (missing + wrong)[0]
         counts = f"{len(missing)} of {len(expected)} keys missing, {len(wrong)} of another shape"
-        raise ValueError(f"teacher weights {path}: does not fit the model: {counts}; the first is {key}")
+        first = f"the first is {(missing + wrong)[0]}"
+        if not missing:
+            shapes = tuple(state[wrong[0]].shape), tuple(expected[wrong[0]].shape)
+            first += f", {shapes[0]} in the file and {shapes[1]} in the model"
+        raise ValueError(f"teacher weights {path}: does not fit the model: {counts}; {first}")
     network.load_state_dict({key: value for key, value in state.items() if key in expected}, strict=False)
+
+
+def check_weights_file(path: Path) -> None:
+    """What is known of a file before it is read.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: unknown suffix.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"teacher weights {path}: no such file")
+    if path.suffix not in (".npz", ".safetensors", ".pth", ".pt", ".bin"):
+        raise ValueError(f"teacher weights {path}: unknown suffix; expected .safetensors, .pth, .pt or .npz")
 
 
 def _converted(state: dict[str, Any], network: nn.Module, path: Path) -> dict[str, Any]:
@@ -80,8 +95,6 @@ def _under_names_of(expected: Mapping[str, Any], state: dict[str, Any]) -> dict[
 
 def _read_arrays(path: Path) -> dict[str, Any]:
     """What a file holds by name: arrays from ``.npz``, else tensors. No pickled code is ever run."""
-    if path.suffix not in (".npz", ".safetensors", ".pth", ".pt", ".bin"):
-        raise ValueError(f"teacher weights {path}: unknown suffix; expected .safetensors, .pth, .pt or .npz")
     found: Any
     try:
         if path.suffix == ".npz":
