@@ -351,6 +351,55 @@ def test_a_wrong_recipe_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_data_is_looked_at_before_a_teacher_is_downloaded(
+    recipe: PretrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timm = pytest.importorskip("timm")
+    create, downloads = timm.create_model, []
+
+    def offline(name: str, pretrained: bool = False, **options: object) -> object:
+        if pretrained:
+            downloads.append(name)
+            raise ConnectionError("no route to host")
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    recipe = recipe.override(teacher={"weights": "pretrained"})
+    wrong = recipe.override(data=[*recipe.data, "nowhere.npz"])
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.npz: no such file"):
+        pretrain(wrong, tmp_path / "new" / "run", progress=False)
+    assert not downloads
+    with pytest.raises(OSError, match=r"no route to host.*--set teacher\.weights=FILE \(or random"):
+        pretrain(recipe, tmp_path / "new" / "run", progress=False)
+    assert downloads and not list(tmp_path.iterdir())
+
+
+def test_what_is_said_without_a_terminal(
+    recipe: PretrainRecipe,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(engine, "_SECONDS_BETWEEN_LINES", 0.0)
+    out = tmp_path / "my run"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        result = pretrain(recipe.override(procedural_clouds=5), out, cache=cache)
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first == (
+        "i2p_mae_tiny on 24 clouds + 5 procedural, teacher mobilenetv2_050 with random weights, "
+        f"6 steps of 8: {out}"
+    )
+    assert [line.partition(":")[0] for line in lines] == ["step 1 of 6", "step 2 of 6"]
+    assert re.fullmatch(r"step 2 of 6: loss \d.*, 3d \d.*, 2d \d.*, \d+ clouds/s", lines[-1])
+    assert f"to go on: pointmae-zoo pretrain --out '{out}' --resume" in str(result)
+    assert "stopped after step 2 (" in str(result)
+    result = pretrain(None, out, resume=True, progress=False)
+    assert capsys.readouterr().err == ""
+    assert re.match(rf"{out}: 4 of 6 steps in \d+ s, ", str(result))
+
+
 def test_the_papers_recipe_takes_a_step_on_shapenet55(tmp_path: Path) -> None:
     """At its own size, with a CLIP ViT-B/16 of random weights."""
     folder = tmp_path / "ShapeNet55-34"

@@ -11,6 +11,7 @@ stored.
 """
 
 import math
+import shlex
 import sys
 import time
 import warnings
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _NORM = "gradient_norm"
 _NAMED_CLOUDS = 3
+_SECONDS_BETWEEN_LINES = 60.0  # where there is no terminal to draw a bar on
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class TrainingResult:
         completed: False if a signal stopped it; the run folder then holds a checkpoint to resume from, but no
             weights.
         losses: means over the last logged interval.
+        steps_now: of these, done by this process.
         seconds: of training in this process, teacher and data not counted; 0 if the run was finished before.
         clouds_per_second: over ``seconds``.
         total_seconds: of training in all sessions of the run, up to the checkpoints each was resumed from.
@@ -85,18 +88,23 @@ class TrainingResult:
     steps: int
     completed: bool
     losses: dict[str, float] = field(default_factory=dict)
+    steps_now: int = 0
     seconds: float = 0.0
     clouds_per_second: float = 0.0
     total_seconds: float = 0.0
 
     def __str__(self) -> str:
         losses = ", ".join(f"{name} {value:.4f}" for name, value in self.losses.items())
+        resumed = self.steps_now != self.steps
         speed = f"{self.seconds:.0f} s, {self.clouds_per_second:.0f} clouds/s"
         if self.completed and not self.seconds:
             return f"{self.folder}: finished already, {self.steps} steps; {losses}"
         if self.completed:
-            return f"{self.folder}: {self.steps} steps in {speed}; {losses}"
-        return f"{self.folder}: stopped after step {self.steps} ({speed}); resume it to go on"
+            steps = f"{self.steps_now} of {self.steps}" if resumed else f"{self.steps}"
+            return f"{self.folder}: {steps} steps in {speed}; {losses}"
+        done = f"{self.steps_now} steps in {speed}" if resumed else speed
+        go_on = f"pointmae-zoo pretrain --out {shlex.quote(str(self.folder))} --resume"
+        return f"{self.folder}: stopped after step {self.steps} ({done}); to go on: {go_on}"
 
 
 def train(
@@ -179,7 +187,7 @@ class _Run:
             self.metrics.start(self.step, self.unwritten)
         self.model.train()
         first = self.step
-        self.started = self.saved = last_log = time.perf_counter()
+        self.started = self.saved = last_log = last_line = time.perf_counter()
         bar = tqdm(
             total=self.steps,
             initial=self.step,
@@ -187,6 +195,7 @@ class _Run:
             unit="step",
             disable=None if progress and self.is_main else True,  # None: only on a terminal
         )
+        plain = progress and self.is_main and bar.disable
         with catch_signals() as stopped, bar:
             stop = False
             while self.step < self.steps and not stop:
@@ -197,7 +206,11 @@ class _Run:
                     speed = len(self.pending) * self.recipe.batch_size / (time.perf_counter() - last_log)
                     self._log(speed)
                     last_log = time.perf_counter()
-                    bar.set_postfix_str(f"{self._short_losses()}, {speed:.0f} clouds/s")
+                    said = f"{self._short_losses()}, {speed:.0f} clouds/s"
+                    bar.set_postfix_str(said)
+                    if plain and last_log - last_line >= _SECONDS_BETWEEN_LINES:
+                        print(f"step {self.step} of {self.steps}: {said}", file=sys.stderr, flush=True)
+                        last_line = last_log
                 late = time.perf_counter() - self.saved > 60.0 * self.recipe.checkpoint_minutes
                 stop, late = self._agreed(stopped.is_set(), late)
                 if self.step < self.steps and (stop or late or self.step % self.recipe.checkpoint_steps == 0):
@@ -211,6 +224,7 @@ class _Run:
             steps=self.step,
             completed=self.step >= self.steps,
             losses=self.losses,
+            steps_now=self.step - first,
             seconds=seconds,
             clouds_per_second=(self.step - first) * self.recipe.batch_size / max(seconds, 1e-9),
             total_seconds=self.seconds_before + seconds,

@@ -20,6 +20,7 @@ from pointmae_zoo.data.sources import CloudSource, concatenate, open_sources, pr
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.models.i2p_mae import TeacherViews
 from pointmae_zoo.models.teacher import Teacher
+from pointmae_zoo.models.teacher_weights import check_weights_file
 from pointmae_zoo.ops import farthest_point_sample
 from pointmae_zoo.registry import create_model, get_architecture
 from pointmae_zoo.train.checkpoints import list_checkpoints
@@ -28,6 +29,7 @@ from pointmae_zoo.train.process import accelerated, keep_freed_memory
 from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings
 from pointmae_zoo.train.recipe_files import read_recipe, write_recipe
 from pointmae_zoo.train.run_folder import Place, only_process, write_environment
+from pointmae_zoo.train.schedule import total_steps
 from pointmae_zoo.train.target_cache import cached_targets
 from pointmae_zoo.train.targets import LiveTargets, Targets
 from pointmae_zoo.train.trackers import tracking
@@ -145,12 +147,14 @@ def pretrain(
         contextlib.ExitStack() as stack,
     ):
         progress = progress and accelerator.is_main_process
-        # All that can be wrong with a recipe is found before anything is written.
-        teacher = _teacher(recipe.teacher, recipe.seed)
+        # All that can be wrong with a recipe is found before anything is written: what is seen at once, then
+        # what reading the data shows, and only then the teacher's weights, which may have to be downloaded.
+        teacher = _untrained_teacher(recipe.teacher, recipe.seed)
         model = create_pretraining_model(recipe, teacher)
         with accelerator.main_process_first(), _leaving_nothing(out, cache):
             source = open_training_source(recipe, cache, progress)
-            # Only now, as reading the files has found what is wrong with them.
+            if teacher is not None and recipe.teacher.weights != "random":
+                teacher = _teacher(recipe.teacher, recipe.teacher.weights)
             if accelerator.is_main_process:
                 stack.enter_context(only_process(out))
                 if moved:
@@ -158,6 +162,8 @@ def pretrain(
                 write_recipe(recipe, out / "recipe.yaml")
                 hashes = dict(zip(_entry_names(recipe), source.sha256, strict=True))
                 write_environment(out, accelerator, hashes, place, resumed=resume)
+        if progress:
+            print(_announced(recipe, source, out), file=sys.stderr)
         targets = _targets(recipe, teacher, source, cache, accelerator, progress)
         task = PretrainTask(model, source, targets, recipe)
         with tracking(accelerator, recipe, trackers):
@@ -233,8 +239,7 @@ def provenance(
     named["data"] = [_without_folder(entry) for entry in recipe.data]
     if recipe.teacher.weights not in ("pretrained", "random"):
         named["teacher"]["weights"] = Path(recipe.teacher.weights).name
-    count = len(source) - (recipe.procedural_clouds or 0)
-    from_data = count if recipe.procedural_clouds is not None else len(source) // 2
+    from_data = _clouds_from_data(recipe, source)
     return {
         "status": "own-recipe",
         "recipe": named,
@@ -247,6 +252,24 @@ def provenance(
         "commit": commit,
         "versions": versions(),
     }
+
+
+def _clouds_from_data(recipe: PretrainRecipe, source: CloudSource) -> int:
+    made = len(source) // 2 if recipe.procedural_clouds is None else recipe.procedural_clouds
+    return len(source) - made
+
+
+def _announced(recipe: PretrainRecipe, source: CloudSource, out: Path) -> str:
+    """What is trained on what, in one line."""
+    from_data = _clouds_from_data(recipe, source)
+    parts = [f"{from_data:,} clouds"] if from_data else []
+    if made := len(source) - from_data:
+        parts.append(f"{made:,} procedural" + ("" if from_data else " clouds"))
+    teacher = f"teacher {recipe.teacher.name}" if recipe.teacher.name else "no teacher"
+    if recipe.teacher.name and recipe.teacher.weights == "random":
+        teacher += " with random weights"
+    steps = f"{total_steps(recipe, len(source)):,} steps of {recipe.batch_size:,}"
+    return f"{recipe.model} on {' + '.join(parts)}, {teacher}, {steps}: {out}"
 
 
 def _without_folder(entry: str) -> str:
@@ -306,19 +329,26 @@ def _finished(out: Path) -> TrainingResult | None:
         return None
 
 
-def _teacher(settings: TeacherSettings, seed: int) -> Teacher | None:
+def _untrained_teacher(settings: TeacherSettings, seed: int) -> Teacher | None:
+    """The teacher before it has its weights, by which nearly all that can be wrong with it is found."""
     if not settings.name:
         return None
+    if settings.weights not in ("pretrained", "random"):
+        check_weights_file(Path(settings.weights))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # matters to a teacher with random weights only
-        return Teacher(
-            settings.name,
-            weights=settings.weights,
-            strides=settings.strides,
-            image_size=settings.image_size,
-            normalization=settings.normalization,
-            precision=settings.precision,
-        )
+        torch.manual_seed(seed)
+        return _teacher(settings, "random")
+
+
+def _teacher(settings: TeacherSettings, weights: str) -> Teacher:
+    return Teacher(
+        settings.name,
+        weights=weights,
+        strides=settings.strides,
+        image_size=settings.image_size,
+        normalization=settings.normalization,
+        precision=settings.precision,
+    )
 
 
 def _targets(

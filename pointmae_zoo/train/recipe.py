@@ -203,7 +203,10 @@ class PretrainRecipe(TrainingRecipe):
         _at_least(self, "cloud_points", 2)
         _at_least(self, "num_points", 2)
         if self.num_points > self.cloud_points:
-            raise ValueError(f"num_points is {self.num_points}, more than cloud_points ({self.cloud_points})")
+            raise ValueError(
+                f"num_points is {self.num_points}, more than cloud_points ({self.cloud_points}); "
+                f"set num_points to {self.cloud_points} or lower, or cloud_points higher"
+            )
 
 
 def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
