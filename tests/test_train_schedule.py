@@ -9,7 +9,7 @@ import pytest
 from pointmae_zoo.registry import create_model
 from pointmae_zoo.train import TrainingRecipe
 from pointmae_zoo.train.optimizer import parameter_groups
-from pointmae_zoo.train.schedule import batch_indices, learning_rate, total_steps
+from pointmae_zoo.train.schedule import batch_indices, learning_rate, total_steps, warmup_steps
 
 
 def test_every_cloud_once_an_epoch() -> None:
@@ -29,6 +29,18 @@ def test_learning_rate_schedule() -> None:
     assert max(rates) == rates[10] == 1.0
     assert rates[-1] == pytest.approx(0.1)
     assert rates[54] == pytest.approx(0.55, abs=0.02)
+
+
+@pytest.mark.parametrize("warmup", [{"warmup_steps": 50}, {"warmup_steps": 200}, {"warmup_epochs": 6.0}])
+def test_a_warmup_that_fills_the_run_is_cut(warmup: dict[str, float]) -> None:
+    recipe = TrainingRecipe(steps=50, batch_size=10, learning_rate=1.0, final_learning_rate=0.0, **warmup)
+    rates = [learning_rate(step, recipe, 100) for step in range(50)]
+    assert np.argmax(rates) == 5 and max(rates) == 1.0
+    assert rates[-1] == pytest.approx(0.0)
+    first_part = recipe.override(cosine_steps=1000)  # of a longer schedule
+    asked, given = warmup_steps(first_part, 100)
+    assert asked == given == (warmup.get("warmup_steps") or 60)
+    assert learning_rate(0, TrainingRecipe(steps=1, warmup_steps=10), 100) == 1e-3
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from pointmae_zoo.train.process import accelerated, keep_freed_memory
 from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings
 from pointmae_zoo.train.recipe_files import read_recipe, write_recipe
 from pointmae_zoo.train.run_folder import Place, only_process, write_environment
-from pointmae_zoo.train.schedule import total_steps
+from pointmae_zoo.train.schedule import total_steps, warmup_steps
 from pointmae_zoo.train.target_cache import cached_targets
 from pointmae_zoo.train.targets import LiveTargets, Targets
 from pointmae_zoo.train.trackers import tracking
@@ -260,7 +260,7 @@ def _clouds_from_data(recipe: PretrainRecipe, source: CloudSource) -> int:
 
 
 def _announced(recipe: PretrainRecipe, source: CloudSource, out: Path) -> str:
-    """What is trained on what, in one line."""
+    """What is trained on what, in one line; and another if the warm-up has to be cut."""
     from_data = _clouds_from_data(recipe, source)
     parts = [f"{from_data:,} clouds"] if from_data else []
     if made := len(source) - from_data:
@@ -268,8 +268,13 @@ def _announced(recipe: PretrainRecipe, source: CloudSource, out: Path) -> str:
     teacher = f"teacher {recipe.teacher.name}" if recipe.teacher.name else "no teacher"
     if recipe.teacher.name and recipe.teacher.weights == "random":
         teacher += " with random weights"
-    steps = f"{total_steps(recipe, len(source)):,} steps of {recipe.batch_size:,}"
-    return f"{recipe.model} on {' + '.join(parts)}, {teacher}, {steps}: {out}"
+    steps = f"{total_steps(recipe, len(source)):,} steps"
+    line = f"{recipe.model} on {' + '.join(parts)}, {teacher}, {steps} of {recipe.batch_size:,}: {out}"
+    asked, given = warmup_steps(recipe, len(source))
+    if given != asked:
+        name = "warmup_steps" if recipe.warmup_steps else "warmup_epochs"
+        line += f"\n{name}: {asked:g} steps, of {steps} in all, so that the warm-up is cut to {given:g}"
+    return line
 
 
 def _without_folder(entry: str) -> str:

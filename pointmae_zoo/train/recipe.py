@@ -23,7 +23,8 @@ class TrainingRecipe:
             equally, and BatchNorm sees one part at a time: not quite the same numbers as in one go.
         learning_rate: peak.
         final_learning_rate: at the start of the warm-up, and at the end of the cosine.
-        warmup_steps, warmup_epochs: linear warm-up; at most one of them above 0.
+        warmup_steps, warmup_epochs: linear warm-up; at most one of them above 0. If it is no shorter than the
+            run, and no cosine is set, it is cut to a tenth of the run.
         cosine_steps, cosine_epochs: where the cosine ends, counted from the start of the run; None for both:
             with the run.
         schedule: ``step``: the learning rate changes at every step, the cosine begins where the warm-up ends.

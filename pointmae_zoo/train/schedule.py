@@ -26,12 +26,25 @@ def total_steps(recipe: TrainingRecipe, count: int) -> int:
     return min(ends)
 
 
+def warmup_steps(recipe: TrainingRecipe, count: int) -> tuple[float, float]:
+    """Steps of warm-up, as asked for and as given.
+
+    One that would not end before the run does, as in a short trial of a long recipe, is cut to a tenth of the
+    run: else the learning rate would never get near its peak. Where the recipe says when its cosine ends, the
+    schedule does not depend on when the run does, and nothing is cut.
+    """
+    asked = recipe.warmup_steps or recipe.warmup_epochs * steps_per_epoch(count, recipe.batch_size)
+    total = total_steps(recipe, count)
+    kept = asked < total or recipe.cosine_steps or recipe.cosine_epochs
+    return asked, asked if kept else total // 10
+
+
 def learning_rate(step: int, recipe: TrainingRecipe, count: int) -> float:
     """Of step ``step`` (from 0) of a run on ``count`` clouds: linear warm-up, then half a cosine (see
     ``TrainingRecipe``)."""
     peak, final = recipe.learning_rate, recipe.final_learning_rate
     per_epoch = steps_per_epoch(count, recipe.batch_size)
-    warmup = recipe.warmup_steps or recipe.warmup_epochs * per_epoch
+    _, warmup = warmup_steps(recipe, count)
     end = (
         float(recipe.cosine_steps or 0)
         or (recipe.cosine_epochs or 0.0) * per_epoch
