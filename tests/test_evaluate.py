@@ -304,7 +304,13 @@ def test_validation_never_reads_a_test_cloud(shapes: Path, tmp_path: Path) -> No
     held_out = np.array(validated.clouds["svm"].split(), dtype=int)
     assert len(held_out) == validated.context["num_train"]
     assert 100 * held_out.mean() == pytest.approx(validated.rows[0]["cv_accuracy"], abs=1.0)
-    assert validated.differences == [] and "not touched" in validated.table()
+    assert validated.differences == []
+    _, *rows = validated.table().splitlines()
+    assert all(row.endswith("not touched") and "+-" not in row for row in rows[:2])
+    assert rows[2].startswith("majority class") and rows[2].split()[2:] == [
+        f"{validated.context['majority_accuracy']:.1f}"
+    ]
+    assert rows[3:] == ["random baselines left out (--seeds 3 shows them)"]
     with pytest.raises(ValueError, match="robustness: changes test clouds"):
         report(shapes / "data.npz", split="validation", robustness=True)
     only_train = {name: value[~of_test] if len(value) == 300 else value for name, value in arrays.items()}

@@ -39,7 +39,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     linear.add_argument(
         "--seeds",
         type=int,
-        help="random initialisations of each baseline; 0 for none (default: 3, for validation 0)",
+        help="random initialisations of each baseline; 0: no baselines, faster (default: 3, validation: 0)",
     )
     linear.add_argument(
         "--classifier", nargs="+", choices=("svm", "logistic"), help="(default: both; protocol paper: svm)"

@@ -101,6 +101,8 @@ class LinearReport:
             f"{'majority class':<{_WIDTH}} {'':<10} {'':>4} {majority if on_train else '':>14} "
             f"{'' if on_train else majority:>14}"
         )
+        if not context["baseline_seeds"]:
+            lines.append("random baselines left out (--seeds 3 shows them)")
         for row in self.differences:
             interval = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
             what = f"weights minus {row['baseline']}, {row['classifier']}"
@@ -146,4 +148,5 @@ def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
 
 
 def _plus_minus(row: dict[str, Any], which: str) -> str:
-    return f"{row[which + '_mean']:.1f} +- {row[which + '_std']:.1f}"
+    mean = f"{row[which + '_mean']:.1f}"
+    return mean if row["runs"] == 1 else f"{mean} +- {row[which + '_std']:.1f}"
