@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -245,6 +246,54 @@ def test_info_of_a_folder(weights: Path, capsys: pytest.CaptureFixture[str]):
     assert run("info", weights) == 0
     text = capsys.readouterr().out
     assert str(weights) in text and "i2p_mae_tiny" in text
+
+
+def test_info_prints_where_weights_come_from_a_field_a_line(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "weights"
+    shutil.copytree(weights, folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["provenance"] = {
+        "recipe": {"learning_rate": 0.002, "teacher": {"strides": [8, 16]}, "epochs": None, "compile": False},
+        "final_losses": {"loss": 0.5676492094993592},
+        "steps": 12000,
+        "seconds": 14768.25,
+    }
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert run("info", folder) == 0
+    _, _, text = capsys.readouterr().out.partition("\nprovenance\n")
+    indented = [(len(line) - len(line.lstrip()), line.split(maxsplit=1)) for line in text.splitlines()]
+    assert indented == [
+        (2, ["recipe"]),
+        (4, ["learning_rate", "0.002"]),
+        (4, ["teacher"]),
+        (6, ["strides", "8, 16"]),
+        (4, ["epochs", "null"]),
+        (4, ["compile", "false"]),
+        (2, ["final_losses"]),
+        (4, ["loss", "0.5676"]),
+        (2, ["steps", "12000"]),
+        (2, ["seconds", "14768"]),
+    ]
+
+
+def test_help_names_presets_and_exit_codes(capsys: pytest.CaptureFixture[str]):
+    from pointmae_zoo.hub.convert import PRESETS
+
+    assert run("convert", "--help") == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in PRESETS["classification"])
+    assert run("pretrain", "--help") == 0
+    assert "130 stopped" in capsys.readouterr().out
+
+
+def test_recipes_and_data_sets_are_listed(capsys: pytest.CaptureFixture[str]):
+    assert run("recipes") == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("The last part of a name is enough") and "--recipe smoke" in last
+    assert run("download") == 0
+    assert re.search(r"\n  can be fetched +435 MB, ver", capsys.readouterr().out)
 
 
 def test_embed_and_similar(shapes: Path, weights: Path, capfd: pytest.CaptureFixture[str]):

@@ -14,7 +14,12 @@ def add_download(commands: argparse._SubParsersAction) -> None:
         "all that are known, and how to get those that have to be requested.",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="such as modelnet40")
-    parser.add_argument("--to", type=Path, metavar="FOLDER", help="where to unpack it")
+    parser.add_argument(
+        "--to",
+        type=Path,
+        metavar="FOLDER",
+        help="where to unpack it (no default: needed for what can be fetched)",
+    )
     parser.set_defaults(run=_download)
 
 

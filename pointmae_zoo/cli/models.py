@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from pointmae_zoo.cli.printing import joined, print_table
+from pointmae_zoo.cli.printing import field_rows, print_table
 
 
 def add_list(commands: argparse._SubParsersAction) -> None:
@@ -67,14 +67,14 @@ def _info(args: argparse.Namespace) -> int:
         if config.labels:
             rows.append(("labels", ", ".join(config.labels)))
         tail = [("provenance", "")] if config.provenance else []
-        tail += [(f"  {key}", joined(str(value))) for key, value in config.provenance.items()]
+        tail += field_rows(config.provenance)
     encoder = getattr(model, "encoder", model)
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
     rows.append(
         ("encoder", f"{parameters:,} parameters, {encoder.feature_dim()} features ({encoder.hyper.pool})")
     )
     rows.append(("input", ""))
-    rows += [(f"  {key}", str(value)) for key, value in model.config.preprocess.to_dict().items()]
+    rows += field_rows(model.config.preprocess.to_dict())
     print_table(rows + tail)
     return 0
 
@@ -86,14 +86,20 @@ def add_convert(commands: argparse._SubParsersAction) -> None:
         description="Turn a reference checkpoint (.pth) into model.safetensors and config.json. "
         "Nothing but tensors is read from it.",
     )
-    parser.add_argument("file", metavar="FILE.pth", type=Path)
+    parser.add_argument("file", metavar="FILE.pth", type=Path, help="checkpoint, as torch.save wrote it")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to write")
     parser.add_argument("--architecture", required=True, metavar="NAME", help="such as i2p_mae_base")
     parser.add_argument(
-        "--kind", required=True, choices=("pretraining", "classification", "part_segmentation")
+        "--kind",
+        required=True,
+        choices=("pretraining", "classification", "part_segmentation"),
+        help="what the checkpoint was trained for; its weights have to fit",
     )
     parser.add_argument(
-        "--preset", help="data set it was fine-tuned on: neighbours, radii and pooling follow from it"
+        "--preset",
+        metavar="DATASET",
+        help="data set it was fine-tuned on: neighbours, radii and pooling follow from it; needed for "
+        "classification: modelnet40, scanobjectnn or scanobjectnn_pb",
     )
     parser.set_defaults(run=_convert)
 

@@ -1,8 +1,8 @@
 """What the commands print: tables, and errors in one line."""
 
 import sys
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 # What to install when an optional library is missing: import name -> extra.
 EXTRAS = {
@@ -30,6 +30,28 @@ def one_line(error: Exception) -> str:
 
 def joined(text: str) -> str:
     return " ".join(text.split())
+
+
+def field_rows(values: Mapping[str, Any], indent: str = "  ") -> Iterator[tuple[str, str]]:
+    """Rows for ``print_table``: one field each, those of mappings below them, further to the right."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield indent + str(name), ""
+            yield from field_rows(value, indent + "  ")
+        else:
+            yield indent + str(name), joined(_in_short(value))
+
+
+def _in_short(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_in_short, value)) or "none"
+    if value is None:
+        return "null"  # as in a recipe, where it may stand for quite a lot
+    return "none" if value == {} else str(value)
 
 
 def print_table(rows: Sequence[Sequence[str]], stream: TextIO | None = None) -> None:

@@ -19,6 +19,7 @@ def _recipes(args: argparse.Namespace) -> int:
     from pointmae_zoo.train import list_recipes
 
     print_table(list(list_recipes().items()))
+    print("The last part of a name is enough: pointmae-zoo pretrain --recipe smoke --out RUN")
     return 0
 
 
@@ -28,6 +29,7 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
         help="train a model on clouds without labels",
         description="Pre-train a model. Ctrl-C writes a checkpoint and ends the run; --resume continues it. "
         "On several processes: torchrun --nproc-per-node 2 -m pointmae_zoo.cli pretrain ...",
+        epilog="Exit codes: 0 the run is finished, 2 an error, 130 stopped with a checkpoint to resume from.",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="run folder")
     parser.add_argument(

@@ -365,7 +365,7 @@ def described(dataset: Dataset) -> Iterator[tuple[str, str]]:
     if dataset.urls:
         size = f"{dataset.size / 1e6:,.0f} MB, " if dataset.size else ""
         yield (
-            "  fetched",
+            "  can be fetched",
             size + ("verified by its sha256" if dataset.sha256 else "not verified: no sha256 is known"),
         )
     else:
