@@ -360,7 +360,7 @@ def test_the_global_seed_decides_the_weights() -> None:
     ("overrides", "error", "words"),
     [
         ({"depth": (1, 1)}, TypeError, "no argument 'depth'; did you mean depths"),
-        ({"depths": 3}, TypeError, "depths: a list of int expected, got 3"),
+        ({"depths": 3}, TypeError, "depths: a list of whole numbers expected, got 3"),
         ({"depths": (1, 1.5)}, TypeError, "depths"),
         ({"depths": (1, 1, 1)}, ValueError, "depths: 2 entries"),
         ({"depths": (1, 10**9)}, ValueError, "depths: entries from 1 to 128"),
@@ -369,7 +369,7 @@ def test_the_global_seed_decides_the_weights() -> None:
         ({"num_heads": 7}, ValueError, "num_heads"),
         ({"pool": "median"}, ValueError, "pool: one of 'max'"),
         ({"drop_path": 1.0}, ValueError, "drop_path"),
-        ({"drop_path": True}, TypeError, "drop_path: float expected"),
+        ({"drop_path": True}, TypeError, "drop_path: a number expected"),
         ({"local_radius": (0.1, -1.0)}, ValueError, "local_radius"),
         ({"norm_levels": "none"}, ValueError, "norm_levels"),
     ],

@@ -68,8 +68,13 @@ def _converted(value: Any, hint: Any, name: str) -> Any:
     if origin in (types.UnionType, typing.Union) and float in inner and isinstance(value, int):
         return value if isinstance(value, bool) or int in inner else float(value)
     if not _fits(value, hint):
-        raise ValueError(f"{name} is {value!r}, expected {describe(hint)}")
+        raise ValueError(f"{name} is {_as_written(value)}, expected {describe(hint)}")
     return value
+
+
+def _as_written(value: Any) -> str:
+    """A value as a file has it: a list in brackets."""
+    return repr(list(value) if isinstance(value, tuple) else value)
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -98,13 +103,19 @@ def _fits(value: Any, hint: Any) -> bool:
 def describe(hint: Any) -> str:
     """An annotation in words."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple and inner[-1] is Ellipsis:
+        return f"a list of {_several(inner[0])}"
     if origin is tuple:
-        return f"a list of {describe(inner[0])}"
+        return f"a list of {len(inner)} {_several(inner[0])}"
     if origin is typing.Literal:
         return "one of " + ", ".join(map(repr, inner))
     if origin in (types.UnionType, typing.Union):
         return " or ".join(describe(option) for option in inner)
     if origin is dict or dataclasses.is_dataclass(hint):
         return "a mapping of fields"
-    names = {bool: "true or false", str: "text", type(None): "None"}
+    names = {bool: "true or false", str: "text", int: "a whole number", float: "a number", type(None): "null"}
     return names.get(hint, str(getattr(hint, "__name__", hint)))
+
+
+def _several(hint: Any) -> str:
+    return {int: "whole numbers", float: "numbers"}.get(hint) or describe(hint)
