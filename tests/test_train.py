@@ -391,7 +391,7 @@ def test_what_is_said_without_a_terminal(
         "i2p_mae_tiny on 24 clouds + 5 procedural, teacher mobilenetv2_050 with random weights, "
         f"6 steps of 8: {out}"
     )
-    assert second == "warmup_steps: 9 steps, of 6 steps in all, so that the warm-up is cut to 0"
+    assert second == "warmup_steps asks for 9 steps, but the run has 6 steps: the warm-up is cut to 0"
     assert [line.partition(":")[0] for line in lines] == ["step 1 of 6", "step 2 of 6"]
     assert re.fullmatch(r"step 2 of 6: loss \d.*, 3d \d.*, 2d \d.*, \d+ clouds/s", lines[-1])
     assert f"to go on: pointmae-zoo pretrain --out '{out}' --resume" in str(result)

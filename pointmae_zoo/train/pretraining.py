@@ -153,6 +153,8 @@ def pretrain(
         model = create_pretraining_model(recipe, teacher)
         with accelerator.main_process_first(), _leaving_nothing(out, cache):
             source = open_training_source(recipe, cache, progress)
+            if progress:
+                print(_announced(recipe, source, out), file=sys.stderr, flush=True)
             if teacher is not None and recipe.teacher.weights != "random":
                 teacher = _teacher(recipe.teacher, recipe.teacher.weights)
             if accelerator.is_main_process:
@@ -162,8 +164,6 @@ def pretrain(
                 write_recipe(recipe, out / "recipe.yaml")
                 hashes = dict(zip(_entry_names(recipe), source.sha256, strict=True))
                 write_environment(out, accelerator, hashes, place, resumed=resume)
-        if progress:
-            print(_announced(recipe, source, out), file=sys.stderr)
         targets = _targets(recipe, teacher, source, cache, accelerator, progress)
         task = PretrainTask(model, source, targets, recipe)
         with tracking(accelerator, recipe, trackers):
@@ -273,7 +273,7 @@ def _announced(recipe: PretrainRecipe, source: CloudSource, out: Path) -> str:
     asked, given = warmup_steps(recipe, len(source))
     if given != asked:
         name = "warmup_steps" if recipe.warmup_steps else "warmup_epochs"
-        line += f"\n{name}: {asked:g} steps, of {steps} in all, so that the warm-up is cut to {given:g}"
+        line += f"\n{name} asks for {asked:g} steps, but the run has {steps}: the warm-up is cut to {given:g}"
     return line
 
 
