@@ -158,21 +158,6 @@ def register_weights(weights: Weights) -> Weights:
     return weights
 
 
-# Only what exists is listed.
-register_weights(
-    Weights(
-        architecture="i2p_mae_tiny",
-        tag="shapes",
-        sha256="932996ad1e24732cdcb53d0f67f8741fc6745e39d28505917012d5b6d5155549",
-        size=3630776,
-        status="own-recipe",
-        licence="Apache-2.0",
-        summary="encoder, pre-trained on CC0 and procedural shapes (recipe pretrain_tiny)",
-        metrics={"linear probe, 24 classes": 76.2, "5-way 10-shot": 81.8},
-    )
-)
-
-
 def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
     """Architectures whose name matches a shell pattern (``"i2p*"``), sorted; ``pretrained``: with weights."""
     with_weights = {entry.architecture for entry in _WEIGHTS.values()}
@@ -296,3 +281,18 @@ def _suggest(name: str, known: list[str]) -> str:
     if near:
         return f"; did you mean {' or '.join(near)}?"
     return f"; known: {', '.join(known)}" if known else ""
+
+
+# Only what exists is listed.
+register_weights(
+    Weights(
+        architecture="i2p_mae_tiny",
+        tag="shapes",
+        sha256="932996ad1e24732cdcb53d0f67f8741fc6745e39d28505917012d5b6d5155549",
+        size=3630776,
+        status="own-recipe",
+        licence="Apache-2.0",
+        summary="encoder, pre-trained on CC0 and procedural shapes (recipe pretrain_tiny)",
+        metrics={"linear probe, 24 classes": 76.2, "5-way 10-shot": 81.8},
+    )
+)
