@@ -113,41 +113,92 @@ def view_rotations(count: int) -> Tensor:
     return torch.stack(rows)
 
 
-def zbuffer_depth_images(
-    points: Tensor, rotations: Tensor, *, size: int = 112, cover: int = 3, far: float = 0.2
-) -> DepthViews:
-    """Orthographic depth images in which the nearest surface wins; near is bright.
+class ViewFrames(NamedTuple):
+    """Orthographic views fitted to a cloud: where any points fall in its depth images, and at what depth."""
+
+    rotations: Tensor  # (B, V, 3, 3); rows are right, up and towards the viewer
+    center: Tensor  # (B, V, 2): right, up of the image's middle
+    extent: Tensor  # (B, V): the larger side of the cloud's bounding box in the image's plane
+    near: Tensor  # (B, V): the nearest point's place along the view, towards the viewer
+    back: Tensor  # (B, V): the farthest point's
+    size: int  # rows and columns of the images
+    cover: int  # pixels that a point covers, along a side
+    farthest: float  # value of the farthest point
+
+    def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Any points (B, M, 3), differentiably.
+
+        Returns:
+            Their places (B, V, M, 2) in grid_sample coordinates, not rounded to pixels; and the values
+            (B, V, M) that the depth image has where it shows them.
+        """
+        place, value = self._places(points)
+        column, row = place[..., 0], self.size - 1 - place[..., 1]
+        return (2.0 * torch.stack([column, row], -1) + 1.0) / self.size - 1.0, value
+
+    def _places(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels to the right and *up* (B, V, M, 2), and values (B, V, M)."""
+        seen = torch.einsum("bmc,bvrc->bvmr", points, self.rotations)
+        usable = self.size - 1 - 2 * _margin(self.cover)
+        apart = (seen[..., :2] - self.center.unsqueeze(2)) / self.extent[..., None, None]
+        depth = seen[..., 2] - self.back.unsqueeze(2)
+        depth = (1.0 - self.farthest) * depth / (self.near - self.back).clamp_min(1e-12).unsqueeze(2)
+        return apart * usable + (self.size - 1) / 2, self.farthest + depth
+
+
+def fit_view_frames(
+    points: Tensor, rotations: Tensor, *, size: int = 112, cover: int = 3, farthest: float = 0.2
+) -> ViewFrames:
+    """Views of clouds, each cloud filling its images.
 
     Args:
         points: (B, N, 3).
-        rotations: (V, 3, 3), the same for all clouds; rows are right, up and towards the viewer.
+        rotations: (V, 3, 3), the same for all clouds, or (B, V, 3, 3); rows are right, up and towards the
+            viewer.
         size: rows and columns. The larger extent of the view fills it up to the points' cover.
         cover: side of the square of pixels that one point covers; odd.
-        far: value of the farthest point; the nearest has 1 and empty pixels 0. Linear in between.
+        farthest: value of the farthest point; the nearest has 1 and empty pixels 0. Linear in between.
+    """
+    _margin(cover)
+    rotations = rotations.to(points).expand(len(points), -1, -1, -1)
+    seen = torch.einsum("bnc,bvrc->bvnr", points, rotations)
+    low, high = seen.amin(2), seen.amax(2)
+    extent = (high - low)[..., :2].amax(-1).clamp_min(1e-12)
+    center = ((low + high) / 2)[..., :2]
+    return ViewFrames(rotations, center, extent, high[..., 2], low[..., 2], size, cover, farthest)
+
+
+def render_depth_images(points: Tensor, frames: ViewFrames) -> DepthViews:
+    """Depth images in which the nearest surface wins; near is bright.
+
+    Args:
+        points: (B, N, 3), those that the frames were fitted to.
+        frames: the views.
 
     Returns:
         images (B, V, size, size) in [0, 1] and pixels (B, V, N, 2).
     """
-    batch, count, _ = points.shape
-    views = torch.einsum("bnc,vrc->bvnr", points, rotations.to(points))
-    margin = _margin(cover)
-    plane, depth = views[..., :2], views[..., 2]
-    low, high = plane.amin(2, keepdim=True), plane.amax(2, keepdim=True)
-    extent = (high - low).amax(-1, keepdim=True).clamp_min(1e-12)
-    usable = size - 1 - 2 * margin
-    column_row = ((plane - (low + high) / 2) / extent * usable + (size - 1) / 2).round().long()
+    size, margin = frames.size, _margin(frames.cover)
+    place, value = frames._places(points)
+    column_row = place.round().long()
     column, row = column_row[..., 0], size - 1 - column_row[..., 1]
-    near, back = depth.amax(2, keepdim=True), depth.amin(2, keepdim=True)
-    brightness = far + (1.0 - far) * (depth - back) / (near - back).clamp_min(1e-12)
-    canvas = torch.zeros(batch * views.shape[1], size * size, dtype=points.dtype, device=points.device)
-    flat = (row * size + column).reshape(-1, count)
-    canvas.scatter_reduce_(1, flat, brightness.reshape(-1, count), reduce="amax")
-    images = canvas.view(batch, -1, size, size)
-    if margin:
-        images = F.max_pool2d(
-            images, cover, stride=1, padding=margin
-        )  # max over the cover is the nearest surface again
+    batch, count = column.shape[0] * column.shape[1], points.shape[1]
+    canvas = torch.zeros(batch, size * size, dtype=points.dtype, device=points.device)
+    canvas.scatter_reduce_(
+        1, (row * size + column).reshape(batch, count), value.reshape(batch, count), reduce="amax"
+    )
+    images = canvas.view(len(points), -1, size, size)
+    if margin:  # the maximum over the cover is the nearest surface again
+        images = F.max_pool2d(images, frames.cover, stride=1, padding=margin)
     return DepthViews(images, _grid_coordinates(torch.stack([row, column], -1), size))
+
+
+def zbuffer_depth_images(
+    points: Tensor, rotations: Tensor, *, size: int = 112, cover: int = 3, far: float = 0.2
+) -> DepthViews:
+    """`render_depth_images` in frames that `fit_view_frames` fits to the clouds themselves."""
+    frames = fit_view_frames(points, rotations, size=size, cover=cover, farthest=far)
+    return render_depth_images(points, frames)
 
 
 def read_maps(maps: Tensor, pixels: Tensor, *, mode: str = "bicubic") -> Tensor:
