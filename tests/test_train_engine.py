@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pointmae_zoo.train import Loss, TrainingRecipe, TrainingResult, checkpoints, process, train
+from pointmae_zoo.models.losses import LossTerm
+from pointmae_zoo.train import TrainingRecipe, TrainingResult, checkpoints, process, train
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
 from pointmae_zoo.train.process import accelerated
 from pointmae_zoo.train.run_folder import without_secrets
@@ -23,6 +24,8 @@ pytest.importorskip("accelerate")
 
 class Line:
     """Linear regression in one dimension on known numbers; ``count`` of the loss as unequal as wished."""
+
+    command = "draw-lines"
 
     def __init__(self, count: int = 24) -> None:
         self.model = nn.Linear(1, 1).double()
@@ -37,9 +40,13 @@ class Line:
         del generator
         return self.x[indices], self.y[indices]
 
-    def losses(self, batch: tuple[Tensor, Tensor]) -> dict[str, Loss]:
+    def losses(self, batch: tuple[Tensor, Tensor]) -> dict[str, LossTerm]:
         x, y = batch
-        return {"line": Loss((self.model(x) - y).square().mean(), 1.0, len(x))}
+        return {"line": LossTerm((self.model(x) - y).square().mean(), 1.0, len(x))}
+
+    def monitors(self, batch: tuple[Tensor, Tensor]) -> dict[str, LossTerm]:
+        assert not self.model.training and not torch.is_grad_enabled()
+        return {"worst": LossTerm((self.model(batch[0]) - batch[1]).abs().amax(), 0.0, 1)}
 
     def describe(self, indices: NDArray[np.int64]) -> list[str]:
         return [f"number {index}" for index in indices]
@@ -267,7 +274,7 @@ def test_deterministic_mode_ends_with_the_run(tmp_path: Path) -> None:
     task.describe = lambda indices: []  # type: ignore[method-assign]
     losses = task.losses
 
-    def noting(batch: Any) -> dict[str, Loss]:
+    def noting(batch: Any) -> dict[str, LossTerm]:
         seen.append(torch.are_deterministic_algorithms_enabled())
         return losses(batch)
 
@@ -334,8 +341,8 @@ def test_what_was_passed_over_is_not_called_the_newest(
     newest.write_bytes(newest.read_bytes()[:300])
     losses = Line.losses
 
-    def broken(self: Line, batch: Any) -> dict[str, Loss]:
-        return {"line": Loss(losses(self, batch)["line"].value * torch.nan, 1.0, 1)}
+    def broken(self: Line, batch: Any) -> dict[str, LossTerm]:
+        return {"line": LossTerm(losses(self, batch)["line"].value * torch.nan, 1.0, 1)}
 
     monkeypatch.setattr(Line, "losses", broken)
     with pytest.raises(ValueError, match=r"the last good checkpoint is \S+step_00000004\.pt"):

@@ -162,6 +162,8 @@ class I2PMAEForPretraining(nn.Module):
         self.head_2d = nn.Linear(dim, targets * config.num_views * config.teacher_dim)
         for module in (self.stages, self.head_3d, self.head_2d):
             module.apply(init_linear)
+        if config.weight_2d == 0:
+            self.head_2d.requires_grad_(False)  # there is no loss that it could learn from
 
     @staticmethod
     def taught(teacher: tuple[int, int] | None) -> dict[str, Any]:
