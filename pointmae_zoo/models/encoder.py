@@ -1,7 +1,7 @@
 """The hierarchical point encoder, one class for pre-training, frozen features and fine-tuning."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,10 @@ from pointmae_zoo.ops import (
     three_nn_interpolate,
 )
 
+CoarsestStage = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+"""What may run in place of the coarsest level's stage: packed visible tokens (B, W, C), their centres
+(B, W, 3), which tokens they are (B, W), and which pairs may attend (as `Attention` has it) -> (B, W, C)."""
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -35,7 +39,7 @@ class EncoderConfig:
     dims: tuple[int, ...] = (96, 192, 384)
     """Channels per level."""
     depths: tuple[int, ...] = (5, 5, 5)
-    """Transformer blocks per level."""
+    """Transformer blocks per level. A level may have none: it embeds its groups and nothing more."""
     num_heads: int = 6
     mlp_ratio: float = 4.0
     stem_widths: tuple[int, int] = (128, 256)
@@ -68,10 +72,15 @@ class EncoderConfig:
                 raise ValueError(
                     f"{name}: {levels} entries expected, one per level, got {list(getattr(self, name))}"
                 )
-        for name, most in (("num_tokens", 65536), ("num_neighbors", 1024), ("dims", 8192), ("depths", 128)):
-            if not all(1 <= value <= most for value in getattr(self, name)):
+        for name, least, most in (
+            ("num_tokens", 1, 65536),
+            ("num_neighbors", 1, 1024),
+            ("dims", 1, 8192),
+            ("depths", 0, 128),
+        ):
+            if not all(least <= value <= most for value in getattr(self, name)):
                 raise ValueError(
-                    f"{name}: entries from 1 to {most} expected, got {list(getattr(self, name))}"
+                    f"{name}: entries from {least} to {most} expected, got {list(getattr(self, name))}"
                 )
         if sorted(set(self.num_tokens), reverse=True) != list(self.num_tokens):
             raise ValueError(f"num_tokens: must fall from level to level, got {list(self.num_tokens)}")
@@ -160,6 +169,7 @@ class PointEncoder(nn.Module):
         groups: Groups | None = None,
         visible: Tensor | Sequence[Tensor] | None = None,
         most_visible: int | None = None,
+        coarsest: CoarsestStage | None = None,
     ) -> Tokens:
         """Tokens of every level.
 
@@ -170,6 +180,7 @@ class PointEncoder(nn.Module):
                 out. Or one such mask per level, fine to coarse, taken as it is.
             most_visible: with a mask over the coarsest tokens: the most that are visible in any cloud, where
                 the caller knows. A GPU need not be asked for shapes then.
+            coarsest: with ``visible``: what runs in place of the last level's stage.
         """
         groups = self.group(points) if groups is None else groups
         masks: list[Tensor | None] = [None] * len(groups.centers)
@@ -181,7 +192,8 @@ class PointEncoder(nn.Module):
         features: list[Tensor] = []
         finer = points
         for level, (mask, bound) in enumerate(zip(masks, self.visible_bounds(most_visible), strict=True)):
-            finer = self._level(level, finer, groups, mask, bound)
+            instead = coarsest if level == len(groups.centers) - 1 else None
+            finer = self._level(level, finer, groups, mask, bound, instead)
             out = self.norms[str(level)](finer) if str(level) in self.norms else finer
             features.append(out if mask is None else out * mask.unsqueeze(-1))
         return Tokens(features, groups.centers, masks, groups)
@@ -198,7 +210,13 @@ class PointEncoder(nn.Module):
         return [*bounds]
 
     def _level(
-        self, level: int, finer: Tensor, groups: Groups, mask: Tensor | None, bound: int | None
+        self,
+        level: int,
+        finer: Tensor,
+        groups: Groups,
+        mask: Tensor | None,
+        bound: int | None,
+        instead: CoarsestStage | None,
     ) -> Tensor:
         """One level, (B, M, C of the finer level) -> (B, G, C), not yet normalised."""
         stage = self.stages[level]
@@ -216,7 +234,8 @@ class PointEncoder(nn.Module):
             raw = self._embed_visible(level, finer, packed, index_points(neighbors, order), valid)
             out = raw.new_zeros(*mask.shape, raw.shape[-1])
         full = valid.device.type == "cpu" and bool(valid.all())  # a GPU is not asked: it would be waited for
-        x = stage(raw, packed, self._allowed(level, packed, None if full else valid))
+        allowed = self._allowed(level, packed, None if full else valid)
+        x = stage(raw, packed, allowed) if instead is None else instead(raw, packed, order, allowed)
         # Hidden tokens keep their raw embedding for the next level's grouping.
         x = torch.where(valid.unsqueeze(-1), x, raw)
         return out.scatter(1, order.unsqueeze(-1).expand_as(x), x.to(out.dtype))

@@ -7,16 +7,43 @@ loss. Everything that it leaves open is a field of `JointMAEConfig` marked "ours
 """
 
 from dataclasses import dataclass
+from math import pi, prod, radians
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from pointmae_zoo.data.fields import check_fields
 from pointmae_zoo.models.config import ModelConfig
+from pointmae_zoo.models.correspondence import (
+    joint_attention_mask,
+    patches_of_points,
+    preferred_patches,
+    token_patch_map,
+)
+from pointmae_zoo.models.depth_embedding import DepthEmbedding, sincos_positions
+from pointmae_zoo.models.depth_losses import cross_loss, patch_losses
 from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder
+from pointmae_zoo.models.layers import Block, Stage, init_linear, run_blocks
 from pointmae_zoo.models.losses import LossTerm, weighted_sum
-from pointmae_zoo.models.reconstruction import Prediction
-from pointmae_zoo.ops import ViewFrames
+from pointmae_zoo.models.reconstruction import (
+    Prediction,
+    TokenPropagation,
+    count_visible,
+    draw_visible,
+    neighbors_loss,
+    predict_neighbors,
+)
+from pointmae_zoo.models.tokens import Groups, pack
+from pointmae_zoo.ops import (
+    ViewFrames,
+    draw_per_cloud,
+    fit_view_frames,
+    index_points,
+    orbit_rotations,
+    render_depth_images,
+    view_rotations,
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +101,42 @@ class JointMAEConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        for name, low, high in (
+            ("mask_ratio_3d", 0.0, 0.999),
+            ("mask_ratio_2d", 0.0, 0.999),
+            ("elevation", 0.0, 90.0),
+            ("image_size", 8, 4096),
+            ("cover", 1, 101),
+            ("farthest", 0.001, 0.999),
+            ("image_blocks", 0, 128),
+            ("shared_blocks", 1, 128),
+            ("specific_blocks", 1, 128),
+            ("hidden_margin", 0.0, 1.0),
+            ("weight_3d", 0.0, 1e6),
+            ("weight_2d", 0.0, 1e6),
+            ("weight_cross", 0.0, 1e6),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name}: from {low} to {high} expected, got {getattr(self, name)}")
+        if self.cover % 2 == 0 or self.cover + 2 >= self.image_size:
+            raise ValueError(
+                f"cover: odd and below image_size - 2 ({self.image_size - 2}) expected, got {self.cover}"
+            )
+        for name, most in (("image_strides", 64), ("image_dims", 8192)):
+            values = getattr(self, name)
+            if not values or not all(1 <= value <= most for value in values):
+                raise ValueError(f"{name}: entries from 1 to {most} expected, got {list(values)}")
+        if len(self.image_dims) != len(self.image_strides):
+            raise ValueError(
+                f"image_dims: {len(self.image_strides)} entries expected, one per stride, got "
+                f"{list(self.image_dims)}"
+            )
+        patch = prod(self.image_strides)
+        if self.image_size % patch:
+            raise ValueError(
+                f"image_size: a multiple of the product of image_strides ({patch}) expected, got "
+                f"{self.image_size}"
+            )
 
 
 class JointOutput(NamedTuple):
@@ -97,15 +160,81 @@ class JointOutput(NamedTuple):
         return weighted_sum(self.losses)
 
 
+class _Images(NamedTuple):
+    """The depth images of a batch, and which of their patches the encoder sees."""
+
+    images: Tensor  # (B, V, H, W)
+    frames: ViewFrames
+    shared: Tensor | None  # (B, G, V P) bool, which patches show which tokens; None: nobody asks
+    visible: Tensor  # (B, V, P) bool
+    order: Tensor  # (B, U) int64 into V P, the visible ones
+    valid: Tensor | None  # (B, U) bool: False where a cloud has fewer than U; None: all have U
+    tokens: Tensor  # (B, U, C)
+
+
 class JointMAEForPretraining(nn.Module):
-    """Encoder, 2D branch, joint attention, decoders and the three losses."""
+    """Encoder, 2D branch, joint attention, decoders and the three losses.
+
+    The encoder is `PointEncoder` with blocks at its coarsest level alone; these blocks are the joint
+    transformer, which runs over the visible tokens of both modalities together. Without the 2D branch and the
+    decoder, dropped after pre-training, they are the 3D encoder's own. Positions are added before every
+    block; those of 2D tokens hold their modality embedding, those of 3D tokens need none: the last bias of
+    their position MLP is one.
+    """
 
     config: ModelConfig
+    image_positions: Tensor
 
     def __init__(self, encoder: EncoderConfig, config: JointMAEConfig) -> None:
         super().__init__()
+        top = len(encoder.dims) - 1
+        dim = encoder.dims[top]
+        if any(encoder.depths[:top]) or not encoder.depths[top]:
+            raise ValueError(
+                "depths: blocks at the coarsest level expected (the joint encoder), none at the others, got "
+                f"{list(encoder.depths)}"
+            )
+        if not 0 <= config.target_level <= top:
+            raise ValueError(f"target_level: from 0 to {top} expected, got {config.target_level}")
+        if encoder.norm_levels != "all":
+            raise ValueError("norm_levels: pre-training needs 'all'; the decoder reads every level")
+        if config.image_branch and config.image_dims[-1] != dim:
+            raise ValueError(
+                f"image_dims: the last must be the encoder's, {dim}; got {list(config.image_dims)}"
+            )
         self.hyper = config
         self.encoder = PointEncoder(encoder)
+        heads, ratio = encoder.num_heads, encoder.mlp_ratio
+        levels = range(top - 1, config.target_level - 1, -1)
+        self.mask_token = _token(dim)
+        self.shared_stage = Stage(dim, heads, ratio, [0.0] * config.shared_blocks)
+        self.stage_3d = Stage(dim, heads, ratio, [0.0] * config.specific_blocks)
+        self.propagations = nn.ModuleList(
+            [TokenPropagation(encoder.dims[level], encoder.dims[level + 1]) for level in levels]
+        )
+        self.norm = nn.LayerNorm(encoder.dims[config.target_level])
+        self.head_3d = nn.Linear(
+            self.norm.normalized_shape[0], 3 * encoder.num_neighbors[config.target_level]
+        )
+        parts: list[nn.Module] = [self.shared_stage, self.stage_3d, self.head_3d]
+        if config.image_branch:
+            self.image_embedding = DepthEmbedding(
+                config.image_size, config.image_strides, config.image_dims, config.image_blocks, ratio
+            )
+            # One for each view: a modality embedding that tells fixed views apart.
+            self.view_tokens = _token(config.views, dim)
+            positions = sincos_positions(self.image_embedding.patches_per_side, dim)
+            self.register_buffer("image_positions", positions, persistent=False)
+            self.image_norm = nn.LayerNorm(dim)  # of the joint encoder's 2D tokens
+            self.image_mask_token = _token(dim)
+            self.blocks_2d = nn.ModuleList(
+                [Block(dim, heads, ratio, 0.0) for _ in range(config.specific_blocks)]
+            )
+            self.norm_2d = nn.LayerNorm(dim)
+            self.head_2d = nn.Linear(dim, prod(config.image_strides) ** 2)
+            parts += [self.image_embedding, self.blocks_2d, self.head_2d]
+        for part in parts:
+            part.apply(init_linear)
 
     @staticmethod
     def taught(teacher: tuple[int, int] | None) -> dict[str, Any]:
@@ -138,4 +267,222 @@ class JointMAEForPretraining(nn.Module):
 
         Draws use torch's global generator of the device.
         """
-        raise NotImplementedError
+        if views is not None:
+            raise ValueError("views: None expected; Joint-MAE has no teacher")
+        groups = self.encoder.group(points)
+        most = self.num_visible if visible is None else None
+        if visible is None:
+            visible = self.draw_visible(groups)
+        seen = None
+        if self.hyper.image_branch:
+            seen = self._look(points, groups, visible, visible_patches, rotations)
+        tokens_2d: Tensor | None = None
+
+        def coarsest(x: Tensor, centers: Tensor, order: Tensor, allowed: Tensor | None) -> Tensor:
+            nonlocal tokens_2d
+            if seen is None:
+                return self.encoder.stages[-1](x, centers, allowed)
+            x, tokens_2d = self._encode_jointly(x, centers, order, allowed, visible, seen)
+            return x
+
+        tokens = self.encoder.forward_features(
+            points, groups=groups, visible=visible, most_visible=most, coarsest=coarsest
+        )
+        shown = tokens.visible[self.hyper.target_level]
+        assert shown is not None
+        x, flat = self._decode(tokens.features, groups, visible, seen, tokens_2d)
+        hidden = predict_neighbors(
+            self.head_3d,
+            x,
+            points,
+            groups,
+            self.hyper.target_level,
+            ~shown,
+            # Every visible coarsest token makes at least itself visible at every level.
+            None if most is None else shown.shape[1] - most,
+        )
+        losses = {"3d": neighbors_loss(hidden, self.hyper.weight_3d)}
+        if seen is None or flat is None:
+            return JointOutput(losses, {}, visible, hidden, None, None, None, None)
+        side = prod(self.hyper.image_strides)
+        patches = self.head_2d(flat).float().view(*seen.visible.shape, side, side)
+        losses["2d"], of_object = patch_losses(patches, seen.images, seen.visible, self.hyper.weight_2d)
+        losses["cross"] = self._cross_loss(hidden, groups, seen)
+        monitors = {"2d_object": of_object}
+        return JointOutput(losses, monitors, visible, hidden, seen.images, seen.visible, patches, seen.frames)
+
+    @property
+    def num_visible(self) -> int:
+        """How many of the coarsest 3D tokens stay visible."""
+        return count_visible(self.hyper.mask_ratio_3d, self.encoder.hyper.num_tokens[-1])
+
+    @property
+    def num_patches(self) -> int:
+        """P, patches of an image."""
+        return (self.hyper.image_size // prod(self.hyper.image_strides)) ** 2
+
+    @property
+    def num_visible_patches(self) -> int:
+        """How many patches of an image stay visible."""
+        return count_visible(self.hyper.mask_ratio_2d, self.num_patches)
+
+    def draw_visible(self, groups: Groups) -> Tensor:
+        """Draw the visible coarsest 3D tokens, all equally likely: (B, G) bool."""
+        batch, count, _ = groups.centers[-1].shape
+        return draw_visible(torch.ones(batch, count, device=groups.indices.device), self.num_visible)
+
+    def draw_rotations(self, batch: int, device: torch.device) -> Tensor:
+        """The views of a batch (B, V, 3, 3): drawn, or three along the axes."""
+        if self.hyper.views > 1:
+            return view_rotations(self.hyper.views).to(device).expand(batch, -1, -1, -1)
+        drawn = draw_per_cloud(lambda clouds: torch.rand(clouds, 2, device=device), batch)
+        yaw, elevation = drawn[:, :1] * (2 * pi), (2 * drawn[:, 1:] - 1) * radians(self.hyper.elevation)
+        return orbit_rotations(yaw, elevation)
+
+    def draw_visible_patches(self, shared: Tensor | None, visible: Tensor) -> Tensor:
+        """Draw every image's visible patches, (B, V, P) bool.
+
+        Args:
+            shared: (B, G, V P) bool, which patches show which 3D tokens; needed where masks are aligned or
+                complementary.
+            visible: (B, G) bool, the visible 3D tokens.
+        """
+        shape = len(visible), self.hyper.views, self.num_patches
+        if self.hyper.mask_alignment == "independent":
+            return draw_visible(torch.ones(shape, device=visible.device), self.num_visible_patches)
+        assert shared is not None
+        share = preferred_patches(shared, visible, self.hyper.views)
+        if self.hyper.mask_alignment == "complementary":
+            share = 1.0 - share
+        # Shares that differ do so by at least 1 / G^2: noise below that breaks ties and nothing else.
+        noise = draw_per_cloud(lambda clouds: share.new_empty(clouds, *shape[1:]).uniform_(), len(share))
+        chosen = (share + noise * (0.5 / visible.shape[1] ** 2)).topk(self.num_visible_patches).indices
+        return torch.zeros_like(share, dtype=torch.bool).scatter_(-1, chosen, True)
+
+    def _look(
+        self,
+        points: Tensor,
+        groups: Groups,
+        visible: Tensor,
+        visible_patches: Tensor | None,
+        rotations: Tensor | None,
+    ) -> _Images:
+        """Render the clouds, choose visible patches and embed them."""
+        config = self.hyper
+        # Which pixel a point falls on is decided in full precision, whatever is around it.
+        with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
+            if rotations is None:
+                rotations = self.draw_rotations(len(points), points.device)
+            frames = fit_view_frames(
+                points, rotations, size=config.image_size, cover=config.cover, farthest=config.farthest
+            )
+            images, pixels = render_depth_images(points, frames)
+            shared = None
+            if config.cross_attention == "local" or config.mask_alignment != "independent":
+                at = patches_of_points(pixels, config.image_size // prod(config.image_strides))
+                shared = token_patch_map(groups, at, self.num_patches)
+        drawn = visible_patches is None
+        if visible_patches is None:
+            visible_patches = self.draw_visible_patches(shared, visible)
+        order, valid = pack(visible_patches.flatten(0, 1), self.num_visible_patches if drawn else None)
+        some = None if drawn else valid
+        tokens = self.image_embedding(images.flatten(0, 1), order, some)
+        batch, count = visible_patches.shape[:2]
+        view = torch.arange(count, device=order.device).view(1, -1, 1) * self.num_patches
+        return _Images(
+            images=images,
+            frames=frames,
+            shared=shared,
+            visible=visible_patches,
+            order=(order.view(batch, count, -1) + view).flatten(1),
+            valid=None if some is None else some.view(batch, count * some.shape[1]),
+            tokens=tokens.view(batch, count * tokens.shape[1], tokens.shape[2]),
+        )
+
+    def _encode_jointly(
+        self,
+        x: Tensor,
+        centers: Tensor,
+        order: Tensor,
+        allowed: Tensor | None,
+        visible: Tensor,
+        seen: _Images,
+    ) -> tuple[Tensor, Tensor]:
+        """The joint encoder: packed visible 3D tokens (B, W, C) and the 2D ones (B, U, C), after it."""
+        stage = self.encoder.stages[-1]
+        assert isinstance(stage, Stage)
+        positions = self._image_positions(x.dtype)
+        position = torch.cat([stage.position(centers.to(x.dtype)), positions[seen.order]], 1)
+        tokens = torch.cat([x, seen.tokens.to(x.dtype)], 1)
+        mask = self._joint_mask(order, allowed, visible, seen)
+        tokens = run_blocks(stage.blocks, tokens, position, mask)
+        return tokens[:, : x.shape[1]], tokens[:, x.shape[1] :]
+
+    def _joint_mask(
+        self, order: Tensor, allowed: Tensor | None, visible: Tensor, seen: _Images
+    ) -> Tensor | None:
+        """Which tokens of the joint encoder see each other; None: all."""
+        cross = self.hyper.cross_attention
+        if cross == "full" and allowed is None and seen.valid is None:
+            return None
+        if cross == "local":
+            assert seen.shared is not None
+            rows = index_points(seen.shared, order)
+            shared = rows.gather(2, seen.order.unsqueeze(1).expand(-1, rows.shape[1], -1))
+        else:
+            shape = *order.shape, seen.order.shape[1]
+            shared = torch.full(shape, cross == "full", device=order.device)
+        valid = torch.ones_like(seen.order, dtype=torch.bool) if seen.valid is None else seen.valid
+        return joint_attention_mask(shared, allowed, visible.gather(1, order), valid)
+
+    def _image_positions(self, dtype: torch.dtype) -> Tensor:
+        """(V P, C): of every patch of every view, the modality embedding included."""
+        return (self.view_tokens.unsqueeze(1) + self.image_positions).flatten(0, 1).to(dtype)
+
+    def _decode(
+        self,
+        features: list[Tensor],
+        groups: Groups,
+        visible: Tensor,
+        seen: _Images | None,
+        tokens_2d: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Normalised decoder tokens: of the target level (B, G, C), and of all patches (B, V P, C)."""
+        top = len(features) - 1
+        centers = groups.centers
+        x = torch.where(visible.unsqueeze(-1), features[top], self.mask_token.to(features[top].dtype))
+        flat = None
+        if seen is None or tokens_2d is None:
+            x = self.shared_stage(x, centers[top])
+        else:
+            shown = self.image_norm(tokens_2d).to(x.dtype)
+            hidden = self.image_mask_token.to(x.dtype)
+            if seen.valid is not None:
+                shown = torch.where(seen.valid.unsqueeze(-1), shown, hidden)
+            positions = self._image_positions(x.dtype)
+            flat = hidden.expand(len(x), len(positions), -1)
+            flat = flat.scatter(1, seen.order.unsqueeze(-1).expand_as(shown), shown)
+            both = torch.cat(
+                [self.shared_stage.position(centers[top].to(x.dtype)), positions.expand(len(x), -1, -1)], 1
+            )
+            joint = run_blocks(self.shared_stage.blocks, torch.cat([x, flat], 1), both, None)
+            x, flat = joint[:, : x.shape[1]], joint[:, x.shape[1] :]
+            flat = self.norm_2d(run_blocks(self.blocks_2d, flat, positions, None))
+        x = self.stage_3d(x, centers[top])
+        for level, propagate in zip(range(top - 1, -1, -1), self.propagations, strict=False):
+            x = propagate(centers[level], centers[level + 1], features[level], x)
+        return self.norm(x), flat
+
+    def _cross_loss(self, hidden: Prediction, groups: Groups, seen: _Images) -> LossTerm:
+        """The predicted neighbours of hidden tokens, put back in place, against the depth images."""
+        around = index_points(groups.centers[self.hyper.target_level], hidden.order)
+        points = (hidden.predicted + around.unsqueeze(2)).flatten(1, 2)
+        valid = hidden.valid.repeat_interleave(hidden.predicted.shape[2], 1)
+        config = self.hyper
+        return cross_loss(points, valid, seen.images, seen.frames, config.hidden_margin, config.weight_cross)
+
+
+def _token(*shape: int) -> nn.Parameter:
+    token = nn.Parameter(torch.empty(shape))
+    nn.init.trunc_normal_(token, std=0.02)
+    return token

@@ -113,6 +113,23 @@ def view_rotations(count: int) -> Tensor:
     return torch.stack(rows)
 
 
+def orbit_rotations(yaw: Tensor, elevation: Tensor) -> Tensor:
+    """Rotations of views from around the cloud, rows as in `view_rotations`; y is up.
+
+    Args:
+        yaw: (...) angles about y in radians; at 0 the viewer stands at +z, at pi / 2 at +x.
+        elevation: (...) angles above the horizon.
+
+    Returns:
+        (..., 3, 3).
+    """
+    side, ahead, rise, level = yaw.sin(), yaw.cos(), elevation.sin(), elevation.cos()
+    right = torch.stack([ahead, torch.zeros_like(yaw), -side], -1)
+    up = torch.stack([-rise * side, level, -rise * ahead], -1)
+    towards = torch.stack([level * side, rise, level * ahead], -1)
+    return torch.stack([right, up, towards], -2)
+
+
 class ViewFrames(NamedTuple):
     """Orthographic views fitted to a cloud: where any points fall in its depth images, and at what depth."""
 

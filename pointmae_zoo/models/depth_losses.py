@@ -1,0 +1,68 @@
+"""Losses of depth images: of the masked patches, and of predicted points against the image."""
+
+import torch
+from torch import Tensor
+
+from pointmae_zoo.models.losses import LossTerm
+from pointmae_zoo.ops import ViewFrames, read_maps
+
+
+def cut_patches(images: Tensor, patch: int) -> Tensor:
+    """(B, V, H, W) -> (B, V, P, S, S), patches of side S, row by row."""
+    batch, views, height, width = images.shape
+    cut = images.view(batch, views, height // patch, patch, width // patch, patch)
+    return cut.transpose(3, 4).reshape(batch, views, -1, patch, patch)
+
+
+def patch_losses(
+    predicted: Tensor, images: Tensor, visible: Tensor, weight: float
+) -> tuple[LossTerm, LossTerm]:
+    """Mean squared error of masked patches, and of those among them that show something of the object.
+
+    Args:
+        predicted: (B, V, P, S, S).
+        images: (B, V, H, W), background 0.
+        visible: (B, V, P) bool.
+        weight: of the first; the second is only watched.
+    """
+    target = cut_patches(images, predicted.shape[-1])
+    errors = (predicted - target).square().mean((3, 4))
+    masked = ~visible
+    return _mean(errors, masked, weight), _mean(errors.detach(), masked & (target.amax((3, 4)) > 0), 0.0)
+
+
+def cross_loss(
+    points: Tensor, valid: Tensor, images: Tensor, frames: ViewFrames, margin: float, weight: float
+) -> LossTerm:
+    """Predicted points against the depth images: the squared difference between a point's depth and that of
+    the surface which the image shows where the point falls, read bilinearly, so that there is a gradient
+    along the image, too.
+
+    What an image can't tell counts for nothing: points behind the surface by more than ``margin`` (they may
+    well be there), and points beside it. Beside are those with an empty pixel among the four that are read:
+    background is no depth to be drawn to.
+
+    Args:
+        points: (B, M, 3) where the points are, in the cloud's coordinates. Differentiable.
+        valid: (B, M) bool; the others count for nothing.
+        images: (B, V, H, W), background 0.
+        frames: of the images.
+        margin: in units of the image's depth.
+        weight: of the term; its count is the number of points that count.
+    """
+    with torch.autocast(points.device.type, enabled=False):
+        place, depth = frames.project(points)
+        maps = torch.stack([images, (images > 0).to(images.dtype)], 2)
+        surface, covered = read_maps(maps, place, mode="bilinear").permute(3, 0, 2, 1)  # each (B, V, M)
+        apart = depth - surface
+        inside = place.detach().abs().amax(-1) < 1.0
+        counted = valid.unsqueeze(1) & inside & (covered.detach() > 0.999) & (apart.detach() > -margin)
+        return _mean(apart.square(), counted, weight)
+
+
+def _mean(values: Tensor, counted: Tensor, weight: float) -> LossTerm:
+    """Over the entries that count; 0 where none does."""
+    count = counted.sum()
+    # Not a product: what does not count may be anything, and its gradient is 0.
+    total = torch.where(counted, values, 0.0).sum()
+    return LossTerm(total / count.clamp_min(1), weight, count.to(values.dtype))
