@@ -177,6 +177,7 @@ def joint_mae_tiny() -> Architecture:
             cover=3,
             image_dims=(48, 96, 192),
             target_level=0,
+            filled_gaps=11,
         ),
         pretraining_model=JointMAEForPretraining,
         preprocess=Preprocess(num_points=1024),

@@ -217,6 +217,10 @@ class I2PMAEForPretraining(nn.Module):
             losses["2d"] = LossTerm(loss_2d, self.hyper.weight_2d, count.float())
         return PretrainOutput(losses, drawn, hidden, seen)
 
+    def watched(self, points: Tensor, views: TeacherViews | None) -> dict[str, LossTerm]:
+        """What training logs now and then: nothing."""
+        return {}
+
     def _predict_images(
         self, views: TeacherViews, groups: Groups, decoded: Tensor, shown: Tensor, most_visible: int | None
     ) -> Prediction:

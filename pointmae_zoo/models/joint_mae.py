@@ -38,6 +38,7 @@ from pointmae_zoo.models.tokens import Groups, pack
 from pointmae_zoo.ops import (
     ViewFrames,
     draw_per_cloud,
+    fill_holes,
     fit_view_frames,
     index_points,
     orbit_rotations,
@@ -91,6 +92,10 @@ class JointMAEConfig:
     hidden_margin: float = 0.05
     """The cross loss leaves out predicted points that lie farther than this behind the visible surface; in
     units of the depth image. Ours."""
+    filled_gaps: int = 15
+    """The cross loss reads surfaces whose gaps narrower than so many pixels are filled; odd, 1 fills none.
+    Between the points of a sparse cloud the image shows what lies behind, to which no predicted point should
+    be drawn. Ours."""
     weight_3d: float = 1.0
     """Of the Chamfer distance between predicted and true neighbours of hidden tokens. All weights are
     ours."""
@@ -112,6 +117,7 @@ class JointMAEConfig:
             ("shared_blocks", 1, 128),
             ("specific_blocks", 1, 128),
             ("hidden_margin", 0.0, 1.0),
+            ("filled_gaps", 1, 101),
             ("weight_3d", 0.0, 1e6),
             ("weight_2d", 0.0, 1e6),
             ("weight_cross", 0.0, 1e6),
@@ -122,6 +128,8 @@ class JointMAEConfig:
             raise ValueError(
                 f"cover: odd and below image_size - 2 ({self.image_size - 2}) expected, got {self.cover}"
             )
+        if self.filled_gaps % 2 == 0:
+            raise ValueError(f"filled_gaps: an odd number of pixels expected, got {self.filled_gaps}")
         for name, most in (("image_strides", 64), ("image_dims", 8192)):
             values = getattr(self, name)
             if not values or not all(1 <= value <= most for value in values):
@@ -310,6 +318,19 @@ class JointMAEForPretraining(nn.Module):
         losses["cross"] = self._cross_loss(hidden, groups, seen)
         monitors = {"2d_object": of_object}
         return JointOutput(losses, monitors, visible, hidden, seen.images, seen.visible, patches, seen.frames)
+
+    def watched(self, points: Tensor, views: None = None) -> dict[str, LossTerm]:
+        """What training logs now and then: the 3D loss with the visible patches and, of the same 3D tokens,
+        with none. Were they far apart, the 3D branch would live off the 2D one."""
+        both = self(points, views)
+        if both.visible_patches is None:
+            return {}
+        none = torch.zeros_like(both.visible_patches)
+        alone = self(points, views, visible=both.visible, visible_patches=none)
+        return {
+            "3d_with_2d": both.losses["3d"]._replace(weight=0.0),
+            "3d_without_2d": alone.losses["3d"]._replace(weight=0.0),
+        }
 
     @property
     def num_visible(self) -> int:

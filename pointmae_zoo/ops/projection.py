@@ -210,6 +210,25 @@ def render_depth_images(points: Tensor, frames: ViewFrames) -> DepthViews:
     return DepthViews(images, _grid_coordinates(torch.stack([row, column], -1), size))
 
 
+def fill_holes(images: Tensor, width: int) -> Tensor:
+    """Depth images whose surfaces are whole: what lies behind and shows between a surface's points is gone.
+
+    A morphological closing: every pixel gets the smallest of the maxima of the squares that hold it. No pixel
+    falls, silhouettes and sloped surfaces stay where they are, and gaps narrower than ``width`` close.
+
+    Args:
+        images: (B, V, H, W).
+        width: side of the squares in pixels; odd. 1 changes nothing.
+    """
+    margin = _margin(width)
+    for sign in (1.0, -1.0):
+        images = images * sign
+        for kernel, padding in (((width, 1), (margin, 0)), ((1, width), (0, margin))):
+            images = F.max_pool2d(images, kernel, stride=1, padding=padding)
+        images = images * sign
+    return images
+
+
 def zbuffer_depth_images(
     points: Tensor, rotations: Tensor, *, size: int = 112, cover: int = 3, far: float = 0.2
 ) -> DepthViews:
