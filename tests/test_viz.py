@@ -9,7 +9,6 @@ import torch
 
 from pointmae_zoo import create_model, ops, viz
 from pointmae_zoo.models.i2p_mae import I2PMAEForPretraining, TeacherViews
-from pointmae_zoo.viz import reconstruction
 from pointmae_zoo.viz.paint import paint
 
 RED, BLUE = (0.9, 0.1, 0.1), (0.1, 0.1, 0.9)
@@ -207,7 +206,7 @@ def test_a_reconstruction_is_what_the_model_predicts(
     model: I2PMAEForPretraining, clouds: torch.Tensor
 ) -> None:
     views = some_views(clouds)
-    made = reconstruction._make(model, clouds, views, seed=3)
+    made = viz.i2p_mae._make(model, clouds, views, seed=3)
     model.eval()
     torch.manual_seed(3)
     with torch.no_grad():

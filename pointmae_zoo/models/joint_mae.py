@@ -130,7 +130,7 @@ class JointMAEForPretraining(nn.Module):
             # One for each view: a modality embedding that tells fixed views apart.
             self.view_tokens = _token(config.views, dim)
             positions = sincos_positions(self.image_embedding.patches_per_side, dim)
-            self.register_buffer("image_positions", positions, persistent=False)
+            self.register_buffer("image_positions", positions)  # stored, as weights are loaded into no memory
             self.image_norm = nn.LayerNorm(dim)  # of the joint encoder's 2D tokens
             self.image_mask_token = _token(dim)
             self.blocks_2d = nn.ModuleList(

@@ -89,7 +89,7 @@ class PretrainTask:
         return {**output.losses, **output.monitors}
 
     def monitors(self, batch: tuple[Tensor, TeacherViews | None]) -> dict[str, LossTerm]:
-        watched: dict[str, LossTerm] = self.model.watched(*batch) if hasattr(self.model, "watched") else {}
+        watched: dict[str, LossTerm] = self.model.watched(*batch)
         return watched
 
     def evenly_thinned(self, indices: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
