@@ -37,6 +37,7 @@ from pointmae_zoo.models.tokens import Groups, pack
 from pointmae_zoo.ops import (
     ViewFrames,
     draw_per_cloud,
+    fill_holes,
     fit_view_frames,
     index_points,
     orbit_rotations,
@@ -396,7 +397,8 @@ class JointMAEForPretraining(nn.Module):
         points = (hidden.predicted + around.unsqueeze(2)).flatten(1, 2)
         valid = hidden.valid.repeat_interleave(hidden.predicted.shape[2], 1)
         config = self.hyper
-        return cross_loss(points, valid, seen.images, seen.frames, config.hidden_margin, config.weight_cross)
+        surfaces = fill_holes(seen.images, config.filled_gaps)
+        return cross_loss(points, valid, surfaces, seen.frames, config.hidden_margin, config.weight_cross)
 
 
 def _token(*shape: int) -> nn.Parameter:
