@@ -315,7 +315,7 @@ def test_draws_do_not_depend_on_how_a_batch_is_split(alignment: str) -> None:
 def test_the_losses_are_those_of_the_output() -> None:
     """Recomputed from what the output holds, in plain loops."""
     model, points = small(weight_2d=0.5, weight_cross=2.0), shapes()
-    output = model(points)
+    output: JointOutput = model(points)
     assert list(output.losses) == ["3d", "2d", "cross"] and list(output.monitors) == ["2d_object"]
     terms = {name: term.value.item() for name, term in output.losses.items()}
     assert output.loss.item() == pytest.approx(terms["3d"] + 0.5 * terms["2d"] + 2.0 * terms["cross"])
@@ -347,14 +347,15 @@ def test_the_losses_are_those_of_the_output() -> None:
             }
         ).project(placed[valid[b]].view(1, -1, 3))
         for (column, row), d in zip(((place[0, 0] + 1) * 56 - 1) / 2, depth[0, 0], strict=True):
-            left, top = int(column.floor()), int(row.floor())
-            if not (0 <= left < 55 and 0 <= top < 55):
+            if not (-0.5 < column < 55.5 and -0.5 < row < 55.5):
                 continue
+            column, row = column.clamp(0, 55), row.clamp(0, 55)
+            left, top = min(int(column), 54), min(int(row), 54)
             four = surfaces[b, 0, top : top + 2, left : left + 2]
             across, down = column - left, row - top
-            upper, lower = four[:, 0] + across * (four[:, 1] - four[:, 0])
-            surface = upper + down * (lower - upper)
-            if bool((four > 0).all()) and d - surface > -0.05:
+            shares = torch.outer(torch.stack([1 - down, down]), torch.stack([1 - across, across]))
+            surface = (four * shares).sum()
+            if float((shares * (four == 0)).sum()) < 1e-3 and d - surface > -0.05:
                 squares.append((d - surface).square().item())
     assert float(output.losses["cross"].count) == len(squares) > 10
     assert terms["cross"] == pytest.approx(sum(squares) / len(squares), rel=1e-3)
