@@ -12,6 +12,7 @@ from pointmae_zoo.models import joint_mae
 from pointmae_zoo.models.correspondence import patches_of_points, token_patch_map
 from pointmae_zoo.models.depth_embedding import DepthEmbedding, sincos_positions
 from pointmae_zoo.models.joint_mae import JointMAEForPretraining, JointOutput
+from pointmae_zoo.models.tokens import pack
 from pointmae_zoo.train.optimizer import adamw
 
 SMALL: dict[str, Any] = {
@@ -186,6 +187,23 @@ def test_points_of_masked_tokens_change_no_visible_token(
     assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))
 
 
+def test_padding_tells_nothing_of_hidden_tokens() -> None:
+    """What a GPU embeds, where the number of visible tokens is not asked for."""
+    encoder, points = small().encoder.train(), shapes()
+    groups = encoder.group(points)
+    shown = half(2, 32, 9)
+    shown[1, :20] = False
+    order, valid = pack(shown, 12)
+    centers, neighbors = (ops.index_points(one[0], order) for one in (groups.centers, groups.neighbors))
+    found = []
+    hidden = torch.ones(2, 512, dtype=torch.bool)
+    for b in range(2):
+        hidden[b, groups.neighbors[0][b][shown[b]].flatten()] = False
+    for cloud in (points, torch.where(hidden.unsqueeze(2), points + torch.rand(2, 512, 3), points)):
+        found.append(encoder._embed_padded(0, cloud, centers, neighbors, valid)[valid])
+    assert torch.equal(*found) and not bool(valid.all())
+
+
 def test_clouds_with_more_and_fewer_visible_do_not_mix() -> None:
     model, points = small(views=3).eval(), shapes(3)
     visible, patches = half(3, 8, 4), half(9, 49, 9).view(3, 3, 49)
@@ -355,7 +373,8 @@ def test_the_losses_are_those_of_the_output() -> None:
             across, down = column - left, row - top
             shares = torch.outer(torch.stack([1 - down, down]), torch.stack([1 - across, across]))
             surface = (four * shares).sum()
-            if float((shares * (four == 0)).sum()) < 1e-3 and d - surface > -0.05:
+            empty = (shares * (four == 0)).sum().item()
+            if empty < 1e-3 and d - surface > -0.05:
                 squares.append((d - surface).square().item())
     assert float(output.losses["cross"].count) == len(squares) > 10
     assert terms["cross"] == pytest.approx(sum(squares) / len(squares), rel=1e-3)

@@ -42,8 +42,11 @@ class MaskedConvBlock(nn.Module):
         if padding is not None:
             hidden = hidden.masked_fill(padding, 0.0)
         grid = hidden.new_zeros(images * side * side, hidden.shape[1]).index_copy(0, places, hidden)
-        # Channels last, in memory as well: the rows are the convolution's own layout.
-        grid = self.depthwise(grid.view(images, side, side, -1).permute(0, 3, 1, 2))
+        # Channels last, in memory as well: the rows are the convolution's own layout. In the weights' own
+        # precision: on a CPU their gradient takes twice as long in bfloat16.
+        with torch.autocast(grid.device.type, enabled=False):
+            grid = grid.view(images, side, side, -1).permute(0, 3, 1, 2).to(self.depthwise.weight.dtype)
+            grid = self.depthwise(grid)
         rows = grid.permute(0, 2, 3, 1).reshape(images * side * side, -1)
         x = x + self.conv2(rows.index_select(0, places))
         return x + self.mlp(self.norm2(x))

@@ -255,7 +255,7 @@ class PointEncoder(nn.Module):
         many there are; there all W are, a number that depends on the configuration alone.
         """
         if valid.device.type != "cpu":
-            return self._embed(level, finer, centers, neighbors)
+            return self._embed_padded(level, finer, centers, neighbors, valid)
         batch, count, channels = finer.shape
         rows = valid.flatten().nonzero()[:, 0]
         offsets = torch.arange(batch).view(-1, 1, 1) * count
@@ -267,6 +267,15 @@ class PointEncoder(nn.Module):
         )[0]
         out = found.new_zeros(valid.numel(), found.shape[-1]).index_copy(0, rows, found)
         return out.view(*valid.shape, -1)
+
+    def _embed_padded(
+        self, level: int, finer: Tensor, centers: Tensor, neighbors: Tensor, valid: Tensor
+    ) -> Tensor:
+        """All W packed tokens. The padding repeats a cloud's first visible token: hidden ones would tell of
+        their points through BatchNorm's statistics."""
+        shown = valid.unsqueeze(-1)
+        centers = torch.where(shown, centers, centers[:, :1])
+        return self._embed(level, finer, centers, torch.where(shown, neighbors, neighbors[:, :1]))
 
     def _allowed(self, level: int, centers: Tensor, valid: Tensor | None) -> Tensor | None:
         """Which pairs may attend, (B, 1, G or 1, G) bool, or None where all may."""

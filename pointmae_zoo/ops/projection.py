@@ -47,11 +47,11 @@ def summed_depth_images(points: Tensor, *, size: int = 224, cover: int = 5) -> D
     return DepthViews(images, _grid_coordinates(index.transpose(2, 3).clamp(0, size - 1), size))
 
 
-def _margin(cover: int) -> int:
-    """Pixels that a point covers on either side of its own."""
-    if cover < 1 or cover % 2 == 0:
-        raise ValueError(f"cover: an odd number of pixels expected, got {cover}")
-    return cover // 2
+def _margin(side: int, name: str = "cover") -> int:
+    """Pixels on either side of the middle one."""
+    if side < 1 or side % 2 == 0:
+        raise ValueError(f"{name}: an odd number of pixels expected, got {side}")
+    return side // 2
 
 
 def _covered_sum(row: Tensor, column: Tensor, depth: Tensor, size: int, margin: int) -> Tensor:
@@ -195,7 +195,7 @@ def render_depth_images(points: Tensor, frames: ViewFrames) -> DepthViews:
     Returns:
         images (B, V, size, size) in [0, 1] and pixels (B, V, N, 2).
     """
-    size, margin = frames.size, _margin(frames.cover)
+    size = frames.size
     place, value = frames._places(points)
     column_row = place.round().long()
     column, row = column_row[..., 0], size - 1 - column_row[..., 1]
@@ -205,8 +205,7 @@ def render_depth_images(points: Tensor, frames: ViewFrames) -> DepthViews:
         1, (row * size + column).reshape(batch, count), value.reshape(batch, count), reduce="amax"
     )
     images = canvas.view(len(points), -1, size, size)
-    if margin:  # the maximum over the cover is the nearest surface again
-        images = F.max_pool2d(images, frames.cover, stride=1, padding=margin)
+    images = _spread(images, frames.cover)  # the maximum over the cover is the nearest surface again
     return DepthViews(images, _grid_coordinates(torch.stack([row, column], -1), size))
 
 
@@ -220,12 +219,24 @@ def fill_holes(images: Tensor, width: int) -> Tensor:
         images: (B, V, H, W).
         width: side of the squares in pixels; odd. 1 changes nothing.
     """
-    margin = _margin(width)
-    for sign in (1.0, -1.0):
-        images = images * sign
-        for kernel, padding in (((width, 1), (margin, 0)), ((1, width), (0, margin))):
-            images = F.max_pool2d(images, kernel, stride=1, padding=padding)
-        images = images * sign
+    return -_spread(-_spread(images, width), width)
+
+
+def _spread(images: Tensor, width: int) -> Tensor:
+    """The maximum over the square of ``width`` (odd) around every pixel, as far as it lies in the image.
+
+    In one direction after the other, and in each by maxima over 2, 4, 8 ... pixels: on a CPU tens of times
+    faster than pooling.
+    """
+    margin = _margin(width, "width")
+    for dim in (-1, -2) if margin else ():
+        sides = (margin, margin) if dim == -1 else (0, 0, margin, margin)
+        images, reach = F.pad(images, sides, value=-torch.inf), 1
+        while reach < width:
+            step = min(reach, width - reach)
+            count = images.shape[dim] - step
+            images = torch.maximum(images.narrow(dim, 0, count), images.narrow(dim, step, count))
+            reach += step
     return images
 
 
