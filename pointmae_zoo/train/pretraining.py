@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointmae_zoo.data.augment import Augmentation, augment, points_of_step, subsample
-from pointmae_zoo.data.benchmarks import split_entry
-from pointmae_zoo.data.commit import current_commit, versions
+from pointmae_zoo.data.commit import current_commit
 from pointmae_zoo.data.sources import CloudSource, concatenate, open_sources, procedural_source
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.models.i2p_mae import TeacherViews
@@ -27,6 +26,7 @@ from pointmae_zoo.registry import create_model, get_architecture
 from pointmae_zoo.train.checkpoints import list_checkpoints
 from pointmae_zoo.train.engine import TrainingResult, train
 from pointmae_zoo.train.process import accelerated, keep_freed_memory
+from pointmae_zoo.train.provenance import clouds_from_data, entry_names, provenance
 from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings
 from pointmae_zoo.train.recipe_files import read_recipe, write_recipe
 from pointmae_zoo.train.run_folder import Place, only_process, write_environment
@@ -172,7 +172,7 @@ def pretrain(
                 if moved:
                     print(moved, file=sys.stderr)
                 write_recipe(recipe, out / "recipe.yaml")
-                hashes = dict(zip(_entry_names(recipe), source.sha256, strict=True))
+                hashes = dict(zip(entry_names(recipe), source.sha256, strict=True))
                 write_environment(out, accelerator, hashes, place, resumed=resume)
         targets = _targets(recipe, teacher, source, cache, accelerator, progress)
         task = PretrainTask(model, source, targets, recipe)
@@ -226,6 +226,13 @@ def create_pretraining_model(recipe: PretrainRecipe, teacher: Teacher | None) ->
     """
     architecture = get_architecture(recipe.model)
     taught = _taught(recipe, None if teacher is None else (recipe.teacher.views, sum(teacher.channels)))
+    for name, value in taught.items():
+        if recipe.model_arguments.get(name, value) != value:
+            whose = f"with teacher {recipe.teacher.name}" if teacher else "without a teacher"
+            raise ValueError(
+                f"recipe: model_arguments.{name} is {recipe.model_arguments[name]}, "
+                f"but {whose} it is {value}; leave it out"
+            )
     # Weights say what they were trained on, and features are extracted from as many points as that.
     preprocess = architecture.preprocess
     preprocess = dataclasses.replace(
@@ -236,14 +243,15 @@ def create_pretraining_model(recipe: PretrainRecipe, teacher: Teacher | None) ->
     torch.manual_seed(recipe.seed)
     try:
         return create_model(
-            recipe.model, kind="pretraining", preprocess=preprocess, **{**taught, **recipe.model_arguments}
+            recipe.model, kind="pretraining", preprocess=preprocess, **{**recipe.model_arguments, **taught}
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"recipe: model or model_arguments: {error}") from error
 
 
 def _taught(recipe: PretrainRecipe, teacher: tuple[int, int] | None) -> dict[str, Any]:
-    """What a teacher of (views, channels), or none, makes of the recipe's model: its arguments."""
+    """What a teacher of (views, channels), or none, makes of the recipe's model: its arguments, which the
+    recipe must not have otherwise."""
     try:
         arguments: dict[str, Any] = get_architecture(recipe.model).pretraining_model.taught(teacher)
     except ValueError as error:
@@ -253,39 +261,9 @@ def _taught(recipe: PretrainRecipe, teacher: tuple[int, int] | None) -> dict[str
     return arguments
 
 
-def provenance(
-    recipe: PretrainRecipe, source: CloudSource, result: TrainingResult, commit: str | None
-) -> dict[str, Any]:
-    """What the weights' ``config.json`` says about their making. Files are named without their folders."""
-    named = recipe.to_dict()
-    named["data"] = [_without_folder(entry) for entry in recipe.data]
-    if not recipe.teacher.name:
-        named["teacher"] = {"name": ""}  # the rest of it has had no effect
-    elif recipe.teacher.weights not in ("pretrained", "random"):
-        named["teacher"]["weights"] = Path(recipe.teacher.weights).name
-    from_data = _clouds_from_data(recipe, source)
-    return {
-        "status": "own-recipe",
-        "recipe": named,
-        "data_sha256": dict(zip(_entry_names(recipe), source.sha256, strict=True)),
-        "clouds_from_data": from_data,
-        "clouds_procedural": len(source) - from_data,
-        "steps": result.steps,
-        "final_losses": result.losses,
-        "seconds": round(result.total_seconds, 1),
-        "commit": commit,
-        "versions": versions(),
-    }
-
-
-def _clouds_from_data(recipe: PretrainRecipe, source: CloudSource) -> int:
-    made = len(source) // 2 if recipe.procedural_clouds is None else recipe.procedural_clouds
-    return len(source) - made
-
-
 def _announced(recipe: PretrainRecipe, source: CloudSource, out: Path) -> str:
     """What is trained on what, in one line; and another if the warm-up has to be cut."""
-    from_data = _clouds_from_data(recipe, source)
+    from_data = clouds_from_data(recipe, source)
     parts = [f"{from_data:,} clouds"] if from_data else []
     if made := len(source) - from_data:
         parts.append(f"{made:,} procedural" + ("" if from_data else " clouds"))
@@ -299,26 +277,6 @@ def _announced(recipe: PretrainRecipe, source: CloudSource, out: Path) -> str:
         name = "warmup_steps" if recipe.warmup_steps else "warmup_epochs"
         line += f"\n{name} asks for {asked:g} steps, but the run has {steps}: the warm-up is cut to {given:g}"
     return line
-
-
-def _without_folder(entry: str) -> str:
-    """``shapenet55:/data/sn`` -> ``shapenet55:sn``. Of a benchmark's file the folder stays, too: by it the
-    variants of ScanObjectNN are told apart."""
-    benchmark, path = split_entry(entry)
-    if benchmark is None:
-        return Path(entry).name or entry
-    kept = path.parts[-2:] if path.suffix == ".h5" else path.parts[-1:]
-    return f"{benchmark}:{'/'.join(kept) or path}"
-
-
-def _entry_names(recipe: PretrainRecipe) -> list[str]:
-    """The entries of the recipe's sources, by which their hashes are listed: each name once."""
-    names: list[str] = []
-    for entry in [*recipe.data, *(() if recipe.procedural_clouds == 0 else ("procedural",))]:
-        name = _without_folder(entry)
-        same = sum(known.partition(" #")[0] == name for known in names)
-        names.append(f"{name} #{same + 1}" if same else name)
-    return names
 
 
 def _settled(recipe: PretrainRecipe | None, out: Path, resume: bool) -> PretrainRecipe:
