@@ -303,6 +303,8 @@ def test_points_beside_the_surface_count_for_nothing() -> None:
     assert stray.grad is not None and stray.grad[0].any(-1).tolist() == [False, False, True, False]
     nothing = cross_loss(stray, torch.zeros(1, 4, dtype=torch.bool), images, frames, 0.05, 1.0)
     assert nothing.value.item() == 0.0 and float(nothing.count) == 0.0
+    broken = cross_loss(stray * torch.nan, torch.ones(1, 4, dtype=torch.bool), images, frames, 0.05, 1.0)
+    assert float(broken.count) == 0.0
 
 
 def test_patch_losses_by_hand() -> None:

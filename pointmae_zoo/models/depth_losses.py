@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pointmae_zoo.models.losses import LossTerm
-from pointmae_zoo.ops import ViewFrames, read_maps
+from pointmae_zoo.ops import ViewFrames
 
 
 def cut_patches(images: Tensor, patch: int) -> Tensor:
@@ -52,12 +52,36 @@ def cross_loss(
     """
     with torch.autocast(points.device.type, enabled=False):
         place, depth = frames.project(points)
-        maps = torch.stack([images, (images > 0).to(images.dtype)], 2)
-        surface, covered = read_maps(maps, place, mode="bilinear").permute(3, 0, 2, 1)  # each (B, V, M)
+        surface, covered = _read_surface(images, place)
         apart = depth - surface
         inside = place.detach().abs().amax(-1) < 1.0
-        counted = valid.unsqueeze(1) & inside & (covered.detach() > 0.999) & (apart.detach() > -margin)
+        counted = valid.unsqueeze(1) & inside & covered & (apart.detach() > -margin)
         return _mean(apart.square(), counted, weight)
+
+
+def _read_surface(images: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    """Depth at given places, and whether there is some.
+
+    ``grid_sample`` by hand: its gradient has no deterministic implementation on a GPU, and here no image
+    needs one.
+
+    Args:
+        images: (B, V, H, W), H equal to W, background 0.
+        place: (B, V, M, 2) in grid_sample coordinates. Differentiable.
+
+    Returns:
+        (B, V, M), bilinear among four pixels; and bool: none of the four is empty.
+    """
+    size = images.shape[-1]
+    at = (((place + 1.0) * size - 1.0) / 2.0).clamp(0, size - 1)
+    # A broken prediction must reach the check of the losses, not fail as an index here.
+    first = at.detach().nan_to_num(0.0).floor().clamp(max=size - 2)
+    right, down = (at - first).unbind(-1)
+    corner = (first[..., 1] * size + first[..., 0]).long()
+    flat = images.flatten(2)
+    four = [flat.gather(2, corner + step) for step in (0, 1, size, size + 1)]
+    upper, lower = torch.lerp(four[0], four[1], right), torch.lerp(four[2], four[3], right)
+    return torch.lerp(upper, lower, down), torch.stack(four).amin(0) > 0
 
 
 def _mean(values: Tensor, counted: Tensor, weight: float) -> LossTerm:
