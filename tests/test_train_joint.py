@@ -1,6 +1,8 @@
 """Joint-MAE in the training loop: three losses, no teacher; the same numbers however it is interrupted."""
 
+import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from safetensors.torch import load_file
 from pointmae_zoo import from_pretrained
 from pointmae_zoo.cli import main
 from pointmae_zoo.models.joint_mae import JointMAEForPretraining
+from pointmae_zoo.models.joint_mae_config import JointMAEConfig
 from pointmae_zoo.train import PretrainRecipe, TeacherSettings, engine, pretrain, read_recipe
 
 for library in ("accelerate", "yaml"):
@@ -147,6 +150,14 @@ def test_a_wrong_recipe_leaves_nothing(
     with pytest.raises(ValueError, match=message):
         pretrain(recipe.override(**changes), tmp_path / "new" / "run", progress=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_documentation_names_fields_that_exist() -> None:
+    page = Path(__file__).parents[1] / "docs" / "pretraining.md"
+    section = page.read_text(encoding="utf-8").split("\n## Joint-MAE\n")[1].split("\n## ")[0]
+    known = {one.name for one in dataclasses.fields(JointMAEConfig)}
+    named = set(re.findall(r"`((?:weight|hidden|image|cross|mask)_\w+)", section))
+    assert len(named) >= 7 and named <= known
 
 
 @pytest.mark.parametrize("name", ["pretrain_tiny", "pretrain_shapenet"])
