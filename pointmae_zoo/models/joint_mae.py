@@ -151,7 +151,7 @@ class JointMAEForPretraining(nn.Module):
             ValueError: there is a teacher.
         """
         if teacher is not None:
-            raise ValueError("Joint-MAE has no teacher: its images are the clouds' own; leave teacher out")
+            raise ValueError("Joint-MAE has no teacher: its images are the clouds' own")
         return {}
 
     def forward(

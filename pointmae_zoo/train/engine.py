@@ -161,7 +161,7 @@ class _Run:
         self.model = task.model.to(self.device)
         self.average = moving_average(self.model, recipe.ema_decay) if recipe.ema_decay else None
         if recipe.compile:
-            compile_blocks(self.model)
+            compile_blocks(self.model, backward_once=not recipe.log_gradient_norms)
         optimizer = adamw(self.model, recipe.weight_decay, recipe.betas)
         with warnings.catch_warnings():  # newer torch has a new name for what older knows by the old one only
             warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)

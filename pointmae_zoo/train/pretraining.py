@@ -256,7 +256,7 @@ def _taught(recipe: PretrainRecipe, teacher: tuple[int, int] | None) -> dict[str
         arguments: dict[str, Any] = get_architecture(recipe.model).pretraining_model.taught(teacher)
     except ValueError as error:
         raise ValueError(
-            f"recipe: teacher.name is {recipe.teacher.name!r}, but {recipe.model}: {error}"
+            f"recipe: teacher.name is {recipe.teacher.name!r}, but {error}; --set teacher.name= for none"
         ) from error
     return arguments
 
