@@ -12,8 +12,8 @@ _DOC = """{summary}
         pretrained: load published weights: True: the architecture's first; or a tag, of {tags}. False: random
             weights.
         kind: "encoder", "pretraining", "classification" or "part_segmentation".
-        arguments: with weights those of `pointmae_zoo.from_pretrained` (device, dtype, num_classes, ...), else
-            those of `pointmae_zoo.create_model` (any field of the architecture).
+        arguments: with weights those of `pointmae_zoo.from_pretrained` (device, dtype, num_classes, ...);
+            without those of `pointmae_zoo.create_model` (any field of the architecture).
 
     Returns:
         The model, with ``.config``; ``model.config.preprocess`` makes its input of raw points, and an
