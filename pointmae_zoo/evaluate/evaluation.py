@@ -97,6 +97,7 @@ def evaluate_linear(
     from tqdm import tqdm
 
     from pointmae_zoo.hub import from_pretrained
+    from pointmae_zoo.hub.fingerprint import encoder_sha256
 
     started = time.perf_counter()
     models = [model] if isinstance(model, (str, Path)) else list(model)
@@ -174,8 +175,10 @@ def evaluate_linear(
         report.add_few_shot(kind, settings, of_runs)
     text = _PROTOCOLS[protocol].format(num_points=num_points, C=fixed_C) + _ENDS[split]
     report.context = {
+        "task": "linear",
         "label": label or names[0],
         "models": names,
+        "encoder_sha256": [encoder_sha256(encoder) for encoder in encoders],
         "architecture": config.architecture,
         "pool": pool or encoders[0].hyper.pool,
         "dataset": {"file": parts.name, "sha256": parts.sha256, "classes": parts.classes},
