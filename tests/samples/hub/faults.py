@@ -29,9 +29,9 @@ def lose_answer(answer: Callable[[], Answer]) -> Answer:
     return Answer(0)
 
 
-def cut(after: int, reset: bool = False) -> Fault:
+def cut(at: int, reset: bool = False) -> Fault:
     """The connection breaks after so many bytes of the body."""
-    return lambda answer: replace(answer(), cut=after, reset=reset)
+    return lambda answer: replace(answer(), cut=at, reset=reset)
 
 
 def slow(pause: float) -> Fault:
