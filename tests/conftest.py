@@ -21,8 +21,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No test reaches the real Hub: the client, in child processes, too, gets an address on this machine where
-# nobody answers but for the time of the fixture `hub`. Its variables are read when it is imported, so they are
-# set here, before; whatever the developer has set for it, a token among it, is forgotten.
+# nobody answers but for the time of the fixture `hub`. Its variables are read when it is imported, so they
+# are set here, before; whatever the developer has set for it, a token among it, is forgotten.
 for _name in list(os.environ):
     if _name.startswith(("HF_", "HUGGING", "TRANSFORMERS_")):
         del os.environ[_name]

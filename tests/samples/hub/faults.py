@@ -4,6 +4,7 @@ A fault gets the function that would give the answer: it may call it and change 
 """
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -27,6 +28,11 @@ def lose_answer(answer: Callable[[], Answer]) -> Answer:
     """What was asked is done, but the connection breaks before the answer."""
     answer()
     return Answer(0)
+
+
+def stall(seconds: float) -> Fault:
+    """Nothing at all for so long, and then the answer."""
+    return after(lambda: time.sleep(seconds))
 
 
 def cut(at: int, reset: bool = False) -> Fault:

@@ -144,21 +144,20 @@ class LoopbackHub:
                 order.times -= 1
                 if order.times == 0:
                     self.orders.remove(order)
-            answer = order.fault(lambda: self.respond(request)) if order else self.respond(request)
+        answer = order.fault(lambda: self.respond(request)) if order else self.respond(request)
         request.status = answer.status
         return answer
 
     def respond(self, request: Request) -> Answer:
-        try:
-            for methods, pattern, respond in ROUTES:
-                match = re.fullmatch(pattern, request.raw_path)
-                if match and request.method in methods.split():
-                    parts = {
-                        name: unquote(part) for name, part in match.groupdict().items() if part is not None
-                    }
-                    return respond(self, request, **parts)
-        except Refused as refused:
-            return refused.answer
+        for methods, pattern, respond in ROUTES:
+            match = re.fullmatch(pattern, request.raw_path)
+            if match and request.method in methods.split():
+                parts = {name: unquote(part) for name, part in match.groupdict().items() if part}
+                try:
+                    with self.lock:
+                        return respond(self, request, **parts)
+                except Refused as refused:
+                    return refused.answer
         return failure(404, f"Sorry, we can't find {request.method} {request.path}")
 
     def user(self, request: Request) -> User | None:
