@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 ATTEMPTS = 4
 """How often a request is made that a busy or failing server, or a cut connection, has refused."""
+PAUSE = 1.0
+"""Seconds before the second attempt; twice as many before each further one."""
 PATIENCE = 60.0
 """Seconds after the first attempt from which on none is begun; a longer Retry-After is not waited for."""
 
@@ -34,10 +36,10 @@ class HubError(OSError):
 def patiently(call: Callable[[], Result], *, attempts: int = ATTEMPTS) -> Result:
     """What ``call`` returns, tried again while the reason may pass.
 
-    Waits 1, 2 and 4 seconds, or as long as the server asks for. Raises the last error as it came; `explained`
+    Waits as long as the server asks for, and at least `PAUSE`. Raises the last error as it came; `explained`
     turns it into words.
     """
-    started, pause = time.monotonic(), 1.0
+    started, pause = time.monotonic(), PAUSE
     for attempt in range(1, attempts + 1):
         try:
             return call()
