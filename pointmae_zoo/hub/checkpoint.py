@@ -3,38 +3,29 @@ pickle."""
 
 import dataclasses
 import hashlib
-import json
+import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from pointmae_zoo.data.files import file_sha256, written_whole
-from pointmae_zoo.data.preprocess import Preprocess
+from pointmae_zoo.hub import kinds
+from pointmae_zoo.hub.config_file import CONFIG_FILE, build_empty, config_text, read_config
+from pointmae_zoo.hub.header import check_header
+from pointmae_zoo.hub.strict import CheckpointError, key_problems, shapes_of
 from pointmae_zoo.models.config import ModelConfig
-from pointmae_zoo.registry import create_model, encoder_config
+from pointmae_zoo.registry import Weights
 
-FORMAT_VERSION = 1
+logger = logging.getLogger(__name__)
+
 WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
-_FIELDS = (
-    "format_version",
-    "architecture",
-    "kind",
-    "arguments",
-    "preprocess",
-    "labels",
-    "provenance",
-    "weights_sha256",
-)
-
-
-class CheckpointError(ValueError):
-    """A stored model that can't be used; the message names the file, what is wrong and what to do."""
+PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
 
 
 def save_pretrained(
@@ -62,7 +53,7 @@ def save_pretrained(
 
     Raises:
         TypeError: a model without ``.config``.
-        ValueError: weights with NaN or infinity.
+        ValueError: weights with NaN or infinity; labels or provenance of more than 1 MB.
     """
     config = getattr(model, "config", None)
     if not isinstance(config, ModelConfig):
@@ -79,174 +70,119 @@ def save_pretrained(
             if not bool(tensor.isfinite().all()):
                 raise ValueError(f"{key} holds NaN or infinity; such weights are not saved")
         tensors[key] = tensor.contiguous()
+    weights = save(tensors, metadata={"format": "pt"})
+    text = config_text(config, hashlib.sha256(weights).hexdigest())
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = save(tensors, metadata={"format": "pt"})
     with written_whole(folder / WEIGHTS_FILE) as unfinished:
         unfinished.write_bytes(weights)
-    content = {
-        "format_version": FORMAT_VERSION,
-        "architecture": config.architecture,
-        "kind": config.kind,
-        "arguments": config.arguments,
-        "preprocess": config.preprocess.to_dict(),
-        "labels": None if config.labels is None else list(config.labels),
-        "provenance": config.provenance,
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
-    }
     with written_whole(folder / CONFIG_FILE) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        unfinished.write_text(text, encoding="utf-8")
     return folder
 
 
-def read_config(folder: Path) -> tuple[ModelConfig, str]:
-    """``config.json`` of a folder, every field checked, and the sha256 that the weights must have.
-
-    Raises:
-        CheckpointError: missing, unreadable, from a newer format, or with a wrong field, which is named.
-    """
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise CheckpointError(_nothing_here(folder))
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: not readable as JSON ({error}); copy or download it again") from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: a JSON object expected")
-    version = content.get("format_version")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise CheckpointError(f"{path}: field 'format_version': a positive integer expected, got {version!r}")
-    if version > FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path}: format_version {version} is newer than this pointmae-zoo reads ({FORMAT_VERSION}); "
-            "pip install --upgrade pointmae-zoo"
-        )
-    missing, unknown = set(_FIELDS) - set(content), set(content) - set(_FIELDS)
-    if missing or unknown:
-        raise CheckpointError(
-            f"{path}: " + "; ".join(_named("missing field", missing) + _named("unknown field", unknown))
-        )
-    for name, kind in (("architecture", str), ("kind", str), ("arguments", dict), ("provenance", dict)):
-        if not isinstance(content[name], kind):
-            raise CheckpointError(f"{path}: field {name!r}: {kind.__name__} expected, got {content[name]!r}")
-    labels = content["labels"]
-    if labels is not None and not (
-        isinstance(labels, list) and all(isinstance(label, str) for label in labels)
-    ):
-        raise CheckpointError(f"{path}: field 'labels': null or a list of names expected, got {labels!r}")
-    try:
-        preprocess = Preprocess.from_dict(content["preprocess"])
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: field 'preprocess': {error}") from None
-    config = ModelConfig(
-        content["architecture"],
-        content["kind"],
-        content["arguments"],
-        preprocess,
-        None if labels is None else tuple(labels),
-        content["provenance"],
-    )
-    return config, str(content["weights_sha256"])
-
-
-def load_folder(folder: Path, *, kind: str | None = None, sha256: str | None = None) -> nn.Module:
+def load_folder(
+    folder: Path,
+    *,
+    kind: str | None = None,
+    head: Mapping[str, Any] | None = None,
+    pinned: Weights | None = None,
+    origin: Mapping[str, str] | None = None,
+    name: str | None = None,
+) -> nn.Module:
     """Rebuild the model of a folder; float32, CPU, evaluation mode.
+
+    Nothing is allocated before the configuration is known to be sane and the header of the weights to fit it.
 
     Args:
         folder: as `save_pretrained` writes it.
-        kind: None: as stored. ``encoder`` takes the encoder out of any other kind.
-        sha256: what the weights must have; default: what ``config.json`` says.
+        kind: None: as stored; else see `from_pretrained`.
+        head: fields of the head's configuration, and ``labels``.
+        pinned: the registry's entry: what the files must be; default: what ``config.json`` says.
+        origin: the Hub repository and commit that it came from, kept as ``provenance["hub"]``. Its files may
+            be links, as they are in the Hub's cache.
+        name: what messages call the model.
 
     Raises:
         CheckpointError: anything missing, extra, wrongly shaped, damaged or not finite.
+        TypeError, ValueError: a wrong ``kind`` or ``head``.
     """
-    config, stored_sha256 = read_config(folder)
-    wanted = kind or config.kind
-    if wanted not in (config.kind, "encoder"):
-        raise CheckpointError(
-            f"{folder}: holds a model of kind {config.kind!r}, out of which no {wanted!r} can be taken; "
-            f"create_model({config.architecture!r}, {wanted!r}) makes a new one"
-        )
+    for file in (CONFIG_FILE, WEIGHTS_FILE):
+        _check_there(folder / file, may_be_link=origin is not None)
     path = folder / WEIGHTS_FILE
-    if not path.is_file():
-        raise CheckpointError(_nothing_here(folder))
-    source = _build(folder, config)
-    expected = {key: tuple(tensor.shape) for key, tensor in source.state_dict().items()}
-    _check_keys(path, expected)
-    if file_sha256(path) != (sha256 or stored_sha256):
+    if pinned is not None:
+        check_pinned_config(folder / CONFIG_FILE, pinned)
+    config, sha256 = read_config(folder / CONFIG_FILE)
+    if origin is not None:
+        config = dataclasses.replace(config, provenance={**config.provenance, "hub": dict(origin)})
+    stored = build_empty(folder / CONFIG_FILE, config)
+    plan = kinds.plan(config, stored, kind, dict(head or {}), name or str(folder))
+    if pinned is not None and path.stat().st_size != pinned.size:
+        raise CheckpointError(
+            f"{path}: damaged or exchanged: {path.stat().st_size:,} bytes, not the {pinned.size:,} that were "
+            "published; copy or download it again"
+        )
+    check_header(path, stored.state_dict())
+    if file_sha256(path) != (pinned.sha256 if pinned else sha256):
         raise CheckpointError(
             f"{path}: damaged or exchanged (its sha256 is not the one "
-            f"{'that was published' if sha256 else 'in ' + CONFIG_FILE}); copy or download it again"
+            f"{'that was published' if pinned else 'in ' + CONFIG_FILE}); copy or download it again"
         )
-    prefix = "encoder." if wanted != config.kind else ""
-    tensors = _read_tensors(path, prefix)
-    if prefix:
-        config = encoder_config(config)
-        source = _build(folder, config)
-    source.load_state_dict(tensors, strict=True, assign=True)
-    return source.eval()
+    tensors = {plan.tensors[key]: tensor for key, tensor in _read_tensors(path, plan.tensors).items()}
+    model: Any
+    if plan.new:
+        logger.warning("%s: new and random, to be trained before use: %s", name or folder, plan.why)
+        model = kinds.build(plan.config)
+        fresh = model.state_dict()
+        kept = {key: shape for key, shape in shapes_of(fresh).items() if not key.startswith(plan.new)}
+        problems = key_problems(kept, shapes_of(tensors))
+        if problems:
+            raise CheckpointError(f"{path}: does not become a {plan.config.kind} model: {problems}")
+        model.load_state_dict({**fresh, **tensors}, strict=True)
+    else:
+        model = stored if plan.config is config else build_empty(folder / CONFIG_FILE, plan.config)
+        model.load_state_dict(tensors, strict=True, assign=True)
+    return model.eval()
 
 
-def _build(folder: Path, config: ModelConfig) -> nn.Module:
-    """The model without storage: a wrong file is found out before anything is allocated."""
-    try:
-        with torch.device("meta"):
-            model: nn.Module = create_model(
-                config.architecture,
-                config.kind,
-                preprocess=config.preprocess,
-                labels=config.labels,
-                provenance=config.provenance,
-                **config.arguments,
-            )
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / CONFIG_FILE}: {error}") from None
-    stored: Any = model.config
-    left_out = _named("missing argument", stored.arguments.keys() - config.arguments.keys())
-    if left_out:  # else a later change of a default would change these weights' features
-        raise CheckpointError(f"{folder / CONFIG_FILE}: field 'arguments': {left_out[0]}")
-    outputs = stored.arguments.get("num_classes", stored.arguments.get("num_parts"))
-    if config.labels is not None and len(config.labels) != outputs:
+def check_pinned_config(path: Path, pinned: Weights) -> None:
+    """Raise a CheckpointError unless ``config.json`` is the one that was published."""
+    if pinned.config_sha256 is not None and file_sha256(path) != pinned.config_sha256:
         raise CheckpointError(
-            f"{folder / CONFIG_FILE}: field 'labels': {len(config.labels)} names "
-            f"for {outputs or 'no'} outputs"
+            f"{path}: damaged or exchanged (its sha256 is not the one that was published); "
+            "copy or download it again"
         )
-    return model
 
 
-def _check_keys(path: Path, expected: dict[str, tuple[int, ...]]) -> None:
-    try:
-        with safe_open(path, framework="pt") as file:
-            found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: not a readable safetensors file ({error}); copy or download it again"
-        ) from None
-    problems = key_problems(expected, found)
-    if problems:
-        raise CheckpointError(f"{path}: does not fit its architecture: {problems}")
+def nothing_here(place: str, names: list[str]) -> str:
+    """Why a folder or repository of these files is no model, in words."""
+    pickles = sorted(name for name in names if name.lower().endswith(PICKLES))
+    if pickles and WEIGHTS_FILE not in names:
+        return (
+            f"{place}: holds {pickles[0]}, a pickle, which can run code and is never loaded; "
+            "'pointmae-zoo convert' turns a reference checkpoint into safetensors"
+        )
+    return f"{place}: {WEIGHTS_FILE} and {CONFIG_FILE} expected, as save_pretrained writes them"
 
 
-def key_problems(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
-    """What keeps ``found`` from being loaded strictly, in words, or an empty string."""
-    shapes = [
-        f"{key} is {list(found[key])}, not {list(shape)}"
-        for key, shape in expected.items()
-        if key in found and found[key] != shape
-    ]
-    problems = _named("missing", expected.keys() - found.keys()) + _named(
-        "unexpected", found.keys() - expected.keys()
-    )
-    return "; ".join(problems + _named("wrong shape:", shapes))
+def _check_there(file: Path, *, may_be_link: bool) -> None:
+    """A file of its own in the folder: no device that never ends, no link that leads out."""
+    folder = file.parent
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such folder")
+    if not file.is_file():
+        raise CheckpointError(nothing_here(str(folder), [path.name for path in folder.iterdir()]))
+    home = folder.resolve()
+    if home.parent.name == "snapshots" and home.parents[1].name.startswith("models--"):
+        home = home.parents[2]  # the Hub client's cache: the files of a snapshot are links to it
+    if not may_be_link and not file.resolve().is_relative_to(home):
+        raise CheckpointError(f"{file}: a link that leads out of its folder; put the file itself there")
 
 
-def _read_tensors(path: Path, prefix: str) -> dict[str, Tensor]:
+def _read_tensors(path: Path, wanted: Mapping[str, str]) -> dict[str, Tensor]:
     tensors = {}
     with safe_open(path, framework="pt") as file:
-        for key in file.keys():  # noqa: SIM118 - not a dict
-            if not key.startswith(prefix):
-                continue
+        for key in wanted:
             # Cloned into torch's own aligned memory: matrix kernels round differently by alignment, and
             # the same weights must give the same features, bit for bit, at every load.
             tensor = file.get_tensor(key).clone()
@@ -254,25 +190,5 @@ def _read_tensors(path: Path, prefix: str) -> dict[str, Tensor]:
                 tensor = tensor.float()
                 if not bool(tensor.isfinite().all()):
                     raise CheckpointError(f"{path}: {key} holds NaN or infinity; these weights can't be used")
-            tensors[key.removeprefix(prefix)] = tensor
+            tensors[key] = tensor
     return tensors
-
-
-def _nothing_here(folder: Path) -> str:
-    if not folder.is_dir():
-        return f"{folder}: no such folder"
-    pickles = sorted(
-        path.name for path in folder.iterdir() if path.suffix in (".pth", ".pt", ".bin", ".ckpt")
-    )
-    if pickles:
-        return (
-            f"{folder}: holds {pickles[0]}, a pickle, which can run code and is never loaded; "
-            "'pointmae-zoo convert' turns a reference checkpoint into safetensors"
-        )
-    return f"{folder}: {WEIGHTS_FILE} and {CONFIG_FILE} expected, as save_pretrained writes them"
-
-
-def _named(what: str, names: Any) -> list[str]:
-    names = sorted(names)
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return [f"{what} {', '.join(names[:8])}{more}"] if names else []

@@ -61,14 +61,14 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         levels = len(self.num_tokens)
-        if levels < 2:
-            raise ValueError(f"num_tokens: at least 2 levels expected, got {list(self.num_tokens)}")
+        if not 2 <= levels <= 8:
+            raise ValueError(f"num_tokens: 2 to 8 levels expected, got {list(self.num_tokens)}")
         for name in ("num_neighbors", "dims", "depths", "local_radius"):
             if len(getattr(self, name)) != levels:
                 raise ValueError(
                     f"{name}: {levels} entries expected, one per level, got {list(getattr(self, name))}"
                 )
-        for name, most in (("num_tokens", 65536), ("num_neighbors", 1024), ("dims", 8192), ("depths", 128)):
+        for name, most in (("num_tokens", 16384), ("num_neighbors", 512), ("dims", 8192), ("depths", 128)):
             if not all(1 <= value <= most for value in getattr(self, name)):
                 raise ValueError(
                     f"{name}: entries from 1 to {most} expected, got {list(getattr(self, name))}"
@@ -83,8 +83,8 @@ class EncoderConfig:
             raise ValueError(f"mlp_ratio: above 0 and at most 64 expected, got {self.mlp_ratio}")
         if not 0.0 <= self.drop_path < 1.0:
             raise ValueError(f"drop_path: from 0 to below 1 expected, got {self.drop_path}")
-        if not all(radius >= 0 for radius in self.local_radius):
-            raise ValueError(f"local_radius: no negative entries expected, got {list(self.local_radius)}")
+        if not all(0 <= radius <= 1e6 for radius in self.local_radius):
+            raise ValueError(f"local_radius: entries from 0 to 1e6 expected, got {list(self.local_radius)}")
         if self.norm_levels not in ("all", "last"):
             raise ValueError(f"norm_levels: 'all' or 'last' expected, got {self.norm_levels!r}")
         check_pool(self.pool)
