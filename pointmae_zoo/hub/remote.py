@@ -173,6 +173,9 @@ def _file(source: Source, commit: str, listed: Any, force: bool, sha256: str | N
         path = _downloaded(source, commit, listed.rfilename, again)
         if _is_it(path, listed, sha256):
             return path
+        # The client, forced or not, keeps a snapshot's link to what came under another ETag.
+        path.resolve().unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
     right = "was published" if source.pinned else "was listed"
     raise CheckpointError(
         f"{source.about}: {listed.rfilename} is not what {right}, twice in a row (changed, or damaged "
