@@ -10,8 +10,8 @@ import logging
 import os
 import re
 import socket
-import time
 from collections.abc import Callable, Iterator
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 logger = logging.getLogger(__name__)
@@ -39,18 +39,18 @@ def patiently(call: Callable[[], Result], *, attempts: int = ATTEMPTS) -> Result
     Waits as long as the server asks for, and at least `PAUSE`. Raises the last error as it came; `explained`
     turns it into words.
     """
-    started, pause = time.monotonic(), PAUSE
+    started, pause = monotonic(), PAUSE
     for attempt in range(1, attempts + 1):
         try:
             return call()
         except Exception as error:
             wait = max(pause, _asked_to_wait(error) or 0.0)
-            late = time.monotonic() - started + wait > PATIENCE
+            late = monotonic() - started + wait > PATIENCE
             if not may_pass(error) or late or attempt == attempts:
                 raise
             said = "the connection was cut off" if status_of(error) is None else f"HTTP {status_of(error)}"
         logger.warning("the Hub: %s; trying again in %g s", said, wait)
-        time.sleep(wait)
+        sleep(wait)
         pause *= 2
     raise AssertionError("attempts: at least 1 expected")
 
