@@ -16,7 +16,10 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         description="Linear probe of frozen features, beside random weights of the same architecture.",
     )
     linear.add_argument(
-        "model", nargs="+", metavar="NAME|FOLDER", help="weights; several are averaged (seeds of one recipe)"
+        "model",
+        nargs="+",
+        metavar="NAME|FOLDER|ORG/REPO",
+        help="weights; several are averaged (seeds of one recipe)",
     )
     linear.add_argument(
         "--data",
