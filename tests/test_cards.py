@@ -304,7 +304,7 @@ def test_a_card_says_what_a_person_stated(run: Path) -> None:
         ("data: [{licence: MIT}]", "data: an entry without a name"),
         ("limits: none", "limits is 'none', expected a list of text"),
         ("data: [{name: a, files: [b.npz]}]", "data[0].files holds 'b.npz'"),
-        ("evaluations: [../secret.json]", "expected .json files beside or below"),
+        ("evaluations: [evaluations/../secret.json]", "expected evaluations/NAME.json"),
         ("evaluations: [evaluations/gone.json]", "gone.json: no such file"),
         ("notes: {Results: [a]}", "notes: text under a title"),
         ("name: [", "not a card's facts in YAML"),

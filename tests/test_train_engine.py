@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pointmae_zoo.data.secrets import without_secrets
 from pointmae_zoo.train import Loss, TrainingRecipe, TrainingResult, checkpoints, process, train
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
 from pointmae_zoo.train.process import accelerated
-from pointmae_zoo.train.run_folder import without_secrets
 from pointmae_zoo.train.schedule import batch_indices, learning_rate
 
 pytest.importorskip("accelerate")

@@ -12,7 +12,7 @@ from typing import Any
 from pointmae_zoo.hub.config_file import CONFIG_FILE, build_empty
 from pointmae_zoo.hub.model_index import front_matter
 from pointmae_zoo.hub.papers import PAPERS
-from pointmae_zoo.hub.release import Release, read_release
+from pointmae_zoo.hub.release import Release, data_names, read_release
 from pointmae_zoo.hub.results import ablation_table, fewshot_table, head, line, linear_table, robustness_table
 from pointmae_zoo.hub.usage import usage
 from pointmae_zoo.registry import get_architecture
@@ -68,7 +68,7 @@ def render_release(release: Release, repo_id: str | None = None) -> str:
         paper=paper,
         licence=facts.licence,
         reports=list(release.reports.values()),
-        data_names={file: data.name for data in facts.data for file in data.files},
+        data_names=data_names(release),
     )
     notes = dict(facts.notes)
     parts = [f"---\n{header}\n---\n\n# {title}"]
@@ -114,9 +114,9 @@ def _at_a_glance(release: Release, model: Any) -> str:
         output = f"scores of {model.hyper.num_parts} parts for every point; features: {output}"
     architecture = get_architecture(config.architecture)
     rows = [
-        ("architecture", f"`{config.architecture}`: {architecture.summary}"),
+        ("architecture", f"`{config.architecture}`: {architecture.summary.partition(':')[0]}"),
         ("kind", _KINDS[config.kind]),
-        ("size", size),
+        ("size", f"{size}; {' / '.join(map(str, encoder.hyper.num_tokens))} tokens"),
         ("input", f"{points:,} points (x, y, z) of a shape, {config.preprocess.up} up"),
         ("output", output),
         ("status", f"`{status}`: {_STATUSES[status]}" if (status := _status(release)) else _NOT_STATED),

@@ -44,8 +44,8 @@ class CardFacts:
         data: where the training clouds came from.
         limits: what the weights are not for, a sentence each.
         notes: Markdown by title: it opens the section of that title, or is a section of its own.
-        evaluations: JSON files, relative to this one, in the order of the card; default: all of
-            ``evaluations/``, by name.
+        evaluations: ``evaluations/NAME.json`` beside this file, in the order of the card; default: all of the
+            weights' folder, by name.
     """
 
     name: str = ""
@@ -66,9 +66,9 @@ class CardFacts:
                 raise ValueError(f"notes: text under a title expected, got {title!r}: {text!r}")
         for name in self.evaluations:
             path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or "\\" in name or path.suffix != ".json":
+            if path.parts[:1] != ("evaluations",) or len(path.parts) != 2 or path.suffix != ".json":
                 raise ValueError(
-                    f"evaluations holds {name!r}, expected .json files beside or below this file"
+                    f"evaluations holds {name!r}, expected evaluations/NAME.json, beside this file"
                 )
 
 

@@ -42,7 +42,7 @@ def front_matter(
     """
     from huggingface_hub import ModelCardData
 
-    stated: dict[str, str] = {}
+    stated: dict[str, Any] = {}
     if licence.lower() in _LICENCES:
         stated["license"] = licence.lower()
     elif licence:
@@ -54,13 +54,10 @@ def front_matter(
         stated["pipeline_tag"] = "feature-extraction"
     tags = [LIBRARY, "point-cloud", "3d", "mesh", "self-supervised-learning", "masked-autoencoder"]
     tags += [architecture.partition("_tiny")[0].partition("_base")[0].replace("_", "-"), paper.lower()]
-    data = ModelCardData(
-        library_name=LIBRARY,
-        tags=tags,
-        model_name=title,
-        eval_results=eval_results(reports, data_names) or None,
-        **stated,  # type: ignore[arg-type]
-    )
+    results: dict[str, Any] = {}
+    if found := eval_results(reports, data_names):
+        results = {"model_name": title, "eval_results": found}
+    data = ModelCardData(library_name=LIBRARY, tags=tags, **stated, **results)
     return data.to_yaml().strip()
 
 

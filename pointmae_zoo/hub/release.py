@@ -84,3 +84,8 @@ def read_release(folder: Path, card: Path | None = None) -> Release:
 def _entries(config: ModelConfig) -> list[str]:
     hashes = config.provenance.get("data_sha256")
     return list(hashes) if isinstance(hashes, dict) else []
+
+
+def data_names(release: Release) -> dict[str, str]:
+    """What people call a data set, by its file."""
+    return {file: data.name for data in release.facts.data for file in data.files}
