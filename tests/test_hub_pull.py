@@ -1,6 +1,5 @@
 """Models from the Hub: the real client against a Hub on this machine."""
 
-import hashlib
 import json
 import logging
 import os
@@ -8,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +14,16 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from pointmae_zoo import create_model, from_pretrained, registry, save_pretrained
+from pointmae_zoo import from_pretrained, save_pretrained
 from pointmae_zoo.hub import CheckpointError, HubError, client
-from pointmae_zoo.registry import Weights, register_weights
-from samples.hub import LoopbackHub, after, cut, hang_up, refuse, slow, with_body, with_content, with_etag
+from samples.hub import LoopbackHub, hang_up, refuse, with_body
+from samples.models import POINTS, equal, files_of, small
 
-POINTS = torch.randn(2, 300, 3, generator=torch.Generator().manual_seed(0))
 REPO = "org/model"
-SMALL: dict[str, Any] = {
-    "num_tokens": (32, 8),
-    "num_neighbors": (8, 4),
-    "dims": (12, 24),
-    "depths": (1, 1),
-    "num_heads": 3,
-    "stem_widths": (8, 16),
-}
-
-
-def small(seed: int = 0, kind: str = "encoder", **more: Any) -> Any:
-    torch.manual_seed(seed)
-    return create_model("i2p_mae_tiny", kind, **SMALL, **more).eval()
-
-
-def files_of(model: Any, folder: Path) -> dict[str, bytes | None]:
-    save_pretrained(model, folder)
-    files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    return {**files, "README.md": b"# A model\n", "preview.png": b"\x89PNG"}
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> dict[str, bytes | None]:
+def files(tmp_path: Path) -> dict[str, bytes]:
     """Of a repository with a small encoder."""
     return files_of(small(), tmp_path / "made")
 
@@ -56,39 +34,6 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     pauses: list[float] = []
     monkeypatch.setattr(client, "sleep", pauses.append)
     return pauses
-
-
-@pytest.fixture
-def pinned(files: dict[str, bytes | None]) -> Iterator[Any]:
-    """Enters published weights that lie in REPO; removes them again."""
-    names = []
-
-    def pin(commit: str, **other: Any) -> str:
-        weights, config = files["model.safetensors"], files["config.json"]
-        assert weights is not None and config is not None
-        entry: dict[str, Any] = {
-            "architecture": "i2p_mae_tiny",
-            "tag": "pinned",
-            "sha256": hashlib.sha256(weights).hexdigest(),
-            "size": len(weights),
-            "config_sha256": hashlib.sha256(config).hexdigest(),
-            "status": "demo",
-            "licence": "CC0-1.0",
-            "summary": "for this test",
-            "repo": REPO,
-            "commit": commit,
-        }
-        names.append(register_weights(Weights(**{**entry, **other})).name)
-        return names[-1]
-
-    yield pin
-    for name in names:
-        del registry._WEIGHTS[name]
-
-
-def equal(one: Any, other: Any) -> bool:
-    first, second = one.state_dict(), other.state_dict()
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
 def blobs() -> list[Path]:
@@ -130,17 +75,6 @@ def test_nothing_but_two_files_is_downloaded(hub: LoopbackHub, files: Any) -> No
     asked = {request.path.rsplit("/", 1)[-1] for request in hub.requests if "/api/" not in request.path}
     assert asked == {"config.json", "model.safetensors"}
     assert len(blobs()) == 2
-
-
-def test_every_request_is_for_one_commit(hub: LoopbackHub, files: Any, tmp_path: Path) -> None:
-    """Somebody pushes between the listing and the first file: what was listed is what is loaded."""
-    first = hub.create(REPO, files)
-    other = files_of(small(1), tmp_path / "other")
-    hub.order(after(lambda: hub.commit(REPO, other)), "/resolve/main/config.json", "HEAD")
-    loaded = from_pretrained(REPO)
-    assert hub.repository(REPO).resolve("main") != first
-    assert loaded.config.provenance["hub"]["commit"] == first and equal(loaded, small())
-    assert equal(from_pretrained(REPO), small(1))
 
 
 def test_all_arguments_reach_every_file(hub: LoopbackHub, files: Any, tmp_path: Path) -> None:
@@ -239,17 +173,6 @@ def test_offline_mode(hub: LoopbackHub, files: Any) -> None:
 # Faults: words, no partial file, another attempt where it makes sense.
 
 
-@pytest.mark.parametrize(
-    ("status", "where"),
-    [(429, "config.json"), (500, "config.json"), (429, "/cdn/"), (500, "/cdn/"), (503, "/api/models/")],
-)
-def test_what_may_pass_is_tried_again(status: int, where: str, hub: LoopbackHub, files: Any) -> None:
-    hub.create(REPO, files)
-    hub.order(refuse(status), where, "HEAD GET", times=2)
-    assert equal(from_pretrained(REPO), small())
-    assert hub.orders == []
-
-
 def test_the_server_says_how_long_to_wait(hub: LoopbackHub, files: Any, no_waiting: list[float]) -> None:
     hub.create(REPO, files)
     hub.order(refuse(429, Retry_After="7"), "/api/models/", times=2)
@@ -274,65 +197,6 @@ def test_a_failing_hub_and_a_copy_in_the_cache(hub: LoopbackHub, files: Any, cap
     from_pretrained(REPO)
     hub.order(refuse(500), "/api/models/", times=None)
     assert equal(from_pretrained(REPO), small()) and "from the cache" in caplog.text
-
-
-@pytest.mark.parametrize("reset", [False, True])
-@pytest.mark.parametrize("name", ["config.json", "/cdn/"])
-def test_a_cut_connection(name: str, reset: bool, hub: LoopbackHub, files: Any) -> None:
-    hub.create(REPO, files)
-    hub.order(cut(100, reset), name)
-    assert equal(from_pretrained(REPO), small())
-    assert hub.orders == []
-    hub.order(hang_up, "/api/models/")
-    assert equal(from_pretrained(REPO), small())
-    assert not list(Path(constants.HF_HUB_CACHE).rglob("*.incomplete"))
-
-
-def test_a_connection_that_is_always_cut(hub: LoopbackHub, files: Any) -> None:
-    hub.create(REPO, files)
-    hub.order(hang_up, "/api/models/", times=None)
-    refused("the connection to http.* failed .*; try again later")
-    assert len(hub.requests) == client.ATTEMPTS
-
-
-def test_a_slow_link(hub: LoopbackHub, files: Any) -> None:
-    hub.create(REPO, files)
-    hub.order(slow(0.01), "/cdn/")
-    assert equal(from_pretrained(REPO), small())
-
-
-def test_a_wrong_etag_does_not_matter(hub: LoopbackHub, files: Any) -> None:
-    hub.create(REPO, files)
-    hub.order(with_etag("0" * 64), "model.safetensors", "HEAD")
-    assert equal(from_pretrained(REPO), small())
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_other_bytes_on_the_way(name: str, hub: LoopbackHub, files: Any) -> None:
-    """Of the same size, so that the client takes them."""
-    place = "/cdn/" if name == "model.safetensors" else name
-    hub.create(REPO, files)
-    wrong = bytes(reversed(files[name]))
-    hub.order(with_body(wrong), place)
-    assert equal(from_pretrained(REPO), small()), "fetched once more"
-    shutil.rmtree(constants.HF_HUB_CACHE)
-    hub.requests.clear()
-    hub.order(with_body(wrong), place, times=None)
-    said = refused(f"{name} is not what was listed, twice in a row", CheckpointError)
-    assert said.startswith(REPO)
-    assert len([request for request in hub.asked(place) if request.method == "GET"]) == 2
-    hub.orders.clear()
-    assert equal(from_pretrained(REPO), small()), "the broken file does not stay"
-
-
-def test_a_file_changed_between_listing_and_download(hub: LoopbackHub, files: Any, tmp_path: Path) -> None:
-    hub.create(REPO, files)
-    other = files_of(small(1, pool="max"), tmp_path / "other")["config.json"]
-    assert other is not None
-    hub.order(with_content(other), "config.json", "HEAD GET", times=None)
-    refused("config.json is not what was listed", CheckpointError)
-    hub.orders.clear()
-    assert equal(from_pretrained(REPO), small())
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
@@ -477,76 +341,3 @@ def test_a_folder_comes_before_the_hub(
     for source in ("./org/model", "../org/model", "/org/model", "~/org/model"):
         refused("no such folder", CheckpointError, source=source)
     assert not hub.requests and equal(from_pretrained("org/model"), small())
-
-
-# Published weights.
-
-
-def test_published_weights_are_loaded_at_their_commit(
-    hub: LoopbackHub, files: Any, pinned: Any, tmp_path: Path
-) -> None:
-    name = pinned(hub.create(REPO, files))
-    commit = registry.get_weights(name).commit
-    hub.commit(REPO, files_of(small(1), tmp_path / "later"))
-    model = from_pretrained(name)
-    assert equal(model, small()) and model.config.provenance["hub"] == {"repo": REPO, "commit": commit}
-    asked = [request.path for request in hub.requests if request.host == "127.0.0.1"]
-    assert asked and all(commit in path for path in asked)
-    hub.stop()
-    assert equal(from_pretrained(name), small()), "a pinned commit in the cache needs nobody"
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_pinned_file_that_is_exchanged(
-    name: str, hub: LoopbackHub, files: Any, pinned: Any, tmp_path: Path
-) -> None:
-    """By somebody who may do anything on the Hub: both files are sound and belong together."""
-    other = files_of(small(1 if name == "model.safetensors" else 0, pool="max"), tmp_path / "other")
-    assert len(other["model.safetensors"] or b"") == len(files["model.safetensors"])
-    published = pinned(hub.create(REPO, other))
-    words = "another file|is not what was published"
-    refused(words, CheckpointError, source=published)
-    if name == "model.safetensors":
-        assert not hub.asked("/cdn/"), "refused by the listing"
-    assert equal(from_pretrained(REPO), from_pretrained(tmp_path / "other"))
-    refused(words, CheckpointError, source=published)
-
-
-def test_a_pinned_file_in_the_cache_that_is_exchanged(
-    hub: LoopbackHub, files: Any, pinned: Any, tmp_path: Path
-) -> None:
-    name = pinned(hub.create(REPO, files))
-    from_pretrained(name)
-    other = files_of(small(0, pool="max"), tmp_path / "other")["config.json"]
-    (path,) = Path(constants.HF_HUB_CACHE).glob("models--*/snapshots/*/config.json")
-    path.resolve().write_bytes(other or b"")
-    refused("damaged or exchanged", CheckpointError, source=name, local_files_only=True)
-    assert from_pretrained(name).hyper.pool == small().hyper.pool
-    longer = pinned(registry.get_weights(name).commit, tag="longer", size=len(files["model.safetensors"]) + 1)
-    refused(
-        "not the .* that were published; not downloaded", CheckpointError, source=longer, cache_dir=tmp_path
-    )
-
-
-def test_bundled_weights_need_neither_network_nor_client(hub: LoopbackHub) -> None:
-    code = (
-        "import sys\n"
-        "class Block:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name in ('huggingface_hub', 'requests', 'httpx', 'httpx2', 'urllib3'):\n"
-        "            raise ImportError('blocked: ' + name)\n"
-        "sys.meta_path.insert(0, Block())\n"
-        "import socket\n"
-        "def no(*_): raise OSError('no network')\n"
-        "socket.socket.connect = socket.getaddrinfo = no\n"
-        "from pointmae_zoo import from_pretrained, list_weights\n"
-        "for name in [*list_weights(), 'i2p_mae_tiny']:\n"
-        "    from_pretrained(name, token='hf_x', cache_dir='/nowhere', force_download=True)\n"
-        "try:\n"
-        "    from_pretrained('org/repo')\n"
-        "except ImportError as error:\n"
-        "    print(error)\n"
-    )
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert child.stdout.strip() == "blocked: huggingface_hub", child.stderr
-    assert not hub.requests
