@@ -39,11 +39,11 @@ STEPS = {
 }
 
 
-def make(seed: int, folder: Path) -> dict[str, bytes]:
+def make(seed: int, folder: Path, dims: tuple[int, int] = (12, 24)) -> dict[str, bytes]:
     """The files of a small model."""
     torch.manual_seed(seed)
-    small = {"num_tokens": (32, 8), "num_neighbors": (8, 4), "dims": (12, 24), "depths": (1, 1)}
-    model = create_model("i2p_mae_tiny", "encoder", **small, num_heads=3, stem_widths=(8, 16))
+    small = {"num_tokens": (32, 8), "num_neighbors": (8, 4), "depths": (1, 1), "num_heads": 3}
+    model = create_model("i2p_mae_tiny", "encoder", **small, dims=dims, stem_widths=(8, 16))
     save_pretrained(model, folder)
     return {name: (folder / name).read_bytes() for name in FILES}
 
@@ -233,6 +233,19 @@ def test_a_wrong_file_is_refused_and_not_kept(hub: LoopbackHub, models: Models, 
     assert same(from_pretrained(REPO, force_download=True), models[0][0])
     assert hub.orders == []
     assert same(from_pretrained(REPO, revision=sha, local_files_only=True), models[0][0])
+
+
+def test_a_download_that_goes_on_after_a_wrong_beginning(hub: LoopbackHub, tmp_path: Path) -> None:
+    """The client goes on where a connection was cut, from 10 MB on, and only counts the bytes."""
+    files = make(0, tmp_path, dims=(96, 480))
+    weights = files["model.safetensors"]
+    assert len(weights) > 12 << 20
+    hub.create(REPO, dict(files))
+    wrong = with_body(weights[::-1])
+    hub.order(lambda answer: cut(11 << 20)(lambda: wrong(answer)), *STEPS["weights"])
+    assert same(from_pretrained(REPO), tmp_path)
+    assert any("range" in request.headers for request in hub.asked("/cdn/"))
+    assert same(from_pretrained(REPO, local_files_only=True), tmp_path)
 
 
 @pytest.mark.parametrize("step", ["listing", "config, where", "weights, where"])
