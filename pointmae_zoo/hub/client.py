@@ -6,10 +6,12 @@ the system's errors underneath.
 """
 
 import errno
+import json
 import logging
 import os
 import re
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from time import monotonic, sleep
 from typing import Any, TypeVar
@@ -63,11 +65,10 @@ def may_pass(error: BaseException) -> bool:
     if status is not None:
         return status in _MAY_PASS
     chain = list(_chain(error))
-    if any(isinstance(one, (OfflineModeIsEnabled, ConnectionRefusedError, socket.gaierror)) for one in chain):
+    final = (OfflineModeIsEnabled, ConnectionRefusedError, socket.gaierror, ssl.SSLCertVerificationError)
+    if _of_no_hub(error) or any(isinstance(one, final) or _of_this_machine(one) for one in chain):
         return False
-    if any(_of_this_machine(one) for one in chain):
-        return False
-    return not isinstance(chain[-1], (ValueError, TypeError, AttributeError, LookupError))
+    return not isinstance(chain[-1], ValueError)
 
 
 def explained(
@@ -89,8 +90,8 @@ def explained(
     """
     from huggingface_hub import constants, errors
 
-    def holds(kind: type[BaseException]) -> bool:
-        return any(isinstance(one, kind) for one in _chain(error))
+    def holds(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(one, kinds) for one in _chain(error))
 
     repo, _, revision = about.partition("@")
     page = f"{constants.ENDPOINT}/{repo}"
@@ -100,7 +101,7 @@ def explained(
     if full is not None:
         said = f"the disk of {place or 'the cache'} is full; make room, or name another cache_dir (HF_HOME)"
     elif holds(errors.OfflineModeIsEnabled):
-        said = "HF_HUB_OFFLINE is set, and the cache has no complete copy; unset it to load from the Hub"
+        said = "HF_HUB_OFFLINE is set, so the Hub is not asked; unset it to load what is not in the cache"
     elif holds(errors.GatedRepoError):
         said = f"gated: ask for access at {page}, then {login}"
     elif holds(errors.DisabledRepoError):
@@ -129,7 +130,14 @@ def explained(
     elif any(_of_this_machine(one) for one in _chain(error)):
         where = place or "the cache"
         said = f"cannot be kept in {where} ({_innermost(error)}); name another cache_dir (HF_HOME)"
-    elif holds(ConnectionRefusedError) or holds(socket.gaierror):
+    elif holds(ssl.SSLCertVerificationError):
+        said = f"the certificate of {constants.ENDPOINT} is not accepted; check the clock, and any proxy"
+    elif _of_no_hub(error):
+        said = (
+            f"{constants.ENDPOINT} does not answer as a Hub does; check HF_ENDPOINT, and whether this "
+            "network asks for a login"
+        )
+    elif holds(ConnectionRefusedError, socket.gaierror):
         said = f"{constants.ENDPOINT} cannot be reached ({_innermost(error)}); check the connection"
     else:
         said = f"the connection to {constants.ENDPOINT} failed ({_innermost(error)}); try again later"
@@ -177,12 +185,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
+def _of_no_hub(error: BaseException) -> bool:
+    """What the client stumbles over where an answer is not the Hub's."""
+    return isinstance(error, (TypeError, AttributeError, LookupError)) or any(
+        isinstance(one, (json.JSONDecodeError, UnicodeDecodeError)) for one in _chain(error)
+    )
+
+
 def _of_this_machine(error: BaseException) -> bool:
     """An error of the file system or of a certificate, not of the connection."""
     return (
         isinstance(error, OSError)
         and error.errno is not None
-        and not isinstance(error, (ConnectionError, TimeoutError, socket.gaierror))
+        and not isinstance(error, (ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError))
         and error.errno not in (errno.ENETUNREACH, errno.EHOSTUNREACH)
     )
 
