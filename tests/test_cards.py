@@ -3,12 +3,12 @@
 import importlib.util
 import json
 import re
-import struct
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -23,18 +23,11 @@ from pointmae_zoo.hub.pretrained import BUNDLED
 from pointmae_zoo.hub.release import read_release
 from pointmae_zoo.hub.results import ablation_table, fewshot_table, linear_table, robustness_table
 from pointmae_zoo.registry import get_architecture, get_weights
+from samples.meshes import box, stl_bytes
 from samples.reports import linear_report, written
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = ROOT / "model_cards"
-
-
-def stl() -> bytes:
-    """A tetrahedron."""
-    corners = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
-    faces = [[corners[place] for place in face] for face in ((0, 2, 1), (0, 1, 3), (0, 3, 2), (1, 2, 3))]
-    triangles = (struct.pack("<12fH", 0, 0, 0, *sum(face, ()), 0) for face in faces)
-    return bytes(80) + struct.pack("<I", len(faces)) + b"".join(triangles)
 
 
 def test_readme_has_filled_tables() -> None:
@@ -116,7 +109,7 @@ def test_the_python_snippet_of_a_card_runs(name: str, tmp_path: Path) -> None:
         f"shown.append(tuple(({line.partition('  #')[0]}).shape))" if line.startswith("encoder.") else line
         for line in snippet.splitlines()
     )
-    (tmp_path / "part.stl").write_bytes(stl())
+    (tmp_path / "part.stl").write_bytes(stl_bytes(np.asarray(box().triangles)))
     shown: list[tuple[int, ...]] = []
     exec(code.replace("part.stl", str(tmp_path / "part.stl")), {"shown": shown})
     said = re.findall(r"^encoder\..*# \(([\d, ]+)\)", snippet, re.MULTILINE)

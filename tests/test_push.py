@@ -17,10 +17,13 @@ from pointmae_zoo.hub.card import render_card
 from pointmae_zoo.hub.fingerprint import encoder_sha256
 from pointmae_zoo.hub.pretrained import BUNDLED
 from samples.hub import LoopbackHub
+from samples.meshes import box, stl_bytes
 from samples.reports import linear_report, written
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "i2p_mae_tiny.shapes"
+# The client sends a large file in a way that its HTTP library will not take for ever.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
 SENT = {
     "model.safetensors",
     "config.json",
@@ -103,6 +106,31 @@ def test_there_and_back(run: Path, hub: LoopbackHub, tmp_path: Path) -> None:
     assert (pulled / "README.md").read_text() == done.card == render_card(pulled, repo_id="org/shapes")
     hub.stop()
     assert torch.equal(features(from_pretrained("org/shapes")), wanted)
+
+
+def test_the_snippets_of_a_card_run(
+    run: Path, hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they stand there, in a folder with a clone of the package and a shape."""
+    card = push_to_hub(run, "org/shapes", token=hub.token).card
+    (tmp_path / "pointmae-zoo").symlink_to(ROOT)
+    (tmp_path / "part.stl").write_bytes(stl_bytes(np.asarray(box().triangles)))
+    monkeypatch.chdir(tmp_path)
+    python, through_torch = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(python, found)
+    (line,) = re.findall(r"^encoder\.embed.*# \(1, (\d+)\)", python, re.MULTILINE)
+    assert found["encoder"].embed(found["clouds"]).shape == (1, int(line))
+    again: dict[str, Any] = {}
+    exec(through_torch, again)
+    assert torch.equal(features(again["encoder"]), features(found["encoder"]))
+    with pytest.raises(ValueError, match="org/shapes: holds i2p_mae_tiny, not i2p_mae_base"):
+        torch.hub.load("pointmae-zoo", "i2p_mae_base", source="local", pretrained="org/shapes")
+    (command,) = re.findall(r"^pointmae-zoo (.*)", card, re.MULTILINE)
+    (tmp_path / "parts").mkdir()
+    shutil.move("part.stl", "parts")
+    assert cli.main(command.split()) == 0
+    assert np.load("features.npz")["features"].shape == (1, int(line))
 
 
 def test_the_card_is_true(run: Path, hub: LoopbackHub) -> None:

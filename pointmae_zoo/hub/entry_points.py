@@ -9,8 +9,8 @@ from pointmae_zoo.registry import create_model, get_architecture, list_models, l
 _DOC = """{summary}
 
     Args:
-        pretrained: load published weights: True: the architecture's first; or a tag, of {tags}. False: random
-            weights.
+        pretrained: load published weights: True: the architecture's first; or a tag, of {tags}; or
+            "org/repo" of the Hugging Face Hub. False: random weights.
         kind: "encoder", "pretraining", "classification" or "part_segmentation".
         arguments: with weights those of `pointmae_zoo.from_pretrained` (device, dtype, num_classes, ...);
             without those of `pointmae_zoo.create_model` (any field of the architecture).
@@ -20,7 +20,7 @@ _DOC = """{summary}
         encoder's ``embed`` features of that. In evaluation mode with weights, in training mode without.
 
     Raises:
-        ValueError: there are no such weights.
+        ValueError: there are no such weights, or they are of another architecture.
 
     Paper: {paper}
     """
@@ -35,8 +35,16 @@ def _entry_point(name: str) -> Callable[..., Any]:
     def build(pretrained: bool | str = False, kind: str = "encoder", **arguments: Any) -> Any:
         if pretrained is False:
             return create_model(name, kind, **arguments)
-        weights = name if pretrained is True else f"{name}.{pretrained}"
-        return from_pretrained(weights, kind=kind, **arguments)
+        if isinstance(pretrained, str) and "/" in pretrained:
+            weights = pretrained
+        else:
+            weights = name if pretrained is True else f"{name}.{pretrained}"
+        model = from_pretrained(weights, kind=kind, **arguments)
+        if model.config.architecture != name:
+            raise ValueError(
+                f"{weights}: holds {model.config.architecture}, not {name}; load it by that name"
+            )
+        return model
 
     architecture = get_architecture(name)
     tags = ", ".join(f'"{weights.partition(".")[2]}"' for weights in list_weights(f"{name}.*"))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pointmae_zoo.data.files import file_sha256
 from pointmae_zoo.hub.config_file import CONFIG_FILE, read_config
 from pointmae_zoo.hub.evaluations import is_comparison, read_evaluation
 from pointmae_zoo.hub.facts import FACTS_FILE, CardFacts, read_facts
@@ -45,9 +46,12 @@ class Release:
 
     @property
     def published(self) -> Weights | None:
-        """The registry's entry of these weights, if there is one: then its name loads them."""
-        entries = (get_weights(name) for name in list_weights())
-        return next((entry for entry in entries if entry.sha256 == self.weights_sha256), None)
+        """The registry's entry of these very files, if there is one: then its name loads them."""
+        config_sha256 = file_sha256(self.folder / CONFIG_FILE)
+        for entry in map(get_weights, list_weights()):
+            if entry.sha256 == self.weights_sha256 and entry.config_sha256 in (None, config_sha256):
+                return entry
+        return None
 
 
 def read_release(folder: Path, card: Path | None = None) -> Release:
