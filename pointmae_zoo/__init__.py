@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from pointmae_zoo.embed import embed_files, similar
     from pointmae_zoo.hub import convert_checkpoint, from_pretrained, save_pretrained
     from pointmae_zoo.hub.push import push_to_hub
-    from pointmae_zoo.registry import create_model, list_models, list_weights, register_model
+    from pointmae_zoo.registry import (
+        create_model,
+        list_models,
+        list_weights,
+        register_model,
+        register_weights,
+    )
 
 __version__ = "0.1.0"
 
@@ -36,6 +42,7 @@ _HOMES = {
     "push_to_hub": "pointmae_zoo.hub.push",
     "read_points": "pointmae_zoo.data.mesh",
     "register_model": "pointmae_zoo.registry",
+    "register_weights": "pointmae_zoo.registry",
     "save_pretrained": "pointmae_zoo.hub",
     "similar": "pointmae_zoo.embed",
 }
@@ -51,6 +58,7 @@ __all__ = [
     "push_to_hub",
     "read_points",
     "register_model",
+    "register_weights",
     "save_pretrained",
     "similar",
 ]
