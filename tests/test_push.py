@@ -350,6 +350,9 @@ def test_command_line(
     assert load == f"org/shapes@{commit}"
     assert torch.equal(features(from_pretrained(load)), features(from_pretrained(run)))
     assert "nothing to change" in push(capsys, run, "org/shapes")[1]
-    (run / "metrics.jsonl").unlink()
+    assert "no card.yaml" not in said
+    for name in ("metrics.jsonl", "card.yaml"):
+        (run / name).unlink()
     code, said, _ = push(capsys, run, "org/shapes", "--pr")
+    assert f"no card.yaml in {run}, so the card states neither licence nor data" in said
     assert code == 0 and f"pull request: {hub.url}/org/shapes/discussions/1" in said

@@ -288,9 +288,10 @@ def test_secrets_stay_out_of_the_command_line() -> None:
         "https://me:pw@host/x",
         "--set",
         "num_tokens=[8]",
+        "data=[hf_" + 9 * "aB3d" + "]",
     ]
     cleaned = " ".join(without_secrets(words))
-    assert not any(secret in cleaned for secret in ("abc", "xyz", "me:pw"))
+    assert not any(secret in cleaned for secret in ("abc", "xyz", "me:pw", "aB3d"))
     assert "num_tokens=[8]" in cleaned and "https://***@host/x" in cleaned and "api_key=***" in cleaned
 
 

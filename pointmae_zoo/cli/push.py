@@ -2,12 +2,8 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pointmae_zoo.cli.printing import print_table
-
-if TYPE_CHECKING:
-    from pointmae_zoo.hub.push import Pushed
 
 
 def add_push(commands: argparse._SubParsersAction) -> None:
@@ -37,6 +33,7 @@ def add_push(commands: argparse._SubParsersAction) -> None:
 
 
 def _push(args: argparse.Namespace) -> int:
+    from pointmae_zoo.hub.facts import FACTS_FILE
     from pointmae_zoo.hub.push import push_to_hub
 
     done = push_to_hub(
@@ -49,7 +46,19 @@ def _push(args: argparse.Namespace) -> int:
         dry_run=args.dry_run,
         card=args.card,
     )
-    _print_files(done)
+    print_table(
+        [
+            (
+                file.name,
+                f"{file.size:,} bytes",
+                f"sha256 {file.sha256}",
+                "paths cleaned" if file.cleaned else "",
+            )
+            for file in done.files
+        ]
+    )
+    if all(file.name != FACTS_FILE for file in done.files):
+        print(f"no {FACTS_FILE} in {args.folder}, so the card states neither licence nor data nor limits")
     if args.dry_run:
         print(f"\nREADME.md:\n\n{done.card}\ndry run: nothing was sent to {args.repo}")
         return 0
@@ -61,16 +70,3 @@ def _push(args: argparse.Namespace) -> int:
     print(f"commit: {done.url}")
     print(f'load it: pointmae_zoo.from_pretrained("{done.name}")')
     return 0
-
-
-def _print_files(done: "Pushed") -> None:
-    rows = [
-        (
-            file.name,
-            f"{file.size:,} bytes",
-            f"sha256 {file.sha256}",
-            "without home folders" if file.cleaned else "",
-        )
-        for file in done.files
-    ]
-    print_table(rows)

@@ -59,14 +59,16 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except ValueError as error:
-        raise ValueError(f"{path}: not readable as JSON ({error}); evaluate again") from None
+        raise ValueError(f"{path}: not readable as JSON ({error}); evaluate again, or take it away") from None
     context = found.get("context") if isinstance(found, dict) else None
     wanted: Any = _COMPARED if isinstance(context, dict) and is_comparison(found) else _LINEAR
     problem = _problem(found, wanted, "")
     if not problem and found.get("robustness"):
         problem = _problem(found["context"]["robustness"], {"classifier": _TEXT, "seed": int}, "robustness")
     if problem:
-        raise ValueError(f"{path}: not what 'pointmae-zoo evaluate' writes ({problem}); evaluate again")
+        raise ValueError(
+            f"{path}: not what 'pointmae-zoo evaluate' writes ({problem}); evaluate again, or take it away"
+        )
     return dict(found)
 
 
