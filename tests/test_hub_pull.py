@@ -264,6 +264,7 @@ def test_gated_private_missing(hub: LoopbackHub, files: Any) -> None:
     said = refused("no revision 'v9'; a branch, a tag or a commit expected", source=f"{REPO}@v9")
     refused("no revision", source=f"{REPO}@{'f' * 40}")
     refused("does not know this token; log in", token="hf_wrong")
+    refused("token=True, but there is none; log in", token=True)
     hub.order(refuse(403), "/api/models/")
     refused("HTTP 403.: this login may not read it")
     assert equal(from_pretrained("org/private", token=hub.read_token), small())

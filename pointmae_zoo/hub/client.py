@@ -59,13 +59,19 @@ def patiently(call: Callable[[], Result], *, attempts: int = ATTEMPTS) -> Result
 
 def may_pass(error: BaseException) -> bool:
     """Whether trying again makes sense: a busy or failing server, or a connection that was cut off."""
-    from huggingface_hub.errors import OfflineModeIsEnabled
+    from huggingface_hub import errors
 
     status = status_of(error)
     if status is not None:
         return status in _MAY_PASS
     chain = list(_chain(error))
-    final = (OfflineModeIsEnabled, ConnectionRefusedError, socket.gaierror, ssl.SSLCertVerificationError)
+    final = (
+        errors.OfflineModeIsEnabled,
+        errors.LocalTokenNotFoundError,
+        ConnectionRefusedError,
+        socket.gaierror,
+        ssl.SSLCertVerificationError,
+    )
     if _of_no_hub(error) or any(isinstance(one, final) or _of_this_machine(one) for one in chain):
         return False
     return not isinstance(chain[-1], ValueError)
@@ -102,6 +108,8 @@ def explained(
         said = f"the disk of {place or 'the cache'} is full; make room, or name another cache_dir (HF_HOME)"
     elif holds(errors.OfflineModeIsEnabled):
         said = "HF_HUB_OFFLINE is set, so the Hub is not asked; unset it to load what is not in the cache"
+    elif holds(errors.LocalTokenNotFoundError):
+        said = f"token=True, but there is none; {login}"
     elif holds(errors.GatedRepoError):
         said = f"gated: ask for access at {page}, then {login}"
     elif holds(errors.DisabledRepoError):

@@ -115,6 +115,9 @@ def build_empty(path: Path, config: ModelConfig) -> nn.Module:
         CheckpointError: no such architecture or kind, an argument that is unknown, missing or out of range,
             or labels that don't fit the outputs.
     """
+    others = config.arguments.keys() & {"name", "kind", "preprocess", "labels", "provenance"}
+    if others:  # what create_model takes beside the architecture's arguments
+        raise CheckpointError(f"{path}: field 'arguments': {named('unknown argument', others)[0]}")
     try:
         with torch.device("meta"):
             model: nn.Module = create_model(

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pointmae_zoo.hub.strict import CheckpointError, Shape, key_problems, named, shapes_of
 
-MAX_HEADER = 16 << 20
-"""Bytes; the header of our largest model has 0.1 % of them."""
+MAX_HEADER = 4 << 20
+"""Bytes; the header of our largest model has 1 % of them."""
 
 _FLOATS = {"F16": 2, "BF16": 2, "F32": 4}
 _INTEGERS = {"I64": 8}

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from pointmae_zoo.hub.checkpoint import PICKLES, load_folder
 from pointmae_zoo.hub.client import HubError
+from pointmae_zoo.hub.remote import HubSource, fetch, naming
 from pointmae_zoo.hub.strict import CheckpointError
-from pointmae_zoo.registry import Weights, get_weights, list_models, list_weights
+from pointmae_zoo.registry import get_weights, list_models, list_weights
 
 # Weights that come with the package, one folder each.
 BUNDLED = Path(__file__).resolve().parent.parent / "weights"
@@ -64,39 +66,44 @@ def from_pretrained(
     """
     device = torch.device(device)
     name = str(source)
-    pinned: Weights | None = None
-    origin: dict[str, str] | None = None
-    if is_published(source):
-        pinned = get_weights(name)
-        if revision is not None:
-            raise ValueError(f"{name}: published weights are of one commit; revision does not apply to them")
-        repo, revision, folder = pinned.repo, pinned.commit, BUNDLED / pinned.name
-    elif is_hub_name(source):
+    loading: dict[str, Any] = {"kind": kind, "head": head, "name": name}
+    cache = {"local_files_only": local_files_only, "force_download": force_download}
+    place = None if cache_dir is None else Path(cache_dir)
+    if is_hub_name(source):
         repo, at, given = name.partition("@")
         if at and revision is not None:
             raise ValueError(f"{name}: revision: given twice, {given!r} and {revision!r}")
-        revision, folder = given if at else revision, Path(repo)
+        where = HubSource(repo, given if at else revision, token, place)
+        model = _load_from_hub(where, cache, loading, may_be_folder=not at)
+    elif revision is not None:
+        why = "published weights are of one commit" if is_published(source) else "a folder has no revision"
+        raise ValueError(f"{name}: {why}; revision is for repositories of the Hub")
+    elif is_published(source):
+        pinned = get_weights(name)
+        if pinned.repo is None or (BUNDLED / pinned.name).is_dir():
+            model = load_folder(BUNDLED / pinned.name, pinned=pinned, **loading)
+        else:
+            where = HubSource(pinned.repo, pinned.commit, token, place, pinned)
+            model = _load_from_hub(where, cache, loading)
     else:
-        if revision is not None:
-            raise ValueError(f"{name}: a folder has no revision; only repositories of the Hub do")
-        repo, folder = None, _checked_folder(Path(source).expanduser())
-    if repo is not None and (pinned is None or not folder.is_dir()):
-        from pointmae_zoo.hub import remote
-
-        try:
-            folder, commit = remote.fetch(
-                remote.Source(repo, revision, token, None if cache_dir is None else Path(cache_dir), pinned),
-                local_files_only=local_files_only,
-                force_download=force_download,
-            )
-        except HubError as error:
-            if pinned is not None or "@" in name:
-                raise
-            said = str(error).removeprefix(f"{repo}: ")
-            raise HubError(f"{name}: no such folder; on the Hub: {said}") from error
-        origin = {"repo": repo, "commit": commit}
-    model = load_folder(folder, kind=kind, head=head, pinned=pinned, origin=origin, name=name)
+        model = load_folder(_checked_folder(Path(source).expanduser()), **loading)
     return model.to(device=device, dtype=dtype)
+
+
+def _load_from_hub(
+    where: HubSource, cache: dict[str, bool], loading: dict[str, Any], *, may_be_folder: bool = False
+) -> nn.Module:
+    """``may_be_folder``: what was given would be a folder, too, if there were one of that name."""
+    try:
+        folder, commit = fetch(where, **cache)
+    except HubError as error:
+        if not may_be_folder:
+            raise
+        said = str(error).removeprefix(f"{where.repo}: ")
+        raise HubError(f"{where.repo}: no such folder; on the Hub: {said}") from error
+    with naming(loading["name"], folder):
+        origin = {"repo": where.repo, "commit": commit}
+        return load_folder(folder, pinned=where.pinned, origin=origin, **loading)
 
 
 def is_published(source: str | os.PathLike[str]) -> bool:

@@ -3,9 +3,11 @@
 What can be refused is refused before it is downloaded: the Hub lists names, sizes and hashes.
 """
 
+import contextlib
 import hashlib
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +33,7 @@ class Snapshot(NamedTuple):
     commit: str
 
 
-class Source(NamedTuple):
+class HubSource(NamedTuple):
     """Where to load from, and how."""
 
     repo: str
@@ -46,7 +48,7 @@ class Source(NamedTuple):
         return f"{self.repo}@{self.revision}" if self.revision else self.repo
 
 
-def fetch(source: Source, *, local_files_only: bool = False, force_download: bool = False) -> Snapshot:
+def fetch(source: HubSource, *, local_files_only: bool = False, force_download: bool = False) -> Snapshot:
     """Bring ``config.json`` and ``model.safetensors`` of one commit into the cache, or find them there.
 
     A commit that lies in the cache is not asked for again. A branch or tag is; if the Hub can't be reached,
@@ -70,7 +72,8 @@ def fetch(source: Source, *, local_files_only: bool = False, force_download: boo
     cached = None if force_download else _cached(source)
     if cached is not None and (local_files_only or source.revision == cached.commit):
         try:
-            _check_whole(cached.folder, source.pinned)
+            with naming(source.about, cached.folder):
+                _check_whole(cached.folder, source.pinned)
             return cached
         except CheckpointError:
             if local_files_only:
@@ -114,7 +117,16 @@ def check_name(repo: str, revision: str | None) -> None:
         raise ValueError(f"{repo}: revision: a branch, a tag or a commit expected, got {revision[:80]!r}")
 
 
-def _listed(source: Source, attempts: int) -> tuple[str, dict[str, Any]]:
+@contextlib.contextmanager
+def naming(about: str, folder: Path) -> Iterator[None]:
+    """Errors about files of a snapshot name the repository, not a path in the cache."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(str(error).replace(f"{folder / 'x'}"[:-1], f"{about}: ")) from error
+
+
+def _listed(source: HubSource, attempts: int) -> tuple[str, dict[str, Any]]:
     """The commit that the revision stands for, and the files in it by name."""
     from huggingface_hub import HfApi
 
@@ -134,7 +146,7 @@ def _listed(source: Source, attempts: int) -> tuple[str, dict[str, Any]]:
     return info.sha, {file.rfilename: file for file in info.siblings or []}
 
 
-def _download(source: Source, commit: str, files: dict[str, Any], force: bool) -> Snapshot:
+def _download(source: HubSource, commit: str, files: dict[str, Any], force: bool) -> Snapshot:
     if WEIGHTS_FILE not in files or CONFIG_FILE not in files:
         raise CheckpointError(nothing_here(source.about, list(files)))
     config, weights = files[CONFIG_FILE], files[WEIGHTS_FILE]
@@ -147,13 +159,14 @@ def _download(source: Source, commit: str, files: dict[str, Any], force: bool) -
     if pinned is not None:
         _check_weights(source, weights, pinned.sha256, pinned.size, pinned.size)
     path = _file(source, commit, config, force, pinned.config_sha256 if pinned else None)
-    stored, sha256 = read_config(path)
-    least, most = file_sizes(build_empty(path, stored).state_dict())
+    with naming(source.about, path.parent):
+        stored, sha256 = read_config(path)
+        least, most = file_sizes(build_empty(path, stored).state_dict())
     _check_weights(source, weights, pinned.sha256 if pinned else sha256, least, most)
     return Snapshot(_file(source, commit, weights, force, pinned.sha256 if pinned else sha256).parent, commit)
 
 
-def _check_weights(source: Source, listed: Any, sha256: str, least: int, most: int) -> None:
+def _check_weights(source: HubSource, listed: Any, sha256: str, least: int, most: int) -> None:
     """Refuse weights that can't be the right ones by what the Hub says of them."""
     where = f"{source.about}: {WEIGHTS_FILE}"
     if listed.size is not None and not least <= listed.size <= most:
@@ -167,7 +180,7 @@ def _check_weights(source: Source, listed: Any, sha256: str, least: int, most: i
         raise CheckpointError(f"{where} is another file (its sha256 is not the one {why}); not downloaded")
 
 
-def _file(source: Source, commit: str, listed: Any, force: bool, sha256: str | None) -> Path:
+def _file(source: HubSource, commit: str, listed: Any, force: bool, sha256: str | None) -> Path:
     """One file in the cache; what is not the right one, there or on the way, is fetched once more."""
     for again in (force, True):
         path = _downloaded(source, commit, listed.rfilename, again)
@@ -183,7 +196,7 @@ def _file(source: Source, commit: str, listed: Any, force: bool, sha256: str | N
     )
 
 
-def _downloaded(source: Source, commit: str, name: str, force: bool) -> Path:
+def _downloaded(source: HubSource, commit: str, name: str, force: bool) -> Path:
     from huggingface_hub import constants, hf_hub_download
 
     def get(revision: str) -> Path:
@@ -231,7 +244,7 @@ def _git_hash(path: Path) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _cached(source: Source) -> Snapshot | None:
+def _cached(source: HubSource) -> Snapshot | None:
     """Both files in the cache, of the commit that the revision is, or stood for at its last load."""
     from huggingface_hub import try_to_load_from_cache
 

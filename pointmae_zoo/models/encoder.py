@@ -20,6 +20,9 @@ from pointmae_zoo.ops import (
     three_nn_interpolate,
 )
 
+MOST_BLOCKS = 256
+"""Of one encoder or decoder: so few that a file which asks for them all is built, and refused, in a moment."""
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -73,6 +76,8 @@ class EncoderConfig:
                 raise ValueError(
                     f"{name}: entries from 1 to {most} expected, got {list(getattr(self, name))}"
                 )
+        if sum(self.depths) > MOST_BLOCKS:
+            raise ValueError(f"depths: at most {MOST_BLOCKS} together expected, got {list(self.depths)}")
         if sorted(set(self.num_tokens), reverse=True) != list(self.num_tokens):
             raise ValueError(f"num_tokens: must fall from level to level, got {list(self.num_tokens)}")
         if not 1 <= self.num_heads <= 256 or any(dim % self.num_heads for dim in self.dims):
