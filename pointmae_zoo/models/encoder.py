@@ -21,7 +21,7 @@ from pointmae_zoo.ops import (
 )
 
 MOST_BLOCKS = 256
-"""Of one encoder or decoder: so few that a file which asks for them all is built, and refused, in a moment."""
+"""Of one encoder or decoder: a file that asks for them all is built, and refused, in a moment."""
 
 
 @dataclass(frozen=True)
