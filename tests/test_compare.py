@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
-from pointmae_zoo import cli, create_model, from_pretrained, save_pretrained
+from pointmae_zoo import cli, create_model, from_pretrained, push_to_hub, save_pretrained
 from pointmae_zoo.evaluate import compare, comparison_table
 from pointmae_zoo.hub.evaluations import read_evaluation
 from pointmae_zoo.hub.fingerprint import encoder_sha256
@@ -143,6 +144,11 @@ def test_one_folder_keeps_its_evaluations(
         "linear.my_shapes.core.validation.json",
         "linear.my_shapes.json",
     ]
+    # push takes them as they are.
+    pushed = push_to_hub(folders[0], "org/a", dry_run=True)
+    assert {file.name for file in pushed.files} >= {f"evaluations/{path.name}" for path in kept.iterdir()}
+    splits = [one.dataset_split for one in ModelCard(pushed.card).data.eval_results]
+    assert splits.count("train (cross-validation)") == 1 and splits.count("test") == 3
     # Of several, and where --out says something else, nothing is left anywhere else.
     assert "written" not in evaluate(*folders)
     out = tmp_path / "both.json"

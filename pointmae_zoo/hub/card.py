@@ -134,24 +134,27 @@ def _at_a_glance(release: Release, model: Any) -> str:
 def _results(release: Release) -> str:
     if not release.linear:
         return "Not evaluated yet: `pointmae-zoo evaluate linear FOLDER --data FILE.npz` does it."
+    contexts = [report["context"] for report in release.linear.values()]
+    rows = [row for report in release.linear.values() for row in report["summary"]]
     about = [
         "Linear probe: the encoder is frozen, and a linear classifier learns from its features of labelled "
-        "shapes. Random features are strong in 3D, so the same network with random weights stands beside it, "
-        "native or with BatchNorm statistics calibrated on the training part: the better of the two is the "
-        "floor."
+        "shapes. Accuracies are in percent."
     ]
-    if (trainings := max(len(report["context"]["models"]) for report in release.linear.values())) > 1:
+    models = max((context["models"] for context in contexts), key=len)
+    if len(models) > 1:
         about.append(
-            f"Numbers are in percent; those of these weights are means ± standard deviations of {trainings} "
-            "trainings that differ in their seed alone, of which the weights here are one; those of random "
-            "weights are over several initialisations."
+            f"Those of these weights are means ± standard deviations of {len(models)} trainings "
+            f"({', '.join(models)}), of which the weights here are one."
         )
-    else:
-        about.append("Numbers are in percent; those of random weights are over several initialisations.")
+    if random := max((row["runs"] for row in rows if row["features"] != "weights"), default=0):
+        about.append(
+            "Random features are strong in 3D, so the same network with random weights "
+            f"({random} initialisation{'s' if random > 1 else ''}) stands beside it, native or with "
+            "BatchNorm statistics calibrated on the training part: the better of the two is the floor."
+        )
     trained_on = release.config.provenance.get("data_sha256")
     known = set(trained_on.values()) if isinstance(trained_on, Mapping) else set()
-    datasets = [report["context"]["dataset"] for report in release.linear.values()]
-    for dataset in {one["file"]: one for one in datasets}.values():
+    for dataset in {context["dataset"]["file"]: context["dataset"] for context in contexts}.values():
         if dataset["sha256"] in known:
             about.append(
                 f"The training part of {dataset['file']} was among the clouds of pre-training, without its "
