@@ -16,7 +16,7 @@ from pointmae_zoo.hub import HubError
 from pointmae_zoo.hub.card import render_card
 from pointmae_zoo.hub.fingerprint import encoder_sha256
 from pointmae_zoo.hub.pretrained import BUNDLED
-from samples.hub import LoopbackHub
+from samples.hub import LoopbackHub, lose_answer
 from samples.meshes import box, stl_bytes
 from samples.reports import linear_report, written
 
@@ -160,6 +160,13 @@ def test_a_second_push_removes_what_is_gone_and_leaves_what_is_not_ours(run: Pat
     assert set(sent) == SENT - {"metrics.jsonl", "evaluations/linear.some.json"} | {"NOTES.txt"}
     history = hub.repository("org/shapes").history("main")
     assert history[0][1]["title"] == "Without numbers"
+
+
+def test_an_answer_that_got_lost_is_not_asked_for_twice(run: Path, hub: LoopbackHub) -> None:
+    hub.order(lose_answer, "/commit/", "POST")
+    done = push_to_hub(run, "org/shapes", token=hub.token)
+    assert len(hub.repository("org/shapes").history("main")) == 2
+    assert done.changed and done.commit == hub.repository("org/shapes").resolve("main")
 
 
 def test_a_branch(run: Path, hub: LoopbackHub) -> None:

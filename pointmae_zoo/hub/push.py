@@ -86,13 +86,13 @@ def push_to_hub(
     folder = Path(folder).expanduser()
     check_token(token)
     _check_names(repo_id, branch, create_pr)
-    known = [secret for secret in (token, os.environ.get("HF_TOKEN")) if secret]
+    from huggingface_hub import HfApi, get_token
+
+    known = [secret for secret in (token, get_token()) if secret]
     files, text = prepare(folder, repo_id, card=None if card is None else Path(card), secrets=known)
     if dry_run:
         return Pushed(repo_id, files, text)
-    from huggingface_hub import HfApi, get_token
-
-    if not (token or get_token()):
+    if not known:
         raise ValueError(f"{repo_id}: not logged in; log in with 'hf auth login' or set HF_TOKEN")
     api = HfApi(token=token, library_name="pointmae-zoo", library_version=__version__)
     message = commit_message or f"Upload {folder.resolve().name} with pointmae-zoo {__version__}"
@@ -109,32 +109,29 @@ def push_to_hub(
         )
     with _in_words(repo_id, branch, create_pr):
         if create_pr:
-            done, changed = _open_pull_request(api, repo_id, files, message)
+            done = _open_pull_request(api, repo_id, files, message)
         else:
             if branch is not None:
                 patiently(lambda: api.create_branch(repo_id, branch=branch, exist_ok=True))
+                head = patiently(lambda: api.model_info(repo_id, revision=branch))
             # All of it again, where it is tried again: what an answer that got lost has done is seen then.
-            done, changed = patiently(lambda: _commit(api, repo_id, files, message, branch))
+            done = patiently(lambda: _commit(api, repo_id, files, message, branch))
+    changed = done.oid != head.sha
     return Pushed(repo_id, files, text, done.commit_url, done.oid, done.pr_url, changed)
 
 
-def _commit(
-    api: "HfApi", repo_id: str, files: list[File], message: str, branch: str | None
-) -> "tuple[CommitInfo, bool]":
+def _commit(api: "HfApi", repo_id: str, files: list[File], message: str, branch: str | None) -> "CommitInfo":
     head = api.model_info(repo_id, revision=branch)
-    done = api.create_commit(
+    return api.create_commit(
         repo_id,
         _operations(files, head),
         commit_message=message,
         revision=branch,
         parent_commit=head.sha,
     )
-    return done, done.oid != head.sha
 
 
-def _open_pull_request(
-    api: "HfApi", repo_id: str, files: list[File], message: str
-) -> "tuple[CommitInfo, bool]":
+def _open_pull_request(api: "HfApi", repo_id: str, files: list[File], message: str) -> "CommitInfo":
     from huggingface_hub import CommitOperationAdd
 
     head = patiently(lambda: api.model_info(repo_id))
@@ -142,10 +139,9 @@ def _open_pull_request(
     added = [one for one in operations if isinstance(one, CommitOperationAdd)]
     patiently(lambda: api.preupload_lfs_files(repo_id, added, create_pr=True))
     # Once: if the answer got lost, a second attempt would open a second pull request.
-    done = api.create_commit(
+    return api.create_commit(
         repo_id, operations, commit_message=message, create_pr=True, parent_commit=head.sha
     )
-    return done, done.pr_url is not None
 
 
 def _operations(files: list[File], head: "ModelInfo") -> list[Any]:
