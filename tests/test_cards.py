@@ -289,6 +289,14 @@ def test_a_card_says_what_a_person_stated(run: Path) -> None:
     assert "[recipe.yaml](recipe.yaml)" in card and "81.2 ± 0.5" in card
 
 
+def test_the_facts_in_the_docs_are_some(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "card.yaml").write_text(example)
+    facts = read_facts(tmp_path / "card.yaml")
+    assert facts.licence and facts.summary and facts.limits and facts.notes and facts.data[0].files
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
