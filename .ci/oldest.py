@@ -7,7 +7,8 @@ import re
 import tomllib
 from pathlib import Path
 
-project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+content = (Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8")
+project = tomllib.loads(content)["project"]
 extras = project["optional-dependencies"]
 wanted = project["dependencies"] + [entry for name in extras if name != "dev" for entry in extras[name]]
 for entry in wanted:
