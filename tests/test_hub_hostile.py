@@ -90,10 +90,11 @@ def test_a_listing_made_to_harm(hub: LoopbackHub, folder: Path) -> None:
     """Names and commits that the server makes up become no path of this machine."""
     sha = hub.create(REPO, {path.name: path.read_bytes() for path in folder.iterdir()})
     for commit in ("../../../evil", "main", "", None):
-        listing = {"id": REPO, "sha": commit, "siblings": [{"rfilename": "config.json"}]}
+        files = [{"rfilename": "config.json"}, {"rfilename": "model.safetensors"}]
+        listing = {"id": REPO, "sha": commit, "siblings": files}
         hub.order(with_body(json.dumps(listing).encode()), "/api/models/")
-        with pytest.raises((HubError, CheckpointError)):
-            from_pretrained(REPO)
+        refused("the Hub names no commit for it", REPO, HubError)
+    assert not downloaded(hub)
     names = ["../../evil", "/etc/passwd", "config.json/../../x", "config.json", "model.safetensors"]
     listing = {"id": REPO, "sha": sha, "siblings": [{"rfilename": name} for name in names]}
     hub.order(with_body(json.dumps(listing).encode()), "/api/models/")

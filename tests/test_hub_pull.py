@@ -196,7 +196,9 @@ def test_a_failing_hub_and_a_copy_in_the_cache(hub: LoopbackHub, files: Any, cap
     hub.create(REPO, files)
     from_pretrained(REPO)
     hub.order(refuse(500), "/api/models/", times=None)
+    hub.requests.clear()
     assert equal(from_pretrained(REPO), small()) and "from the cache" in caplog.text
+    assert len(hub.requests) == 1, "nobody waits for what is there"
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

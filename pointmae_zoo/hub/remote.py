@@ -229,8 +229,6 @@ def _downloaded(source: HubSource, commit: str, name: str, force: bool) -> Path:
 
 def _is_it(path: Path, listed: Any, sha256: str | None) -> bool:
     """Whether a file is the one that the Hub listed, and has this sha256 if one is known."""
-    if listed.size is not None and path.stat().st_size != listed.size:
-        return False
     if listed.lfs is not None and sha256 is None:
         sha256 = listed.lfs["sha256"]
     if sha256 is not None:
