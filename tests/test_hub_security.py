@@ -232,9 +232,9 @@ def test_a_header_s_length_that_lies(length: int, folder: Path) -> None:
     path = folder / "model.safetensors"
     write(path, entry(), b"12345678", length)
     refused("not a readable safetensors file .(cut off|its header is no JSON)", folder)
-    with path.open("r+b") as file:
-        file.truncate(MAX_HEADER + 100)
-    refused("not a readable safetensors file", folder)
+    os.truncate(path, MAX_HEADER + 100)
+    too_long = "a header of 4,194,305 bytes" if length == MAX_HEADER + 1 else "cut off|its header is no JSON"
+    refused(too_long, folder)
 
 
 def test_a_file_of_a_terabyte_is_refused_by_its_header(folder: Path) -> None:
