@@ -22,9 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pointmae_zoo.hub.card import render_card
-from pointmae_zoo.hub.pretrained import BUNDLED
-from pointmae_zoo.hub.results import (
+from pointmae_zoo.hub.cards.card import render_card
+from pointmae_zoo.hub.cards.results import (
     ablation_table,
     fewshot_table,
     head,
@@ -33,6 +32,7 @@ from pointmae_zoo.hub.results import (
     robustness_table,
     with_note,
 )
+from pointmae_zoo.hub.pretrained import BUNDLED
 from pointmae_zoo.registry import list_weights
 
 ROOT = Path(__file__).resolve().parent.parent

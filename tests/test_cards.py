@@ -15,13 +15,13 @@ import yaml
 
 from pointmae_zoo import create_model, from_pretrained, list_models, list_weights, save_pretrained
 from pointmae_zoo.evaluate import compare
-from pointmae_zoo.hub.card import render_card
-from pointmae_zoo.hub.facts import read_facts
-from pointmae_zoo.hub.model_index import eval_results
-from pointmae_zoo.hub.papers import PAPERS
+from pointmae_zoo.hub.cards.card import render_card
+from pointmae_zoo.hub.cards.facts import read_facts
+from pointmae_zoo.hub.cards.model_index import eval_results
+from pointmae_zoo.hub.cards.papers import PAPERS
+from pointmae_zoo.hub.cards.release import read_release
+from pointmae_zoo.hub.cards.results import ablation_table, fewshot_table, linear_table, robustness_table
 from pointmae_zoo.hub.pretrained import BUNDLED
-from pointmae_zoo.hub.release import read_release
-from pointmae_zoo.hub.results import ablation_table, fewshot_table, linear_table, robustness_table
 from pointmae_zoo.registry import get_architecture, get_weights
 from samples.meshes import box, stl_bytes
 from samples.reports import linear_report, written

@@ -12,8 +12,8 @@ from huggingface_hub import ModelCard
 
 from pointmae_zoo import cli, create_model, from_pretrained, push_to_hub, save_pretrained
 from pointmae_zoo.evaluate import compare, comparison_table
-from pointmae_zoo.hub.evaluations import read_evaluation
-from pointmae_zoo.hub.fingerprint import encoder_sha256
+from pointmae_zoo.hub.cards.evaluations import read_evaluation
+from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
 from samples.reports import linear_report, written
 
 

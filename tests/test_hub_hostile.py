@@ -10,7 +10,7 @@ from safetensors.torch import save
 
 from pointmae_zoo import from_pretrained, save_pretrained
 from pointmae_zoo.hub import CheckpointError, HubError
-from pointmae_zoo.hub.config_file import MAX_CONFIG
+from pointmae_zoo.hub.checkpoint.config_file import MAX_CONFIG
 from samples.hub import LoopbackHub, with_body
 from samples.models import equal, files_of, small
 

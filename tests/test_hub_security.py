@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from pointmae_zoo import from_pretrained, save_pretrained
 from pointmae_zoo.data.files import file_sha256
 from pointmae_zoo.hub import CheckpointError
-from pointmae_zoo.hub.config_file import MAX_CONFIG
-from pointmae_zoo.hub.header import MAX_HEADER
+from pointmae_zoo.hub.checkpoint.config_file import MAX_CONFIG
+from pointmae_zoo.hub.checkpoint.header import MAX_HEADER
 from samples.models import equal, small
 
 HUGE = 10**9

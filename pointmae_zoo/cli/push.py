@@ -33,7 +33,7 @@ def add_push(commands: argparse._SubParsersAction) -> None:
 
 
 def _push(args: argparse.Namespace) -> int:
-    from pointmae_zoo.hub.facts import FACTS_FILE
+    from pointmae_zoo.hub.cards.facts import FACTS_FILE
     from pointmae_zoo.hub.push import push_to_hub
 
     done = push_to_hub(

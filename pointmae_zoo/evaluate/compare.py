@@ -11,7 +11,7 @@ import numpy as np
 from pointmae_zoo.data.commit import current_commit, versions
 from pointmae_zoo.data.files import file_sha256, written_whole
 from pointmae_zoo.evaluate.linear import paired_difference
-from pointmae_zoo.hub.evaluations import is_comparison, of_weights, read_evaluation
+from pointmae_zoo.hub.cards.evaluations import is_comparison, of_weights, read_evaluation
 
 _SAME = {
     "data": lambda context: context["dataset"]["sha256"],

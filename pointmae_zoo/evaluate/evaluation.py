@@ -97,7 +97,7 @@ def evaluate_linear(
     from tqdm import tqdm
 
     from pointmae_zoo.hub import from_pretrained
-    from pointmae_zoo.hub.fingerprint import encoder_sha256
+    from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
 
     started = time.perf_counter()
     models = [model] if isinstance(model, (str, Path)) else list(model)

@@ -1,11 +1,11 @@
 """Weights in and out: folders of ``model.safetensors`` and ``config.json``, repositories of the Hub, and
 conversion of reference checkpoints."""
 
-from pointmae_zoo.hub.checkpoint import save_pretrained
+from pointmae_zoo.hub.checkpoint.folder import save_pretrained
+from pointmae_zoo.hub.checkpoint.strict import CheckpointError
 from pointmae_zoo.hub.client import HubError
 from pointmae_zoo.hub.convert import PRESETS, convert_checkpoint
 from pointmae_zoo.hub.pretrained import from_pretrained
-from pointmae_zoo.hub.strict import CheckpointError
 
 __all__ = [
     "PRESETS",

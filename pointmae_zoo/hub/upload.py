@@ -12,15 +12,15 @@ from torch import nn
 from pointmae_zoo.data.files import file_sha256
 from pointmae_zoo.data.procedural import generate
 from pointmae_zoo.data.secrets import line_of_secret, without_homes
-from pointmae_zoo.hub.card import render_release
-from pointmae_zoo.hub.checkpoint import WEIGHTS_FILE, load_folder
-from pointmae_zoo.hub.config_file import CONFIG_FILE
-from pointmae_zoo.hub.evaluations import is_comparison
-from pointmae_zoo.hub.facts import FACTS_FILE
-from pointmae_zoo.hub.fingerprint import encoder_sha256
-from pointmae_zoo.hub.model_index import eval_results
-from pointmae_zoo.hub.release import Release, data_names, read_release
-from pointmae_zoo.hub.strict import CheckpointError
+from pointmae_zoo.hub.cards.card import render_release
+from pointmae_zoo.hub.cards.evaluations import is_comparison
+from pointmae_zoo.hub.cards.facts import FACTS_FILE
+from pointmae_zoo.hub.cards.model_index import eval_results
+from pointmae_zoo.hub.cards.release import Release, data_names, read_release
+from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE
+from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
+from pointmae_zoo.hub.checkpoint.folder import WEIGHTS_FILE, load_folder
+from pointmae_zoo.hub.checkpoint.strict import CheckpointError
 
 CARD_FILE = "README.md"
 OWN_FILES = ("recipe.yaml", "metrics.jsonl", "environment.json", "preview.png", FACTS_FILE)

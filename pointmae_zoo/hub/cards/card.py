@@ -9,12 +9,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pointmae_zoo.hub.config_file import CONFIG_FILE, build_empty
-from pointmae_zoo.hub.model_index import front_matter
-from pointmae_zoo.hub.papers import PAPERS
-from pointmae_zoo.hub.release import Release, data_names, read_release
-from pointmae_zoo.hub.results import ablation_table, fewshot_table, head, line, linear_table, robustness_table
-from pointmae_zoo.hub.usage import usage
+from pointmae_zoo.hub.cards.model_index import front_matter
+from pointmae_zoo.hub.cards.papers import PAPERS
+from pointmae_zoo.hub.cards.release import Release, data_names, read_release
+from pointmae_zoo.hub.cards.results import (
+    ablation_table,
+    fewshot_table,
+    head,
+    line,
+    linear_table,
+    robustness_table,
+)
+from pointmae_zoo.hub.cards.usage import usage
+from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, build_empty
 from pointmae_zoo.registry import get_architecture
 
 _STATUSES = {

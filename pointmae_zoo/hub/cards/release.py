@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from pointmae_zoo.data.files import file_sha256
-from pointmae_zoo.hub.config_file import CONFIG_FILE, read_config
-from pointmae_zoo.hub.evaluations import is_comparison, read_evaluation
-from pointmae_zoo.hub.facts import FACTS_FILE, CardFacts, read_facts
+from pointmae_zoo.hub.cards.evaluations import is_comparison, read_evaluation
+from pointmae_zoo.hub.cards.facts import FACTS_FILE, CardFacts, read_facts
+from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, read_config
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.registry import Weights, get_weights, list_weights
 

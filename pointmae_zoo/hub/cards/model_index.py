@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pointmae_zoo.hub.evaluations import is_comparison
-from pointmae_zoo.hub.results import CLASSIFIERS, main_classifier
+from pointmae_zoo.hub.cards.evaluations import is_comparison
+from pointmae_zoo.hub.cards.results import CLASSIFIERS, main_classifier
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pointmae_zoo.hub.release import Release
+from pointmae_zoo.hub.cards.release import Release
 
 _CLI = """\
 On the command line, files to features:
