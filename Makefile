@@ -1,15 +1,19 @@
-# Everything runs in .venv, made with plain pip; delete the folder to start afresh.
+# Everything runs in .venv (test-oldest: in .venv-oldest), made with plain pip; delete the folder to start afresh.
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := env -u PYTHONPATH -u PYTHONHOME $(BIN)
 WORKERS ?= 2
 
-.PHONY: demo test lint types layers pytest bench cards clean
+.PHONY: demo test test-oldest lint types layers pytest bench cards clean
 
 demo: .venv/demo.stamp
 	$(RUN)/python examples/demo.py
 
 test: lint types layers pytest
+
+# The same tests with the lowest version of every library that pyproject.toml admits.
+test-oldest: .venv-oldest/dev.stamp
+	env -u PYTHONPATH -u PYTHONHOME .venv-oldest/bin/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 lint: .venv/dev.stamp
 	$(RUN)/ruff check .
@@ -32,7 +36,7 @@ cards: .venv/dev.stamp
 	$(RUN)/python model_cards/render.py
 
 clean:
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-oldest dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # A stamp file is newer than pyproject.toml when the extras it stands for are installed as written there.
 .venv/bin/python:
@@ -46,3 +50,9 @@ clean:
 .venv/dev.stamp: pyproject.toml | .venv/bin/python
 	$(RUN)/python -m pip install --quiet -e ".[dev]"
 	touch $@ .venv/demo.stamp
+
+.venv-oldest/dev.stamp: pyproject.toml .ci/oldest.py
+	$(PYTHON) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python .ci/oldest.py > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --quiet -e ".[dev]" -c .venv-oldest/constraints.txt
+	touch $@

@@ -1,15 +1,16 @@
 """Train and evaluate the ablations of a card: ``python -m model_cards.ablations --data ... --runs FOLDER``.
 
 Every variant is ``pretrain_tiny`` with one thing changed, on the same budget, with the same training seeds.
-Writes one JSON file for each variant (``evaluate linear``, cross-validation on train: test stays untouched).
-Finished runs in FOLDER are not trained again, stopped ones are gone on with.
+Writes one JSON file for each variant (``evaluate linear``, cross-validation on train: test stays untouched)
+and one that compares all that are there (``evaluate compare``), which the card shows. Finished runs in FOLDER
+are not trained again, stopped ones are gone on with.
 """
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from pointmae_zoo.evaluate import evaluate_linear
+from pointmae_zoo.evaluate import compare, comparison_table, evaluate_linear
 from pointmae_zoo.train import PretrainRecipe, pretrain, read_recipe
 
 # Name, label in the table, changes. "shapes": the clouds of --data.
@@ -78,6 +79,11 @@ def main() -> None:
             out=args.out / f"i2p_mae_tiny.{name}.json",
         )
         print(report.table())
+    files = [args.out / f"i2p_mae_tiny.{name}.json" for name in VARIANTS]
+    found = compare(
+        [file for file in files if file.is_file()], args.out.parent / "ablations.i2p_mae_tiny.json"
+    )
+    print(comparison_table(found))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Put a run's encoder among the package's weights: ``python -m model_cards.bundle RUN architecture.tag``.
 
-Matrices are stored in float16. Prints the sha256 that the entry in ``registry.py`` pins.
+Matrices are stored in float16. Prints what the entry in ``registry.py`` pins.
 """
 
 import argparse
@@ -24,7 +24,10 @@ def main() -> None:
         )
     folder = Path(pointmae_zoo.__file__).parent / "weights" / args.name
     save_pretrained(encoder, folder, half=True)
-    print(folder / "model.safetensors", file_sha256(folder / "model.safetensors"))
+    weights = folder / "model.safetensors"
+    print(f'sha256="{file_sha256(weights)}",')
+    print(f"size={weights.stat().st_size},")
+    print(f'config_sha256="{file_sha256(folder / "config.json")}",')
 
 
 if __name__ == "__main__":

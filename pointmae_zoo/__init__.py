@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from pointmae_zoo.data.preprocess import Preprocess
     from pointmae_zoo.embed import embed_files, similar
     from pointmae_zoo.hub import convert_checkpoint, from_pretrained, save_pretrained
-    from pointmae_zoo.registry import create_model, list_models, list_weights, register_model
+    from pointmae_zoo.hub.push import push_to_hub
+    from pointmae_zoo.registry import (
+        create_model,
+        list_models,
+        list_weights,
+        register_model,
+        register_weights,
+    )
 
 __version__ = "0.1.0"
 
@@ -32,8 +39,10 @@ _HOMES = {
     "from_pretrained": "pointmae_zoo.hub",
     "list_models": "pointmae_zoo.registry",
     "list_weights": "pointmae_zoo.registry",
+    "push_to_hub": "pointmae_zoo.hub.push",
     "read_points": "pointmae_zoo.data.mesh",
     "register_model": "pointmae_zoo.registry",
+    "register_weights": "pointmae_zoo.registry",
     "save_pretrained": "pointmae_zoo.hub",
     "similar": "pointmae_zoo.embed",
 }
@@ -46,8 +55,10 @@ __all__ = [
     "from_pretrained",
     "list_models",
     "list_weights",
+    "push_to_hub",
     "read_points",
     "register_model",
+    "register_weights",
     "save_pretrained",
     "similar",
 ]

@@ -58,6 +58,8 @@ class Weights:
     licence: str
     """SPDX identifier."""
     summary: str
+    config_sha256: str | None = None
+    """Of ``config.json``, whose arguments decide what the same weights compute. None: not checked."""
     metrics: dict[str, float] = field(default_factory=dict)
     """The main numbers of its card, in percent."""
     repo: str | None = None
@@ -72,6 +74,8 @@ class Weights:
             raise ValueError(f"{name}: status: one of {', '.join(STATUSES)} expected, got {self.status!r}")
         if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise ValueError(f"{name}: sha256: 64 hexadecimal digits expected, got {self.sha256!r}")
+        if self.config_sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.config_sha256):
+            raise ValueError(f"{name}: config_sha256: 64 hexadecimal digits expected")
         if self.size < 1:
             raise ValueError(f"{name}: size: bytes expected, got {self.size}")
         if (self.repo is None) != (self.commit is None):
@@ -331,6 +335,7 @@ register_weights(
         tag="shapes",
         sha256="932996ad1e24732cdcb53d0f67f8741fc6745e39d28505917012d5b6d5155549",
         size=3630776,
+        config_sha256="c72048bd5fdfc2705ae455fa7e3dd348048d5c7aa9e2a86f620d58de8be95314",
         status="own-recipe",
         licence="Apache-2.0",
         summary="encoder, pre-trained on CC0 and procedural shapes (recipe pretrain_tiny)",

@@ -1,11 +1,16 @@
 """Fixtures that every test file may use."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from samples.hub import LoopbackHub
 
 if TYPE_CHECKING:
     from samples.server import Server
@@ -14,6 +19,22 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # One thread per worker: with the default, two workers fight over every core. torch and numba read this
     # when they are imported, which is later than here.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No test reaches the real Hub: the client, in child processes, too, gets an address on this machine where
+# nobody answers but for the time of the fixture `hub`. Its variables are read when it is imported, so they
+# are set here, before; whatever the developer has set for it, a token among it, is forgotten.
+for _name in list(os.environ):
+    if _name.startswith(("HF_", "HUGGING", "TRANSFORMERS_")):
+        del os.environ[_name]
+_FOLDER = Path(tempfile.mkdtemp(prefix="pointmae-zoo-hub-"))
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+_HUB = LoopbackHub(_FOLDER / "empty")
+os.environ["HF_ENDPOINT"] = _HUB.url
+os.environ["HF_HOME"] = str(_FOLDER / "home")
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_DISABLE_XET"] = "1"
+for _name in ("no_proxy", "NO_PROXY"):
+    os.environ[_name] = ",".join([*filter(None, [os.environ.get(_name)]), "127.0.0.1", "localhost"])
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +81,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator["Server"]:
     yield server
     server.http.shutdown()
     server.http.server_close()
+
+
+@pytest.fixture
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackHub]:
+    """An empty Hub on this machine for the real client, whose cache is empty, too."""
+    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
+    _HUB.reset(tmp_path_factory.mktemp("hub"))
+    _HUB.start()
+    yield _HUB
+    _HUB.stop()

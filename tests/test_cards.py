@@ -8,22 +8,35 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+import yaml
 
-from pointmae_zoo import list_weights
-from pointmae_zoo.registry import get_weights
+from pointmae_zoo import create_model, from_pretrained, list_models, list_weights, save_pretrained
+from pointmae_zoo.evaluate import compare
+from pointmae_zoo.hub.cards.card import render_card
+from pointmae_zoo.hub.cards.facts import read_facts
+from pointmae_zoo.hub.cards.model_index import eval_results
+from pointmae_zoo.hub.cards.papers import PAPERS
+from pointmae_zoo.hub.cards.release import read_release
+from pointmae_zoo.hub.cards.results import ablation_table, fewshot_table, linear_table, robustness_table
+from pointmae_zoo.hub.pretrained import BUNDLED
+from pointmae_zoo.registry import get_architecture, get_weights
+from samples.meshes import box, stl_bytes
+from samples.reports import linear_report, written
 
 ROOT = Path(__file__).resolve().parent.parent
+CARDS = ROOT / "model_cards"
 
 
-def test_every_page_with_numbers_has_filled_tables() -> None:
-    for path in [ROOT / "README.md", *(ROOT / "model_cards").glob("*.md")]:
-        text = path.read_text(encoding="utf-8")
-        assert text.count("<!-- table: ") == text.count("<!-- end -->") >= 2, path
-        assert "-->\n<!-- end -->" not in text and "To be filled" not in text, path
+def test_readme_has_filled_tables() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("<!-- table: ") == text.count("<!-- end -->") >= 2
+    assert "-->\n<!-- end -->" not in text and "To be filled" not in text
 
 
-def test_tables_are_what_the_json_files_say() -> None:
+def test_pages_are_what_the_files_say() -> None:
     done = subprocess.run(
         [sys.executable, "model_cards/render.py", "--check"], cwd=ROOT, capture_output=True, text=True
     )
@@ -31,14 +44,82 @@ def test_tables_are_what_the_json_files_say() -> None:
 
 
 @pytest.mark.parametrize("name", list_weights())
-def test_every_published_weight_has_a_card(name: str) -> None:
-    card = (ROOT / "model_cards" / f"{name}.md").read_text(encoding="utf-8")
-    entry = get_weights(name)
-    assert card.startswith(f"# {name}\n") and f"`{entry.status}`" in card and entry.licence in card
+def test_committed_cards_are_what_the_renderer_gives(name: str) -> None:
+    card = (CARDS / f"{name}.md").read_bytes().decode()
+    assert card == render_card(BUNDLED / name, card=CARDS / f"{name}.yaml")
+    entry, facts = get_weights(name), read_facts(CARDS / f"{name}.yaml")
+    assert (facts.name, facts.status, facts.licence) == (name, entry.status, entry.licence)
 
 
 def test_every_card_is_of_a_published_weight() -> None:
-    assert [path.stem for path in sorted((ROOT / "model_cards").glob("*.md"))] == list_weights()
+    for suffix in ("md", "yaml"):
+        assert [path.stem for path in sorted(CARDS.glob(f"*.{suffix}"))] == list_weights()
+
+
+@pytest.mark.parametrize("name", list_weights())
+def test_every_number_of_a_model_index_is_in_its_json(name: str) -> None:
+    metadata = yaml.safe_load((CARDS / f"{name}.md").read_text(encoding="utf-8").split("---\n")[1])
+    known: dict[str, dict[tuple[str, ...], float]] = {}
+    for file in read_facts(CARDS / f"{name}.yaml").evaluations:
+        report = json.loads((CARDS / file).read_text(encoding="utf-8"))
+        if "summary" not in report:
+            continue
+        classes = f"{len(report['context']['dataset']['classes'])} classes"
+        svm = {"svm": "linear SVM", "logistic": "logistic regression"}
+        numbers = known.setdefault(classes, {})
+        for row in [*report["summary"], *report["robustness"], *report["few_shot"]]:
+            if row["features"] == "weights":
+                called = svm.get(row.get("classifier"), f"{row.get('ways')}-way {row.get('shots')}-shot")
+                called += f", test clouds changed: {row['change']}" if "change" in row else ""
+                numbers[f"accuracy (%), {called}"] = row["test_mean"]
+    (index,) = metadata["model-index"]
+    assert index["name"] == name
+    found: dict[str, dict[str, float]] = {}
+    for result in index["results"]:
+        assert result["dataset"]["split"] == "test" and result["dataset"]["args"]["protocol"]
+        classes = result["dataset"]["config"].split(", ")[1]
+        found[classes] = {metric["name"]: metric["value"] for metric in result["metrics"]}
+    changed_too = {
+        classes: {name: value for name, value in numbers.items() if "logistic regression, test" not in name}
+        for classes, numbers in known.items()
+    }
+    assert found == changed_too and len(found["24 classes"]) == 12
+
+
+@pytest.mark.parametrize("name", list_weights())
+def test_the_client_reads_a_card_as_it_was_meant(name: str) -> None:
+    """Front matter in the order that people read, every result as it went in."""
+    from huggingface_hub import ModelCard
+
+    text = (CARDS / f"{name}.md").read_text(encoding="utf-8")
+    data = ModelCard(text).data
+    keys = [line.partition(":")[0] for line in text.split("---\n")[1].splitlines() if line[0] not in "- "]
+    assert keys == ["library_name", "license", "pipeline_tag", "tags", "model-index"]
+    assert (data.library_name, data.license, data.model_name) == ("pointmae-zoo", "apache-2.0", name)
+    release = read_release(BUNDLED / name, CARDS / f"{name}.yaml")
+    names = {file: one.name for one in release.facts.data for file in one.files}
+    assert data.eval_results == eval_results(list(release.reports.values()), names)
+
+
+@pytest.mark.parametrize("name", list_weights())
+def test_the_python_snippet_of_a_card_runs(name: str, tmp_path: Path) -> None:
+    card = (CARDS / f"{name}.md").read_text(encoding="utf-8")
+    snippet = next(one for one in re.findall(r"```python\n(.*?)```", card, re.DOTALL) if "read_points" in one)
+    code = "\n".join(
+        f"shown.append(tuple(({line.partition('  #')[0]}).shape))" if line.startswith("encoder.") else line
+        for line in snippet.splitlines()
+    )
+    (tmp_path / "part.stl").write_bytes(stl_bytes(np.asarray(box().triangles)))
+    shown: list[tuple[int, ...]] = []
+    exec(code.replace("part.stl", str(tmp_path / "part.stl")), {"shown": shown})
+    said = re.findall(r"^encoder\..*# \(([\d, ]+)\)", snippet, re.MULTILINE)
+    assert [", ".join(map(str, shape)) for shape in shown] == said and len(said) == 2
+
+
+def test_every_architecture_has_a_paper_to_cite() -> None:
+    for name in list_models():
+        paper = PAPERS[get_architecture(name).paper]
+        assert paper.bibtex.startswith("@") and paper.bibtex.count("{") == paper.bibtex.count("}")
 
 
 @pytest.fixture(scope="module")
@@ -50,49 +131,6 @@ def render() -> Any:
     return module
 
 
-def _report(label: str, split: str = "test", protocol: str = "standard", right: int = 80) -> dict[str, Any]:
-    """What ``evaluate linear --robustness --few-shot --out`` writes, numbers by hand."""
-    tested = split == "test"
-    summary = [
-        {"features": features, "classifier": classifier, "runs": runs, "cv_mean": 70.04, "cv_std": 1.26}
-        | {"test_mean": test if tested else None, "test_std": 0.5 if tested else None}
-        for features, runs, test in (("weights", 3, 81.23), ("random", 1, 40.0))
-        for classifier in ("svm", "logistic")
-    ]
-    robustness = [
-        {"features": features, "classifier": "svm", "change": change, "runs": runs}
-        | {"test_mean": mean, "test_std": 2.0}
-        for features, runs in (("weights", 3), ("random", 1))
-        for change, mean in (("rotation", 12.34), ("256 points", 55.5))
-    ]
-    few_shot = [
-        {"features": features, "ways": ways, "shots": 10, "runs": runs, "episode_std": 8.0}
-        | {"accuracies": [80.0] * runs, "test_mean": 80.0 - ways, "test_std": 0.3}
-        for features, runs in (("weights", 3), ("random", 1))
-        for ways in (5, 10)
-    ]
-    changes = [{"name": one, "kind": "rotation", "amount": 0.0} for one in ("rotation", "256 points")]
-    context = {
-        "label": label,
-        "split": split,
-        "protocol_name": protocol,
-        "protocol": "as said",
-        "dataset": {"file": "some.npz", "classes": ["a", "b"]},
-        "num_train": 20,
-        "num_test": 10 if tested else 0,
-        "majority_accuracy": 60.0,
-        "robustness": {"classifier": "trained on clean clouds", "seed": 0, "changes": changes},
-        "few_shot": [
-            {"ways": ways, "shots": 10, "queries": 20, "episodes": 500, "C": 10.0} for ways in (5, 10)
-        ],
-    }
-    clouds = {"group": " ".join(map(str, range(100))), "svm": " ".join(["3"] * right + ["0"] * (100 - right))}
-    return {"summary": summary, "robustness": robustness, "few_shot": few_shot, "context": context} | {
-        "differences": [],
-        "clouds": clouds,
-    }
-
-
 def _cells(table: str) -> list[list[str]]:
     return [
         [cell.strip() for cell in line.strip("|").split("|")]
@@ -101,8 +139,8 @@ def _cells(table: str) -> list[list[str]]:
     ]
 
 
-def test_table_of_robustness(render: Any) -> None:
-    assert _cells(render.robustness_table(_report("x"))) == [
+def test_table_of_robustness() -> None:
+    assert _cells(robustness_table(linear_report())) == [
         ["test clouds", "these weights", "the same network, random"],
         ["as they are", "81.2 ± 0.5", "40.0"],
         ["rotation", "12.3 ± 2.0", "12.3"],
@@ -110,8 +148,8 @@ def test_table_of_robustness(render: Any) -> None:
     ]
 
 
-def test_table_of_few_shot(render: Any) -> None:
-    assert _cells(render.fewshot_table(_report("x"))) == [
+def test_table_of_few_shot() -> None:
+    assert _cells(fewshot_table(linear_report())) == [
         ["frozen features", "5-way 10-shot", "10-way 10-shot"],
         ["these weights", "75.0 ± 0.3", "70.0 ± 0.3"],
         ["the same network, random", "75.0", "70.0"],
@@ -119,29 +157,32 @@ def test_table_of_few_shot(render: Any) -> None:
     ]
 
 
-def test_table_of_an_ablation(render: Any) -> None:
-    first, second = _report("3D alone", "validation"), _report("both", "validation", right=90)
-    rows = _cells(render.ablation_table(first, second))
-    assert rows[0][:4] == [
-        "variant",
-        "training seeds",
-        "cross-validation on train",
-        "minus the first [95 %]",
-    ]
+def test_table_of_an_ablation(tmp_path: Path) -> None:
+    first = written(tmp_path / "a.json", linear_report("3D alone", split="validation"))
+    second = written(tmp_path / "b.json", linear_report("both", split="validation", right=90))
+    rows = _cells(ablation_table(compare([first, second])))
+    titles = ["variant", "training seeds", "cross-validation on train", "minus the first [95 %]"]
+    assert rows[0] == [*titles, "5-way 10-shot", "10-way 10-shot"]
     assert rows[1] == ["3D alone", "3", "70.0 ± 1.3", "", "75.0 ± 0.3", "70.0 ± 0.3"]
-    difference, low, high = map(float, re.findall(r"[-+][\d.]+", rows[2][3]))
-    # 10 of 100 clouds more, each a group of its own: a deviation of sqrt(0.1 0.9 / 100), 3 points.
-    assert difference == 10.0 and low == pytest.approx(10 - 1.96 * 3, abs=1.1)
-    assert high == pytest.approx(10 + 1.96 * 3, abs=1.1)
-    tested = _cells(render.ablation_table(first, _report("both")))
-    assert [row[3] for row in tested] == ["test", "not touched", "81.2 ± 0.5"]
+    assert re.fullmatch(r"\+10\.0 \[\+\d\.\d, \+1\d\.\d\]", rows[2][3])
+    tested = [written(tmp_path / f"{one}.json", linear_report(one)) for one in ("c", "d")]
+    assert [row[3] for row in _cells(ablation_table(compare(tested)))] == ["test", "81.2 ± 0.5", "81.2 ± 0.5"]
 
 
-def test_linear_tables_say_protocol_and_split(render: Any) -> None:
-    assert "the papers' protocol" in render.linear_table(_report("x", protocol="paper")).splitlines()[0]
-    validated = render.linear_table(_report("x", "validation"))
+def test_linear_tables_say_protocol_and_split() -> None:
+    paper = linear_report(protocol_name="paper")
+    assert "the papers' protocol" in linear_table(paper).splitlines()[0]
+    validated = linear_table(linear_report(split="validation"))
     assert ["these weights", "3", "70.0 ± 1.3", "not touched"] in _cells(validated)
     assert ["always the most frequent class", "", "60.0", ""] in _cells(validated)
+
+
+def test_a_probe_without_the_svm_is_called_by_its_name() -> None:
+    report = linear_report()
+    report["summary"] = [row for row in report["summary"] if row["classifier"] == "logistic"]
+    table = linear_table(report)
+    assert "logistic regression" in table.splitlines()[0] and "instead of the SVM" not in table
+    assert ["these weights", "3", "70.0 ± 1.3", "81.2 ± 0.5"] in _cells(table)
 
 
 def test_table_of_steps(render: Any) -> None:
@@ -159,12 +200,120 @@ def test_table_of_steps(render: Any) -> None:
     ]
 
 
-def test_a_block_may_name_several_files(render: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_is_filled_from_its_file(
+    render: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(render, "ROOT", tmp_path)
-    for name in ("a", "b"):
-        (tmp_path / f"{name}.json").write_text(json.dumps(_report(f"variant {name}")))
-    text = "Before.\n<!-- table: ablation a.json b.json -->\nold\n<!-- end -->\nAfter.\n"
+    written(tmp_path / "a.json", linear_report())
+    text = "Before.\n<!-- table: fewshot a.json -->\nold\n<!-- end -->\nAfter.\n"
     filled = render.rendered(text)
-    assert "variant a" in filled and "variant b" in filled and "old" not in filled
-    assert filled.startswith("Before.\n<!-- table: ablation a.json b.json -->\n")
+    assert "75.0 ± 0.3" in filled and "old" not in filled
+    assert filled.startswith("Before.\n<!-- table: fewshot a.json -->\n")
     assert render.rendered(filled) == filled
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny: dict[str, list[int]]) -> Path:
+    """A folder with nothing but a pre-training model."""
+    torch.manual_seed(0)
+    return save_pretrained(create_model("i2p_mae_tiny", "pretraining", **tiny), tmp_path / "my-run")
+
+
+def test_a_card_of_bare_weights_states_nothing_that_nobody_stated(run: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    card = render_card(run, repo_id="org/name")
+    data = ModelCard(card).data
+    assert data.license is None and data.eval_results is None and "model-index" not in card
+    assert "# name\n" in card and "| licence | not stated |" in card and "| status | not stated |" in card
+    sections = dict(re.findall(r"^## (.+?)\n\n(.*?)(?=\n## |\Z)", card, re.MULTILINE | re.DOTALL))
+    for title in ("Limits", "Training data", "Recipe"):
+        assert sections[title].strip() == "Not stated."
+    assert "Robustness" not in sections and "Ablations" not in sections
+    assert "Not evaluated yet" in sections["Results"] and "not stated" in sections["Licence"]
+    assert 'from_pretrained("org/name", kind="encoder")' in card and "--model org/name" in card
+    model = create_model("i2p_mae_tiny", "pretraining")
+    assert get_architecture(model.config.architecture).paper.lower() in data.tags
+
+
+def test_the_kind_decides_how_it_is_used(tmp_path: Path, tiny: dict[str, list[int]]) -> None:
+    classifier = create_model("i2p_mae_tiny", "classification", labels=("a", "b"), num_classes=2, **tiny)
+    card = render_card(save_pretrained(classifier, tmp_path / "c"), repo_id="org/c")
+    assert 'classifier = pointmae_zoo.from_pretrained("org/c")\n' in card
+    assert "classifier(clouds)  # (1, 2)" in card and "| labels | a, b |" in card
+    assert "pipeline_tag" not in card and 'kind="classification"' in card
+    segmenter = create_model("i2p_mae_tiny", "part_segmentation", num_parts=5, num_object_classes=2, **tiny)
+    card = render_card(save_pretrained(segmenter, tmp_path / "s"), repo_id="org/s")
+    assert "segmenter(clouds, object_class)  # (1, 1024, 5)" in card
+
+
+FACTS = """name: My weights
+licence: LicenseRef-Ours 2
+status: demo
+summary: Chairs, and nothing but chairs.
+data:
+  - {name: our chairs, licence: CC-BY-4.0, description: Scanned at home., files: [chairs.npz]}
+limits: [Only chairs.]
+notes:
+  Results: Measured on a Sunday.
+  Thanks: To the chairs.
+"""
+
+
+def test_a_card_says_what_a_person_stated(run: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    model = from_pretrained(run)
+    recipe = {"batch_size": 16, "teacher": {"name": "", "views": 3}, "seed": 3, "learning_rate": 0.5}
+    hashes = {"chairs.npz": "c" * 64, "other.npz": "d" * 64, "procedural": "e" * 64}
+    made = {"status": "own-recipe", "steps": 1200, "seconds": 7500.0, "recipe": recipe, "data_sha256": hashes}
+    save_pretrained(model, run, provenance={**made, "clouds_from_data": 1000, "clouds_procedural": 0})
+    (run / "card.yaml").write_text(FACTS)
+    (run / "recipe.yaml").write_text("steps: 1200\n")
+    report = linear_report(dataset={"file": "chairs.npz", "sha256": "c" * 64, "classes": ["one", "two"]})
+    report["context"]["models"] = ["my-run"]
+    written(run / "evaluations" / "linear.chairs.json", report)
+    card = render_card(run, repo_id="org/name")
+    data = ModelCard(card).data
+    assert (data.license, data.license_name) == ("other", "licenseref-ours-2")
+    assert data.model_name == "My weights" and "# My weights\n\nChairs, and nothing but chairs.\n" in card
+    assert {one.dataset_name for one in data.eval_results or []} == {"our chairs (chairs.npz)"}
+    assert "| status | `demo`: " in card  # a person's word counts more than that of the training
+    assert f"| our chairs | CC-BY-4.0 | Scanned at home. | chairs.npz `{'c' * 12}` |" in card
+    assert f"| other.npz | not stated | | other.npz `{'d' * 12}` |" in card
+    assert "| procedural shapes | none needed |" in card and "Clouds: 1,000 from files;" in card
+    assert "- Only chairs." in card and "## Results\n\nMeasured on a Sunday.\n\nLinear probe" in card
+    assert "## Thanks\n\nTo the chairs.\n" in card
+    assert "The training part of chairs.npz was among the clouds of pre-training" in card
+    assert "1,200 steps of 16 clouds" in card and "| teacher | none |" in card and "2.1 h" in card
+    assert "[recipe.yaml](recipe.yaml)" in card and "81.2 ± 0.5" in card
+
+
+def test_the_facts_in_the_docs_are_some(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "card.yaml").write_text(example)
+    facts = read_facts(tmp_path / "card.yaml")
+    assert facts.licence and facts.summary and facts.limits and facts.notes and facts.data[0].files
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("licens: MIT", "no field 'licens'; did you mean licence?"),
+        ("status: great", "status is 'great', expected one of reproduced"),
+        ("data: [{licence: MIT}]", "data: an entry without a name"),
+        ("limits: none", "limits is 'none', expected a list of text"),
+        ("data: [{name: a, files: [b.npz]}]", "data[0].files holds 'b.npz'"),
+        ("evaluations: [evaluations/../secret.json]", "expected evaluations/NAME.json"),
+        ("evaluations: [evaluations/gone.json]", "gone.json: no such file"),
+        ("notes: {Results: [a]}", "notes: text under a title"),
+        ("name: [", "not a card's facts in YAML"),
+    ],
+)
+def test_wrong_facts_are_refused_in_a_line(run: Path, text: str, said: str) -> None:
+    (run / "card.yaml").write_text(text)
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        render_card(run)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert "card.yaml" in str(caught.value) or "gone.json" in str(caught.value)

@@ -429,9 +429,9 @@ def test_settings_that_do_not_go_together(settings: dict[str, Any], message: str
 def test_names_of_models_hide_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run").mkdir()
     monkeypatch.chdir(tmp_path / "run")
-    assert public_names(["i2p_mae_tiny.shapes", tmp_path / "run", ".", "a/b/"]) == [
+    assert public_names(["i2p_mae_tiny.shapes", tmp_path / "run", ".", "../run/"], [None] * 4) == [
         "i2p_mae_tiny.shapes",
         "run",
         "run",
-        "b",
+        "run",
     ]

@@ -73,10 +73,8 @@ def test_a_round_trip_changes_nothing(kind: str, tmp_path: Path) -> None:
 
 def test_only_what_is_in_it_comes_out(tmp_path: Path) -> None:
     save_pretrained(small(), tmp_path)
-    with pytest.raises(
-        CheckpointError, match="kind 'encoder', out of which no 'classification' can be taken"
-    ):
-        from_pretrained(tmp_path, kind="classification")
+    with pytest.raises(CheckpointError, match="kind 'encoder', out of which no 'pretraining' can be taken"):
+        from_pretrained(tmp_path, kind="pretraining")
 
 
 def test_an_encoder_taken_out_can_be_saved_again(tmp_path: Path) -> None:

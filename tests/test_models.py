@@ -369,7 +369,7 @@ def test_the_global_seed_decides_the_weights() -> None:
         ({"depths": (1, 1, 1)}, ValueError, "depths: 2 entries"),
         ({"depths": (1, 10**9)}, ValueError, "depths: entries from 0 to 128"),
         ({"num_tokens": (32, 32)}, ValueError, "num_tokens: must fall"),
-        ({"num_tokens": (128,)}, ValueError, "num_tokens: at least 2"),
+        ({"num_tokens": (128,)}, ValueError, "num_tokens: 2 to 8 levels"),
         ({"num_heads": 7}, ValueError, "num_heads"),
         ({"pool": "median"}, ValueError, "pool: one of 'max'"),
         ({"drop_path": 1.0}, ValueError, "drop_path"),

@@ -15,6 +15,7 @@ import pytest
 import pointmae_zoo
 from pointmae_zoo import cli
 from pointmae_zoo.train import list_recipes
+from samples.hub import LoopbackHub
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "pointmae_zoo"
@@ -137,8 +138,13 @@ def readme_blocks(language: str) -> list[str]:
     )
 
 
-def test_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_python_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: LoopbackHub, tiny: dict[str, list[int]]
+):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    model = pointmae_zoo.create_model("i2p_mae_tiny", kind="pretraining", **tiny)
+    pointmae_zoo.push_to_hub(pointmae_zoo.save_pretrained(model, "runs/smoke"), "alice/smoke", private=True)
     Path("parts").mkdir()
     cloud = np.random.default_rng(0).normal(size=(1500, 3)).astype(np.float32)
     np.save("parts/cloud.npy", cloud)
@@ -146,7 +152,7 @@ def test_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     blocks = readme_blocks("python")
     assert len(blocks) >= 3
     for block in blocks:
-        exec(block, names)
+        exec(block.replace("path/to/clone", str(ROOT)).replace("your-name", "alice"), names)
 
 
 def test_commands_of_the_readme_are_ones():

@@ -349,5 +349,11 @@ def test_every_array_of_the_projection(converted: Any, parity: Path) -> None:
     groups = model.encoder.group(clouds)
     seen = TeacherViews([], saliency, views.pixels)
     close(model.token_probability(groups, seen), recorded["token_prob"], 1e-6)
+    # The reference draws by torch.multinomial, which in torch 2.6 had other numbers for the same seed.
     torch.manual_seed(1234)
-    assert torch.equal(model.draw_visible(groups, seen), ~recorded["mask_2D_guided.cpu_seed1234"].bool())
+    by_multinomial = torch.multinomial(recorded["token_prob"], model.num_visible, replacement=False)
+    torch.manual_seed(1234)
+    drawn = model.draw_visible(groups, seen)
+    assert torch.equal(drawn, torch.zeros_like(drawn).scatter(1, by_multinomial, True))
+    if not torch.__version__.startswith("2.6."):
+        assert torch.equal(drawn, ~recorded["mask_2D_guided.cpu_seed1234"].bool())

@@ -148,8 +148,8 @@ def test_dict_round_trip() -> None:
     [
         ({"num_points": "1024"}, "num_points: a whole number"),
         ({"num_points": True}, "num_points: a whole number"),
-        ({"num_points": 1}, "num_points: at least 2"),
-        ({"surface_samples": 10}, "surface_samples: at least 1024"),
+        ({"num_points": 1}, "num_points: from 2 to"),
+        ({"surface_samples": 10}, "surface_samples: from 1024 to"),
         ({"center": "middle"}, "center: 'centroid' or 'none'"),
         ({"scale": None}, "scale: "),
         ({"up": "Y"}, "up: "),

@@ -29,6 +29,8 @@ def test_entries_describe_the_files_that_are_there(name: str):
         assert file.is_file(), f"{name} is listed, but neither bundled nor on the Hub"
     if file.is_file():
         assert (file_sha256(file), file.stat().st_size) == (entry.sha256, entry.size)
+        assert file_sha256(file.with_name("config.json")) == entry.config_sha256
+    assert entry.config_sha256, f"{name}: config.json is not pinned"
 
 
 @pytest.mark.parametrize("name", list_weights())
@@ -57,6 +59,7 @@ def test_metrics_are_those_of_the_evaluation_files(name: str):
     [
         ({"status": "great"}, "status: one of reproduced, own-recipe, demo expected, got 'great'"),
         ({"sha256": "abc"}, "sha256: 64 hexadecimal digits"),
+        ({"config_sha256": "abc"}, "config_sha256: 64 hexadecimal digits"),
         ({"size": 0}, "size: bytes expected"),
         ({"repo": "org/repo"}, "repo and commit: both expected"),
         ({"repo": "org/repo", "commit": "main"}, "commit: 40 hexadecimal digits expected, got 'main'"),

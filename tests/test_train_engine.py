@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pointmae_zoo.data.secrets import without_secrets
 from pointmae_zoo.models.losses import LossTerm
 from pointmae_zoo.train import TrainingRecipe, TrainingResult, checkpoints, process, train
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
 from pointmae_zoo.train.process import accelerated
-from pointmae_zoo.train.run_folder import without_secrets
 from pointmae_zoo.train.schedule import batch_indices, learning_rate
 
 pytest.importorskip("accelerate")
@@ -295,9 +295,10 @@ def test_secrets_stay_out_of_the_command_line() -> None:
         "https://me:pw@host/x",
         "--set",
         "num_tokens=[8]",
+        "data=[hf_" + 9 * "aB3d" + "]",
     ]
     cleaned = " ".join(without_secrets(words))
-    assert not any(secret in cleaned for secret in ("abc", "xyz", "me:pw"))
+    assert not any(secret in cleaned for secret in ("abc", "xyz", "me:pw", "aB3d"))
     assert "num_tokens=[8]" in cleaned and "https://***@host/x" in cleaned and "api_key=***" in cleaned
 
 

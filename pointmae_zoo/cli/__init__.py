@@ -16,6 +16,7 @@ from pointmae_zoo.cli.embed import add_embed, add_similar
 from pointmae_zoo.cli.evaluate import add_evaluate
 from pointmae_zoo.cli.models import add_convert, add_info, add_list
 from pointmae_zoo.cli.printing import one_line
+from pointmae_zoo.cli.push import add_push
 from pointmae_zoo.cli.train import add_pretrain, add_recipes
 
 
@@ -69,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_download,
         add_pretrain,
         add_evaluate,
+        add_push,
     ):
         add(commands)
     return parser

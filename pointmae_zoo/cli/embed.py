@@ -25,7 +25,10 @@ def add_embed(commands: argparse._SubParsersAction) -> None:
         "--out", required=True, type=Path, metavar="FILE", help=".npz, .safetensors, .csv or .parquet"
     )
     parser.add_argument(
-        "--model", default=DEFAULT_MODEL, metavar="NAME|FOLDER", help="weights (default: %(default)s)"
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME|FOLDER|ORG/REPO",
+        help="weights (default: %(default)s); ORG/REPO or ORG/REPO@REVISION: on the Hub",
     )
     parser.add_argument(
         "--up", default="y", choices=("x", "y", "z"), help="which axis of the files points up (default: y)"
@@ -97,7 +100,9 @@ def add_similar(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("-k", type=positive(int), default=5, metavar="N", help="how many (default: 5)")
     parser.add_argument(
-        "--model", metavar="NAME|FOLDER", help="what made the table, if it does not say so itself (.csv)"
+        "--model",
+        metavar="NAME|FOLDER|ORG/REPO",
+        help="what made the table, if it does not say so itself (.csv)",
     )
     how = "as the table was made, if it does not say so itself (.csv)"
     parser.add_argument("--up", choices=("x", "y", "z"), help=f"axis that points up, {how}")

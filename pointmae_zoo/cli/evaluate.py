@@ -1,6 +1,7 @@
 """``evaluate``."""
 
 import argparse
+import os
 from pathlib import Path
 
 from pointmae_zoo.cli.arguments import Parser, check_device, positive
@@ -15,7 +16,10 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         description="Linear probe of frozen features, beside random weights of the same architecture.",
     )
     linear.add_argument(
-        "model", nargs="+", metavar="NAME|FOLDER", help="weights; several are averaged (seeds of one recipe)"
+        "model",
+        nargs="+",
+        metavar="NAME|FOLDER|ORG/REPO",
+        help="weights; several are averaged (seeds of one recipe)",
     )
     linear.add_argument(
         "--data",
@@ -62,8 +66,22 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     linear.add_argument("--label", metavar="TEXT", help="what tables call these weights")
     linear.add_argument("--device", default="cpu")
-    linear.add_argument("--out", type=Path, metavar="FILE.json", help="write the numbers here")
+    linear.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.json",
+        help="write the numbers here (default: of one folder in its evaluations/, where push finds them)",
+    )
     linear.set_defaults(run=_evaluate_linear, less_memory="fewer --points, or --classes core, need less")
+
+    compare = tasks.add_parser(
+        "compare",
+        help="evaluations on the same clouds, each minus the first",
+        description="Compare what 'evaluate linear --out' wrote, cloud by cloud: every file minus the first.",
+    )
+    compare.add_argument("files", nargs="+", metavar="FILE.json", help="two or more, on the same data")
+    compare.add_argument("--out", type=Path, metavar="FILE.json", help="write the numbers here")
+    compare.set_defaults(run=_evaluate_compare)
 
 
 def _evaluate_linear(args: argparse.Namespace) -> int:
@@ -73,6 +91,7 @@ def _evaluate_linear(args: argparse.Namespace) -> int:
     seeds = args.seeds
     if seeds is None:
         seeds = 0 if args.split == "validation" else 3
+    folder = None if args.out else _evaluations_of(args.model)
     report = evaluate_linear(
         args.model,
         args.data,
@@ -91,4 +110,37 @@ def _evaluate_linear(args: argparse.Namespace) -> int:
         out=args.out,
     )
     print(report.table())
+    out = args.out
+    if folder is not None:
+        folder.mkdir(exist_ok=True)
+        out = folder / report.file_name()
+        report.save(out)
+    if out is not None:
+        print(f"written to {out}")
+    return 0
+
+
+def _evaluations_of(models: list[str]) -> Path | None:
+    """Where the numbers of a single folder of weights are kept, if nothing else was said.
+
+    Raises:
+        PermissionError: nothing can be written there; found before minutes of work, not after.
+    """
+    from pointmae_zoo.registry import list_models, list_weights
+
+    folder = Path(models[0])
+    if len(models) > 1 or models[0] in list_weights() + list_models() or not folder.is_dir():
+        return None
+    kept = folder / "evaluations"
+    if not os.access(kept if kept.is_dir() else folder, os.W_OK):
+        raise PermissionError(f"{folder}: cannot be written to; name another place with --out")
+    return kept
+
+
+def _evaluate_compare(args: argparse.Namespace) -> int:
+    from pointmae_zoo.evaluate import compare, comparison_table
+
+    print(comparison_table(compare(args.files, args.out)))
+    if args.out is not None:
+        print(f"written to {args.out}")
     return 0

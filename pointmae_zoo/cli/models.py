@@ -22,7 +22,17 @@ def _list(args: argparse.Namespace) -> int:
     rows: list[tuple[str, ...]]
     if args.weights:
         entries = [registry.get_weights(name) for name in registry.list_weights(args.pattern)]
-        rows = [(entry.name, entry.status, entry.licence, entry.summary) for entry in entries]
+        rows = [
+            (
+                entry.name,
+                entry.status,
+                entry.licence,
+                entry.repo or "in the package",
+                "; ".join(f"{name} {value:g}" for name, value in entry.metrics.items()),
+                entry.summary,
+            )
+            for entry in entries
+        ]
         known = registry.list_weights()
     else:
         names = registry.list_models(args.pattern)
@@ -36,10 +46,12 @@ def _list(args: argparse.Namespace) -> int:
 
 def add_info(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
-        "info", help="what a name or a folder of weights is: size, input, status, licence"
+        "info", help="what a name, a folder or a repository of weights is: size, input, status, licence"
     )
     parser.add_argument(
-        "name", metavar="NAME|FOLDER", help="an architecture, weights, or a folder of weights"
+        "name",
+        metavar="NAME|FOLDER|ORG/REPO",
+        help="an architecture, weights, a folder of weights, or a repository of the Hub (ORG/REPO@REVISION)",
     )
     parser.set_defaults(run=_info)
 
@@ -47,7 +59,7 @@ def add_info(commands: argparse._SubParsersAction) -> None:
 def _info(args: argparse.Namespace) -> int:
     from pointmae_zoo import hub, registry
 
-    if not ("." in args.name or os.sep in args.name or Path(args.name).is_dir()):
+    if not ("." in args.name or "/" in args.name or os.sep in args.name or Path(args.name).is_dir()):
         entry = registry.get_architecture(args.name)
         model = registry.create_model(args.name)
         rows = [("architecture", args.name), ("summary", entry.summary), ("paper", entry.paper)]

@@ -14,7 +14,6 @@ EXTRAS = {
     "pyarrow": "parquet",
     "sklearn": "eval",
     "timm": "train",
-    "yaml": "train",
 }
 
 

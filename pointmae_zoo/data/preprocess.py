@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 AXES = ("x", "y", "z")
+MOST_POINTS, MOST_SAMPLES = 1 << 20, 1 << 24  # it travels with weights that anybody may have made
 CHOICES = {"center": ("centroid", "none"), "scale": ("unit_sphere", "none"), "up": AXES}
 
 
@@ -37,11 +38,12 @@ class Preprocess:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"{name}: a whole number expected, got {value!r}")
-        if self.num_points < 2:
-            raise ValueError(f"num_points: at least 2 expected, got {self.num_points}")
-        if self.surface_samples < self.num_points:
+        if not 2 <= self.num_points <= MOST_POINTS:
+            raise ValueError(f"num_points: from 2 to {MOST_POINTS} expected, got {self.num_points}")
+        if not self.num_points <= self.surface_samples <= MOST_SAMPLES:
             raise ValueError(
-                f"surface_samples: at least {self.num_points} expected, got {self.surface_samples}"
+                f"surface_samples: from {self.num_points} to {MOST_SAMPLES} expected, "
+                f"got {self.surface_samples}"
             )
         for name, choices in CHOICES.items():
             _check_choice(name, getattr(self, name), choices)

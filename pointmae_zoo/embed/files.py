@@ -47,7 +47,8 @@ def embed_files(
     Args:
         paths: files, folders (searched to the bottom) or globs; see `data.mesh.find_files`. One that leads
             to nothing is a failure among the others. `out` is never an input of its own.
-        model: published weights, a folder of weights, or an encoder (for example from `from_pretrained`).
+        model: published weights, a folder of weights, a repository of the Hub (the table says of which
+            commit), or an encoder (for example from `from_pretrained`).
         out: where to write the table: .npz, .safetensors, .csv or .parquet. None: nowhere.
         up: the axis that points up in the files: x, y or z.
         seed: of the points sampled on surfaces, 0 or more. The same file and seed give the same row, bit for
@@ -131,10 +132,11 @@ class _Run:
 
         name = None
         if isinstance(model, str | os.PathLike):
-            from pointmae_zoo.hub import from_pretrained
+            from pointmae_zoo.hub.pretrained import from_pretrained, full_name
 
-            name = os.fspath(model)
-            model = from_pretrained(model, kind="encoder", device=device or "cpu")
+            source = model
+            model = from_pretrained(source, kind="encoder", device=device or "cpu")
+            name = full_name(source, model)
         elif not hasattr(model, "embed") or not hasattr(model, "config"):
             raise TypeError(
                 f"model: weights by name or folder, or an encoder expected, got {type(model).__name__}; "

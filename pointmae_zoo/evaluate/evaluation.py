@@ -67,8 +67,8 @@ def evaluate_linear(
     """Linear probe of a model's frozen features, beside random weights of the same architecture.
 
     Args:
-        model: name or folder of weights; several (training seeds of one recipe) are averaged and share the
-            baselines.
+        model: name, folder or Hub repository of weights; several (training seeds of one recipe) are averaged
+            and share the baselines.
         data: ``.npz`` with ``points``, ``y``, ``classes``, ``split`` (train / test), ``group`` and, for
             "core", ``core_classes``; or ``modelnet40:FOLDER``, ``scanobjectnn:FOLDER`` in the layouts
             in which they are distributed.
@@ -97,6 +97,7 @@ def evaluate_linear(
     from tqdm import tqdm
 
     from pointmae_zoo.hub import from_pretrained
+    from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
 
     started = time.perf_counter()
     models = [model] if isinstance(model, (str, Path)) else list(model)
@@ -121,7 +122,7 @@ def evaluate_linear(
         episodes=_episodes(parts) if few_shot_episodes else {},
     )
     encoders = [from_pretrained(name, kind="encoder", device=device) for name in models]
-    names, config = public_names(models), encoders[0].config
+    names, config = public_names(models, encoders), encoders[0].config
     for name, other in zip(names, encoders, strict=True):
         if not _same_network(config, other.config):
             raise ValueError(
@@ -174,8 +175,10 @@ def evaluate_linear(
         report.add_few_shot(kind, settings, of_runs)
     text = _PROTOCOLS[protocol].format(num_points=num_points, C=fixed_C) + _ENDS[split]
     report.context = {
+        "task": "linear",
         "label": label or names[0],
         "models": names,
+        "encoder_sha256": [encoder_sha256(encoder) for encoder in encoders],
         "architecture": config.architecture,
         "pool": pool or encoders[0].hyper.pool,
         "dataset": {"file": parts.name, "sha256": parts.sha256, "classes": parts.classes},
@@ -252,9 +255,15 @@ class _Asked:
         }
 
 
-def public_names(models: Sequence[str | Path]) -> list[str]:
-    """What reports call models: names of published weights as they are, folders without where they lie."""
-    return [Path(name).name or Path(name).resolve().name for name in models]
+def public_names(models: Sequence[str | Path], encoders: Sequence[Any]) -> list[str]:
+    """What reports call models: names of published weights as they are, repositories of the Hub with the
+    commit that was loaded, folders without where they lie."""
+    from pointmae_zoo.hub.pretrained import full_name, is_hub_name
+
+    return [
+        full_name(name, encoder) if is_hub_name(name) else Path(name).name or Path(name).resolve().name
+        for name, encoder in zip(models, encoders, strict=True)
+    ]
 
 
 def _pools(parts: Parts, features: _Features) -> tuple[Pool, Pool]:

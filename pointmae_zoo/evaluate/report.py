@@ -1,6 +1,7 @@
 """What an evaluation found, as a table for people and as JSON for the cards."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,7 +35,8 @@ class LinearReport:
         clouds: of each test cloud (of each training cloud, where test was not touched), as numbers in one
             text: its near-duplicate group, and for each classifier by how many runs of the weights it was
             classified rightly. Reports on the same data can be compared with it, cloud by cloud.
-        context: dataset, protocol, sizes, pool, seeds, versions, commit, wall time.
+        context: models and the sha256 of their encoders, dataset, protocol, sizes, pool, seeds, versions,
+            commit, wall time.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -131,6 +133,16 @@ class LinearReport:
             found = {row["features"]: _plus_minus(row, "test") for row in rows if row["change"] == change}
             lines.append(" ".join([f"{change:<{_WIDTH}}", *(f"{found[label]:>30}" for label in labels)]))
         return lines
+
+    def file_name(self) -> str:
+        """What it is called in a run folder: by its data, and by what was asked of it otherwise than usual.
+        Another report of the same name says the same of other weights, or more of the same."""
+        name, context = self.context["dataset"]["file"], self.context
+        parts = ["linear", name.removesuffix(".npz")]
+        parts += ["core"] if context["class_set"] == "core" else []
+        parts += ["validation"] if context["split"] == "validation" else []
+        parts += ["paper"] if context["protocol_name"] == "paper" else []
+        return re.sub(r"[^\w.-]+", "_", ".".join(parts).replace(":", ".")) + ".json"
 
     def save(self, path: Path) -> None:
         """Write the report as JSON, atomically."""

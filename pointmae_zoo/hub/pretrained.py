@@ -5,8 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from pointmae_zoo.hub.checkpoint import CheckpointError, load_folder
+from pointmae_zoo.hub.checkpoint.folder import PICKLES, load_folder
+from pointmae_zoo.hub.checkpoint.strict import CheckpointError
+from pointmae_zoo.hub.client import HubError
+from pointmae_zoo.hub.remote import HubSource, fetch, naming
 from pointmae_zoo.registry import get_weights, list_models, list_weights
 
 # Weights that come with the package, one folder each.
@@ -19,43 +23,131 @@ def from_pretrained(
     kind: str | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    **head: Any,
 ) -> Any:
     """Load a model with its weights, in evaluation mode.
 
     Args:
-        source: published weights (``"i2p_mae_tiny.shapes"``; ``"i2p_mae_tiny"``: its first), or a folder
-            that `save_pretrained`, ``pointmae-zoo pretrain`` or ``convert`` wrote.
+        source: published weights (``"i2p_mae_tiny.shapes"``; ``"i2p_mae_tiny"``: its first); a folder that
+            `save_pretrained`, ``pointmae-zoo pretrain`` or ``convert`` wrote (a path, or text that begins
+            with ``./``, ``../``, ``/`` or ``~`` or is an existing folder); or a repository of the Hub,
+            ``"org/repo"`` or ``"org/repo@revision"``. A published name means the published weights, whatever
+            folder has it.
         kind: None: the kind that is stored. ``"encoder"`` takes the encoder out of any other kind.
+            ``"classification"`` and ``"part_segmentation"`` out of another kind take its encoder and a new
+            head.
         device: where to.
         dtype: of the weights; geometry is always computed in float32.
+        revision: branch, tag or commit of a Hub repository; default: main.
+        token: for private and gated repositories; default: what ``hf auth login`` or HF_TOKEN gave; False:
+            none.
+        cache_dir: where downloads are kept; default: the Hub client's own cache (HF_HOME).
+        local_files_only: ask nobody, take what an earlier load left in the cache.
+        force_download: download again what is in the cache.
+        head: of a classifier or part segmenter, fields of its head's configuration (`ClassifierConfig`,
+            `PartSegmenterConfig`), and ``labels``, the names of the outputs. Where they are not the stored
+            ones, the last layer or the whole head is new, drawn from torch's global seed; a warning of the
+            logger "pointmae_zoo" says which and why.
 
     Returns:
         The model, with ``.config`` (architecture, arguments, preprocessing, labels, provenance).
+        ``config.provenance["hub"]`` is the repository and commit it was downloaded from, if it was.
 
     Raises:
-        ValueError: unknown name (near ones are suggested); a folder whose weights don't fit exactly, lists
-            the keys.
+        ValueError: unknown name (near ones are suggested); a folder or repository whose files don't fit
+            exactly, lists the keys (`CheckpointError`); a wrong ``kind`` or value.
+        TypeError: a field that the head does not have.
+        OSError: the Hub could not be read (`HubError`); says why and what to do.
     """
-    sha256 = None
-    folder = Path(source)
-    # A published name always means the published weights; a folder that happens to have it needs a "./".
-    if str(source) not in list_weights() + list_models() and (_is_path(source) or folder.is_dir()):
-        if folder.is_file():
-            raise CheckpointError(f"{folder}: a folder expected, not a file; {_way_out(folder)}")
-        if not folder.is_dir():
-            raise CheckpointError(f"{folder}: no such folder")
+    device = torch.device(device)
+    name = str(source)
+    loading: dict[str, Any] = {"kind": kind, "head": head, "name": name}
+    cache = {"local_files_only": local_files_only, "force_download": force_download}
+    place = None if cache_dir is None else Path(cache_dir)
+    if is_hub_name(source):
+        repo, at, given = name.partition("@")
+        if at and revision is not None:
+            raise ValueError(f"{name}: revision: given twice, {given!r} and {revision!r}")
+        where = HubSource(repo, given if at else revision, token, place)
+        model = _load_from_hub(where, cache, loading, may_be_folder=not at)
+    elif revision is not None:
+        why = "published weights are of one commit" if is_published(source) else "a folder has no revision"
+        raise ValueError(f"{name}: {why}; revision is for repositories of the Hub")
+    elif is_published(source):
+        pinned = get_weights(name)
+        if pinned.repo is None or (BUNDLED / pinned.name).is_dir():
+            model = load_folder(BUNDLED / pinned.name, pinned=pinned, **loading)
+        else:
+            where = HubSource(pinned.repo, pinned.commit, token, place, pinned)
+            model = _load_from_hub(where, cache, loading)
     else:
-        weights = get_weights(str(source))
-        folder, sha256 = BUNDLED / weights.name, weights.sha256
-    return load_folder(folder, kind=kind, sha256=sha256).to(device=device, dtype=dtype)
+        model = load_folder(_checked_folder(Path(source).expanduser()), **loading)
+    return model.to(device=device, dtype=dtype)
 
 
-def _is_path(source: str | os.PathLike[str]) -> bool:
-    return not isinstance(source, str) or os.sep in source or "/" in source or source in (".", "..")
+def _load_from_hub(
+    where: HubSource, cache: dict[str, bool], loading: dict[str, Any], *, may_be_folder: bool = False
+) -> nn.Module:
+    """``may_be_folder``: what was given would be a folder, too, if there were one of that name."""
+    try:
+        folder, commit = fetch(where, **cache)
+    except HubError as error:
+        if not may_be_folder:
+            raise
+        said = str(error).removeprefix(f"{where.repo}: ")
+        raise HubError(f"{where.repo}: no such folder; on the Hub: {said}") from error
+    with naming(loading["name"], folder):
+        origin = {"repo": where.repo, "commit": commit}
+        return load_folder(folder, pinned=where.pinned, origin=origin, **loading)
+
+
+def is_published(source: str | os.PathLike[str]) -> bool:
+    """Whether it means weights of the registry, and not a folder or a repository; also if there are none of
+    that name."""
+    if not isinstance(source, str):
+        return False
+    known = source in list_weights() or source in list_models()
+    return known or not (_looks_like_a_path(source) or "/" in source)
+
+
+def is_hub_name(source: str | os.PathLike[str]) -> bool:
+    """Whether it means a repository of the Hub: text with a slash that is no path and no existing folder."""
+    return isinstance(source, str) and not is_published(source) and not _looks_like_a_path(source)
+
+
+def full_name(source: str | os.PathLike[str], model: Any) -> str:
+    """What a table of results calls a model that was loaded from ``source``: a repository of the Hub with its
+    commit, anything else as it was given."""
+    if is_hub_name(source):
+        hub = model.config.provenance["hub"]
+        return f"{hub['repo']}@{hub['commit']}"
+    return os.fspath(source)
+
+
+def _looks_like_a_path(source: str) -> bool:
+    return (
+        source in (".", "..", "~")
+        or source.startswith(("./", "../", "/", "~/"))
+        or (os.sep != "/" and os.sep in source)
+        or os.path.lexists(source)
+    )
+
+
+def _checked_folder(folder: Path) -> Path:
+    if folder.is_file():
+        raise CheckpointError(f"{folder}: a folder expected, not a file; {_way_out(folder)}")
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such folder")
+    return folder
 
 
 def _way_out(file: Path) -> str:
-    if file.suffix in (".pth", ".pt", ".bin", ".ckpt"):
+    if file.suffix in PICKLES:
         return (
             "a pickle can run code and is never loaded; "
             "'pointmae-zoo convert' turns a reference checkpoint into a folder"

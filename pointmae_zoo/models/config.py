@@ -24,4 +24,5 @@ class ModelConfig:
     labels: tuple[str, ...] | None = None
     """Class or part names, in the order of the outputs."""
     provenance: dict[str, Any] = field(default_factory=dict)
-    """Where the weights come from: status, data, licence, source, commit."""
+    """Where the weights come from: status, data, licence, source, commit; ``hub``: the repository and commit
+    of the Hub that they were loaded from."""

@@ -24,6 +24,9 @@ CoarsestStage = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 """What may run in place of the coarsest level's stage: packed visible tokens (B, W, C), their centres
 (B, W, 3), which tokens they are (B, W), and which pairs may attend (as `Attention` has it) -> (B, W, C)."""
 
+MOST_BLOCKS = 256
+"""Of one encoder or decoder: a file that asks for them all is built, and refused, in a moment."""
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -65,16 +68,16 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         levels = len(self.num_tokens)
-        if levels < 2:
-            raise ValueError(f"num_tokens: at least 2 levels expected, got {list(self.num_tokens)}")
+        if not 2 <= levels <= 8:
+            raise ValueError(f"num_tokens: 2 to 8 levels expected, got {list(self.num_tokens)}")
         for name in ("num_neighbors", "dims", "depths", "local_radius"):
             if len(getattr(self, name)) != levels:
                 raise ValueError(
                     f"{name}: {levels} entries expected, one per level, got {list(getattr(self, name))}"
                 )
         for name, least, most in (
-            ("num_tokens", 1, 65536),
-            ("num_neighbors", 1, 1024),
+            ("num_tokens", 1, 16384),
+            ("num_neighbors", 1, 512),
             ("dims", 1, 8192),
             ("depths", 0, 128),
         ):
@@ -82,6 +85,8 @@ class EncoderConfig:
                 raise ValueError(
                     f"{name}: entries from {least} to {most} expected, got {list(getattr(self, name))}"
                 )
+        if sum(self.depths) > MOST_BLOCKS:
+            raise ValueError(f"depths: at most {MOST_BLOCKS} together expected, got {list(self.depths)}")
         if sorted(set(self.num_tokens), reverse=True) != list(self.num_tokens):
             raise ValueError(f"num_tokens: must fall from level to level, got {list(self.num_tokens)}")
         if not 1 <= self.num_heads <= 256 or any(dim % self.num_heads for dim in self.dims):
@@ -92,8 +97,8 @@ class EncoderConfig:
             raise ValueError(f"mlp_ratio: above 0 and at most 64 expected, got {self.mlp_ratio}")
         if not 0.0 <= self.drop_path < 1.0:
             raise ValueError(f"drop_path: from 0 to below 1 expected, got {self.drop_path}")
-        if not all(radius >= 0 for radius in self.local_radius):
-            raise ValueError(f"local_radius: no negative entries expected, got {list(self.local_radius)}")
+        if not all(0 <= radius <= 1e6 for radius in self.local_radius):
+            raise ValueError(f"local_radius: entries from 0 to 1e6 expected, got {list(self.local_radius)}")
         if self.norm_levels not in ("all", "last"):
             raise ValueError(f"norm_levels: 'all' or 'last' expected, got {self.norm_levels!r}")
         check_pool(self.pool)

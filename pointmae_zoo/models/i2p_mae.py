@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pointmae_zoo.data.fields import check_fields
 from pointmae_zoo.models.config import ModelConfig
-from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder
+from pointmae_zoo.models.encoder import MOST_BLOCKS, EncoderConfig, PointEncoder
 from pointmae_zoo.models.layers import Stage, init_linear
 from pointmae_zoo.models.losses import LossTerm, weighted_sum
 from pointmae_zoo.models.reconstruction import (
@@ -67,6 +67,10 @@ class I2PMAEConfig:
         if not all(0 <= depth <= 128 for depth in self.decoder_depths):
             raise ValueError(
                 f"decoder_depths: entries from 0 to 128 expected, got {list(self.decoder_depths)}"
+            )
+        if sum(self.decoder_depths) > MOST_BLOCKS:
+            raise ValueError(
+                f"decoder_depths: at most {MOST_BLOCKS} together expected, got {list(self.decoder_depths)}"
             )
 
 

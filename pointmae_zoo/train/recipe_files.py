@@ -1,67 +1,17 @@
-"""Recipes in YAML: files, the ones that are shipped, and settings of the command line.
-
-Values are read by YAML 1.2's rules, where PyYAML has 1.1's: ``1e-3`` is a number, ``no`` is text and ``1:30``
-is no count of seconds.
-"""
+"""Recipes in YAML: files, the ones that are shipped, and settings of the command line."""
 
 import difflib
-import re
-from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, ClassVar
-
-import yaml
+from typing import Any
 
 import pointmae_zoo
 from pointmae_zoo.data.files import written_whole
+from pointmae_zoo.data.yaml_files import dump_yaml, load_yaml, parse_yaml
 from pointmae_zoo.train.recipe import PretrainRecipe, merged
 
 SHIPPED = Path(pointmae_zoo.__file__).parent / "recipes"
 BARE = "i2p_mae"
 """The family whose recipes are meant by names without a family that several have."""
-
-_SCALARS = (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?[0-9]+", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-     "-+.0123456789"),
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-)  # fmt: skip
-
-
-class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
-
-    def construct_decimal(self, node: yaml.ScalarNode) -> int:
-        """YAML 1.1 has 010 as 8."""
-        return int(node.value)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            name = self.construct_object(key, deep=True)
-            if not isinstance(name, Hashable):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{name!r} is no name of a field", key.start_mark
-                )
-            if name in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"field {name!r} is there twice", key.start_mark
-                )
-            seen.add(name)
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
-
-
-for _name, _pattern, _first in _SCALARS:
-    for _class in (_Loader, _Dumper):
-        _class.add_implicit_resolver(
-            f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), list(_first)
-        )
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_decimal)
 
 
 def list_recipes() -> dict[str, str]:
@@ -133,26 +83,10 @@ def read_recipe(name: str | Path, **changes: Any) -> PretrainRecipe:
         raise ValueError(f"recipe {name}, as changed: {error}") from error
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        ValueError: not YAML, not a mapping, or a field twice; names file and line.
-    """
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a recipe in YAML ({_reason(error)})") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected lines such as 'steps: 500'")
-    return values
-
-
 def write_recipe(recipe: PretrainRecipe, path: Path) -> None:
     """Write every field of a recipe."""
-    text = yaml.dump(recipe.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     with written_whole(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_text(dump_yaml(recipe.to_dict()), encoding="utf-8")
 
 
 def parse_setting(text: str) -> dict[str, Any]:
@@ -167,16 +101,10 @@ def parse_setting(text: str) -> dict[str, Any]:
     if not separator or not name:
         raise ValueError(f"{text!r}: expected FIELD=VALUE, for example steps=500")
     try:
-        value = yaml.load(written, Loader=_Loader) if written.strip() else ""
-    except yaml.YAMLError as error:
-        raise ValueError(f"{text!r}: not a value ({_reason(error)}); put text in quotes") from error
+        value = parse_yaml(written) if written.strip() else ""
+    except ValueError as error:
+        raise ValueError(f"{text!r}: not a value ({error}); put text in quotes") from error
     first, *rest = name.split(".")
     for part in reversed(rest):
         value = {part: value}
     return {first: value}
-
-
-def _reason(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    where = "" if mark is None else f"line {mark.line + 1}: "
-    return where + str(getattr(error, "problem", None) or error).splitlines()[0]

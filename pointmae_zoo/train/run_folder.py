@@ -4,23 +4,21 @@ import contextlib
 import json
 import math
 import os
-import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pointmae_zoo.data.commit import current_commit, versions
 from pointmae_zoo.data.files import written_whole
+from pointmae_zoo.data.secrets import without_secrets
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _ENVIRONMENT = "environment.json"
-_SECRET = re.compile(r"(?i)(token(?!s)|secret|password|passwd|api[-_]?key|access[-_]?key|credential)")
-_IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 class Metrics:
@@ -217,20 +215,3 @@ def device_name(device: Any) -> str:
     if device.type == "cpu":
         return f"cpu ({os.cpu_count()} cores, {torch.get_num_threads()} threads)"
     return str(device)
-
-
-def without_secrets(words: Sequence[str]) -> list[str]:
-    """A command line with ``***`` for what looks like a password, token or key, or an address' user."""
-    cleaned = []
-    hide = False
-    for word in words:
-        if hide:
-            word, hide = "***", False
-        elif _SECRET.search(word):
-            name, separator, _ = word.partition("=")
-            if separator:
-                word = f"{name}=***"
-            else:
-                hide = word.startswith("-")
-        cleaned.append(_IN_ADDRESS.sub("***@", word))
-    return cleaned

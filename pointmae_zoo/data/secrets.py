@@ -1,0 +1,51 @@
+"""What must not leave this machine in files that others see: tokens, and the names of home folders."""
+
+import os
+import re
+from collections.abc import Sequence
+
+_NAMED = re.compile(r"(?i)(token(?!s)|secret|password|passwd|api[-_]?key|access[-_]?key|credential)")
+_IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")
+# What tokens of the usual services look like.
+_TOKEN = re.compile(
+    r"\b(?:hf_|api_org_)[A-Za-z0-9]{20,}|\bgh[opsur]_[A-Za-z0-9]{30,}|\bgithub_pat_\w{30,}|\bglpat-[\w-]{20,}"
+    r"|\bsk-[\w-]{20,}|\bxox[abprs]-[\w-]{10,}|\bAKIA[A-Z0-9]{16}\b|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+)
+_HOME = re.compile(
+    r"(?<![\w.~-])(?:/home|/Users|[A-Za-z]:(?:\\+|/)Users)(?:\\+|/)(?!Shared\b)[^\\/\s\"',:;]+"
+)
+
+
+def without_secrets(words: Sequence[str]) -> list[str]:
+    """A command line with ``***`` for what looks like a password, token or key, or an address' user."""
+    cleaned = []
+    hide = False
+    for word in words:
+        if hide:
+            word, hide = "***", False
+        elif _NAMED.search(word):
+            name, separator, _ = word.partition("=")
+            if separator:
+                word = f"{name}=***"
+            else:
+                hide = word.startswith("-")
+        cleaned.append(_TOKEN.sub("***", _IN_ADDRESS.sub("***@", word)))
+    return cleaned
+
+
+def line_of_secret(text: str, known: Sequence[str] = ()) -> int | None:
+    """The number of the first line with something that looks like a token or an address with a password, or
+    with one of the ``known`` secrets; None: there is none."""
+    for number, line in enumerate(text.splitlines(), 1):
+        address = re.search(r"://[^/@\s:]+:[^/@\s*]+@", line)
+        if _TOKEN.search(line) or address or any(secret and secret in line for secret in known):
+            return number
+    return None
+
+
+def without_homes(text: str) -> str:
+    """Paths into home folders as they are for their owner: ``/home/ada/shapes`` becomes ``~/shapes``."""
+    home = os.path.expanduser("~")
+    if len(home) > 1:
+        text = re.sub(rf"(?<![\w.~-]){re.escape(home)}(?![\w.-])", "~", text)
+    return _HOME.sub("~", text)

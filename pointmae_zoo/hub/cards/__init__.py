@@ -1,0 +1,1 @@
+"""Model cards: rendered from a folder of weights, what a person states, and the JSON of evaluations."""

@@ -1,0 +1,346 @@
+"""The card of weights: one template, filled from what is stored beside them.
+
+Numbers come from ``config.json`` and from the JSON of ``pointmae-zoo evaluate``, words that only a person
+knows from ``card.yaml``; what nobody has stated is said to be not stated.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pointmae_zoo.hub.cards.model_index import front_matter
+from pointmae_zoo.hub.cards.papers import PAPERS
+from pointmae_zoo.hub.cards.release import Release, data_names, read_release
+from pointmae_zoo.hub.cards.results import (
+    ablation_table,
+    fewshot_table,
+    head,
+    line,
+    linear_table,
+    robustness_table,
+)
+from pointmae_zoo.hub.cards.usage import usage
+from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, build_empty
+from pointmae_zoo.registry import get_architecture
+
+_STATUSES = {
+    "reproduced": "the paper's data and recipe, and the paper's number reached within its spread",
+    "own-recipe": "trained on other data or by another recipe than the paper's, so its numbers are its own "
+    "and not the paper's",
+    "demo": "shows that everything works; good features are not to be expected",
+    "": "not stated",
+}
+_KINDS = {
+    "encoder": "encoder: clouds to features",
+    "pretraining": "pre-training model: the encoder, and the decoder that it was trained with",
+    "classification": "classifier: clouds to class scores",
+    "part_segmentation": "part segmenter: points to part scores",
+}
+_NOT_STATED = "not stated"
+
+
+def render_card(
+    folder: str | os.PathLike[str],
+    *,
+    card: str | os.PathLike[str] | None = None,
+    repo_id: str | None = None,
+) -> str:
+    """The card (``README.md`` of a Hub repository) of a folder of weights.
+
+    Args:
+        folder: as ``pretrain`` or `save_pretrained` leave it; ``card.yaml`` and ``evaluations/*.json`` in it
+            are used.
+        card: a ``card.yaml`` elsewhere; the evaluations that it lists lie beside it.
+        repo_id: where the weights will be, ``org/repo``; weights of the registry are called by their name.
+
+    Returns:
+        YAML front matter with ``model-index``, and Markdown.
+
+    Raises:
+        ValueError: something in the folder is wrong; names the file and what.
+    """
+    return render_release(read_release(Path(folder), None if card is None else Path(card)), repo_id)
+
+
+def render_release(release: Release, repo_id: str | None = None) -> str:
+    """`render_card` of what was read already."""
+    config, facts = release.config, release.facts
+    title = facts.name or (repo_id or release.folder.resolve().name).rpartition("/")[2]
+    paper = get_architecture(config.architecture).paper
+    header = front_matter(
+        title,
+        architecture=config.architecture,
+        kind=config.kind,
+        paper=paper,
+        licence=facts.licence,
+        reports=list(release.reports.values()),
+        data_names=data_names(release),
+    )
+    notes = dict(facts.notes)
+    parts = [f"---\n{header}\n---\n\n# {title}"]
+    if facts.summary:
+        parts.append(facts.summary.strip())
+    model = build_empty(release.folder / CONFIG_FILE, config)
+    parts.append(_at_a_glance(release, model))
+    sections = {
+        "Use": usage(release, model, repo_id),
+        "Results": _results(release),
+        "Robustness": _tables(release, "robustness"),
+        "Ablations": "\n\n".join(map(ablation_table, release.comparisons.values())),
+        "Limits": "\n".join(f"- {one.strip()}" for one in facts.limits) or f"{_NOT_STATED.capitalize()}.",
+        "Input": _input(release),
+        "Training data": _training_data(release),
+        "Recipe": _recipe(release),
+        "How it was made": _making(release),
+        "Citation": _citation(paper),
+        "Licence": _licence(release),
+    }
+    sections |= {name: "" for name in notes if name not in sections}
+    for name, text in sections.items():
+        body = [one.strip() for one in (notes.get(name, ""), text) if one.strip()]
+        if body:
+            parts.append("\n\n".join([f"## {name}", *body]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _at_a_glance(release: Release, model: Any) -> str:
+    config, facts = release.config, release.facts
+    encoder = getattr(model, "encoder", model)
+    size = f"{_parameters(encoder)} parameters"
+    if model is not encoder:
+        size += f" in the encoder, {_parameters(model)} in all"
+    points = config.preprocess.num_points
+    output = (
+        f"{encoder.feature_dim()} numbers for a shape (`embed`, pooling `{encoder.hyper.pool}`), "
+        f"{sum(encoder.hyper.dims)} for a point (`per_point_features`)"
+    )
+    if config.kind == "classification":
+        output = f"scores of {model.hyper.num_classes} classes; features: {output}"
+    if config.kind == "part_segmentation":
+        output = f"scores of {model.hyper.num_parts} parts for every point; features: {output}"
+    architecture = get_architecture(config.architecture)
+    rows = [
+        ("architecture", f"`{config.architecture}`: {architecture.summary.partition(':')[0]}"),
+        ("kind", _KINDS[config.kind]),
+        ("size", f"{size}; {' / '.join(map(str, encoder.hyper.num_tokens))} tokens"),
+        ("input", f"{points:,} points (x, y, z) of a shape, {config.preprocess.up} up"),
+        ("output", output),
+        ("status", f"`{status}`: {_STATUSES[status]}" if (status := _status(release)) else _NOT_STATED),
+        ("licence", facts.licence or _NOT_STATED),
+    ]
+    if config.labels:
+        rows.insert(5, ("labels", ", ".join(config.labels)))
+    table = "\n".join([line("", ""), line("---", "---"), *(line(*row) for row in rows)])
+    preview = release.folder / "preview.png"
+    if preview.is_file():
+        table += "\n\n![What the model makes of a few training shapes](preview.png)"
+    return table
+
+
+def _results(release: Release) -> str:
+    if not release.linear:
+        return "Not evaluated yet: `pointmae-zoo evaluate linear FOLDER --data FILE.npz` does it."
+    contexts = [report["context"] for report in release.linear.values()]
+    rows = [row for report in release.linear.values() for row in report["summary"]]
+    about = [
+        "Linear probe: the encoder is frozen, and a linear classifier learns from its features of labelled "
+        "shapes. Accuracies are in percent."
+    ]
+    models = max((context["models"] for context in contexts), key=len)
+    if len(models) > 1:
+        about.append(
+            f"Those of these weights are means ± standard deviations of {len(models)} trainings "
+            f"({', '.join(models)}), of which the weights here are one."
+        )
+    if random := max((row["runs"] for row in rows if row["features"] != "weights"), default=0):
+        about.append(
+            "Random features are strong in 3D, so the same network with random weights "
+            f"({random} initialisation{'s' if random > 1 else ''}) stands beside it, native or with "
+            "BatchNorm statistics calibrated on the training part: the better of the two is the floor."
+        )
+    trained_on = release.config.provenance.get("data_sha256")
+    known = set(trained_on.values()) if isinstance(trained_on, Mapping) else set()
+    for dataset in {context["dataset"]["file"]: context["dataset"] for context in contexts}.values():
+        if dataset["sha256"] in known:
+            about.append(
+                f"The training part of {dataset['file']} was among the clouds of pre-training, without its "
+                "labels; the test part was not."
+            )
+    parts = [" ".join(about)]
+    for name, report in release.linear.items():
+        parts += [linear_table(report), f"Numbers: [{name}]({name})."]
+    if shots := _tables(release, "few_shot"):
+        parts += ["### With few labels", shots]
+    return "\n\n".join(parts)
+
+
+def _tables(release: Release, which: str) -> str:
+    table = {"robustness": robustness_table, "few_shot": fewshot_table}[which]
+    found = [report for report in release.linear.values() if report[which]]
+    parts = []
+    for report in found:
+        dataset = report["context"]["dataset"]
+        parts += [f"{dataset['file']}, {len(dataset['classes'])} classes:", table(report)]
+    return "\n\n".join(parts)
+
+
+def _input(release: Release) -> str:
+    given = release.config.preprocess
+    centre = "centred on their centroid" if given.center == "centroid" else "not centred"
+    scale = "scaled to the unit sphere" if given.scale == "unit_sphere" else "not scaled"
+    return (
+        "Stored with the weights (`config.json`) and applied by `pointmae-zoo embed`, `embed_files` and "
+        f"`model.config.preprocess`: {given.surface_samples:,} points uniformly by area on the surface of a "
+        f"mesh (of a point file its own points), farthest point sampling to {given.num_points:,}, {centre}, "
+        f"{scale}. **{given.up} is up**: for files in which another axis points up say so (`--up z`, "
+        '`up="z"`); features of a shape that lies on its side are features of another shape.'
+    )
+
+
+def _training_data(release: Release) -> str:
+    made = release.config.provenance
+    hashes = made.get("data_sha256")
+    hashes = dict(hashes) if isinstance(hashes, Mapping) else {}
+    rows = []
+    for data in release.facts.data:
+        files = [_hashed(name, hashes.pop(name)) for name in data.files if name in hashes]
+        rows.append((data.name, data.licence or _NOT_STATED, data.description.strip(), "<br>".join(files)))
+    for name, sha256 in hashes.items():
+        if name == "procedural":
+            stated = (
+                "procedural shapes",
+                "none needed",
+                "made by the package, `pointmae_zoo.data.procedural`",
+            )
+        else:
+            stated = (name, _NOT_STATED, "")
+        rows.append((*stated, _hashed(name, sha256)))
+    if not rows:
+        return f"{_NOT_STATED.capitalize()}."
+    table = "\n".join(
+        [*head("source", "licence", "what it is", "files, sha256"), *(line(*row) for row in rows)]
+    )
+    counts = {"from files": made.get("clouds_from_data"), "procedural": made.get("clouds_procedural")}
+    told = [f"{count:,} {which}" for which, count in counts.items() if isinstance(count, int) and count]
+    return f"{table}\n\nClouds: {', '.join(told)}; labels were not used." if told else table
+
+
+def _recipe(release: Release) -> str:
+    recipe = release.config.provenance.get("recipe")
+    rows = list(_recipe_rows(release, recipe)) if isinstance(recipe, Mapping) else []
+    if not rows:
+        return f"{_NOT_STATED.capitalize()}."
+    table = "\n".join([line("", ""), line("---", "---"), *(line(*row) for row in rows)])
+    if (release.folder / "recipe.yaml").is_file():
+        return f"{table}\n\nEverything else: [recipe.yaml](recipe.yaml)."
+    return f"{table}\n\nEverything else: the provenance in `config.json`, which `pointmae-zoo info` prints."
+
+
+def _recipe_rows(release: Release, recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What matters of a recipe. Fields that it does not have are left out: it may be of another task."""
+
+    def given(*names: str) -> Iterator[str]:
+        for name in names:
+            value: Any = recipe
+            for part in name.split("."):
+                value = value.get(part) if isinstance(value, Mapping) else None
+            if value not in (None, 0, 0.0, "", [], {}):
+                yield f"{name.rpartition('.')[2].replace('_', ' ')} {_plain(value)}"
+
+    steps = release.config.provenance.get("steps")
+    if isinstance(steps, int) and isinstance(recipe.get("batch_size"), int):
+        yield "length", f"{steps:,} steps of {recipe['batch_size']:,} clouds"
+    teacher = recipe.get("teacher")
+    if isinstance(teacher, Mapping):
+        if teacher.get("name"):
+            how = given(
+                *(
+                    f"teacher.{name}"
+                    for name in ("weights", "projection", "views", "size", "strides", "targets")
+                )
+            )
+            yield "teacher", f"`{teacher['name']}`, frozen: {', '.join(how)}"
+        else:
+            yield "teacher", "none"
+    if changed := recipe.get("model_arguments"):
+        yield "architecture, changed", ", ".join(f"{name} {_plain(value)}" for name, value in changed.items())
+    if masked := release.config.arguments.get("mask_ratio"):
+        yield "mask", f"{masked:.0%} of the tokens"
+    yield "points", ", ".join(given("cloud_points", "num_points"))
+    yield (
+        "augmentation",
+        ", ".join(given(*(f"augmentation.{name}" for name in recipe.get("augmentation") or ()))),
+    )
+    yield (
+        "AdamW",
+        ", ".join(given("learning_rate", "final_learning_rate", "weight_decay", "betas", "clip_norm")),
+    )
+    yield (
+        "schedule",
+        ", ".join(given("warmup_steps", "warmup_epochs", "cosine_steps", "cosine_epochs", "schedule")),
+    )
+    yield "numbers", ", ".join(given("precision", "ema_decay")) + f", seed {recipe.get('seed')}"
+
+
+def _making(release: Release) -> str:
+    made = release.config.provenance
+    rows = []
+    if isinstance(seconds := made.get("seconds"), (int, float)):
+        rows.append(("training took", _duration(seconds)))
+    if isinstance(losses := made.get("final_losses"), Mapping):
+        rows.append(
+            ("losses at the end", ", ".join(f"{name} {_plain(value)}" for name, value in losses.items()))
+        )
+    if isinstance(commit := made.get("commit"), str):
+        rows.append(("commit of pointmae-zoo", f"`{commit}`"))
+    if isinstance(versions := made.get("versions"), Mapping):
+        rows.append(("versions", ", ".join(f"{name} {value}" for name, value in versions.items())))
+    rows.append(("sha256 of `model.safetensors`", f"`{release.weights_sha256}`"))
+    return "\n".join([line("", ""), line("---", "---"), *(line(*row) for row in rows)])
+
+
+def _citation(paper: str) -> str:
+    known = PAPERS.get(paper)
+    if known is None:
+        return f"The paper whose method this is: {paper}."
+    return (
+        f"If you use these weights, cite the paper whose method this is "
+        f"([{known.method}]({known.url}), {known.venue}):\n\n```bibtex\n{known.bibtex}\n```"
+    )
+
+
+def _licence(release: Release) -> str:
+    if not release.facts.licence:
+        return "Of the weights: not stated. Ask who published them before you build on them."
+    return f"Of the weights: {release.facts.licence}. The code of pointmae-zoo: Apache-2.0."
+
+
+def _status(release: Release) -> str:
+    stated = release.facts.status or release.config.provenance.get("status")
+    return stated if isinstance(stated, str) and stated in _STATUSES else ""
+
+
+def _parameters(model: Any) -> str:
+    return f"{sum(parameter.numel() for parameter in model.parameters()):,}"
+
+
+def _hashed(name: str, sha256: Any) -> str:
+    return f"{name} `{str(sha256)[:12]}`"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (list, tuple)):
+        return " / ".join(map(_plain, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"

@@ -1,0 +1,120 @@
+"""A card's front matter: what machines read of it, the results (``model-index``) among it."""
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from pointmae_zoo.hub.cards.evaluations import is_comparison
+from pointmae_zoo.hub.cards.results import CLASSIFIERS, main_classifier
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+LIBRARY = "pointmae-zoo"
+# Licences that the Hub knows by name; any other is "other" with a license_name.
+_LICENCES = frozenset(
+    ["apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "mpl-2.0", "unlicense", "gpl-2.0", "gpl-3.0"]
+    + ["lgpl-2.1", "lgpl-3.0", "agpl-3.0", "cc0-1.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-4.0"]
+    + ["cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0"]
+)
+
+
+def front_matter(
+    title: str,
+    *,
+    architecture: str,
+    kind: str,
+    paper: str,
+    licence: str,
+    reports: Sequence[dict[str, Any]],
+    data_names: dict[str, str],
+) -> str:
+    """The YAML between the card's dashes, without them.
+
+    Args:
+        title: of the card.
+        architecture, kind: of the model.
+        paper: such as ``arXiv:2212.06785``.
+        licence: SPDX identifier or words; empty: not stated.
+        reports: evaluations of the weights; comparisons among them are left out.
+        data_names: what people call a data set, by its file.
+    """
+    from huggingface_hub import ModelCardData
+
+    stated: dict[str, Any] = {}
+    if licence.lower() in _LICENCES:
+        stated["license"] = licence.lower()
+    elif licence:
+        stated |= {
+            "license": "other",
+            "license_name": re.sub(r"[^a-z0-9.]+", "-", licence.lower()).strip("-"),
+        }
+    if kind in ("encoder", "pretraining"):
+        stated["pipeline_tag"] = "feature-extraction"
+    tags = [LIBRARY, "point-cloud", "3d", "mesh", "self-supervised-learning", "masked-autoencoder"]
+    tags += [architecture.partition("_tiny")[0].partition("_base")[0].replace("_", "-"), paper.lower()]
+    results: dict[str, Any] = {}
+    if found := eval_results(reports, data_names):
+        results = {"model_name": title, "eval_results": found}
+    data = ModelCardData(library_name=LIBRARY, tags=tags, **stated, **results)
+    return data.to_yaml().strip()
+
+
+def eval_results(reports: Sequence[dict[str, Any]], data_names: dict[str, str]) -> "list[EvalResult]":
+    """The accuracies of the weights, in percent, exactly as they are in the JSON: linear probes, few-shot
+    classification, and linear probes on changed test clouds."""
+    return [
+        result for report in reports if not is_comparison(report) for result in _of_report(report, data_names)
+    ]
+
+
+def _of_report(report: dict[str, Any], data_names: dict[str, str]) -> "list[EvalResult]":
+    from huggingface_hub import EvalResult
+
+    context = report["context"]
+    on_train, file = context["split"] == "validation", context["dataset"]["file"]
+    number = "cv" if on_train else "test"
+    shared: dict[str, Any] = {
+        "task_type": "point-cloud-classification",
+        "task_name": "Point cloud classification from frozen features",
+        "dataset_type": PurePosixPath(file).stem,
+        "dataset_name": f"{data_names[file]} ({file})" if file in data_names else file,
+        "dataset_config": f"{context['class_set']}, {len(context['dataset']['classes'])} classes, "
+        f"{context['num_points']} points, protocol {context['protocol_name']}",
+        "dataset_split": "train (cross-validation)" if on_train else "test",
+        "dataset_revision": context["dataset"]["sha256"],
+        "dataset_args": {
+            "protocol": context["protocol"],
+            "train_clouds": context["num_train"],
+            "test_clouds": context["num_test"],
+        },
+    }
+
+    def result(name: str, row: dict[str, Any], which: str, **args: Any) -> EvalResult:
+        args |= {"pool": context["pool"], "runs": row["runs"]}
+        if row["runs"] > 1:
+            args["standard_deviation"] = row[f"{which}_std"]
+        return EvalResult(
+            **shared,
+            metric_type="accuracy",
+            metric_name=f"accuracy (%), {name}",
+            metric_value=row[f"{which}_mean"],
+            metric_args=args,
+        )
+
+    def called(row: dict[str, Any]) -> str:
+        return CLASSIFIERS.get(row["classifier"], str(row["classifier"]))
+
+    found = [result(called(row), row, number) for row in _measured(report["summary"])]
+    for row in _measured(report["few_shot"]):
+        asked: dict[str, Any] = next((one for one in context["few_shot"] if one["ways"] == row["ways"]), {})
+        found.append(result(f"{row['ways']}-way {row['shots']}-shot", row, "test", **asked))
+    for row in _measured(report["robustness"]):
+        if row["classifier"] == main_classifier(report):
+            found.append(result(f"{called(row)}, test clouds changed: {row['change']}", row, "test"))
+    return found
+
+
+def _measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["features"] == "weights"]

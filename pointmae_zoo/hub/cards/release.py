@@ -1,0 +1,95 @@
+"""What belongs to a folder of weights when it is shown to others: read and checked, never changed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pointmae_zoo.data.files import file_sha256
+from pointmae_zoo.hub.cards.evaluations import is_comparison, read_evaluation
+from pointmae_zoo.hub.cards.facts import FACTS_FILE, CardFacts, read_facts
+from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, read_config
+from pointmae_zoo.models.config import ModelConfig
+from pointmae_zoo.registry import Weights, get_weights, list_weights
+
+
+@dataclass(frozen=True)
+class Release:
+    """Read by `read_release`.
+
+    Args:
+        folder: of the weights.
+        config: of the model.
+        weights_sha256: of ``model.safetensors``, as ``config.json`` has it.
+        facts: what a person states; all empty without a ``card.yaml``.
+        facts_file: where, if anywhere.
+        evaluations: the files by the names that they have beside the card.
+        reports: what is in them.
+    """
+
+    folder: Path
+    config: ModelConfig
+    weights_sha256: str
+    facts: CardFacts
+    facts_file: Path | None
+    evaluations: dict[str, Path]
+    reports: dict[str, dict[str, Any]]
+
+    @property
+    def linear(self) -> dict[str, dict[str, Any]]:
+        """The evaluations of weights, by file."""
+        return {name: report for name, report in self.reports.items() if not is_comparison(report)}
+
+    @property
+    def comparisons(self) -> dict[str, dict[str, Any]]:
+        """The comparisons of several weights, by file."""
+        return {name: report for name, report in self.reports.items() if is_comparison(report)}
+
+    @property
+    def published(self) -> Weights | None:
+        """The registry's entry of these very files, if there is one: then its name loads them."""
+        config_sha256 = file_sha256(self.folder / CONFIG_FILE)
+        for entry in map(get_weights, list_weights()):
+            if entry.sha256 == self.weights_sha256 and entry.config_sha256 in (None, config_sha256):
+                return entry
+        return None
+
+
+def read_release(folder: Path, card: Path | None = None) -> Release:
+    """Read a run folder, or any that `save_pretrained` wrote.
+
+    Args:
+        folder: with ``config.json``, perhaps ``card.yaml`` and ``evaluations/``.
+        card: a ``card.yaml`` elsewhere, with the evaluations that it lists beside it.
+
+    Raises:
+        ValueError: something in it is wrong or lacking; names the file and what.
+        FileNotFoundError: an evaluation that ``card.yaml`` lists is not there.
+    """
+    config, weights_sha256 = read_config(folder / CONFIG_FILE)
+    facts_file = card or (folder / FACTS_FILE if (folder / FACTS_FILE).is_file() else None)
+    facts = CardFacts() if facts_file is None else read_facts(facts_file)
+    if facts_file is None or not facts.evaluations:
+        kept = sorted((folder / "evaluations").glob("*.json"))
+        evaluations = {f"evaluations/{path.name}": path for path in kept}
+    else:
+        evaluations = {name: facts_file.parent / name for name in facts.evaluations}
+    reports = {name: read_evaluation(path) for name, path in evaluations.items()}
+    if facts_file is not None:
+        known = [*_entries(config), *(report["context"]["dataset"]["file"] for report in reports.values())]
+        for place, data in enumerate(facts.data):
+            if wrong := [name for name in data.files if name not in known]:
+                raise ValueError(
+                    f"{facts_file}: data[{place}].files holds {wrong[0]!r}, which these weights know nothing "
+                    f"of; known: {', '.join(dict.fromkeys(known)) or 'none'}"
+                )
+    return Release(folder, config, weights_sha256, facts, facts_file, evaluations, reports)
+
+
+def _entries(config: ModelConfig) -> list[str]:
+    hashes = config.provenance.get("data_sha256")
+    return list(hashes) if isinstance(hashes, dict) else []
+
+
+def data_names(release: Release) -> dict[str, str]:
+    """What people call a data set, by its file."""
+    return {file: data.name for data in release.facts.data for file in data.files}

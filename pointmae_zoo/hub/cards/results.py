@@ -1,0 +1,140 @@
+"""Tables for cards and README from the JSON that ``pointmae-zoo evaluate`` wrote, as Markdown."""
+
+from typing import Any
+
+CLASSIFIERS = {"svm": "linear SVM", "logistic": "logistic regression"}
+
+
+def linear_table(report: dict[str, Any]) -> str:
+    """Accuracies of a linear probe beside its baselines, in percent, mean ± deviation over the runs."""
+    context, main = report["context"], main_classifier(report)
+    on_train = context["split"] == "validation"
+    title = f"frozen features, {len(context['dataset']['classes'])} classes"
+    if main != "svm":
+        title += f", {CLASSIFIERS.get(main, main)}"
+    if context["protocol_name"] == "paper":
+        title += ", the papers' protocol"
+    lines = head(title, "runs", "cross-validation on train", "test")
+    for row in _by(report["summary"], main):
+        lines.append(line(_name(row), str(row["runs"]), spread(row, "cv"), spread(row, "test")))
+    majority = f"{context['majority_accuracy']:.1f}"
+    always = (majority, "") if on_train else ("", majority)
+    lines.append(line("always the most frequent class", "", *always))
+    tested = "test not touched" if on_train else f"{context['num_test']} to test"
+    notes = [
+        f"{context['dataset']['file']}: {context['num_train']} clouds to train, {tested}.",
+        f"{context['protocol'][0].upper()}{context['protocol'][1:]}.",
+    ]
+    for row in report["summary"]:
+        if row["features"] == "weights" and row["classifier"] != main and not on_train:
+            other = CLASSIFIERS.get(row["classifier"], row["classifier"])
+            notes.append(f"With {other} instead of the SVM: {spread(row, 'test')}.")
+    for row in _by(report["differences"], main):
+        notes.append(
+            f"These weights minus {row['baseline']} ones, cloud by cloud: {row['difference']:+.1f} points "
+            f"(95 % interval {row['low']:+.1f} to {row['high']:+.1f})."
+        )
+    return with_note(lines, " ".join(notes))
+
+
+def robustness_table(report: dict[str, Any]) -> str:
+    """Accuracies on changed test clouds, one line for each change, one column for each features."""
+    asked, main = report["context"]["robustness"], main_classifier(report)
+    clean, rows = _by(report["summary"], main), _by(report["robustness"], main)
+    found = {(row["features"], row["change"]): spread(row, "test") for row in rows}
+    lines = head("test clouds", *(_name(row) for row in clean))
+    lines.append(line("as they are", *(spread(row, "test") for row in clean)))
+    for change in dict.fromkeys(row["change"] for row in rows):
+        lines.append(line(change, *(found.get((row["features"], change), "") for row in clean)))
+    classifier = CLASSIFIERS.get(main, main)
+    note = (
+        f"{classifier[0].upper()}{classifier[1:]} {asked['classifier']} (seed {asked['seed']}). Noise: "
+        "Gaussian, in units of the cloud's radius. Missing ball: the points nearest to a random one; missing "
+        "side: those farthest along a random direction."
+    )
+    return with_note(lines, note)
+
+
+def fewshot_table(report: dict[str, Any]) -> str:
+    """Accuracy of few-shot episodes, in percent, mean ± deviation over the runs."""
+    asked = report["context"]["few_shot"]
+    found = {(row["features"], row["ways"]): row for row in report["few_shot"]}
+    lines = head("frozen features", *(f"{one['ways']}-way {one['shots']}-shot" for one in asked))
+    for row in {row["features"]: row for row in report["few_shot"]}.values():
+        known = [found.get((row["features"], one["ways"])) for one in asked]
+        lines.append(line(_name(row), *(spread(one, "test") if one else "" for one in known)))
+    lines.append(line("chance", *(f"{100 / one['ways']:.1f}" for one in asked)))
+    deviations = [f"{row['episode_std']:.1f}" for row in report["few_shot"] if row["features"] == "weights"]
+    source = "train" if report["context"]["split"] == "validation" else "test"
+    any_of = asked[0]
+    note = (
+        f"{any_of['episodes']} episodes each: support from train, up to {any_of['queries']} clouds a class "
+        f"from {source} to ask, no near duplicates between them; linear SVM (C = {any_of['C']:g}) on "
+        "features standardised by the support; mean over classes. From episode to episode the accuracy of "
+        f"these weights deviates by {' and '.join(deviations)}."
+    )
+    return with_note(lines, note)
+
+
+def ablation_table(found: dict[str, Any]) -> str:
+    """What ``evaluate compare`` found: one line for each variant, and how much better than the first it is on
+    the same clouds."""
+    rows, tested = found["rows"], found["context"]["measure"] == "test"
+    shots = list(dict.fromkeys((one["ways"], one["shots"]) for row in rows for one in row["few_shot"]))
+    titles = ["variant", "training seeds", "cross-validation on train", *(["test"] if tested else [])]
+    lines = head(*titles, "minus the first [95 %]", *(f"{ways}-way {count}-shot" for ways, count in shots))
+    for row in rows:
+        cells = [
+            row["label"],
+            str(row["runs"]),
+            spread(row, "cv"),
+            *([spread(row, "test")] if tested else []),
+        ]
+        paired = row["difference"]
+        cells.append("" if paired is None else "{mean:+.1f} [{low:+.1f}, {high:+.1f}]".format(**paired))
+        known = {(one["ways"], one["shots"]): {**one, "runs": row["runs"]} for one in row["few_shot"]}
+        lines.append(line(*cells, *(spread(known[one], "test") if one in known else "" for one in shots)))
+    note = (
+        f"{found['context']['dataset']['file']}, {len(found['context']['dataset']['classes'])} classes. "
+        f"Differences are of the {'test' if tested else 'cross-validation'} accuracy, with an interval by "
+        "bootstrap over groups of near duplicates; it does not cover the spread between training seeds."
+    )
+    return with_note(lines, note)
+
+
+def main_classifier(report: dict[str, Any]) -> str:
+    """Whose accuracies the tables show: the linear SVM's, if it was there."""
+    known = [row["classifier"] for row in report["summary"]]
+    return "svm" if "svm" in known or not known else str(known[0])
+
+
+def spread(row: dict[str, Any], which: str) -> str:
+    """Mean ± deviation of ``test`` or ``cv``; of a single run there is no deviation."""
+    if row[which + "_mean"] is None:
+        return "not touched"
+    mean = f"{row[which + '_mean']:.1f}"
+    return mean if row["runs"] == 1 else f"{mean} ± {row[which + '_std']:.1f}"
+
+
+def head(*titles: str) -> list[str]:
+    """The first two lines of a table."""
+    return [line(*titles), line(*["---"] * len(titles))]
+
+
+def line(*cells: str) -> str:
+    """A line of a table."""
+    escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
+    return "|" + "|".join(f" {cell} " if cell else " " for cell in escaped) + "|"
+
+
+def with_note(lines: list[str], note: str) -> str:
+    """A table and a paragraph below it."""
+    return "\n".join([*lines, "", note])
+
+
+def _by(rows: list[dict[str, Any]], classifier: str) -> list[dict[str, Any]]:
+    return [row for row in rows if row["classifier"] == classifier]
+
+
+def _name(row: dict[str, Any]) -> str:
+    return "these weights" if row["features"] == "weights" else f"the same network, {row['features']}"
