@@ -28,6 +28,10 @@ SMALL: dict[str, str] = {
     "log_steps": "1",
 }
 _ENCODER = "num_tokens: [16, 8], num_neighbors: [8, 4], dims: [24, 48], stem_widths: [8, 16], drop_path: 0.4"
+_DEEP = (
+    "num_tokens: [16, 8, 4], num_neighbors: [8, 4, 4], dims: [24, 24, 48], stem_widths: [8, 16], "
+    "local_radius: [0, 0, 0], target_level: 1"
+)
 OWN = {
     "i2p_mae": {
         "model_arguments": f"{{{_ENCODER}, depths: [1, 1]}}",
@@ -107,6 +111,31 @@ def test_killed_ten_times_equals_uninterrupted(clouds: Path, cache: Path, tmp_pa
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     sessions = json.loads((out / "environment.json").read_text(encoding="utf-8"))["sessions"]
     assert len(sessions) > 5
+
+
+DEEP = {
+    "i2p_mae": f"{{{_DEEP}, depths: [1, 1, 1], decoder_depths: [1, 1]}}",
+    "joint_mae": f"{{{_DEEP}, depths: [0, 0, 2], image_size: 32, image_dims: [12, 24, 48]}}",
+}
+
+
+@pytest.mark.parametrize("family", sorted(OWN))
+def test_levels_below_the_target_need_no_gradient(
+    clouds: Path, cache: Path, tmp_path: Path, family: str
+) -> None:
+    """As at the paper's size: several processes wait for the gradient of every weight that can have one."""
+    changes = {"family": family, "steps": 3, "model_arguments": DEEP[family]}
+    assert main(arguments(clouds, tmp_path / "one", cache, **changes)) == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    command += ["pointmae_zoo.cli", *arguments(clouds, tmp_path / "two", cache, **changes)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (
+        [json.loads(line)["loss"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    )
+    assert len(one) == 3 and two == pytest.approx(one, rel=1e-3)
 
 
 @pytest.mark.parametrize("family", sorted(OWN))

@@ -137,6 +137,8 @@ class I2PMAEForPretraining(nn.Module):
             raise ValueError("norm_levels: pre-training needs 'all'; the decoder reads every level")
         self.hyper = config
         self.encoder = PointEncoder(encoder)
+        for level in range(config.target_level):  # the decoder doesn't read them: nothing to learn from
+            self.encoder.norms[str(level)].requires_grad_(False)
         dims, size = encoder.dims, encoder.num_neighbors[config.target_level]
         self.mask_token = nn.Parameter(torch.empty(dims[top]))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
