@@ -245,11 +245,14 @@ class PointEncoder(nn.Module):
         x = torch.where(valid.unsqueeze(-1), x, raw)
         return out.scatter(1, order.unsqueeze(-1).expand_as(x), x.to(out.dtype))
 
-    def _embed(self, level: int, finer: Tensor, centers: Tensor, neighbors: Tensor) -> Tensor:
+    def _embed(
+        self, level: int, finer: Tensor, centers: Tensor, neighbors: Tensor, valid: Tensor | None = None
+    ) -> Tensor:
         embed = self.embeddings[level]
         if level > 0:
-            return embed(finer, neighbors)
-        return embed(group_coordinates(finer, centers, neighbors).to(next(embed.parameters()).dtype))
+            return embed(finer, neighbors, valid)
+        near = group_coordinates(finer, centers, neighbors).to(next(embed.parameters()).dtype)
+        return embed(near, valid=valid)
 
     def _embed_visible(
         self, level: int, finer: Tensor, centers: Tensor, neighbors: Tensor, valid: Tensor
@@ -276,11 +279,11 @@ class PointEncoder(nn.Module):
     def _embed_padded(
         self, level: int, finer: Tensor, centers: Tensor, neighbors: Tensor, valid: Tensor
     ) -> Tensor:
-        """All W packed tokens. The padding repeats a cloud's first visible token: hidden ones would tell of
-        their points through BatchNorm's statistics."""
+        """All W packed tokens. The padding repeats a cloud's first visible token and counts for nothing in
+        BatchNorm's statistics, so that they are those of the visible tokens, as on a CPU."""
         shown = valid.unsqueeze(-1)
         centers = torch.where(shown, centers, centers[:, :1])
-        return self._embed(level, finer, centers, torch.where(shown, neighbors, neighbors[:, :1]))
+        return self._embed(level, finer, centers, torch.where(shown, neighbors, neighbors[:, :1]), valid)
 
     def _allowed(self, level: int, centers: Tensor, valid: Tensor | None) -> Tensor | None:
         """Which pairs may attend, (B, 1, G or 1, G) bool, or None where all may."""
