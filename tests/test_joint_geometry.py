@@ -226,6 +226,56 @@ def test_the_cross_loss_of_a_perfect_reconstruction_is_zero() -> None:
         assert perfect.grad is not None and float(perfect.grad.abs().max()) < 1e-12
 
 
+def sphere(count: int, seed: int) -> Tensor:
+    drawn = torch.randn(1, count, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return drawn / drawn.norm(dim=-1, keepdim=True)
+
+
+def test_the_cross_loss_leaves_true_surfaces_where_they_are() -> None:
+    """The points that made the image, and others of the same surface: next to no loss, and a gradient whose
+    mean along the view is next to none, against that of the same points pushed in or out."""
+    points = sphere(2000, 0)
+    frames = ops.fit_view_frames(points, views(1, 2), size=112, cover=3)
+    images = ops.fill_holes(ops.render_depth_images(points, frames).images, 11)
+    noise = 0.05 * torch.randn(1, 2000, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+    def scored(at: Tensor) -> tuple[float, float, float]:
+        """Value, mean pull towards the middle, and share of the points that count."""
+        at = at.clone().requires_grad_()
+        term = cross_loss(at, torch.ones(1, 2000, dtype=torch.bool), images, frames, 0.03, 1.0)
+        term.value.backward()
+        assert at.grad is not None
+        pull = (at.grad * at.detach()).sum() / at.detach().norm(dim=-1).mean()
+        return term.value.item(), float(pull), float(term.count) / 4000
+
+    far, near = scored(0.95 * points), scored(1.05 * points)
+    assert far[1] < 0.0 < near[1]
+    for true, fold in ((points, 50), (sphere(2000, 5), 4)):
+        value, pull, counted = scored(true)
+        assert 0.4 < counted < 0.6  # half of them face the viewer
+        assert value < scored(true + noise)[0] / fold
+        assert far[1] / 6 < pull < near[1] / 6
+
+
+def test_the_cross_loss_of_thin_clouds() -> None:
+    """A cloud without any depth, or with next to none, is judged as one that has some."""
+    generator = torch.Generator().manual_seed(0)
+    plate = torch.rand(1, 2000, 3, generator=generator) - 0.5
+    noise = 0.05 * torch.randn(1, 2000, 3, generator=generator)
+    found = []
+    for thickness in (0.0, 1e-9, 1e-3, 0.1):
+        points = plate * torch.tensor([1.0, thickness, 1.0])
+        frames = ops.fit_view_frames(points, ops.view_rotations(3)[2:], size=112, cover=3)
+        images = ops.fill_holes(ops.render_depth_images(points, frames).images, 11)
+        moved = (points + noise).requires_grad_()
+        term = cross_loss(moved, torch.ones(1, 2000, dtype=torch.bool), images, frames, 0.03, 1.0)
+        term.value.backward()
+        assert moved.grad is not None
+        found.append((term.value.item(), float(moved.grad.norm())))
+    for value, slope in found:
+        assert value == pytest.approx(found[0][0], rel=0.7) and slope == pytest.approx(found[0][1], rel=0.7)
+
+
 def test_no_true_point_lies_before_its_surface() -> None:
     """On any cloud: what a perfect reconstruction is blamed for is the cover's width, never more than the
     margin."""
@@ -240,8 +290,9 @@ def test_no_true_point_lies_before_its_surface() -> None:
 
 
 def test_the_cross_loss_draws_to_the_true_depth() -> None:
-    """Every point of the terraces that is seen, moved along the view: the loss is its mean squared error, the
-    gradient is that of finite differences, and a step against it brings the point back."""
+    """Every point of the terraces that is seen, moved along the view, those at the rims to the front alone:
+    the loss is its mean squared error, the gradient is that of finite differences, and a step against it
+    brings the point back."""
     true = terraces()
     frames = ops.fit_view_frames(true, FRONT, size=64, cover=5)
     images = ops.render_depth_images(true, frames).images
@@ -250,15 +301,15 @@ def test_the_cross_loss_draws_to_the_true_depth() -> None:
     moved = true.clone()
     # Up to the margin behind, and any way to the front; a little aside, but not over an edge.
     away = torch.rand(147, generator=generator, dtype=torch.float64)
-    moved[0, :147, 2] += torch.where(away < 0.3, -0.1 * away, away)
+    at_rim = (torch.arange(49) % 7 % 6 == 0) | (torch.arange(49) // 7 % 6 == 0)
+    moved[0, :147, 2] += torch.where((away < 0.3) & ~at_rim.repeat(3), -0.1 * away, away)
     points = moved.clone().requires_grad_()
 
     def value(at: Tensor) -> Tensor:
         return cross_loss(at, every, images, frames, 0.05, 1.0).value
 
     loss = value(points)
-    units = (1 - 0.2) / 2.0  # of the image's depth for one of the cloud's
-    expected = (units * (moved - true)[0, :147, 2]).square().mean()
+    expected = ((moved - true)[0, :147, 2] / float(frames.extent)).square().mean()
     assert loss.item() == pytest.approx(float(expected))
     loss.backward()
     gradient = points.grad

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pointmae_zoo.models.losses import LossTerm
-from pointmae_zoo.ops import ViewFrames
+from pointmae_zoo.ops import ViewFrames, without_covers
 
 
 def cut_patches(images: Tensor, patch: int) -> Tensor:
@@ -17,7 +17,8 @@ def cut_patches(images: Tensor, patch: int) -> Tensor:
 def patch_losses(
     predicted: Tensor, images: Tensor, visible: Tensor, weight: float
 ) -> tuple[LossTerm, LossTerm]:
-    """Mean squared error of masked patches, and of those among them that show something of the object.
+    """Mean squared error of masked patches, and of those among them that show something of the object. That
+    they are reconstructed is the paper's; this form of the loss is ours.
 
     Args:
         predicted: (B, V, P, S, S).
@@ -34,29 +35,39 @@ def patch_losses(
 def cross_loss(
     points: Tensor, valid: Tensor, images: Tensor, frames: ViewFrames, margin: float, weight: float
 ) -> LossTerm:
-    """Predicted points against the depth images: the squared difference between a point's depth and that of
-    the surface which the image shows where the point falls, read bilinearly, so that there is a gradient
-    along the image, too.
+    """Predicted points against the depth images: how far a point lies, along the view, from the surface that
+    the image shows where the point falls, squared. Read bilinearly, so that there is a gradient along the
+    image, too. That this loss exists is the paper's; this form of it is ours.
 
-    What an image can't tell counts for nothing: points behind the surface by more than ``margin`` (they may
-    well be there), and points beside it. Beside are those with an empty pixel among the four that are read:
-    background is no depth to be drawn to.
+    The image puts the nearest depth on all the pixels that a point covers, so that a slope appears up to half
+    a cover too near: true points lie at it or behind it, and to compare with it alone draws everything
+    outwards. So the surface has a front, the image, and a back, the image without the covers' reach (the
+    least value around); between the two a point is blamed for nothing.
+
+    What an image can't tell counts for nothing, either: points behind the surface by more than ``margin``
+    (they may well be there), and points beside it. Beside are those with an empty pixel among the four that
+    are read: background is no depth to be drawn to.
 
     Args:
         points: (B, M, 3) where the points are, in the cloud's coordinates. Differentiable.
         valid: (B, M) bool; the others count for nothing.
         images: (B, V, H, W), background 0.
         frames: of the images.
-        margin: in units of the image's depth.
+        margin: as all distances here in units of the view's extent: those of the image's depth mean nothing
+            where a cloud is thin along the view.
         weight: of the term; its count is the number of points that count.
     """
     with torch.autocast(points.device.type, enabled=False):
         place, depth = frames.project(points)
-        surface, covered = _read_surface(images, place)
-        apart = depth - surface
+        unit = frames.depth_unit.unsqueeze(2)
+        front, covered = _read_surface(images, place)
+        back, has_back = _read_surface(without_covers(images, frames.cover), place)
+        before, behind = (depth - front) * unit, (depth - back) * unit
+        excess = before.clamp_min(0.0) + behind.clamp_max(0.0)
+        near = torch.where(has_back, behind, before).detach() > -margin
         inside = place.detach().abs().amax(-1) < 1.0
-        counted = valid.unsqueeze(1) & inside & covered & (apart.detach() > -margin)
-        return _mean(apart.square(), counted, weight)
+        counted = valid.unsqueeze(1) & inside & covered & near
+        return _mean(excess.square(), counted, weight)
 
 
 def _read_surface(images: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:

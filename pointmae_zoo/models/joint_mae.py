@@ -111,6 +111,8 @@ class JointMAEForPretraining(nn.Module):
             )
         self.hyper = config
         self.encoder = PointEncoder(encoder)
+        for level in range(config.target_level):  # the decoder doesn't read them: nothing to learn from
+            self.encoder.norms[str(level)].requires_grad_(False)
         heads, ratio = encoder.num_heads, encoder.mlp_ratio
         levels = range(top - 1, config.target_level - 1, -1)
         self.mask_token = _token(dim)

@@ -49,9 +49,9 @@ class JointMAEConfig:
     paper's; the depths are ours."""
     specific_blocks: int = 1
     """Decoder blocks of each modality after them."""
-    hidden_margin: float = 0.05
-    """The cross loss leaves out predicted points that lie farther than this behind the visible surface; in
-    units of the depth image. Ours."""
+    hidden_margin: float = 0.03
+    """The cross loss leaves out predicted points that lie farther than this behind the visible surface; as a
+    share of the view's extent. Ours."""
     filled_gaps: int = 15
     """The cross loss reads surfaces whose gaps narrower than so many pixels are filled; odd, 1 fills none.
     Between the points of a sparse cloud the image shows what lies behind, to which no predicted point should

@@ -18,6 +18,7 @@ from pointmae_zoo.ops.projection import (
     render_depth_images,
     summed_depth_images,
     view_rotations,
+    without_covers,
     zbuffer_depth_images,
 )
 from pointmae_zoo.ops.sampling import farthest_point_sample
@@ -41,5 +42,6 @@ __all__ = [
     "summed_depth_images",
     "three_nn_interpolate",
     "view_rotations",
+    "without_covers",
     "zbuffer_depth_images",
 ]

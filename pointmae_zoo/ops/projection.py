@@ -142,6 +142,26 @@ class ViewFrames(NamedTuple):
     cover: int  # pixels that a point covers, along a side
     farthest: float  # value of the farthest point
 
+    def of(self, cloud: int) -> "ViewFrames":
+        """Those of one cloud, still (1, V, ...)."""
+        one = slice(cloud, cloud + 1)
+        return self._replace(
+            rotations=self.rotations[one],
+            center=self.center[one],
+            extent=self.extent[one],
+            near=self.near[one],
+            back=self.back[one],
+        )
+
+    @property
+    def depth_unit(self) -> Tensor:
+        """(B, V): how long 1 of the image's depth is along the view, as a share of the extent."""
+        return self._range / ((1.0 - self.farthest) * self.extent)
+
+    @property
+    def _range(self) -> Tensor:
+        return (self.near - self.back).clamp_min(1e-12)
+
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Any points (B, M, 3), differentiably.
 
@@ -159,7 +179,7 @@ class ViewFrames(NamedTuple):
         usable = self.size - 1 - 2 * _margin(self.cover)
         apart = (seen[..., :2] - self.center.unsqueeze(2)) / self.extent[..., None, None]
         depth = seen[..., 2] - self.back.unsqueeze(2)
-        depth = (1.0 - self.farthest) * depth / (self.near - self.back).clamp_min(1e-12).unsqueeze(2)
+        depth = (1.0 - self.farthest) * depth / self._range.unsqueeze(2)
         return apart * usable + (self.size - 1) / 2, self.farthest + depth
 
 
@@ -197,7 +217,8 @@ def render_depth_images(points: Tensor, frames: ViewFrames) -> DepthViews:
     """
     size = frames.size
     place, value = frames._places(points)
-    column_row = place.round().long()
+    # A point that is no number must reach the check of the losses, not fail as an index here.
+    column_row = place.nan_to_num(0.0).round().clamp(0, size - 1).long()
     column, row = column_row[..., 0], size - 1 - column_row[..., 1]
     batch, count = column.shape[0] * column.shape[1], points.shape[1]
     canvas = torch.zeros(batch, size * size, dtype=points.dtype, device=points.device)
@@ -222,6 +243,12 @@ def fill_holes(images: Tensor, width: int) -> Tensor:
     return -_spread(-_spread(images, width), width)
 
 
+def without_covers(images: Tensor, cover: int) -> Tensor:
+    """Depth images (B, V, H, W) drawn back by as much as points' covers reach past them: every pixel gets the
+    smallest value of the cover (odd) around it. On a slope, however steep, that is the points' own depth."""
+    return -_spread(-images, cover)
+
+
 def _spread(images: Tensor, width: int) -> Tensor:
     """The maximum over the square of ``width`` (odd) around every pixel, as far as it lies in the image.
 
@@ -241,10 +268,10 @@ def _spread(images: Tensor, width: int) -> Tensor:
 
 
 def zbuffer_depth_images(
-    points: Tensor, rotations: Tensor, *, size: int = 112, cover: int = 3, far: float = 0.2
+    points: Tensor, rotations: Tensor, *, size: int = 112, cover: int = 3, farthest: float = 0.2
 ) -> DepthViews:
     """`render_depth_images` in frames that `fit_view_frames` fits to the clouds themselves."""
-    frames = fit_view_frames(points, rotations, size=size, cover=cover, farthest=far)
+    frames = fit_view_frames(points, rotations, size=size, cover=cover, farthest=farthest)
     return render_depth_images(points, frames)
 
 

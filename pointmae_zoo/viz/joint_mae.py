@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pointmae_zoo.models.encoder import evaluating
 from pointmae_zoo.models.joint_mae import JointMAEForPretraining, JointOutput
-from pointmae_zoo.ops import ViewFrames, index_points
+from pointmae_zoo.ops import ViewFrames, index_points, render_depth_images
 from pointmae_zoo.viz.paint import Floats
 from pointmae_zoo.viz.reconstruction import (
     GREY,
@@ -97,20 +97,11 @@ def _painted(image: Floats, far: float) -> Floats:
 
 
 def _depth_image(points: Tensor, frames: ViewFrames, row: int) -> Floats:
-    """Any points (M, 3) as cloud ``row``'s first depth image (H, W); what sticks out of it is left out."""
-    names = ("rotations", "center", "extent", "near", "back")
-    one = frames._replace(**{name: getattr(frames, name)[row : row + 1, :1] for name in names})
-    places, values = one.project(points[None])
-    column_row = _numbers((((places[0, 0] + 1) * frames.size - 1) / 2).round()).astype(np.int64)
-    depths = _numbers(values[0, 0]).clip(0, 1)
-    reach = np.arange(-(frames.cover // 2), frames.cover // 2 + 1)
-    image = np.zeros((frames.size, frames.size))
-    for across in reach:
-        for down in reach:
-            column, line = (column_row + (across, down)).T
-            inside = (np.minimum(column, line) >= 0) & (np.maximum(column, line) < frames.size)
-            np.maximum.at(image, (line[inside], column[inside]), depths[inside])
-    return image
+    """Any points (M, 3) as cloud ``row``'s first depth image (H, W); what lies beside it is left out."""
+    one = frames.of(row)
+    places, _ = one.project(points[None])
+    inside = places[0, 0].abs().amax(-1) < 1
+    return _numbers(render_depth_images(points[None, inside], one).images[0, 0].clamp(0, 1))
 
 
 def _place(rotation: Tensor) -> tuple[float, float]:
