@@ -72,7 +72,7 @@ class _Sides:
         self.visible = output.visible
         if update:
             self._update(0)
-        return output.loss_3d.item(), output.loss_2d.item()
+        return output.losses["3d"].value.item(), output.losses["2d"].value.item()
 
     def theirs(self, maps: plain_step.Maps | None = None, update: bool = True) -> tuple[float, float]:
         points = plain_step.augmented(self.clouds, *self.draws)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pointmae_zoo import create_model, ops
-from pointmae_zoo.models import joint_mae
+from pointmae_zoo.models import joint_images
 from pointmae_zoo.models.correspondence import patches_of_points, token_patch_map
 from pointmae_zoo.models.depth_embedding import DepthEmbedding, sincos_positions
 from pointmae_zoo.models.joint_mae import JointMAEForPretraining, JointOutput
@@ -148,16 +148,16 @@ def test_the_embedding_equals_plain_masked_convolutions() -> None:
 def test_masked_pixels_change_no_visible_token(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     model, points = small().train(training), shapes()
     masks = {"visible": half(2, 8, 3), "visible_patches": half(2, 49, 12).view(2, 1, 49)}
-    masks["rotations"] = model.draw_rotations(2, points.device)
+    masks["rotations"] = joint_images.draw_rotations(2, points.device, model.hyper)
     output, before = encoded(model, points, **masks)
     hidden = ~masks["visible_patches"].view(2, 1, 7, 7).repeat_interleave(8, 2).repeat_interleave(8, 3)
-    render = joint_mae.render_depth_images
+    render = joint_images.render_depth_images
 
     def spoilt(*given: Any) -> ops.DepthViews:
         images, pixels = render(*given)
         return ops.DepthViews(torch.where(hidden, 1.0 - images, images), pixels)
 
-    monkeypatch.setattr(joint_mae, "render_depth_images", spoilt)
+    monkeypatch.setattr(joint_images, "render_depth_images", spoilt)
     other, after = encoded(model, points, **masks)
     assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))
     assert abs(other.losses["2d"].value.item() - output.losses["2d"].value.item()) > 1e-3
@@ -171,7 +171,7 @@ def test_points_of_masked_tokens_change_no_visible_token(
     model, points = small(num_neighbors=(8, 4)).train(training), shapes()
     groups = model.encoder.group(points)
     masks = {"visible": half(2, 8, 3), "visible_patches": half(2, 49, 12).view(2, 1, 49)}
-    masks["rotations"] = model.draw_rotations(2, points.device)
+    masks["rotations"] = joint_images.draw_rotations(2, points.device, model.hyper)
     _, before = encoded(model, points, **masks)
     shown = model.encoder.visible_below(masks["visible"], groups)[0]
     hidden = torch.ones(2, 512, dtype=torch.bool)
@@ -179,10 +179,10 @@ def test_points_of_masked_tokens_change_no_visible_token(
         hidden[b, groups.neighbors[0][b][shown[b]].flatten()] = False
     assert 0.2 < float(hidden.float().mean()) < 0.99
     moved = torch.where(hidden.unsqueeze(2), points + torch.rand(2, 512, 3), points)
-    fit, render = joint_mae.fit_view_frames, joint_mae.render_depth_images
+    fit, render = joint_images.fit_view_frames, joint_images.render_depth_images
     monkeypatch.setattr(model.encoder, "group", lambda _: groups)
-    monkeypatch.setattr(joint_mae, "fit_view_frames", lambda _, *rest, **more: fit(points, *rest, **more))
-    monkeypatch.setattr(joint_mae, "render_depth_images", lambda _, frames: render(points, frames))
+    monkeypatch.setattr(joint_images, "fit_view_frames", lambda _, *rest, **more: fit(points, *rest, **more))
+    monkeypatch.setattr(joint_images, "render_depth_images", lambda _, frames: render(points, frames))
     _, after = encoded(model, moved, **masks)
     assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))
 
@@ -259,7 +259,7 @@ def test_which_patches_reach_a_3d_token_in_one_block(cross: str) -> None:
     model = small(depths=(0, 1), cross_attention=cross, drop_path=0.0, num_neighbors=(8, 2))
     points = shapes(1)
     visible, patches = half(1, 8, 4), half(1, 49, 20).view(1, 1, 49)
-    rotations = model.draw_rotations(1, points.device)
+    rotations = joint_images.draw_rotations(1, points.device, model.hyper)
     embedded: list[Tensor] = []
     solid: list[Tensor] = []
     model.image_embedding.register_forward_hook(lambda _, __, out: embedded.append(out))
@@ -309,13 +309,13 @@ def test_masks_hold_what_the_ratios_say() -> None:
 
 def test_paper_sized_masks() -> None:
     model = create_model("joint_mae_base", "pretraining")
-    assert (model.num_visible, model.num_visible_patches, model.num_patches) == (16, 49, 196)
+    assert (model.num_visible, model.hyper.num_visible_patches, model.hyper.num_patches) == (16, 49, 196)
 
 
 def test_views_are_drawn_from_around_within_the_elevation() -> None:
     model = small(elevation=20.0)
     torch.manual_seed(0)
-    towards = model.draw_rotations(500, torch.device("cpu"))[:, 0, 2]
+    towards = joint_images.draw_rotations(500, torch.device("cpu"), model.hyper)[:, 0, 2]
     elevation = towards[:, 1].asin().rad2deg()
     assert float(elevation.abs().max()) <= 20.001
     assert float(elevation.min()) < -18 and float(elevation.max()) > 18
@@ -332,7 +332,7 @@ def test_alignment_of_the_masks() -> None:
         model = small(mask_alignment=alignment, num_neighbors=(8, 2))
         torch.manual_seed(0)
         output = model(points)
-        assert output.visible_patches.sum(2).flatten().tolist() == [model.num_visible_patches] * 8
+        assert output.visible_patches.sum(2).flatten().tolist() == [model.hyper.num_visible_patches] * 8
         pixels = ops.zbuffer_depth_images(points, output.frames.rotations, size=56).pixels
         shared = token_patch_map(model.encoder.group(points), patches_of_points(pixels, 7), 49)
         seen = shared & output.visible_patches
@@ -477,6 +477,8 @@ def test_positions_of_patches_differ() -> None:
         ({"image_dims": (16, 32, 10**5)}, ValueError, "image_dims: entries from 1 to 8192"),
         ({"image_dims": (16, 32, 48)}, ValueError, "image_dims: the last must be the encoder's, 96"),
         ({"image_blocks": 10**6}, ValueError, "image_blocks: from 0 to 128"),
+        ({"image_strides": (1,) * 9, "image_dims": (96,) * 9}, ValueError, "image_strides: at most 8"),
+        ({"image_blocks": 128, "image_strides": (1,) * 8}, ValueError, "image_blocks: at most 256"),
         ({"shared_blocks": 0}, ValueError, "shared_blocks: from 1 to 128"),
         ({"specific_blocks": 129}, ValueError, "specific_blocks: from 1 to 128"),
         ({"target_level": 2}, ValueError, "target_level: from 0 to 1"),

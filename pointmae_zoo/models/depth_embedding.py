@@ -15,7 +15,8 @@ from pointmae_zoo.models.layers import Mlp
 
 
 class MaskedConvBlock(nn.Module):
-    """1x1, depth-wise 5x5 and 1x1 convolution, then an MLP; both residual, both behind a LayerNorm."""
+    """1x1, depth-wise 5x5 and 1x1 convolution, then an MLP; both residual, both behind a LayerNorm. That form
+    is ConvMAE's, and that it stands here is ours."""
 
     def __init__(self, dim: int, mlp_ratio: float) -> None:
         super().__init__()
@@ -42,10 +43,13 @@ class MaskedConvBlock(nn.Module):
         if padding is not None:
             hidden = hidden.masked_fill(padding, 0.0)
         grid = hidden.new_zeros(images * side * side, hidden.shape[1]).index_copy(0, places, hidden)
-        # Channels last, in memory as well: the rows are the convolution's own layout. In the weights' own
-        # precision: on a CPU their gradient takes twice as long in bfloat16.
-        with torch.autocast(grid.device.type, enabled=False):
-            grid = grid.view(images, side, side, -1).permute(0, 3, 1, 2).to(self.depthwise.weight.dtype)
+        # Channels last, in memory as well: the rows are the convolution's own layout. On a CPU in the own
+        # precision of the weights: their gradient takes twice as long in bfloat16.
+        grid = grid.view(images, side, side, -1).permute(0, 3, 1, 2)
+        if grid.device.type == "cpu":
+            with torch.autocast("cpu", enabled=False):
+                grid = self.depthwise(grid.to(self.depthwise.weight.dtype))
+        else:
             grid = self.depthwise(grid)
         rows = grid.permute(0, 2, 3, 1).reshape(images * side * side, -1)
         x = x + self.conv2(rows.index_select(0, places))

@@ -186,7 +186,12 @@ class PointEncoder(nn.Module):
             most_visible: with a mask over the coarsest tokens: the most that are visible in any cloud, where
                 the caller knows. A GPU need not be asked for shapes then.
             coarsest: with ``visible``: what runs in place of the last level's stage.
+
+        Raises:
+            ValueError: ``coarsest`` without ``visible``.
         """
+        if coarsest is not None and visible is None:
+            raise ValueError("coarsest: only together with visible")
         groups = self.group(points) if groups is None else groups
         masks: list[Tensor | None] = [None] * len(groups.centers)
         if visible is not None:

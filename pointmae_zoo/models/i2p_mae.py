@@ -102,15 +102,6 @@ class PretrainOutput(NamedTuple):
         """weight_3d * loss_3d + weight_2d * loss_2d."""
         return weighted_sum(self.losses)
 
-    @property
-    def loss_3d(self) -> Tensor:
-        return self.losses["3d"].value
-
-    @property
-    def loss_2d(self) -> Tensor:
-        """0 where there was no teacher."""
-        return self.losses["2d"].value if "2d" in self.losses else self.loss_3d.new_zeros(())
-
 
 class I2PMAEForPretraining(nn.Module):
     """Encoder, hierarchical decoder and the two losses.

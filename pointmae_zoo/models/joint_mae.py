@@ -3,10 +3,16 @@
 No code or weights of the paper were published. What the paper fixes is that both modalities are masked at
 random (75 %), embedded hierarchically, encoded by one joint transformer with local-aligned attention, decoded
 by modal-shared and then modal-specific blocks, and reconstructed under a 3D, a 2D and a cross-reconstruction
-loss. Everything that it leaves open is a field of `JointMAEConfig` marked "ours".
+loss. All else is ours. Numbers and switches among it are fields of `JointMAEConfig` and of the registry's
+entries; what has no field is said here and where it is computed:
+
+- the forms of the three losses: Chamfer-L2 between neighbours, squared error of depths, and what `cross_loss`
+  says;
+- the 2D embedding's blocks (after ConvMAE), its fixed sin-cos positions, and one modality embedding per view;
+- what the decoder reads: normalised visible tokens, a mask token for each modality, positions before every
+  block; for 3D the finer levels' tokens, too, on the way to the target level.
 """
 
-from math import pi, prod, radians
 from typing import Any, NamedTuple
 
 import torch
@@ -15,13 +21,11 @@ from torch import Tensor, nn
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.correspondence import (
     joint_attention_mask,
-    patches_of_points,
-    preferred_patches,
-    token_patch_map,
 )
 from pointmae_zoo.models.depth_embedding import DepthEmbedding, sincos_positions
 from pointmae_zoo.models.depth_losses import cross_loss, patch_losses
 from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder
+from pointmae_zoo.models.joint_images import SeenImages, check_masks, draw_visible_patches, render_views
 from pointmae_zoo.models.joint_mae_config import JointMAEConfig
 from pointmae_zoo.models.layers import Block, Stage, init_linear, run_blocks
 from pointmae_zoo.models.losses import LossTerm, weighted_sum
@@ -36,13 +40,8 @@ from pointmae_zoo.models.reconstruction import (
 from pointmae_zoo.models.tokens import Groups, pack
 from pointmae_zoo.ops import (
     ViewFrames,
-    draw_per_cloud,
     fill_holes,
-    fit_view_frames,
     index_points,
-    orbit_rotations,
-    render_depth_images,
-    view_rotations,
 )
 
 
@@ -65,18 +64,6 @@ class JointOutput(NamedTuple):
     def loss(self) -> Tensor:
         """What is minimised."""
         return weighted_sum(self.losses)
-
-
-class _Images(NamedTuple):
-    """The depth images of a batch, and which of their patches the encoder sees."""
-
-    images: Tensor  # (B, V, H, W)
-    frames: ViewFrames
-    shared: Tensor | None  # (B, G, V P) bool, which patches show which tokens; None: nobody asks
-    visible: Tensor  # (B, V, P) bool
-    order: Tensor  # (B, U) int64 into V P, the visible ones
-    valid: Tensor | None  # (B, U) bool: False where a cloud has fewer than U; None: all have U
-    tokens: Tensor  # (B, U, C)
 
 
 class JointMAEForPretraining(nn.Module):
@@ -140,7 +127,7 @@ class JointMAEForPretraining(nn.Module):
                 [Block(dim, heads, ratio, 0.0) for _ in range(config.specific_blocks)]
             )
             self.norm_2d = nn.LayerNorm(dim)
-            self.head_2d = nn.Linear(dim, prod(config.image_strides) ** 2)
+            self.head_2d = nn.Linear(dim, config.patch_side**2)
             parts += [self.image_embedding, self.blocks_2d, self.head_2d]
         for part in parts:
             part.apply(init_linear)
@@ -175,10 +162,14 @@ class JointMAEForPretraining(nn.Module):
             rotations: (B, V, 3, 3) of the views; None: drawn, or the axes.
 
         Draws use torch's global generator of the device.
+
+        Raises:
+            ValueError: views, or masks or rotations of another shape or type.
         """
         if views is not None:
             raise ValueError("views: None expected; Joint-MAE has no teacher")
         groups = self.encoder.group(points)
+        check_masks(visible, visible_patches, rotations, groups, self.hyper)
         most = self.num_visible if visible is None else None
         if visible is None:
             visible = self.draw_visible(groups)
@@ -213,12 +204,14 @@ class JointMAEForPretraining(nn.Module):
         losses = {"3d": neighbors_loss(hidden, self.hyper.weight_3d)}
         if seen is None or flat is None:
             return JointOutput(losses, {}, visible, hidden, None, None, None, None)
-        side = prod(self.hyper.image_strides)
+        side = self.hyper.patch_side
         patches = self.head_2d(flat).float().view(*seen.visible.shape, side, side)
-        losses["2d"], of_object = patch_losses(patches, seen.images, seen.visible, self.hyper.weight_2d)
+        losses["2d"], of_object = patch_losses(patches, seen.views.images, seen.visible, self.hyper.weight_2d)
         losses["cross"] = self._cross_loss(hidden, groups, seen)
         monitors = {"2d_object": of_object}
-        return JointOutput(losses, monitors, visible, hidden, seen.images, seen.visible, patches, seen.frames)
+        return JointOutput(
+            losses, monitors, visible, hidden, seen.views.images, seen.visible, patches, seen.views.frames
+        )
 
     def watched(self, points: Tensor, views: None = None) -> dict[str, LossTerm]:
         """What training logs now and then: the 3D loss with the visible patches and, of the same 3D tokens,
@@ -236,48 +229,10 @@ class JointMAEForPretraining(nn.Module):
         """How many of the coarsest 3D tokens stay visible."""
         return count_visible(self.hyper.mask_ratio_3d, self.encoder.hyper.num_tokens[-1])
 
-    @property
-    def num_patches(self) -> int:
-        """P, patches of an image."""
-        return (self.hyper.image_size // prod(self.hyper.image_strides)) ** 2
-
-    @property
-    def num_visible_patches(self) -> int:
-        """How many patches of an image stay visible."""
-        return count_visible(self.hyper.mask_ratio_2d, self.num_patches)
-
     def draw_visible(self, groups: Groups) -> Tensor:
         """Draw the visible coarsest 3D tokens, all equally likely: (B, G) bool."""
         batch, count, _ = groups.centers[-1].shape
         return draw_visible(torch.ones(batch, count, device=groups.indices.device), self.num_visible)
-
-    def draw_rotations(self, batch: int, device: torch.device) -> Tensor:
-        """The views of a batch (B, V, 3, 3): drawn, or three along the axes."""
-        if self.hyper.views > 1:
-            return view_rotations(self.hyper.views).to(device).expand(batch, -1, -1, -1)
-        drawn = draw_per_cloud(lambda clouds: torch.rand(clouds, 2, device=device), batch)
-        yaw, elevation = drawn[:, :1] * (2 * pi), (2 * drawn[:, 1:] - 1) * radians(self.hyper.elevation)
-        return orbit_rotations(yaw, elevation)
-
-    def draw_visible_patches(self, shared: Tensor | None, visible: Tensor) -> Tensor:
-        """Draw every image's visible patches, (B, V, P) bool.
-
-        Args:
-            shared: (B, G, V P) bool, which patches show which 3D tokens; needed where masks are aligned or
-                complementary.
-            visible: (B, G) bool, the visible 3D tokens.
-        """
-        shape = len(visible), self.hyper.views, self.num_patches
-        if self.hyper.mask_alignment == "independent":
-            return draw_visible(torch.ones(shape, device=visible.device), self.num_visible_patches)
-        assert shared is not None
-        share = preferred_patches(shared, visible, self.hyper.views)
-        if self.hyper.mask_alignment == "complementary":
-            share = 1.0 - share
-        # Shares that differ do so by at least 1 / G^2: noise below that breaks ties and nothing else.
-        noise = draw_per_cloud(lambda clouds: share.new_empty(clouds, *shape[1:]).uniform_(), len(share))
-        chosen = (share + noise * (0.5 / visible.shape[1] ** 2)).topk(self.num_visible_patches).indices
-        return torch.zeros_like(share, dtype=torch.bool).scatter_(-1, chosen, True)
 
     def _look(
         self,
@@ -286,33 +241,20 @@ class JointMAEForPretraining(nn.Module):
         visible: Tensor,
         visible_patches: Tensor | None,
         rotations: Tensor | None,
-    ) -> _Images:
+    ) -> SeenImages:
         """Render the clouds, choose visible patches and embed them."""
         config = self.hyper
-        # Which pixel a point falls on is decided in full precision, whatever is around it.
-        with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
-            if rotations is None:
-                rotations = self.draw_rotations(len(points), points.device)
-            frames = fit_view_frames(
-                points, rotations, size=config.image_size, cover=config.cover, farthest=config.farthest
-            )
-            images, pixels = render_depth_images(points, frames)
-            shared = None
-            if config.cross_attention == "local" or config.mask_alignment != "independent":
-                at = patches_of_points(pixels, config.image_size // prod(config.image_strides))
-                shared = token_patch_map(groups, at, self.num_patches)
+        views = render_views(points, groups, config, rotations)
         drawn = visible_patches is None
         if visible_patches is None:
-            visible_patches = self.draw_visible_patches(shared, visible)
-        order, valid = pack(visible_patches.flatten(0, 1), self.num_visible_patches if drawn else None)
+            visible_patches = draw_visible_patches(views.shared, visible, config)
+        order, valid = pack(visible_patches.flatten(0, 1), config.num_visible_patches if drawn else None)
         some = None if drawn else valid
-        tokens = self.image_embedding(images.flatten(0, 1), order, some)
+        tokens = self.image_embedding(views.images.flatten(0, 1), order, some)
         batch, count = visible_patches.shape[:2]
-        view = torch.arange(count, device=order.device).view(1, -1, 1) * self.num_patches
-        return _Images(
-            images=images,
-            frames=frames,
-            shared=shared,
+        view = torch.arange(count, device=order.device).view(1, -1, 1) * config.num_patches
+        return SeenImages(
+            views=views,
             visible=visible_patches,
             order=(order.view(batch, count, -1) + view).flatten(1),
             valid=None if some is None else some.view(batch, count * some.shape[1]),
@@ -326,7 +268,7 @@ class JointMAEForPretraining(nn.Module):
         order: Tensor,
         allowed: Tensor | None,
         visible: Tensor,
-        seen: _Images,
+        seen: SeenImages,
     ) -> tuple[Tensor, Tensor]:
         """The joint encoder: packed visible 3D tokens (B, W, C) and the 2D ones (B, U, C), after it."""
         stage = self.encoder.stages[-1]
@@ -339,15 +281,15 @@ class JointMAEForPretraining(nn.Module):
         return tokens[:, : x.shape[1]], tokens[:, x.shape[1] :]
 
     def _joint_mask(
-        self, order: Tensor, allowed: Tensor | None, visible: Tensor, seen: _Images
+        self, order: Tensor, allowed: Tensor | None, visible: Tensor, seen: SeenImages
     ) -> Tensor | None:
         """Which tokens of the joint encoder see each other; None: all."""
         cross = self.hyper.cross_attention
         if cross == "full" and allowed is None and seen.valid is None:
             return None
         if cross == "local":
-            assert seen.shared is not None
-            rows = index_points(seen.shared, order)
+            assert seen.views.shared is not None
+            rows = index_points(seen.views.shared, order)
             shared = rows.gather(2, seen.order.unsqueeze(1).expand(-1, rows.shape[1], -1))
         else:
             shape = *order.shape, seen.order.shape[1]
@@ -364,7 +306,7 @@ class JointMAEForPretraining(nn.Module):
         features: list[Tensor],
         groups: Groups,
         visible: Tensor,
-        seen: _Images | None,
+        seen: SeenImages | None,
         tokens_2d: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
         """Normalised decoder tokens: of the target level (B, G, C), and of all patches (B, V P, C)."""
@@ -393,14 +335,16 @@ class JointMAEForPretraining(nn.Module):
             x = propagate(centers[level], centers[level + 1], features[level], x)
         return self.norm(x), flat
 
-    def _cross_loss(self, hidden: Prediction, groups: Groups, seen: _Images) -> LossTerm:
+    def _cross_loss(self, hidden: Prediction, groups: Groups, seen: SeenImages) -> LossTerm:
         """The predicted neighbours of hidden tokens, put back in place, against the depth images."""
         around = index_points(groups.centers[self.hyper.target_level], hidden.order)
         points = (hidden.predicted + around.unsqueeze(2)).flatten(1, 2)
         valid = hidden.valid.repeat_interleave(hidden.predicted.shape[2], 1)
         config = self.hyper
-        surfaces = fill_holes(seen.images, config.filled_gaps)
-        return cross_loss(points, valid, surfaces, seen.frames, config.hidden_margin, config.weight_cross)
+        surfaces = fill_holes(seen.views.images, config.filled_gaps)
+        return cross_loss(
+            points, valid, surfaces, seen.views.frames, config.hidden_margin, config.weight_cross
+        )
 
 
 def _token(*shape: int) -> nn.Parameter:

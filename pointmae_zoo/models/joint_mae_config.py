@@ -5,6 +5,8 @@ from math import prod
 from typing import Literal
 
 from pointmae_zoo.data.fields import check_fields
+from pointmae_zoo.models.encoder import MOST_BLOCKS
+from pointmae_zoo.models.reconstruction import count_visible
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class JointMAEConfig:
     """Decoder blocks over the tokens of both modalities together. The order, shared and then specific, is the
     paper's; the depths are ours."""
     specific_blocks: int = 1
-    """Decoder blocks of each modality after them."""
+    """Decoder blocks of each modality after them. Ours."""
     hidden_margin: float = 0.03
     """The cross loss leaves out predicted points that lie farther than this behind the visible surface; as a
     share of the view's extent. Ours."""
@@ -57,12 +59,12 @@ class JointMAEConfig:
     Between the points of a sparse cloud the image shows what lies behind, to which no predicted point should
     be drawn. Ours."""
     weight_3d: float = 1.0
-    """Of the Chamfer distance between predicted and true neighbours of hidden tokens. All weights are
-    ours."""
+    """Of the Chamfer distance between predicted and true neighbours of hidden tokens. Ours."""
     weight_2d: float = 1.0
-    """Of the squared error of masked patches."""
+    """Of the squared error of masked patches. Ours."""
     weight_cross: float = 1.0
-    """Of the squared difference between predicted points' depth and the depth image's."""
+    """Of the squared distance, along the view, between predicted points and the depth image's surface.
+    Ours."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -94,14 +96,35 @@ class JointMAEConfig:
             values = getattr(self, name)
             if not values or not all(1 <= value <= most for value in values):
                 raise ValueError(f"{name}: entries from 1 to {most} expected, got {list(values)}")
+        if len(self.image_strides) > 8:
+            raise ValueError(f"image_strides: at most 8 expected, got {len(self.image_strides)}")
+        if self.image_blocks * (len(self.image_strides) - 1) > MOST_BLOCKS:
+            raise ValueError(
+                f"image_blocks: at most {MOST_BLOCKS} in all stages but the last together expected, got "
+                f"{self.image_blocks} in each"
+            )
         if len(self.image_dims) != len(self.image_strides):
             raise ValueError(
                 f"image_dims: {len(self.image_strides)} entries expected, one per stride, got "
                 f"{list(self.image_dims)}"
             )
-        patch = prod(self.image_strides)
-        if self.image_size % patch:
+        if self.image_size % self.patch_side:
             raise ValueError(
-                f"image_size: a multiple of the product of image_strides ({patch}) expected, got "
+                f"image_size: a multiple of the product of image_strides ({self.patch_side}) expected, got "
                 f"{self.image_size}"
             )
+
+    @property
+    def patch_side(self) -> int:
+        """S, rows and columns of a patch."""
+        return prod(self.image_strides)
+
+    @property
+    def num_patches(self) -> int:
+        """P, patches of an image."""
+        return (self.image_size // self.patch_side) ** 2
+
+    @property
+    def num_visible_patches(self) -> int:
+        """How many patches of an image stay visible."""
+        return count_visible(self.mask_ratio_2d, self.num_patches)

@@ -59,8 +59,9 @@ class Task(Protocol):
         """Every loss by its name, and with weight 0 and no gradient whatever else is to be logged."""
 
     def monitors(self, batch: Any) -> dict[str, LossTerm]:
-        """What is worth a look now and then: asked at lines of metrics, in evaluation mode, without
-        gradients, after the step and with its random numbers. Their weights don't matter."""
+        """What is worth a look now and then: asked at the last step before a line of metrics, for each part
+        of its batch, after that is back-propagated and before the weights change; in evaluation mode, without
+        gradients, with the step's random numbers. Their weights don't matter."""
 
     def describe(self, indices: NDArray[np.int64]) -> list[str]:
         """What to call these clouds (B,) in an error message."""

@@ -109,9 +109,10 @@ def compile_blocks(model: nn.Module, *, backward_once: bool) -> None:
 
     Args:
         backward_once: what the forward pass has left for the backward pass may be overwritten by it, which
-            saves memory. Sets so for the process.
+            saves memory. False forbids it in this process from now on.
     """
-    functorch_config.donated_buffer = backward_once
+    if not backward_once:
+        functorch_config.donated_buffer = False
     alike: list[nn.Module] = [module for module in model.modules() if isinstance(module, Block)]
     for module in alike or [model]:
         module.compile()
