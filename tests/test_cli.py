@@ -374,6 +374,19 @@ def test_pretrain_then_info_and_resume(
     assert run("pretrain", "--out", out, "--resume") == 0
 
 
+def test_data_may_be_given_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    given = []
+
+    def pretrain(recipe, *_, **__):
+        given.append(recipe.data)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("pointmae_zoo.train.pretrain", pretrain)
+    words = ["--data", "a", "b", "--data", "c", "--set", "steps=1"]
+    assert run("pretrain", "--out", tmp_path / "run", "--recipe", "smoke", *words) == 2
+    assert [list(one) for one in given] == [["a", "b", "c"]]
+
+
 def test_evaluate_linear(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Flat and long shapes, told apart by any features; the table and the JSON say the same."""
     generator = np.random.default_rng(0)

@@ -292,6 +292,82 @@ def test_without_patches_the_joint_encoder_is_the_encoder() -> None:
     assert bool(output.loss.isfinite())
 
 
+def test_both_modalities_meet_in_the_shared_decoder() -> None:
+    """With none of it in the encoder, a hidden 3D token still depends on the 2D mask token, and a masked
+    patch on the 3D one."""
+    model, points = small(cross_attention="none"), shapes()
+    output = model(points)
+    solid = output.points.predicted[output.points.valid].square().sum()
+    (gradient,) = torch.autograd.grad(solid, model.image_mask_token, retain_graph=True)
+    assert float(gradient.abs().max()) > 0.0
+    (gradient,) = torch.autograd.grad(
+        output.patches[~output.visible_patches].square().sum(), model.mask_token
+    )
+    assert float(gradient.abs().max()) > 0.0
+
+
+@pytest.mark.parametrize("views", [1, 3])
+def test_the_decoder_reads_what_was_encoded_and_where(views: int) -> None:
+    """The sequence that enters the shared block, by hand: each visible patch's normalised token at its own
+    place, view after view, mask tokens everywhere else; then the blocks of each modality, with positions."""
+    model, points = small(views=views, drop_path=0.0).eval(), shapes()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for scale in (model.image_norm.weight, model.image_norm.bias, model.mask_token, model.view_tokens):
+            scale.uniform_(-1.0, 1.0)
+    given: dict[str, list[Any]] = {}
+
+    def keep(name: str, module: Any) -> None:
+        given[name] = []
+        module.register_forward_hook(lambda _, inputs, out: given[name].append((inputs[0], out)))
+
+    keep("embedded", model.image_embedding)
+    keep("joint", model.encoder.stages[-1].blocks[-1])
+    keep("shared", model.shared_stage.blocks[0])
+    keep("2d", model.blocks_2d[0])
+    keep("3d", model.stage_3d.blocks[0])
+    keep("2d norm", model.norm_2d)
+    keep("propagation", model.propagations[0].fuse)
+    with torch.no_grad():
+        output = model(points)
+    patches, width = output.visible_patches.flatten(1), int(output.visible[0].sum())
+    where = model.view_tokens.unsqueeze(1) + sincos_positions(7, 96)  # (V, P, C)
+    where = where.flatten(0, 1)
+    ((entered, left),) = given["shared"]
+    assert entered.shape == (2, 8 + views * 49, 96)
+    ((_, encoded_2d),) = given["joint"]
+    for b in range(2):
+        expected = model.image_mask_token.expand(views * 49, -1).clone()
+        expected[patches[b]] = model.image_norm(encoded_2d[b, width:])
+        torch.testing.assert_close(entered[b, 8:], expected + where, rtol=0, atol=1e-5)
+    ((entered_2d, left_2d),) = given["2d"]
+    torch.testing.assert_close(entered_2d, left[:, 8:] + where, rtol=0, atol=1e-5)
+    ((normed, _),) = given["2d norm"]
+    assert torch.equal(normed, left_2d)
+    ((entered_3d, left_3d),) = given["3d"]
+    at = model.stage_3d.position(model.encoder.group(points).centers[-1])
+    torch.testing.assert_close(entered_3d, left[:, :8] + at, rtol=0, atol=1e-5)
+    centers = model.encoder.group(points).centers
+    carried = ops.three_nn_interpolate(centers[0], centers[1], left_3d)
+    ((fused, _),) = given["propagation"]
+    torch.testing.assert_close(fused.view(2, 32, -1)[..., 48:], carried, rtol=0, atol=1e-5)
+
+
+def test_what_is_watched_is_the_loss_with_and_without_patches() -> None:
+    model, points = small().eval(), shapes()
+    torch.manual_seed(5)
+    watched = model.watched(points)
+    torch.manual_seed(5)
+    both = model(points)
+    none = torch.zeros_like(both.visible_patches)
+    rotations = both.frames.rotations
+    alone = model(points, visible=both.visible, visible_patches=none, rotations=rotations)
+    assert watched["3d_with_2d"].value.item() == pytest.approx(both.losses["3d"].value.item())
+    assert watched["3d_without_2d"].value.item() == pytest.approx(alone.losses["3d"].value.item())
+    assert alone.losses["3d"].value.item() != pytest.approx(both.losses["3d"].value.item(), rel=1e-5)
+    assert {term.weight for term in watched.values()} == {0.0}
+
+
 # Masks and views.
 
 
@@ -440,9 +516,17 @@ def test_without_the_image_branch_there_is_one_loss() -> None:
 
 
 def test_no_statistics_over_images() -> None:
-    """A BatchNorm would tell visible patches of masked ones, and one cloud of others."""
-    norms = [one for one in small().image_embedding.modules() if "BatchNorm" in type(one).__name__]
-    assert norms == []
+    """In training, too, an image's tokens are the same whatever images are beside it, and nothing is left of
+    a batch: statistics would tell visible patches of others, and one cloud of others."""
+    torch.manual_seed(0)
+    embedding = DepthEmbedding(48, (4, 2, 2), (16, 24, 32), 2, 4.0).train()
+    before = {name: value.clone() for name, value in embedding.state_dict().items()}
+    images, order = torch.rand(3, 48, 48), half(3, 9, 3).nonzero()[:, 1].view(3, 3)
+    together = embedding(images, order)
+    for image in range(3):
+        alone = embedding(images[image : image + 1], order[image : image + 1])
+        torch.testing.assert_close(alone[0], together[image], rtol=0, atol=1e-6)
+    assert all(torch.equal(value, before[name]) for name, value in embedding.state_dict().items())
 
 
 def test_positions_of_patches_differ() -> None:
@@ -493,6 +577,42 @@ def test_positions_of_patches_differ() -> None:
 def test_wrong_arguments_are_named(overrides: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         small(**overrides)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"visible": torch.ones(2, 7, dtype=torch.bool)}, r"visible: bool \(2, 8\) expected, got .*\(2, 7\)"),
+        ({"visible": torch.ones(2, 8)}, r"visible: bool \(2, 8\) expected, got torch.float32"),
+        ({"visible_patches": torch.ones(2, 49, dtype=torch.bool)}, r"visible_patches: bool \(2, 1, 49\)"),
+        ({"rotations": torch.eye(3)}, r"rotations: \(2, 1, 3, 3\) expected, got \(3, 3\)"),
+    ],
+)
+def test_wrong_masks_are_named(given: dict[str, Tensor], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        small()(shapes(), **given)
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), 1e30])
+def test_broken_points_are_a_broken_loss(broken: float) -> None:
+    """Which training reports with the clouds' names, not an index error from somewhere."""
+    points = shapes()
+    points[1, 7] = broken
+    assert not bool(small(views=3)(points).loss.isfinite())
+
+
+def test_a_stage_instead_needs_a_mask() -> None:
+    encoder = small().encoder
+    with pytest.raises(ValueError, match="coarsest: only together with visible"):
+        encoder.forward_features(shapes(), coarsest=lambda x, *_: x)
+
+
+@pytest.mark.parametrize("name", ["joint_mae_base", "joint_mae_tiny"])
+def test_classifiers_add_mean_and_maximum(name: str) -> None:
+    model = create_model(name, "classification").eval()
+    tokens = torch.randn(2, 5, model.encoder.hyper.dims[-1])
+    pooled = model.forward_head(tokens, pre_logits=True)
+    torch.testing.assert_close(pooled, tokens.mean(1) + tokens.amax(1))
 
 
 def test_a_teacher_is_refused() -> None:
