@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch._functorch.config as functorch_config
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from pointmae_zoo.data.secrets import without_secrets
 from pointmae_zoo.models.losses import LossTerm
 from pointmae_zoo.train import TrainingRecipe, TrainingResult, checkpoints, process, train
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
-from pointmae_zoo.train.process import accelerated
+from pointmae_zoo.train.process import accelerated, compile_blocks
 from pointmae_zoo.train.schedule import batch_indices, learning_rate
 
 pytest.importorskip("accelerate")
@@ -401,3 +402,11 @@ def test_each_losss_gradient_and_monitors_at_lines_of_metrics(tmp_path: Path, pa
 def test_a_stopped_run_says_how_to_go_on(tmp_path: Path) -> None:
     result = TrainingResult(tmp_path / "my run", 3, completed=False, command="draw-lines", steps_now=3)
     assert str(result).endswith(f"to go on: pointmae-zoo draw-lines --out '{tmp_path}/my run' --resume")
+
+
+def test_compiling_allows_no_more_than_the_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that a backward pass may overwrite: forbidden where it is used again, and never allowed anew."""
+    for before, once, after in ((True, True, True), (True, False, False), (False, True, False)):
+        monkeypatch.setattr(functorch_config, "donated_buffer", before)
+        compile_blocks(nn.Linear(2, 2), backward_once=once)
+        assert functorch_config.donated_buffer is after

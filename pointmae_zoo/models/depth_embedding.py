@@ -148,7 +148,7 @@ class DepthEmbedding(nn.Module):
 
 def sincos_positions(side: int, dim: int) -> Tensor:
     """The fixed positions of vision transformers for side x side patches, row by row: (side ** 2, dim); half
-    of the channels tell the column, half the row, each as sines and cosines.
+    of the channels tell the column, half the row, each as sines and cosines. Ours.
 
     Raises:
         ValueError: ``dim`` is no multiple of 4.
