@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pointmae_zoo import create_model, from_pretrained, save_pretrained
-from pointmae_zoo.hub import client, remote
+from pointmae_zoo.hub import client, download
 from samples.hub import (
     LoopbackHub,
     after,
@@ -196,7 +196,7 @@ def test_a_slow_link_is_no_reason_to_give_up(hub: LoopbackHub, models: Models) -
 
 def test_a_link_that_stalls(hub: LoopbackHub, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.create(REPO, dict(models[0][1]))
-    monkeypatch.setattr(remote, "_TIMEOUT", 0.5)
+    monkeypatch.setattr(download, "_TIMEOUT", 0.5)
     hub.order(stall(2.0), *STEPS["listing"], times=None)
     refused(hub, "try again later")
     hub.orders.clear()

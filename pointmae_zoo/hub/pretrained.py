@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.checkpoint.folder import PICKLES, load_folder
-from pointmae_zoo.hub.checkpoint.strict import CheckpointError
 from pointmae_zoo.hub.client import HubError
-from pointmae_zoo.hub.remote import HubSource, fetch, naming
+from pointmae_zoo.hub.download import HubSource, fetch, naming
 from pointmae_zoo.registry import get_weights, list_models, list_weights
 
 # Weights that come with the package, one folder each.

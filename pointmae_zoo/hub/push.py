@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pointmae_zoo import __version__
 from pointmae_zoo.hub.client import HubError, check_token, explained, patiently, status_of
-from pointmae_zoo.hub.upload import OWN_FILES, File, prepare
+from pointmae_zoo.hub.outgoing import OWN_FILES, File, prepare
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi, ModelInfo
@@ -78,7 +78,7 @@ def push_to_hub(
         card: a ``card.yaml`` elsewhere, with the evaluations that it lists beside it.
 
     Raises:
-        ValueError: something in the folder is wrong, see ``hub.upload.prepare``; no name of a repository; a
+        ValueError: something in the folder is wrong, see ``hub.outgoing.prepare``; no name of a repository; a
             public repository where a private one was asked for, or the reverse.
         FileNotFoundError: no such folder.
         OSError: the Hub did not take it (`HubError`); says why and what to do.

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pointmae_zoo.data.preprocess import Preprocess
-from pointmae_zoo.hub.checkpoint.strict import CheckpointError, named
+from pointmae_zoo.hub.checkpoint.errors import CheckpointError, named
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.registry import create_model
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from pointmae_zoo.data.files import file_sha256, written_whole
 from pointmae_zoo.hub.checkpoint import kinds
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, build_empty, config_text, read_config
+from pointmae_zoo.hub.checkpoint.errors import CheckpointError, key_problems, shapes_of
 from pointmae_zoo.hub.checkpoint.header import check_header
-from pointmae_zoo.hub.checkpoint.strict import CheckpointError, key_problems, shapes_of
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.registry import Weights
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from pointmae_zoo.hub.checkpoint.strict import CheckpointError
+from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.models.config import KINDS, ModelConfig
 from pointmae_zoo.models.encoder import EncoderConfig
 from pointmae_zoo.models.heads import ClassifierConfig, PartSegmenterConfig

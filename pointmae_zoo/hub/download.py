@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from pointmae_zoo import __version__
 from pointmae_zoo.data.files import file_sha256
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, MAX_CONFIG, build_empty, read_config
+from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.checkpoint.folder import WEIGHTS_FILE, check_pinned_config, nothing_here
 from pointmae_zoo.hub.checkpoint.header import file_sizes
-from pointmae_zoo.hub.checkpoint.strict import CheckpointError
 from pointmae_zoo.hub.client import ATTEMPTS, HubError, check_token, explained, may_pass, patiently, status_of
 from pointmae_zoo.registry import Weights
 

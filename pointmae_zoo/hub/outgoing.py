@@ -18,9 +18,9 @@ from pointmae_zoo.hub.cards.facts import FACTS_FILE
 from pointmae_zoo.hub.cards.model_index import eval_results
 from pointmae_zoo.hub.cards.release import Release, data_names, read_release
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE
+from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
 from pointmae_zoo.hub.checkpoint.folder import WEIGHTS_FILE, load_folder
-from pointmae_zoo.hub.checkpoint.strict import CheckpointError
 
 CARD_FILE = "README.md"
 OWN_FILES = ("recipe.yaml", "metrics.jsonl", "environment.json", "preview.png", FACTS_FILE)
