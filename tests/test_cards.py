@@ -118,8 +118,8 @@ def test_the_python_snippet_of_a_card_runs(name: str, tmp_path: Path) -> None:
 
 def test_every_architecture_has_a_paper_to_cite() -> None:
     for name in list_models():
-        paper = PAPERS[get_architecture(name).paper]
-        assert paper.bibtex.startswith("@") and paper.bibtex.count("{") == paper.bibtex.count("}")
+        for paper in PAPERS[get_architecture(name).paper]:
+            assert paper.bibtex.startswith("@") and paper.bibtex.count("{") == paper.bibtex.count("}")
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +278,7 @@ def test_a_card_says_what_a_person_stated(run: Path) -> None:
     assert (data.license, data.license_name) == ("other", "licenseref-ours-2")
     assert data.model_name == "My weights" and "# My weights\n\nChairs, and nothing but chairs.\n" in card
     assert {one.dataset_name for one in data.eval_results or []} == {"our chairs (chairs.npz)"}
-    assert "| status | `demo`: " in card  # a person's word counts more than that of the training
+    assert "| status | `demo`: " in card  # a person's word, not that of the training
     assert f"| our chairs | CC-BY-4.0 | Scanned at home. | chairs.npz `{'c' * 12}` |" in card
     assert f"| other.npz | not stated | | other.npz `{'d' * 12}` |" in card
     assert "| procedural shapes | none needed |" in card and "Clouds: 1,000 from files;" in card

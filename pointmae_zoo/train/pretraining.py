@@ -241,7 +241,6 @@ def provenance(
         named["teacher"]["weights"] = Path(recipe.teacher.weights).name
     from_data = _clouds_from_data(recipe, source)
     return {
-        "status": "own-recipe",
         "recipe": named,
         "data_sha256": dict(zip(_entry_names(recipe), source.sha256, strict=True)),
         "clouds_from_data": from_data,
