@@ -189,10 +189,7 @@ def test_a_branch_is_made_once(hub: LoopbackHub, folder: Path, fault: str) -> No
 def test_a_lost_answer_makes_no_second_pull_request(hub: LoopbackHub, folder: Path) -> None:
     hub.create(REPO, {"README.md": b"Theirs"})
     hub.order(lose_answer, *STEPS["commit"])
-    try:
-        push_to_hub(folder, REPO, create_pr=True)
-    except OSError as error:
-        assert REPO in str(error) and "discussions" in str(error)  # where to see whether it is there
+    refused(hub, folder, "/discussions tells whether it was opened", create_pr=True)
     repository = hub.repository(REPO)
     assert list(repository.refs("pr")) == ["1"]
     assert repository.content("config.json", "refs/pr/1") == (folder / "config.json").read_bytes()

@@ -296,10 +296,12 @@ def test_refused_before_anybody_is_asked(run: Path, hub: LoopbackHub, change: An
 @pytest.mark.parametrize(
     ("repo", "options", "said"),
     [
-        ("shapes", {}, "'org/repo' expected"),
+        ("shapes", {}, "org/repo expected"),
         ("org/shapes@main", {}, "a branch is given as branch"),
-        ("org/sha pes", {}, "'org/repo' expected"),
-        ("a/b/c", {}, "'org/repo' expected"),
+        ("org/sha pes", {}, "org/repo expected"),
+        ("a/b/c", {}, "org/repo expected"),
+        ("org/shapes", {"branch": "two words"}, "a branch, a tag or a commit expected"),
+        ("org/shapes", {"branch": ""}, "a branch, a tag or a commit expected"),
         ("org/shapes", {"branch": "x", "create_pr": True}, "choose one of them"),
         ("org/shapes", {"token": "two words"}, "characters that no token has"),
         ("org/shapes", {"token": None}, "not logged in; log in with 'hf auth login'"),

@@ -34,6 +34,7 @@ def add_push(commands: argparse._SubParsersAction) -> None:
 
 def _push(args: argparse.Namespace) -> int:
     from pointmae_zoo.hub.cards.facts import FACTS_FILE
+    from pointmae_zoo.hub.outgoing import OWN_FILES
     from pointmae_zoo.hub.push import push_to_hub
 
     done = push_to_hub(
@@ -60,9 +61,15 @@ def _push(args: argparse.Namespace) -> int:
     if all(file.name != FACTS_FILE for file in done.files):
         print(f"no {FACTS_FILE} in {args.folder}, so the card states neither licence nor data nor limits")
     if args.dry_run:
-        print(f"\nREADME.md:\n\n{done.card}\ndry run: nothing was sent to {args.repo}")
+        print(f"\nREADME.md:\n\n{done.card}")
+        print("what has these names there will be replaced, its README.md, too; what is there and not here of")
+        print(f"{', '.join(OWN_FILES)} and evaluations/*.json will be deleted")
+        print(f"dry run: nothing was sent to {args.repo}")
         return 0
     print()
+    for what, names in (("replaced", done.replaced), ("deleted", done.deleted)):
+        if names:
+            print(f"{what} there: {', '.join(names)}")
     if not done.changed:
         print(f"{args.repo}: has all of it already, nothing to change")
     if done.pull_request is not None:
