@@ -115,6 +115,7 @@ def test_weights_are_listed_with_place_and_numbers(capsys: pytest.CaptureFixture
         tag="far",
         sha256="0" * 64,
         size=1,
+        config_sha256="0" * 64,
         status="demo",
         licence="CC0-1.0",
         summary="far away",
