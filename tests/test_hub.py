@@ -120,6 +120,15 @@ def test_broken_weights_are_not_saved_over_good_ones(tmp_path: Path) -> None:
     assert from_pretrained(tmp_path).embed(POINTS).isfinite().all()
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_config_json_is_json(number: float, tmp_path: Path) -> None:
+    """NaN and infinity are Python's, no other reader takes them."""
+    said = r"config.json: field provenance\.losses\[1\]\.val: NaN or infinity, which JSON does not have"
+    with pytest.raises(ValueError, match=said):
+        save_pretrained(small(), tmp_path / "new", provenance={"losses": [{"val": 0.5}, {"val": number}]})
+    assert not (tmp_path / "new").exists()
+
+
 # Damage. Every case: one line that names the file or field.
 
 

@@ -15,7 +15,7 @@ from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.models.config import KINDS, ModelConfig
 from pointmae_zoo.models.encoder import EncoderConfig
 from pointmae_zoo.models.heads import ClassifierConfig, PartSegmenterConfig
-from pointmae_zoo.registry import create_model, encoder_config, get_architecture
+from pointmae_zoo.registry import encoder_config, get_architecture
 
 _HEADS: dict[str, type] = {"classification": ClassifierConfig, "part_segmentation": PartSegmenterConfig}
 _OUTPUTS = {"classification": "num_classes", "part_segmentation": "num_parts"}
@@ -170,16 +170,3 @@ def _complete(config: ModelConfig, kind: str, arguments: dict[str, Any]) -> Mode
     full = dataclasses.replace(getattr(architecture, kind), **own)
     inner = {name: value for name, value in arguments.items() if name in encoder}
     return dataclasses.replace(config, kind=kind, arguments={**inner, **dataclasses.asdict(full)})
-
-
-def build(config: ModelConfig) -> nn.Module:
-    """A model with random weights, from torch's global seed: as `create_model` draws them."""
-    model: nn.Module = create_model(
-        config.architecture,
-        config.kind,
-        preprocess=config.preprocess,
-        labels=config.labels,
-        provenance=config.provenance,
-        **config.arguments,
-    )
-    return model
