@@ -289,6 +289,49 @@ def test_a_card_says_what_a_person_stated(run: Path) -> None:
     assert "[recipe.yaml](recipe.yaml)" in card and "81.2 ± 0.5" in card
 
 
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ({"recipe": [1]}, "provenance.recipe is [1], expected a mapping of fields"),
+        ({"recipe": {"model_arguments": ["dims"]}}, "provenance.recipe.model_arguments is ['dims']"),
+        ({"recipe": {"model_arguments": "dims"}}, "provenance.recipe.model_arguments is 'dims'"),
+        ({"recipe": {"augmentation": 3}}, "provenance.recipe.augmentation is 3, expected a mapping"),
+        ({"recipe": {"teacher": "resnet"}}, "provenance.recipe.teacher is 'resnet'"),
+        ({"seconds": 10**400}, "provenance.seconds is 1000"),
+        ({"steps": "many"}, "provenance.steps is 'many', expected a whole number"),
+        ({"data_sha256": {"a.npz": [1]}}, "provenance.data_sha256.a.npz is [1], expected text"),
+    ],
+)
+def test_a_provenance_that_cannot_be_shown_is_refused_in_a_line(
+    run: Path, made: dict[str, Any], said: str
+) -> None:
+    save_pretrained(from_pretrained(run), run, provenance=made)
+    written(run / "evaluations" / "linear.some.json", linear_report())
+    with pytest.raises(ValueError, match=r"config\.json: ") as caught:
+        render_card(run)
+    assert said in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_what_is_not_stated_in_a_provenance_is_left_out(run: Path) -> None:
+    nothing = {"recipe": None, "data_sha256": None, "seconds": None, "final_losses": {}, "versions": None}
+    save_pretrained(from_pretrained(run), run, provenance=nothing)
+    assert "## Recipe\n\nNot stated." in render_card(run)
+
+
+def test_a_status_is_stated_by_somebody(run: Path) -> None:
+    """Not by the training itself, which does not know how good it is."""
+    save_pretrained(from_pretrained(run), run, provenance={"status": "own-recipe"})
+    assert "| status | not stated |" in render_card(run)
+    assert "| status | `own-recipe`: " in render_card(BUNDLED / "i2p_mae_tiny.shapes")  # the registry does
+
+
+def test_a_card_cites_the_method_and_the_encoder(run: Path) -> None:
+    cited = render_card(run).partition("## Citation")[2]
+    for what in ("https://arxiv.org/abs/2212.06785", "https://arxiv.org/abs/2205.14401"):
+        assert what in cited
+    assert cited.count("@inproceedings{") == 2 and "{Point-M2AE: Multi-scale Masked Autoencoders" in cited
+
+
 def test_the_facts_in_the_docs_are_some(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
@@ -309,6 +352,7 @@ def test_the_facts_in_the_docs_are_some(tmp_path: Path) -> None:
         ("evaluations: [evaluations/gone.json]", "gone.json: no such file"),
         ("notes: {Results: [a]}", "notes: text under a title"),
         ("name: [", "not a card's facts in YAML"),
+        ("name: " + "[" * 5000, "not a card's facts in YAML (nested too deeply)"),
     ],
 )
 def test_wrong_facts_are_refused_in_a_line(run: Path, text: str, said: str) -> None:
