@@ -62,8 +62,8 @@ def _push(args: argparse.Namespace) -> int:
         print(f"no {FACTS_FILE} in {args.folder}, so the card states neither licence nor data nor limits")
     if args.dry_run:
         print(f"\nREADME.md:\n\n{done.card}")
-        print("what has these names there will be replaced, its README.md, too; what is there and not here of")
-        print(f"{', '.join(OWN_FILES)} and evaluations/*.json will be deleted")
+        ours = ", ".join([*OWN_FILES, "evaluations/*.json"])
+        print(f"there, files of these names (README.md, too) are replaced, and others of {ours} deleted")
         print(f"dry run: nothing was sent to {args.repo}")
         return 0
     print()
