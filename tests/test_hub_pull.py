@@ -1,8 +1,10 @@
 """Models from the Hub: the real client against a Hub on this machine."""
 
+import errno
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -308,6 +310,31 @@ def test_a_cache_that_cannot_be_written(hub: LoopbackHub, files: Any, tmp_path: 
     assert str(tmp_path / "file" / "cache") in said
 
 
+def test_words_for_the_way_out_are_not_of_the_cache() -> None:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    unreadable = PermissionError(errno.EACCES, "Permission denied", "run/model.safetensors")
+    for error, words in (
+        (OSError(errno.ENOSPC, "No space left"), "a disk of this machine is full; make room"),
+        (OfflineModeIsEnabled("x"), "HF_HUB_OFFLINE is set, so the Hub is not asked; unset it to send"),
+        (unreadable, "run/model.safetensors cannot be used .Permission denied.; check it"),
+    ):
+        said = str(client.explained(error, REPO, right="write"))
+        assert re.match(f"{REPO}: {words}", said) and "cache" not in said
+
+
+def test_a_token_s_file_that_cannot_be_read(hub: LoopbackHub, files: Any, tmp_path: Path) -> None:
+    """Is no matter of the cache, too, nor of the connection."""
+    hub.create(REPO, files)
+    environment = {**os.environ, "HF_TOKEN_PATH": str(tmp_path)}
+    code = f"from pointmae_zoo import from_pretrained; from_pretrained('{REPO}@main')"
+    child = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    said = child.stderr.strip().splitlines()[-1]
+    assert said.endswith(
+        f"{REPO}@main: {tmp_path} cannot be used (Is a directory); check it, and who may read and write it"
+    )
+
+
 # Who may read, and what there is.
 
 
@@ -331,6 +358,8 @@ def test_gated_private_missing(hub: LoopbackHub, files: Any) -> None:
     hub.order(refuse(403), "/api/models/")
     refused("HTTP 403.: this login may not read it")
     assert equal(from_pretrained("org/private", token=hub.read_token), small())
+    for options in ({}, {"force_download": True}):  # who may read it no more gets words, not the copy
+        refused("no such repository", source="org/private", **options)
     hub.repository("org/gated").settings = {"private": False, "gated": True, "granted": ["bob"]}
     assert equal(from_pretrained("org/gated", token=hub.stranger_token), small())
 
