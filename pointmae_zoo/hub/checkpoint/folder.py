@@ -132,8 +132,10 @@ def load_folder(
     tensors = {plan.tensors[key]: tensor for key, tensor in _read_tensors(path, plan.tensors).items()}
     model: Any
     if plan.new:
-        logger.warning("%s: new and random, to be trained before use: %s", name or folder, plan.why)
-        model = build(plan.config)
+        logger.warning(
+            "%s: new and random, to be trained before use: %s (%s)", name or folder, plan.what, plan.why
+        )
+        model = build(_initialised(plan, config, _public_name(folder, pinned, origin)))
         fresh = model.state_dict()
         kept = {key: shape for key, shape in shapes_of(fresh).items() if not key.startswith(plan.new)}
         problems = key_problems(kept, shapes_of(tensors))
@@ -144,6 +146,24 @@ def load_folder(
         model = stored if plan.config is config else build_empty(folder / CONFIG_FILE, plan.config)
         model.load_state_dict(tensors, strict=True, assign=True)
     return model.eval()
+
+
+def _initialised(plan: kinds.Plan, stored: ModelConfig, name: str) -> ModelConfig:
+    """The configuration of a model with a new head: how the stored one was made is not how this one was."""
+    made_from = {
+        "name": name,
+        "kind": stored.kind,
+        "new": plan.what,
+        "provenance": stored.provenance,
+    }
+    return dataclasses.replace(plan.config, provenance={"initialised_from": made_from})
+
+
+def _public_name(folder: Path, pinned: Weights | None, origin: Mapping[str, str] | None) -> str:
+    """What others may read of where a model came from: of a folder its last name alone."""
+    if pinned is not None:
+        return pinned.name
+    return f"{origin['repo']}@{origin['commit']}" if origin is not None else folder.resolve().name
 
 
 def check_pinned_config(path: Path, pinned: Weights) -> None:
