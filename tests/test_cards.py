@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from pointmae_zoo import create_model, from_pretrained, list_models, list_weights, save_pretrained
+from pointmae_zoo.data.preprocess import Preprocess
 from pointmae_zoo.evaluate import compare
 from pointmae_zoo.hub.cards.card import render_card
 from pointmae_zoo.hub.cards.facts import read_facts
@@ -278,7 +279,7 @@ def test_a_card_says_what_a_person_stated(run: Path) -> None:
     assert (data.license, data.license_name) == ("other", "licenseref-ours-2")
     assert data.model_name == "My weights" and "# My weights\n\nChairs, and nothing but chairs.\n" in card
     assert {one.dataset_name for one in data.eval_results or []} == {"our chairs (chairs.npz)"}
-    assert "| status | `demo`: " in card  # a person's word, not that of the training
+    assert "| status | `demo`, by its publisher's word: " in card  # a person's word, not that of the training
     assert f"| our chairs | CC-BY-4.0 | Scanned at home. | chairs.npz `{'c' * 12}` |" in card
     assert f"| other.npz | not stated | | other.npz `{'d' * 12}` |" in card
     assert "| procedural shapes | none needed |" in card and "Clouds: 1,000 from files;" in card
@@ -361,3 +362,35 @@ def test_wrong_facts_are_refused_in_a_line(run: Path, text: str, said: str) -> N
         render_card(run)
     assert said in str(caught.value) and "\n" not in str(caught.value)
     assert "card.yaml" in str(caught.value) or "gone.json" in str(caught.value)
+
+
+def test_a_card_tells_what_a_new_head_sits_on(tmp_path: Path, tiny: dict[str, list[int]]) -> None:
+    """Neither a head that was never trained nor the encoder's history pass for the model's own."""
+    base = create_model("i2p_mae_tiny", "pretraining", **tiny)
+    folder = save_pretrained(base, tmp_path / "base", provenance={"steps": 77, "seconds": 33.0})
+    classifier = from_pretrained(folder, kind="classification", num_classes=3)
+    card = render_card(save_pretrained(classifier, tmp_path / "made"))
+    assert "| initialised from | `base`; new and random then: the classification head; what it was" in card
+    assert "| training since | not recorded: there may have been none |" in card
+    assert "33 s" not in card and "77" not in card
+    trained = save_pretrained(classifier, tmp_path / "trained", provenance={"steps": 5, "seconds": 9.0})
+    card = render_card(trained)
+    assert (
+        "`base`; new and random then: the classification head |" in card and "| training took | 9 s |" in card
+    )
+
+
+def test_the_base_of_a_card_is_a_repository_if_it_was_one(tmp_path: Path, tiny: dict[str, list[int]]) -> None:
+    model = create_model("i2p_mae_tiny", "classification", num_classes=2, **tiny)
+    origin = {"name": f"org/base@{'a' * 40}", "kind": "encoder", "new": "the classification head"}
+    folder = save_pretrained(model, tmp_path / "made", provenance={"initialised_from": origin})
+    stated = yaml.safe_load(render_card(folder).split("---")[1])
+    assert stated["base_model"] == "org/base"
+
+
+def test_a_card_says_how_many_points_were_probed(tmp_path: Path, tiny: dict[str, list[int]]) -> None:
+    preprocess = Preprocess(num_points=512)
+    folder = tmp_path / "run"
+    save_pretrained(create_model("i2p_mae_tiny", preprocess=preprocess, **tiny), folder)
+    written(folder / "evaluations" / "linear.json", linear_report())
+    assert "The probe looks at 1,024 points of each cloud, `embed` at 512." in render_card(folder)

@@ -1,5 +1,6 @@
 """Evaluations that say which weights they measured, lie where push finds them, and are compared."""
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -15,6 +16,7 @@ from pointmae_zoo.evaluate import compare, comparison_table
 from pointmae_zoo.evaluate.kept import check_kept
 from pointmae_zoo.hub.cards.evaluations import read_evaluation
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
+from pointmae_zoo.registry import set_config
 from samples.reports import linear_report, written
 
 
@@ -153,6 +155,15 @@ def test_the_hash_of_an_encoder_is_of_its_numbers(tmp_path: Path, tiny: dict[str
     assert found == {encoder_sha256(model.encoder)}
     rounded = save_pretrained(model.encoder, tmp_path / "rounded", half=True)
     assert encoder_sha256(from_pretrained(rounded)) not in found
+    # The same numbers, fed otherwise or pooled otherwise, give other features.
+    for changed in (
+        dataclasses.replace(model.config, preprocess=dataclasses.replace(model.config.preprocess, up="z")),
+        dataclasses.replace(model.config, arguments={**model.config.arguments, "pool": "max"}),
+    ):
+        set_config(model, changed)
+        assert encoder_sha256(model.encoder) not in found
+    set_config(model, from_pretrained(run).config)
+    assert encoder_sha256(model.encoder) in found
     with torch.no_grad():
         next(model.encoder.parameters()).flatten()[0] += 1e-3
     assert encoder_sha256(model.encoder) not in found

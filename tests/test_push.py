@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -384,10 +385,30 @@ def test_a_comparison_with_a_row_of_these_weights(run: Path) -> None:
     assert "evaluations/compared.json" in {file.name for file in pushed.files}
 
 
+def test_a_comparison_of_others_that_a_person_lists(run: Path) -> None:
+    compare_others(run)
+    (run / "card.yaml").write_text("evaluations: [evaluations/linear.some.json, evaluations/compared.json]\n")
+    assert "## Ablations" in push_to_hub(run, "org/shapes", dry_run=True).card
+
+
 def push(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
     code = cli.main(["push", *map(str, words)])
     found = capsys.readouterr()
     return code, found.out, found.err
+
+
+def test_ctrl_c_says_what_may_be_there(
+    run: Path, hub: LoopbackHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    before = contents(run)
+    hub.order(lambda answer: (signal.raise_signal(signal.SIGINT), answer())[1], "/preupload/", "POST")
+    # The server's thread raises it; Python brings it to the main thread, which waits for the answer.
+    code, _, error = push(capsys, run, "org/shapes")
+    assert code == 130 and "org/shapes: stopped in the middle" in error
+    assert contents(run) == before and on_hub(hub, "org/shapes").keys() <= {".gitattributes"}
+    assert push(capsys, run, "org/shapes")[0] == 0
+    assert on_hub(hub, "org/shapes").keys() >= SENT
 
 
 def test_dry_run_asks_nobody(run: Path, hub: LoopbackHub, capsys: pytest.CaptureFixture[str]) -> None:
@@ -415,7 +436,7 @@ def test_command_line(
     code, said, error = push(capsys, run, "org/shapes", "--private", "--message", "By hand")
     assert code == 0 and hub.token not in said + error
     commit = hub.repository("org/shapes").resolve("main")
-    assert f"commit: {hub.url}/org/shapes/commit/{commit}" in said
+    assert f"commit: {hub.url}/org/shapes/commit/{commit} (private)" in said
     (load,) = re.findall(r"load it: pointmae_zoo\.from_pretrained\(\"(.*)\"\)", said)
     assert load == f"org/shapes@{commit}"
     assert torch.equal(features(from_pretrained(load)), features(from_pretrained(run)))

@@ -1,6 +1,7 @@
 """``push``: weights to the Hugging Face Hub."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from pointmae_zoo.cli.printing import print_table
@@ -37,16 +38,24 @@ def _push(args: argparse.Namespace) -> int:
     from pointmae_zoo.hub.outgoing import OWN_FILES
     from pointmae_zoo.hub.push import push_to_hub
 
-    done = push_to_hub(
-        args.folder,
-        args.repo,
-        private=True if args.private else None,
-        branch=args.branch,
-        create_pr=args.pr,
-        commit_message=args.message,
-        dry_run=args.dry_run,
-        card=args.card,
-    )
+    try:
+        done = push_to_hub(
+            args.folder,
+            args.repo,
+            private=True if args.private else None,
+            branch=args.branch,
+            create_pr=args.pr,
+            commit_message=args.message,
+            dry_run=args.dry_run,
+            card=args.card,
+        )
+    except KeyboardInterrupt:
+        print(
+            f"\n{args.repo}: stopped in the middle: the repository may be there and be empty; the "
+            "same command again completes it",
+            file=sys.stderr,
+        )
+        raise
     print_table(
         [
             (
@@ -74,6 +83,6 @@ def _push(args: argparse.Namespace) -> int:
         print(f"{args.repo}: has all of it already, nothing to change")
     if done.pull_request is not None:
         print(f"pull request: {done.pull_request}")
-    print(f"commit: {done.url}")
+    print(f"commit: {done.url} ({'private' if done.private else 'public'})")
     print(f'load it: pointmae_zoo.from_pretrained("{done.name}")')
     return 0

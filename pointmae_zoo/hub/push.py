@@ -33,6 +33,7 @@ class Pushed:
         changed: False: all files were there already, and there is no new commit.
         replaced: names of those files that were there with another content, ``README.md`` for example.
         deleted: names of files that were there and are no more. A dry run knows of neither.
+        private: whether others can't see the repository; None: dry run.
     """
 
     repo_id: str
@@ -44,6 +45,7 @@ class Pushed:
     changed: bool = False
     replaced: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    private: bool | None = None
 
     @property
     def name(self) -> str:
@@ -126,7 +128,9 @@ def push_to_hub(
         else:
             done = _commit(api, repo_id, files, message, branch, head)
     changed, deleted = done.oid != head.sha, _gone(files, head)
-    return Pushed(repo_id, files, text, done.commit_url, done.oid, done.pr_url, changed, replaced, deleted)
+    return Pushed(
+        repo_id, files, text, done.commit_url, done.oid, done.pr_url, changed, replaced, deleted, head.private
+    )
 
 
 def _head(api: "HfApi", repo_id: str, branch: str | None = None) -> "ModelInfo":

@@ -74,6 +74,7 @@ def render_release(release: Release, repo_id: str | None = None) -> str:
         licence=facts.licence,
         reports=list(release.reports.values()),
         data_names=data_names(release),
+        base=None if release.base is None else str(release.base.get("name")),
     )
     notes = dict(facts.notes)
     parts = [f"---\n{header}\n---\n\n# {title}"]
@@ -124,9 +125,14 @@ def _at_a_glance(release: Release, model: Any) -> str:
         ("size", f"{size}; {' / '.join(map(str, encoder.hyper.num_tokens))} tokens"),
         ("input", f"{points:,} points (x, y, z) of a shape, {config.preprocess.up} up"),
         ("output", output),
-        ("status", f"`{status}`: {_STATUSES[status]}" if (status := _status(release)) else NOT_STATED),
+        ("status", _status(release)),
         ("licence", facts.licence or NOT_STATED),
     ]
+    if release.base is not None:
+        origin = f"`{release.base.get('name')}`; new and random then: {release.base.get('new')}"
+        if config.provenance.get("steps") is None:
+            origin += "; what it was trained on since is not recorded"
+        rows.insert(2, ("initialised from", origin))
     if config.labels:
         rows.insert(5, ("labels", ", ".join(config.labels)))
     table = "\n".join([line("", ""), line("---", "---"), *(line(*row) for row in rows)])
@@ -158,6 +164,10 @@ def _results(release: Release) -> str:
             "BatchNorm statistics calibrated on the training part: the better of the two is the floor."
         )
     known = set((release.config.provenance.get("data_sha256") or {}).values())
+    embedded = release.config.preprocess.num_points
+    if probed := sorted({context["num_points"] for context in contexts} - {embedded}):
+        counts = " or ".join(f"{count:,}" for count in probed)
+        about.append(f"The probe looks at {counts} points of each cloud, `embed` at {embedded:,}.")
     for dataset in {context["dataset"]["file"]: context["dataset"] for context in contexts}.values():
         if dataset["sha256"] in known:
             about.append(
@@ -212,7 +222,11 @@ def _licence(release: Release) -> str:
 
 def _status(release: Release) -> str:
     """What a person or the registry states: a training alone does not know what it is good for."""
-    return release.facts.status or (release.published.status if release.published else "")
+    if release.published is not None:
+        return f"`{release.published.status}`: {_STATUSES[release.published.status]}"
+    if release.facts.status:
+        return f"`{release.facts.status}`, by its publisher's word: {_STATUSES[release.facts.status]}"
+    return NOT_STATED
 
 
 def _parameters(model: Any) -> str:

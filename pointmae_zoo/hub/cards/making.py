@@ -30,6 +30,10 @@ _READ = {
     "final_losses": _MAPPING,
     "versions": _MAPPING,
     "commit": _TEXT,
+    "initialised_from": _MAPPING,
+    "initialised_from.name": _TEXT,
+    "initialised_from.kind": _TEXT,
+    "initialised_from.new": _TEXT,
 }
 
 
@@ -71,6 +75,8 @@ def training_data(release: Release) -> str:
             stated = (name, NOT_STATED, "")
         rows.append((*stated, _hashed(name, sha256)))
     if not rows:
+        if release.base is not None:
+            return f"Of the encoder: see `{release.base.get('name')}`. Of the training since: {NOT_STATED}."
         return f"{NOT_STATED.capitalize()}."
     table = "\n".join(
         [*head("source", "licence", "what it is", "files, sha256"), *(line(*row) for row in rows)]
@@ -95,6 +101,11 @@ def making(release: Release) -> str:
     """A table of the training: how long, with what, and how it ended."""
     made = release.config.provenance
     rows = []
+    if release.base is not None:
+        rows.append(("initialised from", f"`{release.base.get('name')}` ({release.base.get('kind')})"))
+        rows.append(("new and random then", str(release.base.get("new"))))
+        if made.get("steps") is None:
+            rows.append(("training since", "not recorded: there may have been none"))
     if made.get("seconds") is not None:
         rows.append(("training took", _duration(made["seconds"])))
     if losses := made.get("final_losses"):
