@@ -58,8 +58,8 @@ class Weights:
     licence: str
     """SPDX identifier."""
     summary: str
-    config_sha256: str | None = None
-    """Of ``config.json``, whose arguments decide what the same weights compute. None: not checked."""
+    config_sha256: str
+    """Of ``config.json``, whose arguments decide what the same weights compute; checked likewise."""
     metrics: dict[str, float] = field(default_factory=dict)
     """The main numbers of its card, in percent."""
     repo: str | None = None
@@ -72,10 +72,9 @@ class Weights:
         name = self.name
         if self.status not in STATUSES:
             raise ValueError(f"{name}: status: one of {', '.join(STATUSES)} expected, got {self.status!r}")
-        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            raise ValueError(f"{name}: sha256: 64 hexadecimal digits expected, got {self.sha256!r}")
-        if self.config_sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.config_sha256):
-            raise ValueError(f"{name}: config_sha256: 64 hexadecimal digits expected")
+        for what, sha256 in (("sha256", self.sha256), ("config_sha256", self.config_sha256)):
+            if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+                raise ValueError(f"{name}: {what}: 64 hexadecimal digits expected, got {sha256!r}")
         if self.size < 1:
             raise ValueError(f"{name}: size: bytes expected, got {self.size}")
         if (self.repo is None) != (self.commit is None):

@@ -1,6 +1,7 @@
 """Fixtures that every test file may use."""
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -91,3 +92,29 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackHub]:
     _HUB.start()
     yield _HUB
     _HUB.stop()
+
+
+@pytest.fixture
+def no_token_told(
+    hub: LoopbackHub,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> Iterator[None]:
+    """Logged in, with short pauses; everything is logged, and no token appears in it or on the terminal."""
+    import huggingface_hub
+
+    from pointmae_zoo.hub import client
+
+    monkeypatch.setattr(client, "PAUSE", 0.01)
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    caplog.set_level(logging.DEBUG)
+    verbosity = huggingface_hub.logging.get_verbosity()
+    huggingface_hub.logging.set_verbosity_debug()
+    huggingface_hub.logging.enable_propagation()
+    yield
+    huggingface_hub.logging.disable_propagation()
+    huggingface_hub.logging.set_verbosity(verbosity)
+    said = capfd.readouterr()
+    for token in hub.users:
+        assert token not in caplog.text + said.out + said.err

@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from pointmae_zoo import create_model, from_pretrained, list_models, list_weights, save_pretrained
+from pointmae_zoo.data.preprocess import Preprocess
 from pointmae_zoo.evaluate import compare
 from pointmae_zoo.hub.cards.card import render_card
 from pointmae_zoo.hub.cards.facts import read_facts
@@ -118,8 +119,8 @@ def test_the_python_snippet_of_a_card_runs(name: str, tmp_path: Path) -> None:
 
 def test_every_architecture_has_a_paper_to_cite() -> None:
     for name in list_models():
-        paper = PAPERS[get_architecture(name).paper]
-        assert paper.bibtex.startswith("@") and paper.bibtex.count("{") == paper.bibtex.count("}")
+        for paper in PAPERS[get_architecture(name).paper]:
+            assert paper.bibtex.startswith("@") and paper.bibtex.count("{") == paper.bibtex.count("}")
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +279,7 @@ def test_a_card_says_what_a_person_stated(run: Path) -> None:
     assert (data.license, data.license_name) == ("other", "licenseref-ours-2")
     assert data.model_name == "My weights" and "# My weights\n\nChairs, and nothing but chairs.\n" in card
     assert {one.dataset_name for one in data.eval_results or []} == {"our chairs (chairs.npz)"}
-    assert "| status | `demo`: " in card  # a person's word counts more than that of the training
+    assert "| status | `demo`, by its publisher's word: " in card  # a person's word, not that of the training
     assert f"| our chairs | CC-BY-4.0 | Scanned at home. | chairs.npz `{'c' * 12}` |" in card
     assert f"| other.npz | not stated | | other.npz `{'d' * 12}` |" in card
     assert "| procedural shapes | none needed |" in card and "Clouds: 1,000 from files;" in card
@@ -287,6 +288,49 @@ def test_a_card_says_what_a_person_stated(run: Path) -> None:
     assert "The training part of chairs.npz was among the clouds of pre-training" in card
     assert "1,200 steps of 16 clouds" in card and "| teacher | none |" in card and "2.1 h" in card
     assert "[recipe.yaml](recipe.yaml)" in card and "81.2 ± 0.5" in card
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ({"recipe": [1]}, "provenance.recipe is [1], expected a mapping of fields"),
+        ({"recipe": {"model_arguments": ["dims"]}}, "provenance.recipe.model_arguments is ['dims']"),
+        ({"recipe": {"model_arguments": "dims"}}, "provenance.recipe.model_arguments is 'dims'"),
+        ({"recipe": {"augmentation": 3}}, "provenance.recipe.augmentation is 3, expected a mapping"),
+        ({"recipe": {"teacher": "resnet"}}, "provenance.recipe.teacher is 'resnet'"),
+        ({"seconds": 10**400}, "provenance.seconds is 1000"),
+        ({"steps": "many"}, "provenance.steps is 'many', expected a whole number"),
+        ({"data_sha256": {"a.npz": [1]}}, "provenance.data_sha256.a.npz is [1], expected text"),
+    ],
+)
+def test_a_provenance_that_cannot_be_shown_is_refused_in_a_line(
+    run: Path, made: dict[str, Any], said: str
+) -> None:
+    save_pretrained(from_pretrained(run), run, provenance=made)
+    written(run / "evaluations" / "linear.some.json", linear_report())
+    with pytest.raises(ValueError, match=r"config\.json: ") as caught:
+        render_card(run)
+    assert said in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_what_is_not_stated_in_a_provenance_is_left_out(run: Path) -> None:
+    nothing = {"recipe": None, "data_sha256": None, "seconds": None, "final_losses": {}, "versions": None}
+    save_pretrained(from_pretrained(run), run, provenance=nothing)
+    assert "## Recipe\n\nNot stated." in render_card(run)
+
+
+def test_a_status_is_stated_by_somebody(run: Path) -> None:
+    """Not by the training itself, which does not know how good it is."""
+    save_pretrained(from_pretrained(run), run, provenance={"status": "own-recipe"})
+    assert "| status | not stated |" in render_card(run)
+    assert "| status | `own-recipe`: " in render_card(BUNDLED / "i2p_mae_tiny.shapes")  # the registry does
+
+
+def test_a_card_cites_the_method_and_the_encoder(run: Path) -> None:
+    cited = render_card(run).partition("## Citation")[2]
+    for what in ("https://arxiv.org/abs/2212.06785", "https://arxiv.org/abs/2205.14401"):
+        assert what in cited
+    assert cited.count("@inproceedings{") == 2 and "{Point-M2AE: Multi-scale Masked Autoencoders" in cited
 
 
 def test_the_facts_in_the_docs_are_some(tmp_path: Path) -> None:
@@ -309,6 +353,7 @@ def test_the_facts_in_the_docs_are_some(tmp_path: Path) -> None:
         ("evaluations: [evaluations/gone.json]", "gone.json: no such file"),
         ("notes: {Results: [a]}", "notes: text under a title"),
         ("name: [", "not a card's facts in YAML"),
+        ("name: " + "[" * 5000, "not a card's facts in YAML (nested too deeply)"),
     ],
 )
 def test_wrong_facts_are_refused_in_a_line(run: Path, text: str, said: str) -> None:
@@ -317,3 +362,35 @@ def test_wrong_facts_are_refused_in_a_line(run: Path, text: str, said: str) -> N
         render_card(run)
     assert said in str(caught.value) and "\n" not in str(caught.value)
     assert "card.yaml" in str(caught.value) or "gone.json" in str(caught.value)
+
+
+def test_a_card_tells_what_a_new_head_sits_on(tmp_path: Path, tiny: dict[str, list[int]]) -> None:
+    """Neither a head that was never trained nor the encoder's history pass for the model's own."""
+    base = create_model("i2p_mae_tiny", "pretraining", **tiny)
+    folder = save_pretrained(base, tmp_path / "base", provenance={"steps": 77, "seconds": 33.0})
+    classifier = from_pretrained(folder, kind="classification", num_classes=3)
+    card = render_card(save_pretrained(classifier, tmp_path / "made"))
+    assert "| initialised from | `base`; new and random then: the classification head; what it was" in card
+    assert "| training since | not recorded: there may have been none |" in card
+    assert "33 s" not in card and "77" not in card
+    trained = save_pretrained(classifier, tmp_path / "trained", provenance={"steps": 5, "seconds": 9.0})
+    card = render_card(trained)
+    assert (
+        "`base`; new and random then: the classification head |" in card and "| training took | 9 s |" in card
+    )
+
+
+def test_the_base_of_a_card_is_a_repository_if_it_was_one(tmp_path: Path, tiny: dict[str, list[int]]) -> None:
+    model = create_model("i2p_mae_tiny", "classification", num_classes=2, **tiny)
+    origin = {"name": f"org/base@{'a' * 40}", "kind": "encoder", "new": "the classification head"}
+    folder = save_pretrained(model, tmp_path / "made", provenance={"initialised_from": origin})
+    stated = yaml.safe_load(render_card(folder).split("---")[1])
+    assert stated["base_model"] == "org/base"
+
+
+def test_a_card_says_how_many_points_were_probed(tmp_path: Path, tiny: dict[str, list[int]]) -> None:
+    preprocess = Preprocess(num_points=512)
+    folder = tmp_path / "run"
+    save_pretrained(create_model("i2p_mae_tiny", preprocess=preprocess, **tiny), folder)
+    written(folder / "evaluations" / "linear.json", linear_report())
+    assert "The probe looks at 1,024 points of each cloud, `embed` at 512." in render_card(folder)

@@ -1,5 +1,6 @@
 """Evaluations that say which weights they measured, lie where push finds them, and are compared."""
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -12,8 +13,10 @@ from huggingface_hub import ModelCard
 
 from pointmae_zoo import cli, create_model, from_pretrained, push_to_hub, save_pretrained
 from pointmae_zoo.evaluate import compare, comparison_table
+from pointmae_zoo.evaluate.kept import check_kept
 from pointmae_zoo.hub.cards.evaluations import read_evaluation
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
+from pointmae_zoo.registry import set_config
 from samples.reports import linear_report, written
 
 
@@ -68,6 +71,7 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         ("{", "not readable as JSON"),
         ('{"summary": NaN}', "NaN in it"),
         ('{"summary": []}', "differences is missing"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_files_that_are_no_evaluation(tmp_path: Path, text: str, said: str) -> None:
@@ -77,11 +81,69 @@ def test_files_that_are_no_evaluation(tmp_path: Path, text: str, said: str) -> N
     assert said in str(caught.value) and "some.json" in str(caught.value)
 
 
-def test_an_evaluation_with_a_wrong_number_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("summary.1.test_mean", "81", "summary[1].test_mean is '81'"),
+        ("summary.1.test_mean", 10**400, "summary[1].test_mean is 1000"),
+        ("summary.0.test_std", None, "summary[0]: one of test_mean and test_std is null"),
+        ("robustness.1.test_std", None, "robustness[1]: one of test_mean and test_std is null"),
+        ("summary.0.runs", 10**20, "summary[0].runs is 1000"),
+        ("few_shot.0.ways", 0, "few_shot[0] is of ways and shots that context.few_shot does not have"),
+        ("context.few_shot", [], "few_shot[0] is of ways and shots that context.few_shot does not have"),
+        ("context.robustness", {}, "context.robustness.classifier is missing"),
+        ("context.encoder_sha256", 7, "context.encoder_sha256 is no list"),
+        ("context.encoder_sha256", [7], "context.encoder_sha256[0] is 7"),
+    ],
+)
+def test_an_evaluation_with_something_wrong_is_refused(
+    tmp_path: Path, place: str, value: Any, said: str
+) -> None:
     report = linear_report()
-    report["summary"][1]["test_mean"] = "81"
-    with pytest.raises(ValueError, match=r"summary\[1\]\.test_mean is '81'"):
+    change(report, place, value)
+    with pytest.raises(ValueError, match="evaluate again, or take it away") as caught:
         read_evaluation(written(tmp_path / "some.json", report))
+    assert said in str(caught.value) and len(str(caught.value)) < 300 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("rows.1.encoder_sha256", 7, "rows[1].encoder_sha256 is no list"),
+        ("rows.1.difference", {}, "rows[1].difference.mean is missing"),
+        ("rows.0.test_std", None, "rows[0]: one of test_mean and test_std is null"),
+        ("rows.0.few_shot.1.ways", 0, "rows[0].few_shot[1].ways is 0"),
+    ],
+)
+def test_a_comparison_with_something_wrong_is_refused(
+    tmp_path: Path, place: str, value: Any, said: str
+) -> None:
+    first = written(tmp_path / "first.json", linear_report())
+    found = compare([first, first])
+    change(found, place, value)
+    with pytest.raises(ValueError, match="evaluate again") as caught:
+        read_evaluation(written(tmp_path / "compared.json", found))
+    assert said in str(caught.value)
+
+
+def change(report: Any, place: str, value: Any) -> None:
+    *path, last = (int(part) if part.isdigit() else part for part in place.split("."))
+    for part in path:
+        report = report[part]
+    report[last] = value
+
+
+def test_a_report_without_its_clouds_is_not_compared(tmp_path: Path) -> None:
+    report = linear_report()
+    del report["clouds"]["svm"]
+    with pytest.raises(ValueError, match="without the linear SVM"):
+        compare([written(tmp_path / "some.json", report)] * 2)
+
+
+def test_what_is_no_file_is_no_evaluation(tmp_path: Path) -> None:
+    (tmp_path / "some.json").mkdir()
+    with pytest.raises(ValueError, match="no regular file"):
+        read_evaluation(tmp_path / "some.json")
 
 
 def test_the_hash_of_an_encoder_is_of_its_numbers(tmp_path: Path, tiny: dict[str, list[int]]) -> None:
@@ -93,6 +155,15 @@ def test_the_hash_of_an_encoder_is_of_its_numbers(tmp_path: Path, tiny: dict[str
     assert found == {encoder_sha256(model.encoder)}
     rounded = save_pretrained(model.encoder, tmp_path / "rounded", half=True)
     assert encoder_sha256(from_pretrained(rounded)) not in found
+    # The same numbers, fed otherwise or pooled otherwise, give other features.
+    for changed in (
+        dataclasses.replace(model.config, preprocess=dataclasses.replace(model.config.preprocess, up="z")),
+        dataclasses.replace(model.config, arguments={**model.config.arguments, "pool": "max"}),
+    ):
+        set_config(model, changed)
+        assert encoder_sha256(model.encoder) not in found
+    set_config(model, from_pretrained(run).config)
+    assert encoder_sha256(model.encoder) in found
     with torch.no_grad():
         next(model.encoder.parameters()).flatten()[0] += 1e-3
     assert encoder_sha256(model.encoder) not in found
@@ -160,3 +231,67 @@ def test_one_folder_keeps_its_evaluations(
     assert cli.main(["evaluate", "compare", str(out), str(out), "--out", str(tmp_path / "same.json")]) == 0
     assert "+0.0 [+0.0, +0.0]" in capsys.readouterr().out
     assert read_evaluation(tmp_path / "same.json")["rows"][1]["difference"]["mean"] == 0.0
+
+
+def test_numbers_in_a_folder_are_not_lost(
+    tmp_path: Path,
+    labelled: Path,
+    tiny: dict[str, list[int]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Under the same name the same or more, or numbers of other weights; never less, or something else."""
+    pytest.importorskip("sklearn")
+    folder = tmp_path / "run"
+    save_pretrained(create_model("i2p_mae_tiny", **tiny), folder)
+    path = folder / "evaluations" / "linear.my_shapes.core.json"
+
+    def evaluate(*words: object) -> tuple[int, str]:
+        code = cli.main(["evaluate", "linear", str(folder), "--data", str(labelled), *map(str, words)])
+        return code, capsys.readouterr().err
+
+    rich = ["--points", 64, "--seeds", 1, "--robustness"]
+    assert evaluate(*rich, "--classifier", "svm")[0] == 0
+    before = path.read_bytes()
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("computed something")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pointmae_zoo.evaluate.evaluation.embed_clouds", never)
+        for words, held in (
+            (["--points", 32, "--seeds", 1, "--robustness"], "--points 64"),
+            ([*rich, "--pool", "max"], "--pool levels"),
+            (["--points", 64, "--robustness", "--seeds", 0], "--seeds 1"),
+            (["--points", 64, "--seeds", 3], "--robustness"),
+            ([*rich, "--classifier", "logistic"], "--classifier svm"),
+            (["--points", 32, "--seeds", 0], "--points 64, --seeds 1, --robustness"),
+        ):
+            code, said = evaluate(*words)
+            assert code == 2 and f"{path}: holds other settings: {held};" in said, said
+            assert "name another file with --out" in said and path.read_bytes() == before
+    assert evaluate(*rich)[0] == 0  # the logistic regression, too
+    assert {row["classifier"] for row in read_evaluation(path)["summary"]} == {"svm", "logistic"}
+    assert evaluate("--points", 32, "--seeds", 0, "--out", tmp_path / "other.json")[0] == 0
+    # Other weights: what is there is of use to nobody.
+    save_pretrained(create_model("i2p_mae_tiny", **tiny), folder)
+    assert evaluate("--points", 32, "--seeds", 0)[0] == 0
+    assert read_evaluation(path)["context"]["num_points"] == 32
+
+
+def test_fewer_episodes_do_not_replace_more(tmp_path: Path) -> None:
+    there = linear_report(encoder_sha256=["a"], baseline_seeds=[0])
+    path = written(tmp_path / "linear.json", there)
+    check_kept(path, there["context"], ("svm", "logistic"))
+    for changed, held in (
+        ({"few_shot": []}, "--few-shot"),
+        ({"baseline_seeds": []}, "--seeds 1"),
+        ({"protocol": "otherwise"}, "protocol: as said"),
+        ({"dataset": {**there["context"]["dataset"], "sha256": "1" * 64}}, f"data with sha256 {'0' * 12}"),
+    ):
+        context = linear_report(**{"encoder_sha256": ["a"], "baseline_seeds": [0], **changed})["context"]
+        with pytest.raises(ValueError, match=f"holds other settings: {held};"):
+            check_kept(path, context, ("svm", "logistic"))
+    check_kept(path, {**there["context"], "encoder_sha256": ["b"], "few_shot": []}, ("svm",))
+    path.write_text("[")
+    check_kept(path, there["context"], ("svm",))

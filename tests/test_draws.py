@@ -89,6 +89,7 @@ def _norm_in_process(rank: int, folder: str) -> None:
         },
         f"{folder}/{rank}.pt",
     )
+    dist.barrier()  # with torch 2.6 one that leaves while the other is still at it may wait for ever
     dist.destroy_process_group()
 
 

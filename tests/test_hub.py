@@ -16,16 +16,9 @@ from pointmae_zoo import convert_checkpoint, create_model, from_pretrained, list
 from pointmae_zoo.data.files import file_sha256
 from pointmae_zoo.data.preprocess import Preprocess
 from pointmae_zoo.hub import CheckpointError
+from samples import models
+from samples.models import POINTS
 
-POINTS = torch.randn(2, 300, 3, generator=torch.Generator().manual_seed(0))
-SMALL: dict[str, Any] = {
-    "num_tokens": (32, 8),
-    "num_neighbors": (8, 4),
-    "dims": (12, 24),
-    "depths": (1, 1),
-    "num_heads": 3,
-    "stem_widths": (8, 16),
-}
 OWN: dict[str, dict[str, Any]] = {
     "encoder": {},
     "pretraining": {"teacher_dim": 4, "num_views": 3},
@@ -40,8 +33,7 @@ OWN: dict[str, dict[str, Any]] = {
 
 
 def small(kind: str = "encoder", **more: Any) -> Any:
-    torch.manual_seed(0)
-    return create_model("i2p_mae_tiny", kind, **SMALL, **OWN[kind], **more).eval()
+    return models.small(0, kind, **OWN[kind], **more)
 
 
 @pytest.mark.parametrize("kind", OWN)
@@ -118,6 +110,15 @@ def test_broken_weights_are_not_saved_over_good_ones(tmp_path: Path) -> None:
         save_pretrained(model, tmp_path)
     assert file_sha256(tmp_path / "model.safetensors") == before
     assert from_pretrained(tmp_path).embed(POINTS).isfinite().all()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_config_json_is_json(number: float, tmp_path: Path) -> None:
+    """NaN and infinity are Python's, no other reader takes them."""
+    said = r"config.json: field provenance\.losses\[1\]\.val: NaN or infinity, which JSON does not have"
+    with pytest.raises(ValueError, match=said):
+        save_pretrained(small(), tmp_path / "new", provenance={"losses": [{"val": 0.5}, {"val": number}]})
+    assert not (tmp_path / "new").exists()
 
 
 # Damage. Every case: one line that names the file or field.

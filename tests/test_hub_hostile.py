@@ -73,17 +73,17 @@ def test_what_the_listing_shows_is_not_downloaded(hub: LoopbackHub, folder: Path
             "another file .* not the one in its config.json.; not down",
         ),
     ):
-        hub.create(repo, {**sound, "model.safetensors": weights})
+        commit = hub.create(repo, {**sound, "model.safetensors": weights})
         hub.requests.clear()
         refused(words, repo)
-        assert downloaded(hub) == [f"/{repo}/resolve/main/config.json"]
+        assert downloaded(hub) == [f"/{repo}/resolve/{commit}/config.json"]
     content = json.loads(sound["config.json"])
     content["arguments"]["depths"] = [10**9, 10**9]
-    hub.create("org/layers", {**sound, "config.json": json.dumps(content).encode()})
+    commit = hub.create("org/layers", {**sound, "config.json": json.dumps(content).encode()})
     hub.requests.clear()
     said = refused("depths: entries from 0 to 128 expected", "org/layers")
     assert said.startswith("org/layers: config.json: "), "no path in the cache"
-    assert downloaded(hub) == ["/org/layers/resolve/main/config.json"]
+    assert downloaded(hub) == [f"/org/layers/resolve/{commit}/config.json"]
 
 
 def test_a_listing_made_to_harm(hub: LoopbackHub, folder: Path) -> None:

@@ -72,14 +72,12 @@ def test_a_classifier_gets_a_new_head(kind: str, stored: Any, caplog: pytest.Log
     assert str(folder) in said and "new and random" in said and "classification head" in said
     assert "num_classes 5" in said and repr(kind) in said
     assert not any(part.training for part in classifier.modules())
-    # Everything of the encoder but the norms that a classifier does not have, which are named here by hand.
-    expected = dict(encoder_of(model).state_dict())
-    for name in ("norms.0.weight", "norms.0.bias", "norms.1.weight", "norms.1.bias"):
-        del expected[name]
-    found = classifier.encoder.state_dict()
+    expected, found = encoder_of(model).state_dict(), classifier.encoder.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(value, expected[key]) for key, value in found.items())
-    assert torch.equal(classifier.encoder.embed(POINTS), encoder_of(model).embed(POINTS))
+    for pool in ("max", "levels"):  # of the finer levels, too: it is the same encoder
+        features = classifier.encoder.embed(POINTS, pool)
+        assert torch.equal(features, encoder_of(model).embed(POINTS, pool))
     # The head is the one that create_model draws from the same seed.
     torch.manual_seed(7)
     fresh = create_model("i2p_mae_base", "classification", **SMALL, num_classes=5, head_width=16)
@@ -90,6 +88,36 @@ def test_a_classifier_gets_a_new_head(kind: str, stored: Any, caplog: pytest.Log
     assert classifier(POINTS).shape == (2, 5) and classifier.config.arguments["num_classes"] == 5
 
 
+def test_whatever_is_trained_in_a_classifier_gets_a_gradient(stored: Any) -> None:
+    """Several processes wait for ever, or stop, for a parameter that never gets one."""
+    _, folder = stored("pretraining")
+    classifier = from_pretrained(folder, kind="classification", num_classes=5, head_width=16).train()
+    classifier(POINTS).sum().backward()
+    left_out = {name for name, one in classifier.named_parameters() if one.grad is None}
+    assert left_out == {name for name, one in classifier.named_parameters() if not one.requires_grad}
+    assert left_out == {f"encoder.norms.{level}.{what}" for level in (0, 1) for what in ("weight", "bias")}
+
+
+def test_a_new_head_remembers_what_it_sits_on(stored: Any, tmp_path: Path) -> None:
+    """The weights' own history is not that of the model that the encoder was taken from."""
+    model, _ = stored("pretraining")
+    folder = save_pretrained(model, tmp_path / "home of ada" / "parts", provenance={"steps": 12})
+    classifier = from_pretrained(folder, kind="classification", num_classes=5, head_width=16)
+    assert classifier.config.provenance == {
+        "initialised_from": {
+            "name": "parts",
+            "kind": "pretraining",
+            "new": "the classification head",
+            "provenance": {"steps": 12},
+        }
+    }
+    kept = from_pretrained(save_pretrained(classifier, tmp_path / "again"), num_classes=3).config.provenance
+    assert kept["initialised_from"]["name"] == "again"
+    assert kept["initialised_from"]["new"] == "the last layer of the classification head (head.8.*)"
+    inner = kept["initialised_from"]["provenance"]["initialised_from"]
+    assert inner["name"] == "parts"
+
+
 def test_what_got_a_new_head_can_be_saved_and_loaded(stored: Any, tmp_path: Path) -> None:
     _, folder = stored("pretraining")
     labels = ["a", "b", "c", "d"]
@@ -98,7 +126,7 @@ def test_what_got_a_new_head_can_be_saved_and_loaded(stored: Any, tmp_path: Path
     again = from_pretrained(tmp_path / "again")
     assert again.config.kind == "classification" and again.config.labels == tuple(labels)
     assert torch.equal(again(POINTS), classifier(POINTS))
-    assert again.config.arguments["norm_levels"] == "last"
+    assert torch.equal(again.encoder.embed(POINTS, "levels"), classifier.encoder.embed(POINTS, "levels"))
 
 
 @pytest.mark.parametrize("kind", ["encoder", "pretraining"])
@@ -107,7 +135,7 @@ def test_a_part_segmenter_gets_a_new_head(kind: str, stored: Any, caplog: pytest
     caplog.set_level(logging.WARNING, "pointmae_zoo")
     torch.manual_seed(3)
     made = from_pretrained(folder, kind="part_segmentation", **OWN["part_segmentation"], **NARROW)
-    assert "part_segmentation head (num_parts 4)" in caplog.text
+    assert "part_segmentation head (num_parts 4;" in caplog.text
     expected = encoder_of(model).state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in made.encoder.state_dict().items())
     assert len(made.encoder.state_dict()) == len(expected)
@@ -166,7 +194,7 @@ def test_another_head_is_new_as_a_whole(stored: Any, caplog: pytest.LogCaptureFi
     caplog.set_level(logging.WARNING, "pointmae_zoo")
     # max and mean give the same width: shapes alone would not tell.
     one = from_pretrained(folder, head_pool="max")
-    assert "whole classification head: head_pool was mean,max, now max" in caplog.text
+    assert "whole classification head (head_pool was mean,max, now max)" in caplog.text
     save_pretrained(one, folder)
     two = from_pretrained(folder, head_pool="mean")
     for other in (one, two):

@@ -1,8 +1,10 @@
 """Models from the Hub: the real client against a Hub on this machine."""
 
+import errno
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from huggingface_hub import constants
 
 from pointmae_zoo import from_pretrained, save_pretrained
 from pointmae_zoo.hub import CheckpointError, HubError, client
+from pointmae_zoo.hub.download import HubSource
 from samples.hub import LoopbackHub, hang_up, refuse, with_body
 from samples.models import POINTS, equal, files_of, small
 
@@ -170,6 +173,41 @@ def test_offline_mode(hub: LoopbackHub, files: Any) -> None:
         assert len(hub.requests) == count
 
 
+def test_an_update_that_fails_leaves_the_older_copy(hub: LoopbackHub, files: Any, tmp_path: Path) -> None:
+    """As found without the Hub, by the branch's name."""
+    first = hub.create(REPO, files)
+    from_pretrained(REPO)
+    second = hub.commit(REPO, files_of(small(1), tmp_path / "second"))
+    wrong = with_body(bytes(len(files["model.safetensors"])))
+    for fault, error, words in (
+        (refuse(403), HubError, "HTTP 403"),
+        (wrong, CheckpointError, "model.safetensors is not what was listed"),
+    ):
+        hub.order(fault, "/cdn/", times=None)
+        refused(words, error)
+        hub.stop()
+        for options in ({}, {"local_files_only": True}):
+            model = from_pretrained(REPO, **options)
+            assert equal(model, small()) and model.config.provenance["hub"]["commit"] == first
+        hub.orders.clear()
+        hub.start()
+    assert equal(from_pretrained(REPO), small(1))
+    hub.stop()
+    assert from_pretrained(REPO).config.provenance["hub"]["commit"] == second
+
+
+def test_a_commit_that_cannot_be_noted(hub: LoopbackHub, files: Any, caplog: Any) -> None:
+    """It is loaded all the same."""
+    commit = hub.create(REPO, files)
+    hub.order(refuse(403), f"/{REPO}/resolve/main/", "HEAD")
+    assert equal(from_pretrained(REPO), small())
+    assert "HTTP 403" in caplog.text and f"commit {commit} is loaded, but not noted" in caplog.text
+    assert equal(from_pretrained(f"{REPO}@{commit}", local_files_only=True), small())
+    assert equal(from_pretrained(REPO), small())
+    hub.stop()
+    assert equal(from_pretrained(REPO), small()), "noted by the second load"
+
+
 # Faults: words, no partial file, another attempt where it makes sense.
 
 
@@ -199,6 +237,31 @@ def test_a_failing_hub_and_a_copy_in_the_cache(hub: LoopbackHub, files: Any, cap
     hub.requests.clear()
     assert equal(from_pretrained(REPO), small()) and "from the cache" in caplog.text
     assert len(hub.requests) == 1, "nobody waits for what is there"
+
+
+def test_what_the_caller_is_handling_says_nothing_of_this_load(
+    hub: LoopbackHub, files: Any, no_waiting: list[float]
+) -> None:
+    """Python links an error to the one that is being handled when it is raised, a caller's, too."""
+    hub.create(REPO, files)
+
+    def handling(load: Any) -> Any:
+        try:
+            try:
+                from_pretrained("org/missing")
+            except HubError:
+                Path("/nowhere").read_text()  # an error of this machine, and one with HTTP 404 behind it
+        except OSError:
+            return load()
+
+    hub.order(refuse(503), "/api/models/org/model")
+    hub.order(hang_up, "config.json", "HEAD")
+    assert equal(handling(lambda: from_pretrained(REPO)), small())
+    assert no_waiting == [1.0, 1.0]
+    hub.order(hang_up, "/api/models/", times=None)
+    handling(lambda: refused("the connection to .* failed .*; try again later", force_download=True))
+    hub.stop()
+    handling(lambda: refused("cannot be reached .Connection refused.", force_download=True))
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
@@ -243,8 +306,33 @@ def test_a_full_disk(hub: LoopbackHub, files: Any) -> None:
 def test_a_cache_that_cannot_be_written(hub: LoopbackHub, files: Any, tmp_path: Path) -> None:
     hub.create(REPO, files)
     (tmp_path / "file").write_text("not a folder")
-    said = refused("name another cache_dir", cache_dir=tmp_path / "file" / "cache")
+    said = refused("cannot be kept in .*; name another cache_dir", cache_dir=tmp_path / "file" / "cache")
     assert str(tmp_path / "file" / "cache") in said
+
+
+def test_words_for_the_way_out_are_not_of_the_cache() -> None:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    unreadable = PermissionError(errno.EACCES, "Permission denied", "run/model.safetensors")
+    for error, words in (
+        (OSError(errno.ENOSPC, "No space left"), "a disk of this machine is full; make room"),
+        (OfflineModeIsEnabled("x"), "HF_HUB_OFFLINE is set, so the Hub is not asked; unset it to send"),
+        (unreadable, "run/model.safetensors cannot be used .Permission denied.; check it"),
+    ):
+        said = str(client.explained(error, REPO, right="write"))
+        assert re.match(f"{REPO}: {words}", said) and "cache" not in said
+
+
+def test_a_token_s_file_that_cannot_be_read(hub: LoopbackHub, files: Any, tmp_path: Path) -> None:
+    """Is no matter of the cache, too, nor of the connection."""
+    hub.create(REPO, files)
+    environment = {**os.environ, "HF_TOKEN_PATH": str(tmp_path)}
+    code = f"from pointmae_zoo import from_pretrained; from_pretrained('{REPO}@main')"
+    child = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    said = child.stderr.strip().splitlines()[-1]
+    assert said.endswith(
+        f"{REPO}@main: {tmp_path} cannot be used (Is a directory); check it, and who may read and write it"
+    )
 
 
 # Who may read, and what there is.
@@ -270,8 +358,17 @@ def test_gated_private_missing(hub: LoopbackHub, files: Any) -> None:
     hub.order(refuse(403), "/api/models/")
     refused("HTTP 403.: this login may not read it")
     assert equal(from_pretrained("org/private", token=hub.read_token), small())
+    for options in ({}, {"force_download": True}):  # who may read it no more gets words, not the copy
+        refused("no such repository", source="org/private", **options)
     hub.repository("org/gated").settings = {"private": False, "gated": True, "granted": ["bob"]}
     assert equal(from_pretrained("org/gated", token=hub.stranger_token), small())
+
+
+def test_what_is_printed_of_a_source_holds_no_token() -> None:
+    """In a debugger, or in a traceback with local variables."""
+    source = HubSource(REPO, "main", "hf_ThisIsMySecretToken")
+    assert source.token == "hf_ThisIsMySecretToken"
+    assert REPO in repr(source) and "Secret" not in f"{source!r} {source}"
 
 
 def test_no_message_holds_a_token(hub: LoopbackHub, files: Any, caplog: Any) -> None:
@@ -308,7 +405,7 @@ def test_no_message_holds_a_token(hub: LoopbackHub, files: Any, caplog: Any) -> 
     "source", ["org/a/b", "a//b", "org/..", "org/a..b", "org/a--b", "-org/a", "org/a\\b", "a b/c"]
 )
 def test_what_is_no_name_is_not_asked_for(source: str, hub: LoopbackHub) -> None:
-    refused("no such folder, and no name of a repository", ValueError, source=source)
+    refused("no name of a repository on the Hub .*, and there is no such folder", ValueError, source=source)
     assert not hub.requests
 
 

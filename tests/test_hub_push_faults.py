@@ -3,16 +3,18 @@
 import logging
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
 import torch
 
 from pointmae_zoo import create_model, from_pretrained, push_to_hub, save_pretrained
-from pointmae_zoo.hub import client
+from pointmae_zoo.hub import HubError, client
 from samples.hub import LoopbackHub, after, hang_up, lose_answer, refuse
+from samples.hub.messages import Answer
 
 REPO = "org/model"
 # The requests of a push in their order, as (part of the path, method).
@@ -189,10 +191,7 @@ def test_a_branch_is_made_once(hub: LoopbackHub, folder: Path, fault: str) -> No
 def test_a_lost_answer_makes_no_second_pull_request(hub: LoopbackHub, folder: Path) -> None:
     hub.create(REPO, {"README.md": b"Theirs"})
     hub.order(lose_answer, *STEPS["commit"])
-    try:
-        push_to_hub(folder, REPO, create_pr=True)
-    except OSError as error:
-        assert REPO in str(error) and "discussions" in str(error)  # where to see whether it is there
+    refused(hub, folder, "/discussions tells whether it was opened", create_pr=True)
     repository = hub.repository(REPO)
     assert list(repository.refs("pr")) == ["1"]
     assert repository.content("config.json", "refs/pr/1") == (folder / "config.json").read_bytes()
@@ -233,9 +232,68 @@ def test_a_change_in_between_is_not_overwritten(hub: LoopbackHub, folder: Path) 
         hub.commit(REPO, {"notes.md": b"Second", "config.json": b"Theirs"})
 
     hub.order(after(change), *STEPS["commit"])
-    refused(hub, folder, "push again")
+    refused(hub, folder, "has changed meanwhile .HTTP 412.; nothing was overwritten, push again")
     repository = hub.repository(REPO)
     assert repository.content("config.json") == b"Theirs"
     push_to_hub(folder, REPO)
     assert repository.content("notes.md") == b"Second"
     assert repository.content("config.json") == (folder / "config.json").read_bytes()
+
+
+@pytest.mark.parametrize("status", [500, 504])
+def test_a_change_between_two_attempts_is_not_overwritten(
+    hub: LoopbackHub, folder: Path, status: int
+) -> None:
+    """The first attempt fails, and somebody else's commit comes before the second."""
+    hub.create(REPO, {"notes.md": b"First"})
+
+    def change_and_fail(answer: Callable[[], Answer]) -> Answer:
+        hub.commit(REPO, {"config.json": b"Theirs"})
+        return refuse(status, "Oops")(answer)
+
+    hub.order(change_and_fail, *STEPS["commit"])
+    refused(hub, folder, "has changed meanwhile.*push again")
+    assert hub.repository(REPO).content("config.json") == b"Theirs"
+    push_to_hub(folder, REPO)
+    assert hub.repository(REPO).content("config.json") == (folder / "config.json").read_bytes()
+
+
+@pytest.mark.parametrize("options", [{}, {"create_pr": True}, {"branch": "try"}])
+def test_weights_that_change_on_the_way_are_not_sent(
+    hub: LoopbackHub, folder: Path, options: dict[str, Any]
+) -> None:
+    """What was checked is what goes up, or nothing does."""
+    hub.create(REPO, {"notes.md": b"First"})
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    for change in (lambda: path.write_bytes(content[:-1] + b"\0"), path.unlink):
+        hub.order(after(change), *STEPS["listing"])
+        with pytest.raises(
+            ValueError, match="changed while it was being pushed; nothing was commi"
+        ) as caught:
+            push_to_hub(folder, REPO, **options)
+        assert str(path) in str(caught.value)
+        path.write_bytes(content)
+    assert set(hub.repository(REPO).files("main")) == {".gitattributes", "notes.md"}
+    assert not hub.repository(REPO).refs("pr") and not hub.asked("/preupload/")
+
+
+def test_weights_that_go_away_on_the_way(hub: LoopbackHub, folder: Path) -> None:
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    hub.order(after(path.unlink), *STEPS["large files, where"])
+    refused(hub, folder, r"model\.safetensors: went away while it was being pushed")
+    path.write_bytes(content)
+    nothing_is_there(hub)
+
+
+def test_only_the_card_is_said_not_to_be_taken(hub: LoopbackHub, folder: Path) -> None:
+    """Bad request: of the step that checks the card, and of the others."""
+    for step in ("what is there", "large files, where", "commit"):
+        hub.order(refuse(400, "Bad request"), *STEPS[step])
+        with pytest.raises(HubError, match="HTTP 400") as caught:
+            push_to_hub(folder, REPO)
+        assert "card" not in str(caught.value) and REPO in str(caught.value)
+    hub.order(refuse(400, "Bad metadata"), *STEPS["card"])
+    refused(hub, folder, "does not take the card")
+    nothing_is_there(hub)

@@ -310,6 +310,31 @@ def test_a_link_that_leads_out_of_the_folder(name: str, folder: Path, tmp_path: 
     assert equal(from_pretrained(tmp_path / "linked"), small()), "so is a link to the folder"
 
 
+def test_a_link_out_of_the_hub_s_cache(tmp_path: Path) -> None:
+    """A snapshot's files may be links to those of their repository, or of the store that newer clients keep
+    for all repositories; not to anything else beside it."""
+    cache = tmp_path / "cache"
+    snapshot = save_pretrained(small(), cache / "models--org--model" / "snapshots" / ("0" * 40))
+    file = snapshot / "model.safetensors"
+    content = file.read_bytes()
+    for place, inside in (
+        ("models--org--model/blobs/1234", True),
+        ("blobs/12/1234", True),
+        ("models--org--other/blobs/1234", False),
+        ("private", False),
+        ("../private", False),
+    ):
+        target = cache / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        file.unlink()
+        file.symlink_to(target)
+        if inside:
+            assert equal(from_pretrained(snapshot), small())
+        else:
+            refused("model.safetensors: a link that leads out of its folder", snapshot)
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_what_never_ends_is_not_read(name: str, folder: Path) -> None:
     (folder / name).unlink()

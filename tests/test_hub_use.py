@@ -100,6 +100,18 @@ def test_info(commits: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> N
     assert said.count("\n") == 1
 
 
+def test_info_of_a_folder_that_is_named_as_an_architecture(
+    tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As everywhere: a published name is what it is, ./ makes a folder of it."""
+    files_of(small(), tmp_path / "i2p_mae_tiny")
+    monkeypatch.chdir(tmp_path)
+    assert main(["info", "i2p_mae_tiny"]) == 0
+    assert capsys.readouterr().out.split()[:2] == ["architecture", "i2p_mae_tiny"]
+    assert main(["info", "./i2p_mae_tiny"]) == 0
+    assert capsys.readouterr().out.split()[:2] == ["weights", "./i2p_mae_tiny"]
+
+
 def test_embed_from_the_command_line(
     commits: tuple[str, str], shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,6 +127,7 @@ def test_weights_are_listed_with_place_and_numbers(capsys: pytest.CaptureFixture
         tag="far",
         sha256="0" * 64,
         size=1,
+        config_sha256="0" * 64,
         status="demo",
         licence="CC0-1.0",
         summary="far away",

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import torch
 
 from pointmae_zoo import cli, create_model, from_pretrained, push_to_hub, save_pretrained
+from pointmae_zoo.evaluate import compare
 from pointmae_zoo.hub import HubError
 from pointmae_zoo.hub.cards.card import render_card
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
@@ -148,11 +151,15 @@ def test_the_card_is_true(run: Path, hub: LoopbackHub) -> None:
 
 def test_a_second_push_removes_what_is_gone_and_leaves_what_is_not_ours(run: Path, hub: LoopbackHub) -> None:
     first = push_to_hub(run, "org/shapes", token=hub.token)
-    hub.commit("org/shapes", {"NOTES.txt": b"by hand", "evaluations/old.json": b"{}"})
+    assert first.replaced == first.deleted == []
+    by_hand = {"NOTES.txt": b"by hand", "evaluations/old.json": b"{}", "README.md": b"by hand"}
+    hub.commit("org/shapes", by_hand)
     again = push_to_hub(run, "org/shapes", token=hub.token)
     assert set(on_hub(hub, "org/shapes")) == SENT | {"NOTES.txt"} and again.changed
+    assert (again.replaced, again.deleted) == (["README.md"], ["evaluations/old.json"])
     same = push_to_hub(run, "org/shapes", token=hub.token)
     assert not same.changed and same.commit == again.commit != first.commit
+    assert same.replaced == same.deleted == []
     (run / "metrics.jsonl").unlink()
     shutil.rmtree(run / "evaluations")
     push_to_hub(run, "org/shapes", token=hub.token, commit_message="Without numbers")
@@ -264,6 +271,33 @@ def add_secret(name: str, secret: str) -> Any:
     return change
 
 
+def link_out(name: str) -> Any:
+    def change(run: Path) -> None:
+        outside = run.parent / "outside" / name
+        outside.parent.mkdir(parents=True, exist_ok=True)
+        (run / name).rename(outside)
+        (run / name).symlink_to(outside)
+
+    return change
+
+
+def exchange_preview(run: Path) -> None:
+    (run / "preview.png").unlink()
+    (run / "preview.png").symlink_to("/etc/passwd")
+
+
+def no_file(run: Path) -> None:
+    (run / "recipe.yaml").unlink()
+    os.mkfifo(run / "recipe.yaml")
+
+
+def compare_others(run: Path) -> None:
+    others = [
+        written(run.parent / f"{one}.json", linear_report(encoder_sha256=[one * 64])) for one in ("1", "2")
+    ]
+    compare(others, run / "evaluations" / "compared.json")
+
+
 SECRET = "hf_" + "a1B2" * 9
 
 
@@ -281,6 +315,16 @@ SECRET = "hf_" + "a1B2" * 9
         (add_secret("recipe.yaml", SECRET), "recipe.yaml: line 3 holds what looks like a token"),
         (add_secret("metrics.jsonl", "https://me:pass@host/x"), "metrics.jsonl: line 2 holds what looks"),
         (add_secret("environment.json", "known-to-be-secret"), "environment.json: line 2 holds what"),
+        (link_out("model.safetensors"), "model.safetensors: a link to something outside of"),
+        (link_out("config.json"), "config.json: a link to something outside of"),
+        (link_out("recipe.yaml"), "recipe.yaml: a link to something outside of"),
+        (link_out("card.yaml"), "card.yaml: a link to something outside of"),
+        (link_out("evaluations"), "linear.some.json: a link to something outside of"),
+        (exchange_preview, "preview.png: a link to something outside of"),
+        (lambda run: (run / "preview.png").write_bytes(b"-----BEGIN"), "preview.png: no PNG image"),
+        (no_file, "recipe.yaml: a regular file expected"),
+        (compare_others, "compared.json: measured other weights"),
+        (add_secret("card.yaml", "password: hunter22"), "card.yaml: line 3 holds what looks like a token"),
         (add_secret("card.yaml", "/home/ada/shapes"), "card.yaml: line 3 names somebody's home folder"),
     ],
 )
@@ -296,10 +340,12 @@ def test_refused_before_anybody_is_asked(run: Path, hub: LoopbackHub, change: An
 @pytest.mark.parametrize(
     ("repo", "options", "said"),
     [
-        ("shapes", {}, "'org/repo' expected"),
+        ("shapes", {}, "org/repo expected"),
         ("org/shapes@main", {}, "a branch is given as branch"),
-        ("org/sha pes", {}, "'org/repo' expected"),
-        ("a/b/c", {}, "'org/repo' expected"),
+        ("org/sha pes", {}, "org/repo expected"),
+        ("a/b/c", {}, "org/repo expected"),
+        ("org/shapes", {"branch": "two words"}, "a branch, a tag or a commit expected"),
+        ("org/shapes", {"branch": ""}, "a branch, a tag or a commit expected"),
         ("org/shapes", {"branch": "x", "create_pr": True}, "choose one of them"),
         ("org/shapes", {"token": "two words"}, "characters that no token has"),
         ("org/shapes", {"token": None}, "not logged in; log in with 'hf auth login'"),
@@ -322,10 +368,47 @@ def test_old_evaluations_count_for_weights_of_the_registry_alone(run: Path, hub:
         push_to_hub(run, "org/shapes", dry_run=True)
 
 
+def test_links_within_the_folder_are_followed(run: Path) -> None:
+    (run / "pictures").mkdir()
+    (run / "preview.png").rename(run / "pictures" / "last.png")
+    (run / "preview.png").symlink_to("pictures/last.png")
+    pushed = push_to_hub(run, "org/shapes", dry_run=True)
+    content = {file.name: file.content for file in pushed.files}["preview.png"]
+    assert content == (run / "pictures" / "last.png").read_bytes()
+
+
+def test_a_comparison_with_a_row_of_these_weights(run: Path) -> None:
+    other = written(run.parent / "other.json", linear_report(encoder_sha256=["1" * 64]))
+    compare([other, run / "evaluations" / "linear.some.json"], run / "evaluations" / "compared.json")
+    pushed = push_to_hub(run, "org/shapes", dry_run=True)
+    assert "## Ablations" in pushed.card
+    assert "evaluations/compared.json" in {file.name for file in pushed.files}
+
+
+def test_a_comparison_of_others_that_a_person_lists(run: Path) -> None:
+    compare_others(run)
+    (run / "card.yaml").write_text("evaluations: [evaluations/linear.some.json, evaluations/compared.json]\n")
+    assert "## Ablations" in push_to_hub(run, "org/shapes", dry_run=True).card
+
+
 def push(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
     code = cli.main(["push", *map(str, words)])
     found = capsys.readouterr()
     return code, found.out, found.err
+
+
+def test_ctrl_c_says_what_may_be_there(
+    run: Path, hub: LoopbackHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    before = contents(run)
+    hub.order(lambda answer: (signal.raise_signal(signal.SIGINT), answer())[1], "/preupload/", "POST")
+    # The server's thread raises it; Python brings it to the main thread, which waits for the answer.
+    code, _, error = push(capsys, run, "org/shapes")
+    assert code == 130 and "org/shapes: stopped in the middle" in error
+    assert contents(run) == before and on_hub(hub, "org/shapes").keys() <= {".gitattributes"}
+    assert push(capsys, run, "org/shapes")[0] == 0
+    assert on_hub(hub, "org/shapes").keys() >= SENT
 
 
 def test_dry_run_asks_nobody(run: Path, hub: LoopbackHub, capsys: pytest.CaptureFixture[str]) -> None:
@@ -335,6 +418,7 @@ def test_dry_run_asks_nobody(run: Path, hub: LoopbackHub, capsys: pytest.Capture
     weights = (run / "model.safetensors").read_bytes()
     assert re.search(rf"model\.safetensors +{len(weights):,} bytes +sha256 ", said)
     assert hashlib.sha256(weights).hexdigest() in said
+    assert "recipe.yaml, metrics.jsonl" in said and "evaluations/*.json deleted" in said
     assert render_card(run, repo_id="org/shapes") in said and said.endswith(
         "nothing was sent to org/shapes\n"
     )
@@ -352,12 +436,15 @@ def test_command_line(
     code, said, error = push(capsys, run, "org/shapes", "--private", "--message", "By hand")
     assert code == 0 and hub.token not in said + error
     commit = hub.repository("org/shapes").resolve("main")
-    assert f"commit: {hub.url}/org/shapes/commit/{commit}" in said
+    assert f"commit: {hub.url}/org/shapes/commit/{commit} (private)" in said
     (load,) = re.findall(r"load it: pointmae_zoo\.from_pretrained\(\"(.*)\"\)", said)
     assert load == f"org/shapes@{commit}"
     assert torch.equal(features(from_pretrained(load)), features(from_pretrained(run)))
     assert "nothing to change" in push(capsys, run, "org/shapes")[1]
-    assert "no card.yaml" not in said
+    assert "no card.yaml" not in said and "replaced" not in said and "deleted" not in said
+    hub.commit("org/shapes", {"evaluations/old.json": b"{}", "README.md": b"by hand"})
+    said = push(capsys, run, "org/shapes")[1]
+    assert "replaced there: README.md\n" in said and "deleted there: evaluations/old.json\n" in said
     for name in ("metrics.jsonl", "card.yaml"):
         (run / name).unlink()
     code, said, _ = push(capsys, run, "org/shapes", "--pr")

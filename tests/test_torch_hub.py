@@ -94,6 +94,8 @@ def load(name, **options):
     return torch.hub.load(model=name, **repo, **options)
 classifier = load("i2p_mae_tiny", kind="classification", num_classes=7)
 tagged = load("i2p_mae_tiny", pretrained="shapes", dtype=torch.bfloat16)
+named = load("i2p_mae_tiny", pretrained="i2p_mae_tiny.shapes", dtype=torch.bfloat16)
+assert all(torch.equal(a, b) for a, b in zip(tagged.parameters(), named.parameters()))
 try:
     load("i2p_mae_tiny", pretrained="shaeps")
 except ValueError as error:

@@ -70,7 +70,8 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--out",
         type=Path,
         metavar="FILE.json",
-        help="write the numbers here (default: of one folder in its evaluations/, where push finds them)",
+        help="write the numbers here (default: of one folder in its evaluations/, where push finds them; "
+        "what is there with other settings stays)",
     )
     linear.set_defaults(run=_evaluate_linear, less_memory="fewer --points, or --classes core, need less")
 
@@ -87,6 +88,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 def _evaluate_linear(args: argparse.Namespace) -> int:
     check_device(args.device)
     from pointmae_zoo.evaluate import evaluate_linear
+    from pointmae_zoo.evaluate.report import file_name
 
     seeds = args.seeds
     if seeds is None:
@@ -108,13 +110,10 @@ def _evaluate_linear(args: argparse.Namespace) -> int:
         label=args.label,
         device=args.device,
         out=args.out,
+        keep_in=folder,
     )
     print(report.table())
-    out = args.out
-    if folder is not None:
-        folder.mkdir(exist_ok=True)
-        out = folder / report.file_name()
-        report.save(out)
+    out = args.out if folder is None else folder / file_name(report.context)
     if out is not None:
         print(f"written to {out}")
     return 0

@@ -1,7 +1,6 @@
 """``list``, ``info`` and ``convert``: architectures and weights."""
 
 import argparse
-import os
 from pathlib import Path
 
 from pointmae_zoo.cli.printing import field_rows, print_table
@@ -58,8 +57,9 @@ def add_info(commands: argparse._SubParsersAction) -> None:
 
 def _info(args: argparse.Namespace) -> int:
     from pointmae_zoo import hub, registry
+    from pointmae_zoo.hub.pretrained import is_published
 
-    if not ("." in args.name or "/" in args.name or os.sep in args.name or Path(args.name).is_dir()):
+    if is_published(args.name) and "." not in args.name:  # with one it is architecture.tag, weights
         entry = registry.get_architecture(args.name)
         model = registry.create_model(args.name)
         rows = [("architecture", args.name), ("summary", entry.summary), ("paper", entry.paper)]

@@ -1,6 +1,7 @@
 """``push``: weights to the Hugging Face Hub."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from pointmae_zoo.cli.printing import print_table
@@ -34,18 +35,27 @@ def add_push(commands: argparse._SubParsersAction) -> None:
 
 def _push(args: argparse.Namespace) -> int:
     from pointmae_zoo.hub.cards.facts import FACTS_FILE
+    from pointmae_zoo.hub.outgoing import OWN_FILES
     from pointmae_zoo.hub.push import push_to_hub
 
-    done = push_to_hub(
-        args.folder,
-        args.repo,
-        private=True if args.private else None,
-        branch=args.branch,
-        create_pr=args.pr,
-        commit_message=args.message,
-        dry_run=args.dry_run,
-        card=args.card,
-    )
+    try:
+        done = push_to_hub(
+            args.folder,
+            args.repo,
+            private=True if args.private else None,
+            branch=args.branch,
+            create_pr=args.pr,
+            commit_message=args.message,
+            dry_run=args.dry_run,
+            card=args.card,
+        )
+    except KeyboardInterrupt:
+        print(
+            f"\n{args.repo}: stopped in the middle: the repository may be there and be empty; the "
+            "same command again completes it",
+            file=sys.stderr,
+        )
+        raise
     print_table(
         [
             (
@@ -60,13 +70,19 @@ def _push(args: argparse.Namespace) -> int:
     if all(file.name != FACTS_FILE for file in done.files):
         print(f"no {FACTS_FILE} in {args.folder}, so the card states neither licence nor data nor limits")
     if args.dry_run:
-        print(f"\nREADME.md:\n\n{done.card}\ndry run: nothing was sent to {args.repo}")
+        print(f"\nREADME.md:\n\n{done.card}")
+        ours = ", ".join([*OWN_FILES, "evaluations/*.json"])
+        print(f"there, files of these names (README.md, too) are replaced, and others of {ours} deleted")
+        print(f"dry run: nothing was sent to {args.repo}")
         return 0
     print()
+    for what, names in (("replaced", done.replaced), ("deleted", done.deleted)):
+        if names:
+            print(f"{what} there: {', '.join(names)}")
     if not done.changed:
         print(f"{args.repo}: has all of it already, nothing to change")
     if done.pull_request is not None:
         print(f"pull request: {done.pull_request}")
-    print(f"commit: {done.url}")
+    print(f"commit: {done.url} ({'private' if done.private else 'public'})")
     print(f'load it: pointmae_zoo.from_pretrained("{done.name}")')
     return 0

@@ -6,13 +6,23 @@ from collections.abc import Sequence
 
 _NAMED = re.compile(r"(?i)(token(?!s)|secret|password|passwd|api[-_]?key|access[-_]?key|credential)")
 _IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")
-# What tokens of the usual services look like.
+# What tokens of the usual services look like. After sk-, words with dashes are none.
 _TOKEN = re.compile(
-    r"\b(?:hf_|api_org_)[A-Za-z0-9]{20,}|\bgh[opsur]_[A-Za-z0-9]{30,}|\bgithub_pat_\w{30,}|\bglpat-[\w-]{20,}"
-    r"|\bsk-[\w-]{20,}|\bxox[abprs]-[\w-]{10,}|\bAKIA[A-Z0-9]{16}\b|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"\b(?:hf_|api_org_)[A-Za-z0-9]{20,}|\bhf_(?:oauth|jwt)_[\w.-]{20,}|\bgh[opsur]_[A-Za-z0-9]{30,}"
+    r"|\bgithub_pat_\w{30,}|\bglpat-[\w-]{20,}|\bnpm_[A-Za-z0-9]{30,}|\bxox[abprs]-[\w-]{10,}"
+    r"|\bsk-(?:[\w-]*[_-])?(?=[A-Za-z]*[0-9])[A-Za-z0-9]{20,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
+    r"|\bAIza[\w-]{30,}|-----BEGIN [A-Z ]*PRIVATE KEY-----"
 )
+# "password: ..." and the like, unless what follows was taken out already, or is nothing.
+_STATED = re.compile(
+    r"(?i)(?:password|passwd|secret|api[-_]?key|(?:access|secret|private)[-_]key|(?:access|auth|hf)[-_]?token)"
+    r"[\"']?\s*[:=]\s*[\"']?(?!null\b|none\b)[^\s\"'*,\[{}\]]{4,}"
+)
+_WITH_USER = re.compile(r"://[^/?#@\s:]+:[^/?#@\s*]+@|https?://[^/?#@\s*]+@")
+# A name of several words ends at a separator or a quote, where it is clear that they belong to it.
 _HOME = re.compile(
-    r"(?<![\w.~-])(?:/home|/Users|[A-Za-z]:(?:\\+|/)Users)(?:\\+|/)(?!Shared\b)[^\\/\s\"',:;]+"
+    r"(?<![\w.~-])(?:/home|/Users|[A-Za-z]:(?:\\+|/)Users)(?:\\+|/)(?!Shared\b)"
+    r"(?:[^\\/\s\"',:;]+(?: [^\\/\s\"',:;]+){1,3}(?=[\\/\"'])|[^\\/\s\"',:;]+)"
 )
 
 
@@ -34,11 +44,11 @@ def without_secrets(words: Sequence[str]) -> list[str]:
 
 
 def line_of_secret(text: str, known: Sequence[str] = ()) -> int | None:
-    """The number of the first line with something that looks like a token or an address with a password, or
-    with one of the ``known`` secrets; None: there is none."""
+    """The number of the first line with something that looks like a token, a stated password or an address
+    with either, or with one of the ``known`` secrets; None: there is none."""
     for number, line in enumerate(text.splitlines(), 1):
-        address = re.search(r"://[^/@\s:]+:[^/@\s*]+@", line)
-        if _TOKEN.search(line) or address or any(secret and secret in line for secret in known):
+        looks = any(pattern.search(line) for pattern in (_TOKEN, _STATED, _WITH_USER))
+        if looks or any(secret and secret in line for secret in known):
             return number
     return None
 

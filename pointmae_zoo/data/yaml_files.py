@@ -74,7 +74,7 @@ def parse_yaml(text: str) -> Any:
     """The value that a text stands for.
 
     Raises:
-        ValueError: no YAML, or a field twice; in a few words, with the line.
+        ValueError: no YAML, a field twice, or nested too deeply; in a few words, with the line if known.
     """
     try:
         return yaml.load(text, Loader=_Loader)
@@ -83,6 +83,8 @@ def parse_yaml(text: str) -> Any:
         where = "" if mark is None else f"line {mark.line + 1}: "
         reason = str(getattr(error, "problem", None) or error).splitlines()[0]
         raise ValueError(where + reason) from error
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def dump_yaml(values: dict[str, Any]) -> str:

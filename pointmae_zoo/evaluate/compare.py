@@ -116,7 +116,7 @@ def _difference(report: dict[str, Any], first: dict[str, Any]) -> dict[str, floa
 
 def _of_weights(report: dict[str, Any]) -> dict[str, Any]:
     row = of_weights(report)
-    if row is None:
+    if row is None or "svm" not in report["clouds"]:
         label = report["context"]["label"]
         raise ValueError(f"{label}: evaluated without the linear SVM, which is what is compared")
     return row

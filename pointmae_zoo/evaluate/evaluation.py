@@ -18,9 +18,10 @@ from pointmae_zoo.data.clouds import Clouds, normalize_clouds
 from pointmae_zoo.data.commit import current_commit, versions
 from pointmae_zoo.evaluate.features import calibrate_batch_norm, embed_clouds, random_encoder
 from pointmae_zoo.evaluate.fewshot import Episode, FewShotSettings, Pool, draw_episodes, few_shot
+from pointmae_zoo.evaluate.kept import check_kept
 from pointmae_zoo.evaluate.labelled import Parts, read_parts
 from pointmae_zoo.evaluate.linear import Classifier, LinearProbe, linear_probe
-from pointmae_zoo.evaluate.report import LinearReport
+from pointmae_zoo.evaluate.report import LinearReport, file_name
 from pointmae_zoo.evaluate.robustness import CLEAN, POINT_COUNTS, SEED, Change, change_clouds, changes
 
 PAPER_C = 0.0093
@@ -62,6 +63,7 @@ def evaluate_linear(
     batch_size: int = 64,
     device: str = "cpu",
     out: str | Path | None = None,
+    keep_in: str | Path | None = None,
     progress: bool = True,
 ) -> LinearReport:
     """Linear probe of a model's frozen features, beside random weights of the same architecture.
@@ -87,11 +89,13 @@ def evaluate_linear(
             support from train, queries from test; for validation both from train, of different groups.
         label: what tables call these weights.
         out: where to write the JSON.
+        keep_in: a folder to write it to, under its ``evaluate.report.file_name``; made if there is none.
         progress: a bar on a terminal.
 
     Raises:
         ValueError: the file lacks a split, classes or points (names what); models of different
-            architectures; negative ``seeds``; settings that exclude each other.
+            architectures; negative ``seeds``; settings that exclude each other; in ``keep_in`` numbers that
+            these would not replace.
         FileNotFoundError, IsADirectoryError: ``out`` cannot be written there.
     """
     from tqdm import tqdm
@@ -141,6 +145,30 @@ def evaluate_linear(
             yield "random, BatchNorm calibrated", {"seed": seed}, calibrated
             yield "random", {"seed": seed}, random
 
+    text = _PROTOCOLS[protocol].format(num_points=num_points, C=fixed_C) + _ENDS[split]
+    context = {
+        "task": "linear",
+        "label": label or names[0],
+        "models": names,
+        "encoder_sha256": [encoder_sha256(encoder) for encoder in encoders],
+        "architecture": config.architecture,
+        "pool": pool or encoders[0].hyper.pool,
+        "dataset": {"file": parts.name, "sha256": parts.sha256, "classes": parts.classes},
+        "class_set": parts.class_set,
+        "split": split,
+        "num_train": len(parts.train),
+        "num_test": 0 if parts.test is None else len(parts.test),
+        "num_points": num_points,
+        "protocol_name": protocol,
+        "protocol": text,
+        "rotation": "none",
+        "robustness": asked.described(),
+        "few_shot": [asdict(settings) for settings in asked.episodes],
+        "baseline_seeds": list(range(seeds)),
+    }
+    if keep_in is not None:
+        out = Path(keep_in) / file_name(context)
+        check_kept(out, context, classifiers)
     report = LinearReport()
     probes: dict[tuple[str, str], list[LinearProbe]] = {}
     shots: dict[tuple[str, FewShotSettings], list[NDArray[np.float64]]] = {}
@@ -173,26 +201,8 @@ def evaluate_linear(
     report.add_probes(probes, parts.train.groups, None if parts.test is None else parts.test.groups)
     for (kind, settings), of_runs in shots.items():
         report.add_few_shot(kind, settings, of_runs)
-    text = _PROTOCOLS[protocol].format(num_points=num_points, C=fixed_C) + _ENDS[split]
     report.context = {
-        "task": "linear",
-        "label": label or names[0],
-        "models": names,
-        "encoder_sha256": [encoder_sha256(encoder) for encoder in encoders],
-        "architecture": config.architecture,
-        "pool": pool or encoders[0].hyper.pool,
-        "dataset": {"file": parts.name, "sha256": parts.sha256, "classes": parts.classes},
-        "class_set": parts.class_set,
-        "split": split,
-        "num_train": len(parts.train),
-        "num_test": 0 if parts.test is None else len(parts.test),
-        "num_points": num_points,
-        "protocol_name": protocol,
-        "protocol": text,
-        "rotation": "none",
-        "robustness": asked.described(),
-        "few_shot": [asdict(settings) for settings in asked.episodes],
-        "baseline_seeds": list(range(seeds)),
+        **context,
         "majority_accuracy": next(iter(probes.values()))[0].majority_accuracy,
         "chance_accuracy": 100.0 / len(parts.classes),
         "versions": versions(),
@@ -201,6 +211,7 @@ def evaluate_linear(
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     if out is not None:
+        Path(out).parent.mkdir(exist_ok=True)  # the folder of ``keep_in``; that of ``out`` is there
         report.save(Path(out))
     return report
 

@@ -134,20 +134,24 @@ class LinearReport:
             lines.append(" ".join([f"{change:<{_WIDTH}}", *(f"{found[label]:>30}" for label in labels)]))
         return lines
 
-    def file_name(self) -> str:
-        """What it is called in a run folder: by its data, and by what was asked of it otherwise than usual.
-        Another report of the same name says the same of other weights, or more of the same."""
-        name, context = self.context["dataset"]["file"], self.context
-        parts = ["linear", name.removesuffix(".npz")]
-        parts += ["core"] if context["class_set"] == "core" else []
-        parts += ["validation"] if context["split"] == "validation" else []
-        parts += ["paper"] if context["protocol_name"] == "paper" else []
-        return re.sub(r"[^\w.-]+", "_", ".".join(parts).replace(":", ".")) + ".json"
-
     def save(self, path: Path) -> None:
         """Write the report as JSON, atomically."""
         with written_whole(path) as unfinished:
             unfinished.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+def file_name(context: dict[str, Any]) -> str:
+    """What a report is called in a run folder, by its context: its data, classes, split and protocol.
+
+    Points, pooling, classifiers, baselines, few-shot and robustness are not in the name. A report is written
+    over another of the same name if that is of other weights, which the folder no longer has, or if it says
+    all that the other does (`evaluate.kept`); else it needs a name that somebody gives it.
+    """
+    parts = ["linear", context["dataset"]["file"].removesuffix(".npz")]
+    parts += ["core"] if context["class_set"] == "core" else []
+    parts += ["validation"] if context["split"] == "validation" else []
+    parts += ["paper"] if context["protocol_name"] == "paper" else []
+    return re.sub(r"[^\w.-]+", "_", ".".join(parts).replace(":", ".")) + ".json"
 
 
 def _text(numbers: NDArray[np.integer]) -> str:

@@ -12,9 +12,10 @@ import os
 import re
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterator
 from time import monotonic, sleep
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +39,16 @@ class HubError(OSError):
 def patiently(call: Callable[[], Result], *, attempts: int = ATTEMPTS) -> Result:
     """What ``call`` returns, tried again while the reason may pass.
 
-    Waits as long as the server asks for, and at least `PAUSE`. Raises the last error as it came; `explained`
-    turns it into words.
+    Waits as long as the server asks for, and at least `PAUSE`. Raises the last error as it came, but for what
+    the caller was handling before, which says nothing about this call; `explained` turns it into words.
     """
+    before = sys.exc_info()[1]
     started, pause = monotonic(), PAUSE
     for attempt in range(1, attempts + 1):
         try:
             return call()
         except Exception as error:
+            _detach(error, before)
             wait = max(pause, _asked_to_wait(error) or 0.0)
             late = monotonic() - started + wait > PATIENCE
             if not may_pass(error) or late or attempt == attempts:
@@ -88,10 +91,10 @@ def explained(
     """The client's error in one line of our own: what is wrong and what to do.
 
     Args:
-        error: whatever a call of the client raised.
+        error: whatever a call of the client raised, through `patiently`.
         about: ``org/repo`` or ``org/repo@revision``.
         file: what was asked for, where it was one file.
-        right: what a token must allow: ``read`` or ``write``.
+        right: what a token must allow: ``read``, on the way in, or ``write``, on the way out.
         place: the folder that was being written to.
     """
     from huggingface_hub import constants, errors
@@ -103,11 +106,13 @@ def explained(
     page = f"{constants.ENDPOINT}/{repo}"
     status = status_of(error)
     login = "log in with 'hf auth login' or set HF_TOKEN"
-    full = next((one for one in _chain(error) if getattr(one, "errno", None) in _FULL), None)
-    if full is not None:
-        said = f"the disk of {place or 'the cache'} is full; make room, or name another cache_dir (HF_HOME)"
+    here = [one for one in _chain(error) if _of_this_machine(one)]
+    if any(one.errno in _FULL for one in here):
+        room = f"the disk of {place}" if place else "a disk of this machine"
+        said = f"{room} is full; make room" + (", or name another cache_dir (HF_HOME)" if place else "")
     elif holds(errors.OfflineModeIsEnabled):
-        said = "HF_HUB_OFFLINE is set, so the Hub is not asked; unset it to load what is not in the cache"
+        why = "send something" if right == "write" else "load what is not in the cache"
+        said = f"HF_HUB_OFFLINE is set, so the Hub is not asked; unset it to {why}"
     elif holds(errors.LocalTokenNotFoundError):
         said = f"token=True, but there is none; {login}"
     elif holds(errors.GatedRepoError):
@@ -135,9 +140,11 @@ def explained(
         said = f"the Hub is failing (HTTP {status}); try again later"
     elif status is not None:
         said = f"the Hub answers with HTTP {status}; see {page}"
-    elif any(_of_this_machine(one) for one in _chain(error)):
-        where = place or "the cache"
-        said = f"cannot be kept in {where} ({_innermost(error)}); name another cache_dir (HF_HOME)"
+    elif here and place:
+        said = f"cannot be kept in {place} ({_innermost(error)}); name another cache_dir (HF_HOME)"
+    elif here:
+        what = next((str(one.filename) for one in here if one.filename), "a file of this machine")
+        said = f"{what} cannot be used ({_innermost(error)}); check it, and who may read and write it"
     elif holds(ssl.SSLCertVerificationError):
         said = f"the certificate of {constants.ENDPOINT} is not accepted; check the clock, and any proxy"
     elif _of_no_hub(error):
@@ -193,6 +200,13 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
+def _detach(error: BaseException, before: BaseException | None) -> None:
+    """Take what was being handled before a call out of what led to its error, where Python links it."""
+    for one in _chain(error):
+        if one.__context__ is before:
+            one.__context__ = None
+
+
 def _of_no_hub(error: BaseException) -> bool:
     """What the client stumbles over where an answer is not the Hub's."""
     return isinstance(error, (TypeError, AttributeError, LookupError)) or any(
@@ -200,7 +214,7 @@ def _of_no_hub(error: BaseException) -> bool:
     )
 
 
-def _of_this_machine(error: BaseException) -> bool:
+def _of_this_machine(error: BaseException) -> TypeGuard[OSError]:
     """An error of the file system or of a certificate, not of the connection."""
     return (
         isinstance(error, OSError)

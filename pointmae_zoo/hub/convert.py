@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pointmae_zoo.data.files import file_sha256
 from pointmae_zoo.data.preprocess import Preprocess
+from pointmae_zoo.hub.checkpoint.errors import CheckpointError, key_problems
 from pointmae_zoo.hub.checkpoint.folder import save_pretrained
-from pointmae_zoo.hub.checkpoint.strict import CheckpointError, key_problems
 from pointmae_zoo.registry import create_model
 
 # What weights can't tell: neighbours, radii of local attention, pooling, input (papers' fine-tuning

@@ -9,8 +9,8 @@ from pointmae_zoo.registry import create_model, get_architecture, list_models, l
 _DOC = """{summary}
 
     Args:
-        pretrained: load published weights: True: the architecture's first; or a tag, of {tags}; or
-            "org/repo" of the Hugging Face Hub. False: random weights.
+        pretrained: load published weights: True: the architecture's first; or a tag, of {tags}, or a full
+            name; or "org/repo" of the Hugging Face Hub. False: random weights.
         kind: "encoder", "pretraining", "classification" or "part_segmentation".
         arguments: with weights those of `pointmae_zoo.from_pretrained` (device, dtype, num_classes, ...);
             without those of `pointmae_zoo.create_model` (any field of the architecture).
@@ -35,10 +35,9 @@ def _entry_point(name: str) -> Callable[..., Any]:
     def build(pretrained: bool | str = False, kind: str = "encoder", **arguments: Any) -> Any:
         if pretrained is False:
             return create_model(name, kind, **arguments)
-        if isinstance(pretrained, str) and "/" in pretrained:
-            weights = pretrained
-        else:
-            weights = name if pretrained is True else f"{name}.{pretrained}"
+        weights = name if pretrained is True else pretrained
+        if "/" not in weights and not weights.startswith(name):  # a tag
+            weights = f"{name}.{weights}"
         model = from_pretrained(weights, kind=kind, **arguments)
         if model.config.architecture != name:
             raise ValueError(

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.checkpoint.folder import PICKLES, load_folder
-from pointmae_zoo.hub.checkpoint.strict import CheckpointError
 from pointmae_zoo.hub.client import HubError
-from pointmae_zoo.hub.remote import HubSource, fetch, naming
+from pointmae_zoo.hub.download import HubSource, check_name, fetch, naming
 from pointmae_zoo.registry import get_weights, list_models, list_weights
 
 # Weights that come with the package, one folder each.
@@ -94,6 +94,11 @@ def _load_from_hub(
     where: HubSource, cache: dict[str, bool], loading: dict[str, Any], *, may_be_folder: bool = False
 ) -> nn.Module:
     """``may_be_folder``: what was given would be a folder, too, if there were one of that name."""
+    if may_be_folder:
+        try:
+            check_name(where.repo)
+        except ValueError as error:
+            raise ValueError(f"{error}, and there is no such folder") from None
     try:
         folder, commit = fetch(where, **cache)
     except HubError as error:

@@ -1,19 +1,22 @@
 """Weights to the Hub: everything checked first, then one commit."""
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pointmae_zoo import __version__
+from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.client import HubError, check_token, explained, patiently, status_of
-from pointmae_zoo.hub.upload import OWN_FILES, File, prepare
+from pointmae_zoo.hub.download import check_name
+from pointmae_zoo.hub.outgoing import OWN_FILES, File, prepare
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitInfo, HfApi, ModelInfo
+    from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelInfo
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class Pushed:
         commit: to load exactly this by; None: dry run.
         pull_request: its address, if one was asked for.
         changed: False: all files were there already, and there is no new commit.
+        replaced: names of those files that were there with another content, ``README.md`` for example.
+        deleted: names of files that were there and are no more. A dry run knows of neither.
+        private: whether others can't see the repository; None: dry run.
     """
 
     repo_id: str
@@ -37,6 +43,9 @@ class Pushed:
     commit: str | None = None
     pull_request: str | None = None
     changed: bool = False
+    replaced: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    private: bool | None = None
 
     @property
     def name(self) -> str:
@@ -61,9 +70,10 @@ def push_to_hub(
     Before the first request the weights are loaded strictly, features of a few shapes are computed, and the
     card is rendered and read back. What goes up are weights, ``config.json``, and whatever is there of
     ``recipe.yaml``, ``metrics.jsonl``, ``environment.json``, ``preview.png``, ``card.yaml`` and
-    ``evaluations/*.json``, and the card; never checkpoints or caches. Such files that an earlier push has
-    left in the repository and that are gone here are deleted there; all others stay. Nothing is changed in
-    the folder; names of home folders are taken out of ``recipe.yaml`` and ``environment.json`` on the way.
+    ``evaluations/*.json``, and the card; never checkpoints or caches. Files that have these names in the
+    repository are replaced, a ``README.md`` that somebody has written there, too, and those that are not here
+    are deleted there, whoever has put them there; all others stay. Nothing is changed in the folder; names of
+    home folders are taken out of ``recipe.yaml`` and ``environment.json`` on the way.
 
     Args:
         folder: a finished run, or any that `save_pretrained` wrote.
@@ -78,8 +88,8 @@ def push_to_hub(
         card: a ``card.yaml`` elsewhere, with the evaluations that it lists beside it.
 
     Raises:
-        ValueError: something in the folder is wrong, see ``hub.upload.prepare``; no name of a repository; a
-            public repository where a private one was asked for, or the reverse.
+        ValueError: something in the folder is wrong, see ``hub.outgoing.prepare``, or was changed on the way;
+            no name of a repository; a public repository where a private one was asked for, or the reverse.
         FileNotFoundError: no such folder.
         OSError: the Hub did not take it (`HubError`); says why and what to do.
     """
@@ -96,47 +106,70 @@ def push_to_hub(
         raise ValueError(f"{repo_id}: not logged in; log in with 'hf auth login' or set HF_TOKEN")
     api = HfApi(token=token, library_name="pointmae-zoo", library_version=__version__)
     message = commit_message or f"Upload {folder.resolve().name} with pointmae-zoo {__version__}"
-    with _in_words(repo_id, branch):
+    with _in_words(repo_id, branch, files):
         if not create_pr:
             wanted: dict[str, Any] = {} if private is None else {"private": private}
             patiently(lambda: api.create_repo(repo_id, exist_ok=True, **wanted))
-        head = patiently(lambda: api.model_info(repo_id))
+        head = patiently(lambda: _head(api, repo_id))
     if private is not None and head.private != private:
         there, other = ("private", "public") if head.private else ("public", "private")
         raise ValueError(
             f"{repo_id}: is there and {there}, not {other}; nothing was sent. Change that in its settings, "
             "or choose another name"
         )
-    with _in_words(repo_id, branch, create_pr):
+    with _in_words(repo_id, branch, files, create_pr):
+        if branch is not None:
+            patiently(lambda: api.create_branch(repo_id, branch=branch, exist_ok=True))
+            head = patiently(lambda: _head(api, repo_id, branch))
+        there_before = {one.rfilename for one in head.siblings or ()}
+        replaced = [name for name in _differing(files, head) if name in there_before]
         if create_pr:
-            done = _open_pull_request(api, repo_id, files, message)
+            done = _open_pull_request(api, repo_id, files, message, head)
         else:
-            if branch is not None:
-                patiently(lambda: api.create_branch(repo_id, branch=branch, exist_ok=True))
-                head = patiently(lambda: api.model_info(repo_id, revision=branch))
-            # All of it again, where it is tried again: what an answer that got lost has done is seen then.
-            done = patiently(lambda: _commit(api, repo_id, files, message, branch))
-    changed = done.oid != head.sha
-    return Pushed(repo_id, files, text, done.commit_url, done.oid, done.pr_url, changed)
-
-
-def _commit(api: "HfApi", repo_id: str, files: list[File], message: str, branch: str | None) -> "CommitInfo":
-    head = api.model_info(repo_id, revision=branch)
-    return api.create_commit(
-        repo_id,
-        _operations(files, head),
-        commit_message=message,
-        revision=branch,
-        parent_commit=head.sha,
+            done = _commit(api, repo_id, files, message, branch, head)
+    changed, deleted = done.oid != head.sha, _gone(files, head)
+    return Pushed(
+        repo_id, files, text, done.commit_url, done.oid, done.pr_url, changed, replaced, deleted, head.private
     )
 
 
-def _open_pull_request(api: "HfApi", repo_id: str, files: list[File], message: str) -> "CommitInfo":
-    from huggingface_hub import CommitOperationAdd
+def _head(api: "HfApi", repo_id: str, branch: str | None = None) -> "ModelInfo":
+    return api.model_info(repo_id, revision=branch, files_metadata=True)
 
-    head = patiently(lambda: api.model_info(repo_id))
+
+def _commit(
+    api: "HfApi", repo_id: str, files: list[File], message: str, branch: str | None, head: "ModelInfo"
+) -> "CommitInfo":
+    """One commit on top of ``head``, however often it has to be tried: not on top of what has come since, and
+    not twice, where only the answer got lost."""
+    first = True
+
+    def attempt() -> "CommitInfo | None":
+        nonlocal first
+        now = head if first else _head(api, repo_id, branch)
+        first = False
+        if now.sha != head.sha and (_differing(files, now) or _gone(files, now)):
+            return None
+        # Where all is there already, the client makes no commit.
+        return api.create_commit(
+            repo_id,
+            _operations(files, now),
+            commit_message=message,
+            revision=branch,
+            parent_commit=now.sha,
+        )
+
+    done = patiently(attempt)
+    if done is None:
+        raise _moved(repo_id)
+    return done
+
+
+def _open_pull_request(
+    api: "HfApi", repo_id: str, files: list[File], message: str, head: "ModelInfo"
+) -> "CommitInfo":
     operations = _operations(files, head)
-    added = [one for one in operations if isinstance(one, CommitOperationAdd)]
+    added = operations[: len(files)]
     patiently(lambda: api.preupload_lfs_files(repo_id, added, create_pr=True))
     # Once: if the answer got lost, a second attempt would open a second pull request.
     return api.create_commit(
@@ -145,34 +178,75 @@ def _open_pull_request(api: "HfApi", repo_id: str, files: list[File], message: s
 
 
 def _operations(files: list[File], head: "ModelInfo") -> list[Any]:
-    """Every file, and what an earlier push has left and is no more."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+    """Every file, and after them what is deleted."""
+    from huggingface_hub import CommitOperationDelete
 
-    names = {file.name for file in files}
+    return [*map(_added, files), *map(CommitOperationDelete, _gone(files, head))]
+
+
+def _added(file: File) -> "CommitOperationAdd":
+    """The client reads weights again: they must be those that were checked."""
+    from huggingface_hub import CommitOperationAdd
+
+    try:
+        operation = CommitOperationAdd(file.name, file.content)
+        same = operation.upload_info.sha256.hex() == file.sha256
+    except (OSError, ValueError):  # no such file any more
+        same = False
+    if not same:
+        raise CheckpointError(f"{file.content!s}: changed while it was being pushed; nothing was committed")
+    return operation
+
+
+def _gone(files: list[File], head: "ModelInfo") -> list[str]:
+    """What the repository has that a push would bring if it were here."""
+    here = {file.name for file in files}
     there = [one.rfilename for one in head.siblings or ()]
     ours = [name for name in there if name in OWN_FILES or fnmatchcase(name, "evaluations/*.json")]
-    return [
-        *(CommitOperationAdd(file.name, file.content) for file in files),
-        *(CommitOperationDelete(name) for name in ours if name not in names),
-    ]
+    return [name for name in ours if name not in here]
+
+
+def _differing(files: list[File], head: "ModelInfo") -> list[str]:
+    """What the repository lacks, or has with another content."""
+    there = {one.rfilename: one for one in head.siblings or ()}
+    return [file.name for file in files if file.name not in there or not _is_it(file, there[file.name])]
+
+
+def _is_it(file: File, listed: Any) -> bool:
+    if listed.lfs is not None:
+        return bool(listed.lfs["sha256"] == file.sha256)
+    content = file.content.read_bytes() if isinstance(file.content, Path) else file.content
+    named = b"blob %d\0" % len(content) + content  # as git does it
+    return bool(listed.blob_id == hashlib.sha1(named, usedforsecurity=False).hexdigest())
+
+
+def _moved(repo_id: str, status: int | None = None) -> HubError:
+    """It may be our own commit, of an attempt whose answer got lost."""
+    why = "" if status is None else f" (HTTP {status})"
+    return HubError(f"{repo_id}: has changed meanwhile{why}; nothing was overwritten, push again")
 
 
 @contextlib.contextmanager
-def _in_words(repo_id: str, branch: str | None, create_pr: bool = False) -> Iterator[None]:
+def _in_words(repo_id: str, branch: str | None, files: list[File], create_pr: bool = False) -> Iterator[None]:
     """Whatever the client raises in a line of ours."""
     from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError
 
     try:
         yield
+    except (HubError, CheckpointError):
+        raise
     except Exception as error:
         status = status_of(error)
-        if isinstance(error, ValueError) and status == 400:  # the client has read the Hub's answer
+        paths = [file.content for file in files if isinstance(file.content, Path)]
+        if status is None and (lost := [path for path in paths if not path.is_file()]):
+            raise HubError(f"{lost[0]}: went away while it was being pushed to {repo_id}") from error
+        # Of what it has checked before a commit, the card, the client tells in an error of Python's.
+        if status == 400 and isinstance(error, ValueError) and not isinstance(error, HfHubHTTPError):
             said = " ".join(str(error).split())
             raise ValueError(f"{repo_id}: the Hub does not take the card: {said}") from error
         if status in (409, 412):
-            raise HubError(
-                f"{repo_id}: has changed meanwhile (HTTP {status}); nothing was committed, push again"
-            ) from error
+            raise _moved(repo_id, status) from error
         found = explained(error, f"{repo_id}@{branch}" if branch else repo_id, right="write")
         if create_pr and (status is None or status >= 500):
             found = HubError(
@@ -182,18 +256,8 @@ def _in_words(repo_id: str, branch: str | None, create_pr: bool = False) -> Iter
 
 
 def _check_names(repo_id: str, branch: str | None, create_pr: bool) -> None:
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
     if "@" in repo_id:
         raise ValueError(f"{repo_id}: 'org/repo' expected; a branch is given as branch (--branch)")
-    try:
-        validate_repo_id(repo_id)
-        known = repo_id.count("/") == 1
-    except HFValidationError:
-        known = False
-    if not known:
-        raise ValueError(f"{repo_id!r}: no name of a repository; 'org/repo' expected")
+    check_name(repo_id, branch)
     if branch is not None and create_pr:
         raise ValueError("branch and create_pr: a pull request goes to main; choose one of them")
-    if branch is not None and not branch.strip():
-        raise ValueError("branch: a name expected")

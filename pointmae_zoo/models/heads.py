@@ -47,6 +47,9 @@ class PointForClassification(nn.Module):
         super().__init__()
         self.hyper = config
         self.encoder = PointEncoder(encoder)
+        top = str(len(encoder.dims) - 1)
+        for level, norm in self.encoder.norms.items():
+            norm.requires_grad_(level == top)  # the others are read by `embed` alone
         width, dim = config.head_width, self.encoder.feature_dim(config.head_pool)
         self.head = nn.Sequential(
             nn.Linear(dim, width),

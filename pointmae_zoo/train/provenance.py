@@ -22,7 +22,6 @@ def provenance(
         named["teacher"]["weights"] = Path(recipe.teacher.weights).name
     from_data = clouds_from_data(recipe, source)
     return {
-        "status": "own-recipe",
         "recipe": named,
         "data_sha256": dict(zip(entry_names(recipe), source.sha256, strict=True)),
         "clouds_from_data": from_data,

@@ -21,7 +21,7 @@ SMALL: dict[str, Any] = {
 def small(seed: int = 0, kind: str = "encoder", **more: Any) -> Any:
     """A model of 10,000 parameters in evaluation mode; another seed, other weights of the same size."""
     torch.manual_seed(seed)
-    return create_model("i2p_mae_tiny", kind, **SMALL, **more).eval()
+    return create_model("i2p_mae_tiny", kind, **{**SMALL, **more}).eval()
 
 
 def files_of(model: Any, folder: Path) -> dict[str, bytes]:

@@ -5,17 +5,16 @@ knows from ``card.yaml``; what nobody has stated is said to be not stated.
 """
 
 import os
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pointmae_zoo.hub.cards.making import NOT_STATED, check_provenance, making, recipe, training_data
 from pointmae_zoo.hub.cards.model_index import front_matter
 from pointmae_zoo.hub.cards.papers import PAPERS
 from pointmae_zoo.hub.cards.release import Release, data_names, read_release
 from pointmae_zoo.hub.cards.results import (
     ablation_table,
     fewshot_table,
-    head,
     line,
     linear_table,
     robustness_table,
@@ -29,7 +28,6 @@ _STATUSES = {
     "own-recipe": "trained on other data or by another recipe than the paper's, so its numbers are its own "
     "and not the paper's",
     "demo": "shows that everything works; good features are not to be expected",
-    "": "not stated",
 }
 _KINDS = {
     "encoder": "encoder: clouds to features",
@@ -37,7 +35,6 @@ _KINDS = {
     "classification": "classifier: clouds to class scores",
     "part_segmentation": "part segmenter: points to part scores",
 }
-_NOT_STATED = "not stated"
 
 
 def render_card(
@@ -65,6 +62,7 @@ def render_card(
 
 def render_release(release: Release, repo_id: str | None = None) -> str:
     """`render_card` of what was read already."""
+    check_provenance(release)
     config, facts = release.config, release.facts
     title = facts.name or (repo_id or release.folder.resolve().name).rpartition("/")[2]
     paper = get_architecture(config.architecture).paper
@@ -76,6 +74,7 @@ def render_release(release: Release, repo_id: str | None = None) -> str:
         licence=facts.licence,
         reports=list(release.reports.values()),
         data_names=data_names(release),
+        base=None if release.base is None else str(release.base.get("name")),
     )
     notes = dict(facts.notes)
     parts = [f"---\n{header}\n---\n\n# {title}"]
@@ -88,11 +87,11 @@ def render_release(release: Release, repo_id: str | None = None) -> str:
         "Results": _results(release),
         "Robustness": _tables(release, "robustness"),
         "Ablations": "\n\n".join(map(ablation_table, release.comparisons.values())),
-        "Limits": "\n".join(f"- {one.strip()}" for one in facts.limits) or f"{_NOT_STATED.capitalize()}.",
+        "Limits": "\n".join(f"- {one.strip()}" for one in facts.limits) or f"{NOT_STATED.capitalize()}.",
         "Input": _input(release),
-        "Training data": _training_data(release),
-        "Recipe": _recipe(release),
-        "How it was made": _making(release),
+        "Training data": training_data(release),
+        "Recipe": recipe(release),
+        "How it was made": making(release),
         "Citation": _citation(paper),
         "Licence": _licence(release),
     }
@@ -126,9 +125,14 @@ def _at_a_glance(release: Release, model: Any) -> str:
         ("size", f"{size}; {' / '.join(map(str, encoder.hyper.num_tokens))} tokens"),
         ("input", f"{points:,} points (x, y, z) of a shape, {config.preprocess.up} up"),
         ("output", output),
-        ("status", f"`{status}`: {_STATUSES[status]}" if (status := _status(release)) else _NOT_STATED),
-        ("licence", facts.licence or _NOT_STATED),
+        ("status", _status(release)),
+        ("licence", facts.licence or NOT_STATED),
     ]
+    if release.base is not None:
+        origin = f"`{release.base.get('name')}`; new and random then: {release.base.get('new')}"
+        if config.provenance.get("steps") is None:
+            origin += "; what it was trained on since is not recorded"
+        rows.insert(2, ("initialised from", origin))
     if config.labels:
         rows.insert(5, ("labels", ", ".join(config.labels)))
     table = "\n".join([line("", ""), line("---", "---"), *(line(*row) for row in rows)])
@@ -159,8 +163,11 @@ def _results(release: Release) -> str:
             f"({random} initialisation{'s' if random > 1 else ''}) stands beside it, native or with "
             "BatchNorm statistics calibrated on the training part: the better of the two is the floor."
         )
-    trained_on = release.config.provenance.get("data_sha256")
-    known = set(trained_on.values()) if isinstance(trained_on, Mapping) else set()
+    known = set((release.config.provenance.get("data_sha256") or {}).values())
+    embedded = release.config.preprocess.num_points
+    if probed := sorted({context["num_points"] for context in contexts} - {embedded}):
+        counts = " or ".join(f"{count:,}" for count in probed)
+        about.append(f"The probe looks at {counts} points of each cloud, `embed` at {embedded:,}.")
     for dataset in {context["dataset"]["file"]: context["dataset"] for context in contexts}.values():
         if dataset["sha256"] in known:
             about.append(
@@ -198,116 +205,13 @@ def _input(release: Release) -> str:
     )
 
 
-def _training_data(release: Release) -> str:
-    made = release.config.provenance
-    hashes = made.get("data_sha256")
-    hashes = dict(hashes) if isinstance(hashes, Mapping) else {}
-    rows = []
-    for data in release.facts.data:
-        files = [_hashed(name, hashes.pop(name)) for name in data.files if name in hashes]
-        rows.append((data.name, data.licence or _NOT_STATED, data.description.strip(), "<br>".join(files)))
-    for name, sha256 in hashes.items():
-        if name == "procedural":
-            stated = (
-                "procedural shapes",
-                "none needed",
-                "made by the package, `pointmae_zoo.data.procedural`",
-            )
-        else:
-            stated = (name, _NOT_STATED, "")
-        rows.append((*stated, _hashed(name, sha256)))
-    if not rows:
-        return f"{_NOT_STATED.capitalize()}."
-    table = "\n".join(
-        [*head("source", "licence", "what it is", "files, sha256"), *(line(*row) for row in rows)]
-    )
-    counts = {"from files": made.get("clouds_from_data"), "procedural": made.get("clouds_procedural")}
-    told = [f"{count:,} {which}" for which, count in counts.items() if isinstance(count, int) and count]
-    return f"{table}\n\nClouds: {', '.join(told)}; labels were not used." if told else table
-
-
-def _recipe(release: Release) -> str:
-    recipe = release.config.provenance.get("recipe")
-    rows = list(_recipe_rows(release, recipe)) if isinstance(recipe, Mapping) else []
-    if not rows:
-        return f"{_NOT_STATED.capitalize()}."
-    table = "\n".join([line("", ""), line("---", "---"), *(line(*row) for row in rows)])
-    if (release.folder / "recipe.yaml").is_file():
-        return f"{table}\n\nEverything else: [recipe.yaml](recipe.yaml)."
-    return f"{table}\n\nEverything else: the provenance in `config.json`, which `pointmae-zoo info` prints."
-
-
-def _recipe_rows(release: Release, recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What matters of a recipe. Fields that it does not have are left out: it may be of another task."""
-
-    def given(*names: str) -> Iterator[str]:
-        for name in names:
-            value: Any = recipe
-            for part in name.split("."):
-                value = value.get(part) if isinstance(value, Mapping) else None
-            if value not in (None, 0, 0.0, "", [], {}):
-                yield f"{name.rpartition('.')[2].replace('_', ' ')} {_plain(value)}"
-
-    steps = release.config.provenance.get("steps")
-    if isinstance(steps, int) and isinstance(recipe.get("batch_size"), int):
-        yield "length", f"{steps:,} steps of {recipe['batch_size']:,} clouds"
-    teacher = recipe.get("teacher")
-    if isinstance(teacher, Mapping):
-        if teacher.get("name"):
-            how = given(
-                *(
-                    f"teacher.{name}"
-                    for name in ("weights", "projection", "views", "size", "strides", "targets")
-                )
-            )
-            yield "teacher", f"`{teacher['name']}`, frozen: {', '.join(how)}"
-        else:
-            yield "teacher", "none"
-    if changed := recipe.get("model_arguments"):
-        yield "architecture, changed", ", ".join(f"{name} {_plain(value)}" for name, value in changed.items())
-    if masked := release.config.arguments.get("mask_ratio"):
-        yield "mask", f"{masked:.0%} of the tokens"
-    yield "points", ", ".join(given("cloud_points", "num_points"))
-    yield (
-        "augmentation",
-        ", ".join(given(*(f"augmentation.{name}" for name in recipe.get("augmentation") or ()))),
-    )
-    yield (
-        "AdamW",
-        ", ".join(given("learning_rate", "final_learning_rate", "weight_decay", "betas", "clip_norm")),
-    )
-    yield (
-        "schedule",
-        ", ".join(given("warmup_steps", "warmup_epochs", "cosine_steps", "cosine_epochs", "schedule")),
-    )
-    yield "numbers", ", ".join(given("precision", "ema_decay")) + f", seed {recipe.get('seed')}"
-
-
-def _making(release: Release) -> str:
-    made = release.config.provenance
-    rows = []
-    if isinstance(seconds := made.get("seconds"), (int, float)):
-        rows.append(("training took", _duration(seconds)))
-    if isinstance(losses := made.get("final_losses"), Mapping):
-        rows.append(
-            ("losses at the end", ", ".join(f"{name} {_plain(value)}" for name, value in losses.items()))
-        )
-    if isinstance(commit := made.get("commit"), str):
-        rows.append(("commit of pointmae-zoo", f"`{commit}`"))
-    if isinstance(versions := made.get("versions"), Mapping):
-        rows.append(("versions", ", ".join(f"{name} {value}" for name, value in versions.items())))
-    rows.append(("sha256 of `model.safetensors`", f"`{release.weights_sha256}`"))
-    return "\n".join([line("", ""), line("---", "---"), *(line(*row) for row in rows)])
-
-
 def _citation(paper: str) -> str:
-    known = PAPERS.get(paper)
-    if known is None:
+    if paper not in PAPERS:
         return f"The paper whose method this is: {paper}."
-    return (
-        f"If you use these weights, cite the paper whose method this is "
-        f"([{known.method}]({known.url}), {known.venue}):\n\n```bibtex\n{known.bibtex}\n```"
-    )
+    papers = PAPERS[paper]
+    named = " and the one ".join(f"{one.about} ([{one.method}]({one.url}), {one.venue})" for one in papers)
+    entries = "\n\n".join(one.bibtex for one in papers)
+    return f"If you use these weights, cite the paper {named}:\n\n```bibtex\n{entries}\n```"
 
 
 def _licence(release: Release) -> str:
@@ -317,30 +221,13 @@ def _licence(release: Release) -> str:
 
 
 def _status(release: Release) -> str:
-    stated = release.facts.status or release.config.provenance.get("status")
-    return stated if isinstance(stated, str) and stated in _STATUSES else ""
+    """What a person or the registry states: a training alone does not know what it is good for."""
+    if release.published is not None:
+        return f"`{release.published.status}`: {_STATUSES[release.published.status]}"
+    if release.facts.status:
+        return f"`{release.facts.status}`, by its publisher's word: {_STATUSES[release.facts.status]}"
+    return NOT_STATED
 
 
 def _parameters(model: Any) -> str:
     return f"{sum(parameter.numel() for parameter in model.parameters()):,}"
-
-
-def _hashed(name: str, sha256: Any) -> str:
-    return f"{name} `{str(sha256)[:12]}`"
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, (list, tuple)):
-        return " / ".join(map(_plain, value))
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _duration(seconds: float) -> str:
-    minutes = seconds / 60
-    if minutes < 2:
-        return f"{seconds:.0f} s"
-    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"

@@ -1,13 +1,13 @@
 """The JSON that ``pointmae-zoo evaluate`` writes, read back: whatever a card says in numbers is in it."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 _NUMBER = (int, float)
 _TEXT = str
+_LARGEST = 1e15  # of numbers; no count or accuracy comes near
 _MAYBE = (int, float, type(None))
 
 # What has to be there, and of which type; in a list every entry.
@@ -41,6 +41,7 @@ _LINEAR = {
     },
 }
 _SHOTS = {"ways": int, "shots": int, "test_mean": _MAYBE, "test_std": _MAYBE}
+_MINUS = {"mean": _NUMBER, "low": _NUMBER, "high": _NUMBER}
 _COMPARED = {
     "rows": [{"label": _TEXT, "cv_mean": _NUMBER, "cv_std": _NUMBER, "few_shot": [_SHOTS], **_SPREAD}],
     "context": {**_CONTEXT, "measure": _TEXT},
@@ -51,20 +52,25 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     """What ``evaluate linear`` or ``evaluate compare`` wrote (`is_comparison` tells which), checked.
 
     Raises:
-        ValueError: not JSON, a number that is none, or something missing; names the file and what.
+        ValueError: no file, not JSON, a number that is none, something missing, or parts that don't fit
+            together; names the file and what.
         FileNotFoundError: no such file.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: no regular file; take it away")
     try:
         found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply; evaluate again, or take it away") from None
     except ValueError as error:
         raise ValueError(f"{path}: not readable as JSON ({error}); evaluate again, or take it away") from None
     context = found.get("context") if isinstance(found, dict) else None
-    wanted: Any = _COMPARED if isinstance(context, dict) and is_comparison(found) else _LINEAR
-    problem = _problem(found, wanted, "")
-    if not problem and found.get("robustness"):
-        problem = _problem(found["context"]["robustness"], {"classifier": _TEXT, "seed": int}, "robustness")
+    compared = isinstance(context, dict) and is_comparison(found)
+    problem = _problem(found, _COMPARED if compared else _LINEAR, "")
+    if not problem:
+        problem = _problem_of_comparison(found) if compared else _problem_of_linear(found)
     if problem:
         raise ValueError(
             f"{path}: not what 'pointmae-zoo evaluate' writes ({problem}); evaluate again, or take it away"
@@ -89,6 +95,49 @@ def _refused(constant: str) -> float:
     raise ValueError(f"{constant} in it")
 
 
+def _problem_of_linear(found: dict[str, Any]) -> str:
+    """What does not fit together, or nothing."""
+    context = found["context"]
+    if problem := _problem(context.get("encoder_sha256", []), [_TEXT], "context.encoder_sha256"):
+        return problem
+    if found["robustness"]:
+        wanted = {"classifier": _TEXT, "seed": int}
+        if problem := _problem(context["robustness"], wanted, "context.robustness"):
+            return problem
+    asked = {(one["ways"], one["shots"]) for one in context["few_shot"]}
+    for place, row in enumerate(found["few_shot"]):
+        if (row["ways"], row["shots"]) not in asked:
+            return f"few_shot[{place}] is of ways and shots that context.few_shot does not have"
+    for name in ("summary", "robustness", "few_shot"):
+        if problem := _problem_of_spreads(found[name], name):
+            return problem
+    return ""
+
+
+def _problem_of_comparison(found: dict[str, Any]) -> str:
+    for place, row in enumerate(found["rows"]):
+        where = f"rows[{place}]"
+        if problem := _problem(row.get("encoder_sha256", []), [_TEXT], f"{where}.encoder_sha256"):
+            return problem
+        if "difference" not in row:
+            return f"{where}.difference is missing"
+        paired = row["difference"]
+        problem = "" if paired is None else _problem(paired, _MINUS, f"{where}.difference")
+        if problem := problem or _problem_of_spreads(row["few_shot"], f"{where}.few_shot"):
+            return problem
+    return _problem_of_spreads(found["rows"], "rows")
+
+
+def _problem_of_spreads(rows: list[dict[str, Any]], name: str) -> str:
+    """A mean has a deviation, and nothing else has; and ways are some."""
+    for place, row in enumerate(rows):
+        if (row["test_mean"] is None) != (row["test_std"] is None):
+            return f"{name}[{place}]: one of test_mean and test_std is null, and the other is not"
+        if row.get("ways", 1) < 1:
+            return f"{name}[{place}].ways is {row['ways']}"
+    return ""
+
+
 def _problem(value: Any, wanted: Any, where: str) -> str:
     """The first thing that is not as wanted, in words, or nothing."""
     if isinstance(wanted, dict):
@@ -106,6 +155,7 @@ def _problem(value: Any, wanted: Any, where: str) -> str:
             return f"{where} is no list"
         problems = (_problem(one, wanted[0], f"{where}[{place}]") for place, one in enumerate(value))
         return next(filter(None, problems), "")
-    if not isinstance(value, wanted) or isinstance(value, bool):
-        return f"{where} is {value!r}"
-    return f"{where} is {value!r}" if isinstance(value, float) and not math.isfinite(value) else ""
+    fits = isinstance(value, wanted) and not isinstance(value, bool)
+    if fits and isinstance(value, (int, float)):
+        fits = abs(value) <= _LARGEST  # False for NaN, too
+    return "" if fits else f"{where} is {value!r:.60}"

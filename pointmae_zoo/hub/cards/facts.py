@@ -39,7 +39,7 @@ class CardFacts:
     Args:
         name: the card's title; default: the last part of the repository's name.
         summary: a paragraph: what it is and what it is for; Markdown.
-        status: ``reproduced``, ``own-recipe`` or ``demo``; default: what the provenance says.
+        status: ``reproduced``, ``own-recipe`` or ``demo``; default: the registry's, or not stated.
         licence: of the weights, an SPDX identifier such as ``Apache-2.0``.
         data: where the training clouds came from.
         limits: what the weights are not for, a sentence each.

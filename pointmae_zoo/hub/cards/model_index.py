@@ -29,6 +29,7 @@ def front_matter(
     licence: str,
     reports: Sequence[dict[str, Any]],
     data_names: dict[str, str],
+    base: str | None = None,
 ) -> str:
     """The YAML between the card's dashes, without them.
 
@@ -39,10 +40,13 @@ def front_matter(
         licence: SPDX identifier or words; empty: not stated.
         reports: evaluations of the weights; comparisons among them are left out.
         data_names: what people call a data set, by its file.
+        base: what the weights were initialised from; said if it is a repository, ``org/repo@commit``.
     """
     from huggingface_hub import ModelCardData
 
     stated: dict[str, Any] = {}
+    if base is not None and "/" in base:
+        stated["base_model"] = base.partition("@")[0]
     if licence.lower() in _LICENCES:
         stated["license"] = licence.lower()
     elif licence:

@@ -49,9 +49,16 @@ class Release:
         """The registry's entry of these very files, if there is one: then its name loads them."""
         config_sha256 = file_sha256(self.folder / CONFIG_FILE)
         for entry in map(get_weights, list_weights()):
-            if entry.sha256 == self.weights_sha256 and entry.config_sha256 in (None, config_sha256):
+            if (entry.sha256, entry.config_sha256) == (self.weights_sha256, config_sha256):
                 return entry
         return None
+
+    @property
+    def base(self) -> dict[str, Any] | None:
+        """What the weights were initialised from before they got a new head (``name``, ``kind``, ``new``), if
+        they were."""
+        found = self.config.provenance.get("initialised_from")
+        return found if isinstance(found, dict) else None
 
 
 def read_release(folder: Path, card: Path | None = None) -> Release:

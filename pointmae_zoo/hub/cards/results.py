@@ -23,7 +23,7 @@ def linear_table(report: dict[str, Any]) -> str:
     tested = "test not touched" if on_train else f"{context['num_test']} to test"
     notes = [
         f"{context['dataset']['file']}: {context['num_train']} clouds to train, {tested}.",
-        f"{context['protocol'][0].upper()}{context['protocol'][1:]}.",
+        f"{context['protocol'][:1].upper()}{context['protocol'][1:]}.",
     ]
     for row in report["summary"]:
         if row["features"] == "weights" and row["classifier"] != main and not on_train:
@@ -48,7 +48,7 @@ def robustness_table(report: dict[str, Any]) -> str:
         lines.append(line(change, *(found.get((row["features"], change), "") for row in clean)))
     classifier = CLASSIFIERS.get(main, main)
     note = (
-        f"{classifier[0].upper()}{classifier[1:]} {asked['classifier']} (seed {asked['seed']}). Noise: "
+        f"{classifier[:1].upper()}{classifier[1:]} {asked['classifier']} (seed {asked['seed']}). Noise: "
         "Gaussian, in units of the cloud's radius. Missing ball: the points nearest to a random one; missing "
         "side: those farthest along a random direction."
     )

@@ -1,7 +1,9 @@
 """``config.json``: everything about a stored model but its weights. Nothing in it is ever run or opened."""
 
 import json
+import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import torch
 from torch import nn
 
 from pointmae_zoo.data.preprocess import Preprocess
-from pointmae_zoo.hub.checkpoint.strict import CheckpointError, named
+from pointmae_zoo.hub.checkpoint.errors import CheckpointError, named
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.registry import create_model
 
@@ -35,7 +37,7 @@ def config_text(config: ModelConfig, weights_sha256: str) -> str:
     """What is written to ``config.json``.
 
     Raises:
-        ValueError: longer than `read_config` reads.
+        ValueError: longer than `read_config` reads, or with a number that JSON does not have.
     """
     content = {
         "format_version": FORMAT_VERSION,
@@ -47,7 +49,12 @@ def config_text(config: ModelConfig, weights_sha256: str) -> str:
         "provenance": config.provenance,
         "weights_sha256": weights_sha256,
     }
-    text = json.dumps(content, indent=2) + "\n"
+    odd = next(_not_finite(content), None)
+    if odd is not None:
+        raise ValueError(
+            f"{CONFIG_FILE}: field {odd}: NaN or infinity, which JSON does not have; store null or a text"
+        )
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     if len(text.encode()) > MAX_CONFIG:
         raise ValueError(
             f"{CONFIG_FILE}: {len(text.encode()):,} bytes, more than {MAX_CONFIG:,}; "
@@ -104,6 +111,19 @@ def read_config(path: Path) -> tuple[ModelConfig, str]:
     return config, sha256
 
 
+def build(config: ModelConfig) -> nn.Module:
+    """A model of this configuration with random weights, drawn as `create_model` does."""
+    model: nn.Module = create_model(
+        config.architecture,
+        config.kind,
+        preprocess=config.preprocess,
+        labels=config.labels,
+        provenance=config.provenance,
+        **config.arguments,
+    )
+    return model
+
+
 def build_empty(path: Path, config: ModelConfig) -> nn.Module:
     """The model without storage, on the meta device: a wrong file is found out before anything is allocated.
 
@@ -120,14 +140,7 @@ def build_empty(path: Path, config: ModelConfig) -> nn.Module:
         raise CheckpointError(f"{path}: field 'arguments': {named('unknown argument', others)[0]}")
     try:
         with torch.device("meta"):
-            model: nn.Module = create_model(
-                config.architecture,
-                config.kind,
-                preprocess=config.preprocess,
-                labels=config.labels,
-                provenance=config.provenance,
-                **config.arguments,
-            )
+            model = build(config)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from None
     stored: Any = model.config
@@ -159,6 +172,18 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: a JSON object expected")
     return content
+
+
+def _not_finite(content: Any, name: str = "") -> Iterator[str]:
+    """Where, such as ``provenance.final_losses.loss``, a number is NaN or infinite."""
+    if isinstance(content, float) and not math.isfinite(content):
+        yield name
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield from _not_finite(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(content, (list, tuple)):
+        for number, value in enumerate(content):
+            yield from _not_finite(value, f"{name}[{number}]")
 
 
 def _nested_deeper(content: Any, most: int) -> bool:

@@ -1,18 +1,24 @@
-"""Which weights were measured: a hash of an encoder's numbers, whatever file they come from."""
+"""Which encoder was measured: a hash of its numbers and of what is done with them, whatever file they are
+in."""
 
 import hashlib
+import json
 
 import torch
-from torch import nn
+
+from pointmae_zoo.models.encoder import PointEncoder
 
 
-def encoder_sha256(encoder: nn.Module) -> str:
-    """Hexadecimal sha256 of an encoder's float32 tensors, in the order of their names.
+def encoder_sha256(encoder: PointEncoder) -> str:
+    """Hexadecimal sha256 of an encoder's arguments, its preprocessing and its float32 tensors, in the order
+    of their names.
 
     It is the same for a run's folder, for a folder that holds its encoder alone and for both on the Hub; it
     differs once the weights were rounded (``save_pretrained(half=True)``).
     """
-    digest = hashlib.sha256()
+    config = encoder.config
+    shaped = {"arguments": config.arguments, "preprocess": config.preprocess.to_dict()}
+    digest = hashlib.sha256(json.dumps(shaped, sort_keys=True).encode() + b"\n")
     for name, tensor in sorted(encoder.state_dict().items()):
         tensor = tensor.detach().to("cpu")
         if tensor.is_floating_point():

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from pointmae_zoo.data.files import file_sha256, written_whole
 from pointmae_zoo.hub.checkpoint import kinds
-from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, build_empty, config_text, read_config
+from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, build, build_empty, config_text, read_config
+from pointmae_zoo.hub.checkpoint.errors import CheckpointError, key_problems, shapes_of
 from pointmae_zoo.hub.checkpoint.header import check_header
-from pointmae_zoo.hub.checkpoint.strict import CheckpointError, key_problems, shapes_of
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.registry import Weights
 
@@ -53,7 +53,8 @@ def save_pretrained(
 
     Raises:
         TypeError: a model without ``.config``.
-        ValueError: weights with NaN or infinity; labels or provenance of more than 1 MB.
+        ValueError: weights with NaN or infinity; labels or provenance of more than 1 MB, or with numbers
+            that JSON does not have.
     """
     config = getattr(model, "config", None)
     if not isinstance(config, ModelConfig):
@@ -131,8 +132,10 @@ def load_folder(
     tensors = {plan.tensors[key]: tensor for key, tensor in _read_tensors(path, plan.tensors).items()}
     model: Any
     if plan.new:
-        logger.warning("%s: new and random, to be trained before use: %s", name or folder, plan.why)
-        model = kinds.build(plan.config)
+        logger.warning(
+            "%s: new and random, to be trained before use: %s (%s)", name or folder, plan.what, plan.why
+        )
+        model = build(_initialised(plan, config, _public_name(folder, pinned, origin)))
         fresh = model.state_dict()
         kept = {key: shape for key, shape in shapes_of(fresh).items() if not key.startswith(plan.new)}
         problems = key_problems(kept, shapes_of(tensors))
@@ -145,9 +148,27 @@ def load_folder(
     return model.eval()
 
 
+def _initialised(plan: kinds.Plan, stored: ModelConfig, name: str) -> ModelConfig:
+    """The configuration of a model with a new head: how the stored one was made is not how this one was."""
+    made_from = {
+        "name": name,
+        "kind": stored.kind,
+        "new": plan.what,
+        "provenance": stored.provenance,
+    }
+    return dataclasses.replace(plan.config, provenance={"initialised_from": made_from})
+
+
+def _public_name(folder: Path, pinned: Weights | None, origin: Mapping[str, str] | None) -> str:
+    """What others may read of where a model came from: of a folder its last name alone."""
+    if pinned is not None:
+        return pinned.name
+    return f"{origin['repo']}@{origin['commit']}" if origin is not None else folder.resolve().name
+
+
 def check_pinned_config(path: Path, pinned: Weights) -> None:
     """Raise a CheckpointError unless ``config.json`` is the one that was published."""
-    if pinned.config_sha256 is not None and file_sha256(path) != pinned.config_sha256:
+    if file_sha256(path) != pinned.config_sha256:
         raise CheckpointError(
             f"{path}: damaged or exchanged (its sha256 is not the one that was published); "
             "copy or download it again"
@@ -172,10 +193,13 @@ def _check_there(file: Path, *, may_be_link: bool) -> None:
         raise CheckpointError(f"{folder}: no such folder")
     if not file.is_file():
         raise CheckpointError(nothing_here(str(folder), [path.name for path in folder.iterdir()]))
-    home = folder.resolve()
-    if home.parent.name == "snapshots" and home.parents[1].name.startswith("models--"):
-        home = home.parents[2]  # the Hub client's cache: the files of a snapshot are links to it
-    if not may_be_link and not file.resolve().is_relative_to(home):
+    homes = [folder.resolve()]
+    repository = homes[0].parent.parent
+    if homes[0].parent.name == "snapshots" and repository.name.startswith("models--"):
+        # The Hub client's cache: a snapshot's files are links into its repository's folder, and that one's,
+        # by newer clients, into a store for all repositories.
+        homes = [repository, repository.parent / "blobs"]
+    if not may_be_link and not any(file.resolve().is_relative_to(home) for home in homes):
         raise CheckpointError(f"{file}: a link that leads out of its folder; put the file itself there")
 
 

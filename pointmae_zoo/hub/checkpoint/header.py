@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from pointmae_zoo.hub.checkpoint.strict import CheckpointError, Shape, key_problems, named, shapes_of
+from pointmae_zoo.hub.checkpoint.errors import CheckpointError, Shape, key_problems, named, shapes_of
 
 MAX_HEADER = 4 << 20
 """Bytes; the header of our largest model has 1 % of them."""

@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import nn
 
-from pointmae_zoo.hub.checkpoint.strict import CheckpointError
+from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.models.config import KINDS, ModelConfig
 from pointmae_zoo.models.encoder import EncoderConfig
 from pointmae_zoo.models.heads import ClassifierConfig, PartSegmenterConfig
-from pointmae_zoo.registry import create_model, encoder_config, get_architecture
+from pointmae_zoo.registry import encoder_config, get_architecture
 
 _HEADS: dict[str, type] = {"classification": ClassifierConfig, "part_segmentation": PartSegmenterConfig}
 _OUTPUTS = {"classification": "num_classes", "part_segmentation": "num_parts"}
@@ -36,8 +36,10 @@ class Plan:
     """Stored name -> name in the wanted model; the others are dropped."""
     new: tuple[str, ...] = ()
     """Prefixes of the wanted model's tensors that no stored one gives; they are drawn at random."""
+    what: str = ""
+    """In words: what is new."""
     why: str = ""
-    """In words: what is new, and because of what."""
+    """And because of what."""
 
 
 def plan(stored: ModelConfig, model: nn.Module, kind: str | None, head: dict[str, Any], source: str) -> Plan:
@@ -106,35 +108,33 @@ def _same_kind(stored: ModelConfig, model: nn.Module, names: list[str], head: di
             config,
             {name: name for name in names if not name.startswith(last)},
             (last,),
-            f"the last layer of the {stored.kind} head ({last}*): {why}",
+            f"the last layer of the {stored.kind} head ({last}*)",
+            why,
         )
     kept = {name: name for name in names if name.startswith("encoder.")}
     why = ", ".join(f"{name} was {before.arguments[name]}, now {given[name]}" for name in changed)
-    return Plan(config, kept, _BESIDE_ENCODER[stored.kind], f"the whole {stored.kind} head: {why}")
+    return Plan(config, kept, _BESIDE_ENCODER[stored.kind], f"the whole {stored.kind} head", why)
 
 
 def _new_head(stored: ModelConfig, names: list[str], kind: str, head: dict[str, Any], source: str) -> Plan:
     encoder = encoder_config(stored)
-    top = len(encoder.arguments["dims"]) - 1
     taken = _encoder_names(stored, names)
-    norms = {"classification": "last", "part_segmentation": "all"}[kind]
-    if encoder.arguments["norm_levels"] == "last" and norms == "all":
+    if kind == "part_segmentation" and encoder.arguments["norm_levels"] == "last":
         raise CheckpointError(
             f"{source}: its encoder has a norm on the last level alone (norm_levels 'last'), as classifiers "
-            f"have; {kind} reads every level: take a pre-training model or its encoder"
+            f"made from nothing have; {kind} reads every level: take a pre-training model or its encoder"
         )
-    if norms == "last":  # a classifier reads the coarsest level alone, and has no other norm
-        others = tuple(f"norms.{level}." for level in range(top))
-        taken = {name: inner for name, inner in taken.items() if not inner.startswith(others)}
     given, labels = _outputs_given(head, _OUTPUTS[kind])
-    arguments = {**encoder.arguments, "norm_levels": norms, **given}
+    # The encoder stays as it is, with norms that a classifier does not read: its own features need them.
+    arguments = {**encoder.arguments, **given}
     config = _complete(dataclasses.replace(stored, labels=labels), kind, arguments)
     outputs = config.arguments[_OUTPUTS[kind]]
     return Plan(
         config,
         {name: f"encoder.{inner}" for name, inner in taken.items()},
         _BESIDE_ENCODER[kind],
-        f"the {kind} head ({_OUTPUTS[kind]} {outputs}); stored is a model of kind {stored.kind!r}",
+        f"the {kind} head",
+        f"{_OUTPUTS[kind]} {outputs}; stored is a model of kind {stored.kind!r}",
     )
 
 
@@ -170,16 +170,3 @@ def _complete(config: ModelConfig, kind: str, arguments: dict[str, Any]) -> Mode
     full = dataclasses.replace(getattr(architecture, kind), **own)
     inner = {name: value for name, value in arguments.items() if name in encoder}
     return dataclasses.replace(config, kind=kind, arguments={**inner, **dataclasses.asdict(full)})
-
-
-def build(config: ModelConfig) -> nn.Module:
-    """A model with random weights, from torch's global seed: as `create_model` draws them."""
-    model: nn.Module = create_model(
-        config.architecture,
-        config.kind,
-        preprocess=config.preprocess,
-        labels=config.labels,
-        provenance=config.provenance,
-        **config.arguments,
-    )
-    return model

@@ -6,17 +6,19 @@ What can be refused is refused before it is downloaded: the Hub lists names, siz
 import contextlib
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pointmae_zoo import __version__
 from pointmae_zoo.data.files import file_sha256
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, MAX_CONFIG, build_empty, read_config
+from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.checkpoint.folder import WEIGHTS_FILE, check_pinned_config, nothing_here
 from pointmae_zoo.hub.checkpoint.header import file_sizes
-from pointmae_zoo.hub.checkpoint.strict import CheckpointError
 from pointmae_zoo.hub.client import ATTEMPTS, HubError, check_token, explained, may_pass, patiently, status_of
 from pointmae_zoo.registry import Weights
 
@@ -33,12 +35,13 @@ class Snapshot(NamedTuple):
     commit: str
 
 
-class HubSource(NamedTuple):
+@dataclass(frozen=True)
+class HubSource:
     """Where to load from, and how."""
 
     repo: str
     revision: str | None = None
-    token: str | bool | None = None
+    token: str | bool | None = field(default=None, repr=False)
     cache_dir: Path | None = None
     pinned: Weights | None = None
 
@@ -83,18 +86,28 @@ def fetch(source: HubSource, *, local_files_only: bool = False, force_download: 
             f"{source.about}: not, or not completely, in the cache; load it once without local_files_only"
         )
     try:
-        listed = _listed(source, attempts=ATTEMPTS if cached is None else 1)
+        commit, files = _listed(source, attempts=ATTEMPTS if cached is None else 1)
+    except HubError:
+        raise
     except Exception as error:
         said = explained(error, source.about)
         if cached is None or not (status_of(error) is None or may_pass(error)):
             raise said from error
         logger.warning("%s; using commit %s from the cache", said, cached.commit)
         return cached
-    return _download(source, *listed, force_download)
+    found = _download(source, commit, files, force_download)
+    if source.revision != commit and (cached is None or cached.commit != commit):
+        _note_commit(source, commit)
+    return found
 
 
-def check_name(repo: str, revision: str | None) -> None:
-    """Raise a ValueError for what can be no repository or revision, before anybody is asked for it."""
+def check_name(repo: str, revision: str | None = None) -> None:
+    """Raise a ValueError for what can be no repository or revision, before anybody is asked for it.
+
+    Args:
+        repo: ``org/repo``, without a revision.
+        revision: a branch, a tag or a commit; None: not given.
+    """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -105,8 +118,8 @@ def check_name(repo: str, revision: str | None) -> None:
         valid = False
     if not valid:
         raise ValueError(
-            f"{repo:.200}: no such folder, and no name of a repository on the Hub (org/repo expected, of "
-            "letters, digits, '.', '_' and '-')"
+            f"{repo:.200}: no name of a repository on the Hub (org/repo expected, of letters, digits, '.', "
+            "'_' and '-')"
         )
     if revision is not None and (
         not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+/-]{0,254}", revision)
@@ -123,7 +136,7 @@ def naming(about: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(str(error).replace(f"{folder / 'x'}"[:-1], f"{about}: ")) from error
+        raise CheckpointError(str(error).replace(f"{folder}{os.sep}", f"{about}: ")) from error
 
 
 def _listed(source: HubSource, attempts: int) -> tuple[str, dict[str, Any]]:
@@ -196,10 +209,10 @@ def _file(source: HubSource, commit: str, listed: Any, force: bool, sha256: str 
     )
 
 
-def _downloaded(source: HubSource, commit: str, name: str, force: bool) -> Path:
+def _downloaded(source: HubSource, revision: str, name: str, force: bool) -> Path:
     from huggingface_hub import constants, hf_hub_download
 
-    def get(revision: str) -> Path:
+    try:
         path = patiently(
             lambda: hf_hub_download(
                 source.repo,
@@ -212,19 +225,20 @@ def _downloaded(source: HubSource, commit: str, name: str, force: bool) -> Path:
                 library_version=__version__,
             )
         )
-        return Path(path)
-
-    try:
-        if name == CONFIG_FILE:
-            # Asked for by the branch's name, so that the client notes which commit it stands for: what is
-            # used when the Hub can't be reached. The branch may have moved since it was listed.
-            path = get(source.revision or "main")
-            if path.parent.name == commit:
-                return path
-        return get(commit)
     except Exception as error:
         place = str(source.cache_dir or constants.HF_HUB_CACHE)
         raise explained(error, source.about, file=name, place=place) from error
+    return Path(path)
+
+
+def _note_commit(source: HubSource, commit: str) -> None:
+    """Have the client note which commit a branch or tag stands for: what is used when the Hub can't be
+    reached. It does where a file is asked for by that name; so not before both files of the commit are there,
+    else a download that fails would take the older ones away."""
+    try:
+        _downloaded(source, source.revision or "main", CONFIG_FILE, force=False)
+    except HubError as error:
+        logger.warning("%s; commit %s is loaded, but not noted for a time without the Hub", error, commit)
 
 
 def _is_it(path: Path, listed: Any, sha256: str | None) -> bool:

@@ -1,15 +1,14 @@
 """The files that a folder of weights becomes on the Hub, all checked before anybody is asked anything."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from pointmae_zoo.data.files import file_sha256
 from pointmae_zoo.data.procedural import generate
 from pointmae_zoo.data.secrets import line_of_secret, without_homes
 from pointmae_zoo.hub.cards.card import render_release
@@ -18,15 +17,16 @@ from pointmae_zoo.hub.cards.facts import FACTS_FILE
 from pointmae_zoo.hub.cards.model_index import eval_results
 from pointmae_zoo.hub.cards.release import Release, data_names, read_release
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE
+from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
 from pointmae_zoo.hub.checkpoint.folder import WEIGHTS_FILE, load_folder
-from pointmae_zoo.hub.checkpoint.strict import CheckpointError
 
 CARD_FILE = "README.md"
 OWN_FILES = ("recipe.yaml", "metrics.jsonl", "environment.json", "preview.png", FACTS_FILE)
 """What a run leaves beside weights and config; whichever of it is there goes up."""
 
 _CLEANED = ("recipe.yaml", "environment.json")  # their paths are of use to nobody else
+_PNG = b"\x89PNG\r\n\x1a\n"
 _SHAPES = 3
 
 
@@ -36,8 +36,10 @@ class File:
 
     name: str
     content: bytes | Path
+    """Weights are too large to be kept; all else is what was checked."""
     size: int
     sha256: str
+    """Of what was checked."""
     cleaned: bool = False
     """Whether names of home folders were taken out."""
 
@@ -56,7 +58,8 @@ def prepare(
     Raises:
         ValueError: an unfinished run; weights that don't load strictly, or give features that are no finite
             numbers; an evaluation of other weights; wrong facts; a card that does not read back as it was
-            meant; a token or the name of a home folder in a file. In a line, with the file.
+            meant; what looks like a token, or the name of a home folder, in a file; a file that is a link
+            to elsewhere, or not of its kind. In a line, with the file.
         FileNotFoundError: a file that ``card.yaml`` lists is missing.
     """
     if not folder.is_dir():
@@ -66,20 +69,34 @@ def prepare(
             f"{folder}: no {WEIGHTS_FILE}: the run is not finished; "
             f"'pointmae-zoo pretrain --resume --out {folder}' goes on with it"
         )
+    for name in (WEIGHTS_FILE, CONFIG_FILE):
+        _check_place(folder / name, folder)
     model = load_folder(folder)
     _check_features(folder, model)
     release = read_release(folder, card)
     _check_measured(release, getattr(model, "encoder", model))
     text = render_release(release, repo_id)
     _check_card(release, text)
-    files = [_whole(folder / WEIGHTS_FILE), _text(CONFIG_FILE, folder / CONFIG_FILE, secrets)]
-    for name in OWN_FILES:
-        path = release.facts_file if name == FACTS_FILE else folder / name
-        if path is not None and path.is_file():
-            files.append(_whole(path) if name.endswith(".png") else _text(name, path, secrets))
-    files += [_text(name, path, secrets) for name, path in release.evaluations.items()]
+    weights = folder / WEIGHTS_FILE
+    files = [File(WEIGHTS_FILE, weights, weights.stat().st_size, release.weights_sha256)]
+    paths = {name: folder / name for name in (CONFIG_FILE, *OWN_FILES)}
+    if release.facts_file is not None:
+        paths[FACTS_FILE] = release.facts_file
+    beside = folder if release.facts_file is None else release.facts_file.parent
+    for name, path in (paths | release.evaluations).items():
+        if os.path.lexists(path):
+            _check_place(path, folder if path.is_relative_to(folder) else beside)
+            files.append(_image(name, path) if name.endswith(".png") else _text(name, path, secrets))
     files.append(_of_bytes(CARD_FILE, text.encode()))
     return files, text
+
+
+def _check_place(path: Path, folder: Path) -> None:
+    """Links that lead out of the folder might show what nobody means to show."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{path}: a link to something outside of {folder}; put a copy in its place")
+    if not path.is_file():
+        raise ValueError(f"{path}: a regular file expected")
 
 
 def _check_features(folder: Path, model: Any) -> None:
@@ -101,18 +118,20 @@ def _check_features(folder: Path, model: Any) -> None:
             )
 
 
-def _check_measured(release: Release, encoder: nn.Module) -> None:
-    """Evaluations from before they named what they measured count for weights of the registry alone, whose
-    name then says it."""
+def _check_measured(release: Release, encoder: Any) -> None:
+    """Every evaluation is of these weights, and every comparison at least in a row, unless a person lists it
+    in ``card.yaml``, as ablations are. Those from before they named what they measured count for weights of
+    the registry alone, which nobody but us publishes."""
     ours, published = encoder_sha256(encoder), release.published
     for name, report in release.reports.items():
-        if is_comparison(report):
-            continue
         context = report["context"]
-        if "encoder_sha256" not in context:
-            same = published is not None and published.name in context["models"]
-        else:
+        if is_comparison(report):
+            listed = name in (release.facts.evaluations or ())
+            same = listed or any(ours in row.get("encoder_sha256", ()) for row in report["rows"])
+        elif "encoder_sha256" in context:
             same = ours in context["encoder_sha256"]
+        else:
+            same = published is not None and published.name in context["models"]
         if not same:
             raise ValueError(
                 f"{release.evaluations[name]}: measured other weights than those in {release.folder}; "
@@ -133,12 +152,15 @@ def _check_card(release: Release, text: str) -> None:
         raise ValueError(f"{release.folder}: the results in its card do not read back as they were written")
 
 
-def _whole(path: Path) -> File:
-    return File(path.name, path, path.stat().st_size, file_sha256(path))
-
-
 def _of_bytes(name: str, content: bytes, cleaned: bool = False) -> File:
     return File(name, content, len(content), hashlib.sha256(content).hexdigest(), cleaned)
+
+
+def _image(name: str, path: Path) -> File:
+    content = path.read_bytes()
+    if not content.startswith(_PNG):
+        raise ValueError(f"{path}: no PNG image")
+    return _of_bytes(name, content)
 
 
 def _text(name: str, path: Path, secrets: Sequence[str]) -> File:
