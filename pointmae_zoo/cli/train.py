@@ -17,10 +17,9 @@ def add_recipes(commands: argparse._SubParsersAction) -> None:
 
 def _recipes(args: argparse.Namespace) -> int:
     from pointmae_zoo.train import list_recipes
-    from pointmae_zoo.train.recipe_files import BARE
 
     print_table(list(list_recipes().items()))
-    print(f"A name without its family is {BARE}'s, or the only one: pretrain --recipe smoke --out RUN")
+    print("The last part of a name is enough: pointmae-zoo pretrain --recipe smoke --out RUN")
     return 0
 
 
@@ -34,14 +33,11 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="run folder")
     parser.add_argument(
-        "--recipe",
-        metavar="NAME|FILE.yaml",
-        help="such as joint_mae/smoke; 'pointmae-zoo recipes' lists them",
+        "--recipe", metavar="NAME|FILE.yaml", help="such as smoke; 'pointmae-zoo recipes' lists them"
     )
     parser.add_argument(
         "--data",
         nargs="+",
-        action="extend",
         metavar="SOURCE",
         help=".npz or .npy files of clouds, folders of meshes, or BENCHMARK:FOLDER such as shapenet55:PATH",
     )
