@@ -1,6 +1,7 @@
 """A batch split into shares, or over processes, computes what the whole batch does."""
 
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -89,8 +90,8 @@ def _norm_in_process(rank: int, folder: str) -> None:
         },
         f"{folder}/{rank}.pt",
     )
-    dist.barrier()  # with torch 2.6 one that leaves while the other is still at it may wait for ever
-    dist.destroy_process_group()
+    dist.barrier()
+    os._exit(0)  # what gloo of torch 2.6 has left to do may wait for ever, and is not what is tested
 
 
 @pytest.mark.parametrize("weighted", [False, True])
