@@ -429,3 +429,11 @@ def test_too_little_memory_names_what_the_command_has(
     assert all(option in known for option in re.findall(r"--[\w-]+", said))
     for setting in re.findall(r"--set (\S+)", said):
         read_recipe("smoke", **parse_setting(setting))
+
+
+def test_data_given_twice_is_data_of_both() -> None:
+    args = cli.build_parser().parse_args(
+        ["pretrain", "--out", "runs/x", "--data", "a.npz", "b.npz", "--data", "parts/"]
+    )
+    assert args.data == ["a.npz", "b.npz", "parts/"]
+    assert cli.build_parser().parse_args(["pretrain", "--out", "runs/x"]).data is None

@@ -38,6 +38,7 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--data",
         nargs="+",
+        action="extend",
         metavar="SOURCE",
         help=".npz or .npy files of clouds, folders of meshes, or BENCHMARK:FOLDER such as shapenet55:PATH",
     )
