@@ -3,6 +3,7 @@
 import statistics
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ from benchmarks.timing import Row, Stopwatch, interleaved_medians
 from pointmae_zoo.data.augment import Augmentation, augment
 from pointmae_zoo.data.sources import procedural_source
 from pointmae_zoo.models.i2p_mae import TeacherViews
+from pointmae_zoo.models.joint_mae import JointMAEForPretraining
+from pointmae_zoo.models.losses import weighted_sum
 from pointmae_zoo.models.teacher import Teacher
 from pointmae_zoo.registry import create_model
 from pointmae_zoo.train.optimizer import adamw
 from pointmae_zoo.train.pretraining import PretrainTask, create_pretraining_model
 from pointmae_zoo.train.process import keep_freed_memory, precision
+from pointmae_zoo.train.recipe import PretrainRecipe
 from pointmae_zoo.train.recipe_files import read_recipe
 from pointmae_zoo.train.target_cache import cached_targets
 from pointmae_zoo.train.targets import LiveTargets, Rendering
@@ -68,7 +72,7 @@ class _Sides:
         self.visible = output.visible
         if update:
             self._update(0)
-        return output.loss_3d.item(), output.loss_2d.item()
+        return output.losses["3d"].value.item(), output.losses["2d"].value.item()
 
     def theirs(self, maps: plain_step.Maps | None = None, update: bool = True) -> tuple[float, float]:
         points = plain_step.augmented(self.clouds, *self.draws)
@@ -146,10 +150,25 @@ def _difference(ours: tuple[float, float], theirs: tuple[float, float]) -> float
     return max(abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True))
 
 
+def joint_step(seconds: float) -> Row:
+    """Joint-MAE against I2P-MAE of its size, each by its own recipe: other work, for other losses."""
+    batch = 32
+    with tempfile.TemporaryDirectory() as folder:
+        joint, other = (
+            _recipe_step(read_recipe(f"{family}/pretrain_tiny", batch_size=batch), Path(folder))
+            for family in ("joint_mae", "i2p_mae")
+        )
+        times = interleaved_medians(joint.take, other.take, seconds)
+    speeds = " and ".join(f"{batch / one:.0f}" for one in times)
+    note = f"ours: joint_mae_tiny; plain: i2p_mae_tiny, cached targets; {speeds} clouds/s"
+    return Row(f"training step, tiny, {batch} clouds, Joint-MAE", *times, target=None, note=note)
+
+
 TRAIN_ROWS: dict[str, Callable[[float], Row]] = {
     "step": whole_step,
     "step-bfloat16": whole_step_bfloat16,
     "step-student": student_step,
+    "step-joint": joint_step,
 }
 
 
@@ -157,6 +176,8 @@ PARTS = (
     "data",
     "teacher",
     "sampling and neighbours",
+    "depth images and masks",
+    "2D embedding",
     "encoder",
     "decoder and losses",
     "backward",
@@ -167,49 +188,38 @@ PARTS = (
 def where_time_goes() -> list[dict[str, Any]]:
     """The parts of a step of the shipped recipes, on procedural shapes, with teachers of random weights."""
     keep_freed_memory()
+    shapenet = "pretrain_shapenet"
     return [
-        _parts("pretrain_shapenet", "base, CLIP in float32", batch=2, rounds=3, teacher_precision="float32"),
-        _parts("pretrain_shapenet", "base, CLIP in bfloat16", batch=2, rounds=5, teacher_precision="auto"),
-        _parts("pretrain_tiny", "tiny, cached targets", batch=64, rounds=8, teacher_precision="auto"),
+        _parts(f"i2p_mae/{shapenet}", "base, CLIP in float32", batch=2, rounds=3, precision="float32"),
+        _parts(f"i2p_mae/{shapenet}", "base, CLIP in bfloat16", batch=2, rounds=5, precision="auto"),
+        _parts("i2p_mae/pretrain_tiny", "tiny, cached targets", batch=64, rounds=8, precision="auto"),
+        _parts(f"joint_mae/{shapenet}", "Joint-MAE, base", batch=2, rounds=5),
+        _parts("joint_mae/pretrain_tiny", "Joint-MAE, tiny", batch=64, rounds=8),
     ]
 
 
-def _parts(name: str, title: str, *, batch: int, rounds: int, teacher_precision: str) -> dict[str, Any]:
-    """Median seconds of each part over ``rounds`` steps; two before them are not counted."""
-    recipe = read_recipe(
-        name, batch_size=batch, teacher={"weights": "random", "precision": teacher_precision}
-    )
-    settings = recipe.teacher
-    torch.manual_seed(0)
-    teacher = Teacher(
-        settings.name,
-        weights="random",
-        strides=settings.strides,
-        normalization=settings.normalization,
-        precision=settings.precision,
-    )
-    source = procedural_source(batch, 0, recipe.cloud_points, progress=False)
-    model = create_pretraining_model(recipe, teacher).train()
-    optimizer = adamw(model, recipe.weight_decay, recipe.betas)
+def _parts(name: str, title: str, *, batch: int, rounds: int, precision: str | None = None) -> dict[str, Any]:
+    """Median seconds of each part over ``rounds`` steps; two before them are not counted.
+
+    Args:
+        precision: the teacher's; None: there is no teacher.
+    """
+    teacher = {} if precision is None else {"weights": "random", "precision": precision}
+    recipe = read_recipe(name, batch_size=batch, teacher=teacher)
     with tempfile.TemporaryDirectory() as folder:
-        targets: Any
-        if settings.targets == "live":
-            targets = LiveTargets(teacher, settings.rendering())
-        else:
-            targets = cached_targets(
-                source, teacher, settings.rendering(), Path(folder), standardize=True, progress=False
-            )
-        stored = source.read(np.arange(batch))
-        source.read = lambda indices: stored[indices]  # shapes are made beforehand, as in a run with a cache
-        task = PretrainTask(model, source, targets, recipe)
-        watch = Stopwatch()
-        watch.watch(teacher, "forward", "teacher")
+        step = _recipe_step(recipe, Path(folder))
+        watch, model = step.watch, step.task.model
+        if isinstance(step.task.targets, LiveTargets):
+            watch.watch(step.task.targets.teacher, "forward", "teacher")
         watch.watch(model.encoder, "group", "sampling and neighbours")
         watch.watch(model.encoder, "forward_features", "encoder")
+        if isinstance(model, JointMAEForPretraining):
+            watch.watch(model, "_look", "depth images and masks")
+            watch.watch(model.image_embedding, "forward", "2D embedding")
         rows = []
-        for step in range(rounds + 2):
+        for _ in range(rounds + 2):
             watch.seconds.clear()
-            _step(task, optimizer, recipe, watch, np.arange(batch), step)
+            step.take()
             rows.append(dict(watch.seconds))
     return {
         "name": title,
@@ -220,18 +230,56 @@ def _parts(name: str, title: str, *, batch: int, rounds: int, teacher_precision:
     }
 
 
-def _step(task: PretrainTask, optimizer: Any, recipe: Any, watch: Stopwatch, indices: Any, seed: int) -> None:
-    """One step as the engine takes it."""
-    torch.manual_seed(seed)
-    with watch.part("data"):  # with the depth images, or the reading of cached targets
-        batch = task.batch(indices, torch.Generator().manual_seed(seed))
-    half = torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.precision == "bfloat16")
-    with watch.part("decoder and losses"), half, precision(recipe.precision, torch.device("cpu")):
-        losses = task.losses(batch)
-        loss = sum((one.weight * one.value for one in losses.values()), start=torch.zeros(()))
-    with watch.part("backward"):
-        loss.backward()
-    with watch.part("optimizer"):
-        torch.nn.utils.clip_grad_norm_(task.model.parameters(), recipe.clip_norm or float("inf"))
-        optimizer.step()
-        optimizer.zero_grad()
+@dataclass
+class _RecipeStep:
+    """A step of a recipe, to be taken again and again on the same clouds."""
+
+    task: PretrainTask
+    optimizer: torch.optim.Optimizer
+    watch: Stopwatch
+    taken: int = 0
+
+    def take(self) -> None:
+        """As the engine does."""
+        self.taken += 1
+        recipe, watch = self.task.recipe, self.watch
+        torch.manual_seed(self.taken)
+        with watch.part("data"):  # with a teacher's depth images, or the reading of cached targets
+            indices = np.arange(recipe.batch_size)
+            batch = self.task.batch(indices, torch.Generator().manual_seed(self.taken))
+        half = torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.precision == "bfloat16")
+        with watch.part("decoder and losses"), half, precision(recipe.precision, torch.device("cpu")):
+            loss = weighted_sum(self.task.losses(batch))
+        with watch.part("backward"):
+            loss.backward()
+        with watch.part("optimizer"):
+            torch.nn.utils.clip_grad_norm_(self.task.model.parameters(), recipe.clip_norm or float("inf"))
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+
+def _recipe_step(recipe: PretrainRecipe, folder: Path) -> _RecipeStep:
+    """With a teacher of random weights, if the recipe has one, whose cache may lie in ``folder``."""
+    keep_freed_memory()
+    settings = recipe.teacher
+    torch.manual_seed(0)
+    source = procedural_source(recipe.batch_size, 0, recipe.cloud_points, progress=False)
+    teacher, targets = None, None
+    if settings.name:
+        teacher = Teacher(
+            settings.name,
+            weights="random",
+            strides=settings.strides,
+            normalization=settings.normalization,
+            precision=settings.precision,
+        )
+        targets = (
+            LiveTargets(teacher, settings.rendering())
+            if settings.targets == "live"
+            else cached_targets(source, teacher, settings.rendering(), folder, progress=False)
+        )
+    model = create_pretraining_model(recipe, teacher).train()
+    stored = source.read(np.arange(recipe.batch_size))
+    source.read = lambda indices: stored[indices]  # shapes are made beforehand, as in a run with a cache
+    task = PretrainTask(model, source, targets, recipe)
+    return _RecipeStep(task, adamw(model, recipe.weight_decay, recipe.betas), Stopwatch())

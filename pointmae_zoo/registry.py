@@ -24,6 +24,8 @@ from pointmae_zoo.models.heads import (
     PointForPartSegmentation,
 )
 from pointmae_zoo.models.i2p_mae import I2PMAEConfig, I2PMAEForPretraining
+from pointmae_zoo.models.joint_mae import JointMAEForPretraining
+from pointmae_zoo.models.joint_mae_config import JointMAEConfig
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class Architecture:
     """Everything that a name stands for: default configurations, the pre-training model, the input."""
 
     encoder: EncoderConfig
-    pretraining: I2PMAEConfig
-    pretraining_model: type[I2PMAEForPretraining]
+    pretraining: I2PMAEConfig | JointMAEConfig
+    pretraining_model: type[I2PMAEForPretraining] | type[JointMAEForPretraining]
     preprocess: Preprocess
     paper: str
     classification: ClassifierConfig = field(default_factory=ClassifierConfig)
@@ -145,6 +147,54 @@ def i2p_mae_tiny() -> Architecture:
         pretraining_model=I2PMAEForPretraining,
         preprocess=Preprocess(num_points=1024),
         paper="arXiv:2212.06785",
+    )
+
+
+@register_model
+def joint_mae_base() -> Architecture:
+    """Joint-MAE at the size of I2P-MAE's: 22.2 M parameters, 2,048 points, 512/256/64 tokens.
+
+    The paper says that both modalities are embedded hierarchically; the sizes are ours, and so is adding mean
+    and maximum for tasks.
+    """
+    return Architecture(
+        encoder=EncoderConfig(depths=(0, 0, 12), embed_hidden=False, pool="mean+max"),
+        pretraining=JointMAEConfig(),
+        pretraining_model=JointMAEForPretraining,
+        classification=ClassifierConfig(head_pool="mean+max"),
+        preprocess=Preprocess(num_points=2048),
+        paper="arXiv:2302.14007",
+    )
+
+
+@register_model
+def joint_mae_tiny() -> Architecture:
+    """Joint-MAE made for CPUs: 2.0 M parameters, 1,024 points, 128/32 tokens.
+
+    All sizes are ours.
+    """
+    return Architecture(
+        encoder=EncoderConfig(
+            num_tokens=(128, 32),
+            num_neighbors=(16, 8),
+            dims=(96, 192),
+            depths=(0, 4),
+            stem_widths=(64, 128),
+            local_radius=(0.0, 0.0),
+            embed_hidden=False,
+            pool="levels",
+        ),
+        pretraining=JointMAEConfig(
+            image_size=112,
+            cover=3,
+            image_dims=(48, 96, 192),
+            target_level=0,
+            filled_gaps=11,
+        ),
+        pretraining_model=JointMAEForPretraining,
+        classification=ClassifierConfig(head_pool="mean+max"),
+        preprocess=Preprocess(num_points=1024),
+        paper="arXiv:2302.14007",
     )
 
 

@@ -291,7 +291,7 @@ def test_help_names_presets_and_exit_codes(capsys: pytest.CaptureFixture[str]):
 def test_recipes_and_data_sets_are_listed(capsys: pytest.CaptureFixture[str]):
     assert run("recipes") == 0
     *_, last = capsys.readouterr().out.splitlines()
-    assert last.startswith("The last part of a name is enough") and "--recipe smoke" in last
+    assert last.startswith("A name without its family is i2p_mae's") and "--recipe smoke" in last
     assert run("download") == 0
     assert re.search(r"\n  can be fetched +435 MB, ver", capsys.readouterr().out)
 

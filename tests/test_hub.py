@@ -205,7 +205,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "huge argument": (
         lambda f: edit(f, arguments={"depths": [10**9, 10**9]}),
-        "depths: entries from 1 to 128",
+        "depths: entries from 0 to 128",
     ),
 }
 

@@ -81,7 +81,7 @@ def test_what_the_listing_shows_is_not_downloaded(hub: LoopbackHub, folder: Path
     content["arguments"]["depths"] = [10**9, 10**9]
     commit = hub.create("org/layers", {**sound, "config.json": json.dumps(content).encode()})
     hub.requests.clear()
-    said = refused("depths: entries from 1 to 128 expected", "org/layers")
+    said = refused("depths: entries from 0 to 128 expected", "org/layers")
     assert said.startswith("org/layers: config.json: "), "no path in the cache"
     assert downloaded(hub) == [f"/org/layers/resolve/{commit}/config.json"]
 

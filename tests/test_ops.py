@@ -245,7 +245,7 @@ def test_view_rotations_are_rotations(count: int) -> None:
 def test_the_nearest_surface_wins() -> None:
     """Front view: y is up, the viewer looks along -z; brightness is linear in depth from ``far`` to 1."""
     cloud = torch.tensor([[[-1.0, -1.0, 0.0], [1.0, 1.0, -1.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.5]]])
-    views = ops.zbuffer_depth_images(cloud, ops.view_rotations(3)[:1], size=33, cover=1, far=0.2)
+    views = ops.zbuffer_depth_images(cloud, ops.view_rotations(3)[:1], size=33, cover=1, farthest=0.2)
     image = views.images[0, 0]
     assert float(image[0, 32]) == pytest.approx(1.0)  # up and right; the point behind it is hidden
     assert float(image[32, 0]) == pytest.approx(0.6)
@@ -256,7 +256,7 @@ def test_the_nearest_surface_wins() -> None:
 def test_every_visible_point_is_read_back_at_its_pixel() -> None:
     cloud = random_cloud(16, 400)
     rotations = ops.view_rotations(6)
-    views = ops.zbuffer_depth_images(cloud, rotations, size=64, cover=1, far=0.1)
+    views = ops.zbuffer_depth_images(cloud, rotations, size=64, cover=1, farthest=0.1)
     read = ops.read_maps(views.images.unsqueeze(2), views.pixels, mode="bilinear").squeeze(-1)  # (B, N, V)
     depth = torch.einsum("bnc,vc->bnv", cloud, rotations[:, 2])
     low, high = depth.amin(1, keepdim=True), depth.amax(1, keepdim=True)

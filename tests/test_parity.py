@@ -137,7 +137,7 @@ def test_losses_of_a_masked_pass(converted: Any, golden: dict[str, Tensor]) -> N
     visible = ~golden["maskedB.l2.masked"].bool()
     with torch.no_grad():
         out = model(golden["clouds"], teacher_views(golden["clouds"]), visible=visible)
-    ours = torch.stack([out.loss_3d, out.loss_2d])
+    ours = torch.stack([out.losses["3d"].value, out.losses["2d"].value])
     torch.testing.assert_close(ours, golden["maskedB.losses"], rtol=1e-5, atol=0)
 
 
@@ -238,8 +238,8 @@ def test_every_array_of_the_masked_passes(converted: Any, parity: Path, tag: str
     channels = load_file(parity / "i2p_pretrain.safetensors")["meta.rec2d_channels"].long()
     close(out.images.predicted[out.images.valid][..., channels], recorded["rec_2d_sub"], 2e-4)
     close(out.images.target[out.images.valid][..., channels], recorded["target_2d_sub"], 3e-5)
-    torch.testing.assert_close(out.loss_3d, recorded["loss_3d"][0], rtol=1e-5, atol=0)
-    torch.testing.assert_close(out.loss_2d, recorded["loss_2d"][0], rtol=1e-5, atol=0)
+    torch.testing.assert_close(out.losses["3d"].value, recorded["loss_3d"][0], rtol=1e-5, atol=0)
+    torch.testing.assert_close(out.losses["2d"].value, recorded["loss_2d"][0], rtol=1e-5, atol=0)
 
 
 def test_gradients_of_a_training_step(converted: Any, parity: Path, tmp_path: Path) -> None:
@@ -254,8 +254,8 @@ def test_gradients_of_a_training_step(converted: Any, parity: Path, tmp_path: Pa
     step = json.loads((parity / "manifest_i2p_mae_pretrain.json").read_text())["train_step_maskA_droppath0"]
     clouds = load_file(parity / "inputs.safetensors")["clouds"]
     out = model(clouds, teacher_views(clouds), visible=masks(parity, "A", slip=True))
-    assert float(out.loss_3d.detach()) == pytest.approx(step["loss_3d"], rel=1e-5)
-    assert float(out.loss_2d.detach()) == pytest.approx(step["loss_2d"], rel=1e-5)
+    assert float(out.losses["3d"].value.detach()) == pytest.approx(step["loss_3d"], rel=1e-5)
+    assert float(out.losses["2d"].value.detach()) == pytest.approx(step["loss_2d"], rel=1e-5)
     out.loss.backward()
     parameters = dict(model.named_parameters())
     assert len(step["grad_norm_and_sum"]) == len(parameters)

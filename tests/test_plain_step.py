@@ -34,8 +34,12 @@ def test_losses_and_gradients_are_those_of_the_plain_step() -> None:
 
     output = model(points, views)
     losses = plainly(points, seen, output.visible)
-    torch.testing.assert_close(output.loss_3d, losses.loss_3d, rtol=1e-6, atol=0, check_dtype=False)
-    torch.testing.assert_close(output.loss_2d, losses.loss_2d, rtol=1e-6, atol=0, check_dtype=False)
+    torch.testing.assert_close(
+        output.losses["3d"].value, losses.loss_3d, rtol=1e-6, atol=0, check_dtype=False
+    )
+    torch.testing.assert_close(
+        output.losses["2d"].value, losses.loss_2d, rtol=1e-6, atol=0, check_dtype=False
+    )
     probability = model.token_probability(model.encoder.group(points), views)
     torch.testing.assert_close(probability, losses.probability, rtol=1e-5, atol=0, check_dtype=False)
 

@@ -341,6 +341,11 @@ def test_what_is_said_of_a_folder_that_is_not_to_be_trained_in(
         ({"data": ()}, "--data"),
         ({"model": "i2p_mae_tny"}, "i2p_mae_tiny"),
         ({"model_arguments": {"dephts": [1]}}, "did you mean depths"),
+        ({"model_arguments": {"num_views": 6}}, "num_views is 6, but with teacher mobilenetv2_050 it is 3"),
+        (
+            {"model_arguments": {"weight_2d": 1.0}, "teacher": {"name": ""}},
+            r"recipe: model_arguments\.weight_2d is 1\.0, but without a teacher it is 0\.0; leave it out",
+        ),
     ],
 )
 def test_a_wrong_recipe_leaves_nothing(

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch._functorch.config as functorch_config
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pointmae_zoo.data.secrets import without_secrets
-from pointmae_zoo.train import Loss, TrainingRecipe, TrainingResult, checkpoints, process, train
+from pointmae_zoo.models.losses import LossTerm
+from pointmae_zoo.train import TrainingRecipe, TrainingResult, checkpoints, process, train
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
-from pointmae_zoo.train.process import accelerated
+from pointmae_zoo.train.process import accelerated, compile_blocks
 from pointmae_zoo.train.schedule import batch_indices, learning_rate
 
 pytest.importorskip("accelerate")
@@ -23,6 +25,8 @@ pytest.importorskip("accelerate")
 
 class Line:
     """Linear regression in one dimension on known numbers; ``count`` of the loss as unequal as wished."""
+
+    command = "draw-lines"
 
     def __init__(self, count: int = 24) -> None:
         self.model = nn.Linear(1, 1).double()
@@ -37,9 +41,13 @@ class Line:
         del generator
         return self.x[indices], self.y[indices]
 
-    def losses(self, batch: tuple[Tensor, Tensor]) -> dict[str, Loss]:
+    def losses(self, batch: tuple[Tensor, Tensor]) -> dict[str, LossTerm]:
         x, y = batch
-        return {"line": Loss((self.model(x) - y).square().mean(), 1.0, len(x))}
+        return {"line": LossTerm((self.model(x) - y).square().mean(), 1.0, len(x))}
+
+    def monitors(self, batch: tuple[Tensor, Tensor]) -> dict[str, LossTerm]:
+        assert not self.model.training and not torch.is_grad_enabled()
+        return {"worst": LossTerm((self.model(batch[0]) - batch[1]).abs().amax(), 0.0, 1)}
 
     def describe(self, indices: NDArray[np.int64]) -> list[str]:
         return [f"number {index}" for index in indices]
@@ -267,7 +275,7 @@ def test_deterministic_mode_ends_with_the_run(tmp_path: Path) -> None:
     task.describe = lambda indices: []  # type: ignore[method-assign]
     losses = task.losses
 
-    def noting(batch: Any) -> dict[str, Loss]:
+    def noting(batch: Any) -> dict[str, LossTerm]:
         seen.append(torch.are_deterministic_algorithms_enabled())
         return losses(batch)
 
@@ -335,9 +343,70 @@ def test_what_was_passed_over_is_not_called_the_newest(
     newest.write_bytes(newest.read_bytes()[:300])
     losses = Line.losses
 
-    def broken(self: Line, batch: Any) -> dict[str, Loss]:
-        return {"line": Loss(losses(self, batch)["line"].value * torch.nan, 1.0, 1)}
+    def broken(self: Line, batch: Any) -> dict[str, LossTerm]:
+        return {"line": LossTerm(losses(self, batch)["line"].value * torch.nan, 1.0, 1)}
 
     monkeypatch.setattr(Line, "losses", broken)
     with pytest.raises(ValueError, match=r"the last good checkpoint is \S+step_00000004\.pt"):
         run(RECIPE, tmp_path, resume=True)
+
+
+class TwoLosses(Line):
+    def losses(self, batch: tuple[Tensor, Tensor]) -> dict[str, LossTerm]:
+        watched = LossTerm(self.model.bias.detach().square().sum(), 0.0, 1)
+        decay = LossTerm(self.model.weight.square().sum(), 3.0, len(batch[0]))
+        return {**super().losses(batch), "decay": decay, "watched": watched}
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_each_losss_gradient_and_monitors_at_lines_of_metrics(tmp_path: Path, parts: int) -> None:
+    recipe = RECIPE.override(accumulation_steps=parts, log_gradient_norms=True, log_steps=2, clip_norm=0.01)
+    lines = {}
+    for name, changes in (("with", {}), ("without", {"log_gradient_norms": False})):
+        task = TwoLosses()
+        changed = recipe.override(**changes)
+        with accelerated(changed, "cpu", tmp_path) as accelerator:
+            result = train(task, changed, tmp_path / name, accelerator, progress=False)
+        text = (tmp_path / name / "metrics.jsonl").read_text(encoding="utf-8")
+        lines[name] = [json.loads(line) for line in text.splitlines()]
+    own = {"gradient_norm_line", "gradient_norm_decay"}
+    assert set(lines["with"][0]) - set(lines["without"][0]) == own
+    assert lines["without"] == [{name: one[name] for name in one if name not in own} for one in lines["with"]]
+    assert set(result.losses) == {"loss", "loss_line", "loss_decay", "loss_watched"}
+    # The line of steps 0 and 1 by plain torch: norms and monitors are the second's.
+    task = TwoLosses()
+    optimizer = torch.optim.AdamW(task.model.parameters(), weight_decay=0.0, betas=recipe.betas)
+    for step in range(2):
+        chosen = batch_indices(step, count=task.count, batch_size=recipe.batch_size, seed=recipe.seed)
+        x, y = task.x[chosen], task.y[chosen]
+        values = {"line": (task.model(x) - y).square().mean(), "decay": 3 * task.model.weight.square().sum()}
+        norms = {}
+        for name, value in values.items():
+            weights = list(task.model.parameters())
+            grads = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
+            norms[name] = sum(float(one.square().sum()) for one in grads if one is not None) ** 0.5
+        worst = torch.stack(
+            [(task.model(a) - b).abs().amax() for a, b in zip(x.chunk(parts), y.chunk(parts), strict=True)]
+        )
+        sum(values.values()).backward()
+        nn.utils.clip_grad_norm_(task.model.parameters(), recipe.clip_norm)
+        optimizer.param_groups[0]["lr"] = learning_rate(step, recipe, task.count)
+        optimizer.step()
+        optimizer.zero_grad()
+    line = lines["with"][0]
+    for name, norm in norms.items():
+        assert line[f"gradient_norm_{name}"] == pytest.approx(norm, rel=1e-5)
+    assert line["loss_worst"] == pytest.approx(worst.mean().item(), rel=1e-5)
+
+
+def test_a_stopped_run_says_how_to_go_on(tmp_path: Path) -> None:
+    result = TrainingResult(tmp_path / "my run", 3, completed=False, command="draw-lines", steps_now=3)
+    assert str(result).endswith(f"to go on: pointmae-zoo draw-lines --out '{tmp_path}/my run' --resume")
+
+
+def test_compiling_allows_no_more_than_the_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that a backward pass may overwrite: forbidden where it is used again, and never allowed anew."""
+    for before, once, after in ((True, True, True), (True, False, False), (False, True, False)):
+        monkeypatch.setattr(functorch_config, "donated_buffer", before)
+        compile_blocks(nn.Linear(2, 2), backward_once=once)
+        assert functorch_config.donated_buffer is after

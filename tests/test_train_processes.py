@@ -19,23 +19,35 @@ from pointmae_zoo.cli import main
 for library in ("timm", "accelerate", "yaml"):
     pytest.importorskip(library)
 
-SMALL = {
+SMALL: dict[str, str] = {
     "procedural_clouds": "0",
     "cloud_points": "128",
     "num_points": "64",
     "batch_size": "8",
     "warmup_steps": "2",
     "log_steps": "1",
-    "model_arguments": "{num_tokens: [16, 8], num_neighbors: [8, 4], dims: [24, 48], depths: [1, 1], "
-    "stem_widths: [8, 16], drop_path: 0.4}",
-    "teacher": "{name: mobilenetv2_050, weights: random, views: 3, size: 32}",
+}
+_ENCODER = "num_tokens: [16, 8], num_neighbors: [8, 4], dims: [24, 48], stem_widths: [8, 16], drop_path: 0.4"
+_DEEP = (
+    "num_tokens: [16, 8, 4], num_neighbors: [8, 4, 4], dims: [24, 24, 48], stem_widths: [8, 16], "
+    "local_radius: [0, 0, 0], target_level: 1"
+)
+OWN = {
+    "i2p_mae": {
+        "model_arguments": f"{{{_ENCODER}, depths: [1, 1]}}",
+        "teacher": "{name: mobilenetv2_050, weights: random, views: 3, size: 32}",
+    },
+    "joint_mae": {
+        "model_arguments": f"{{{_ENCODER}, depths: [0, 2], image_size: 32, image_dims: [12, 24, 48]}}",
+    },
 }
 
 
-def arguments(clouds: Path, out: Path, cache: Path, **changes: object) -> list[str]:
+def arguments(clouds: Path, out: Path, cache: Path, family: str = "i2p_mae", **changes: object) -> list[str]:
     """A command line of the smallest pre-training."""
-    words = ["pretrain", "--recipe", "smoke", "--data", str(clouds), "--out", str(out), "--cache", str(cache)]
-    for name, value in {**SMALL, **changes}.items():
+    words = ["pretrain", "--recipe", f"{family}/smoke", "--data", str(clouds), "--out", str(out)]
+    words += ["--cache", str(cache)]
+    for name, value in {**SMALL, **OWN[family], **changes}.items():
         words += ["--set", f"{name}={value}"]
     return words
 
@@ -101,8 +113,34 @@ def test_killed_ten_times_equals_uninterrupted(clouds: Path, cache: Path, tmp_pa
     assert len(sessions) > 5
 
 
-def test_two_processes_equal_one(clouds: Path, cache: Path, tmp_path: Path) -> None:
-    changes = {"steps": 6, "checkpoint_steps": 3}
+DEEP = {
+    "i2p_mae": f"{{{_DEEP}, depths: [1, 1, 1], decoder_depths: [1, 1]}}",
+    "joint_mae": f"{{{_DEEP}, depths: [0, 0, 2], image_size: 32, image_dims: [12, 24, 48]}}",
+}
+
+
+@pytest.mark.parametrize("family", sorted(OWN))
+def test_levels_below_the_target_need_no_gradient(
+    clouds: Path, cache: Path, tmp_path: Path, family: str
+) -> None:
+    """As at the paper's size: several processes wait for the gradient of every weight that can have one."""
+    changes = {"family": family, "steps": 3, "model_arguments": DEEP[family]}
+    assert main(arguments(clouds, tmp_path / "one", cache, **changes)) == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    command += ["pointmae_zoo.cli", *arguments(clouds, tmp_path / "two", cache, **changes)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (
+        [json.loads(line)["loss"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    )
+    assert len(one) == 3 and two == pytest.approx(one, rel=1e-3)
+
+
+@pytest.mark.parametrize("family", sorted(OWN))
+def test_two_processes_equal_one(clouds: Path, cache: Path, tmp_path: Path, family: str) -> None:
+    changes = {"family": family, "steps": 6, "checkpoint_steps": 3}
     assert main(arguments(clouds, tmp_path / "one", cache, **changes)) == 0
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     command += ["pointmae_zoo.cli", *arguments(clouds, tmp_path / "two", cache, **changes)]
@@ -118,12 +156,16 @@ def test_two_processes_equal_one(clouds: Path, cache: Path, tmp_path: Path) -> N
     for one, two in zip(*curves, strict=True):
         # Rounding decides near ties (which neighbour is nearest, which value the largest): no loss changes
         # by that, but its gradient does. Before the first update there is nothing to be rounded differently.
-        norms = [line.pop("gradient_norm") for line in (one, two)]
-        assert norms[1] == pytest.approx(norms[0], rel=1e-5 if one["step"] == 1 else 5e-3)
+        # Nor is there anything in training mode that a bias before a BatchNorm changes, which has no gradient
+        # but rounding; in evaluation mode there is, until the running means have followed.
+        for name in [name for name in one if name.startswith(("gradient_norm", "loss_3d_with"))]:
+            close = 1e-5 if one["step"] == 1 else 5e-3
+            assert two.pop(name) == pytest.approx(one.pop(name), rel=close), name
         assert two == pytest.approx(one, rel=2e-5)
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
     for name, value in weights[0].items():
         if value.ndim > 1:  # biases before a BatchNorm have no gradient but rounding, which Adam blows up
-            np.testing.assert_allclose(weights[1][name], value, rtol=2e-3, atol=2e-4, err_msg=name)
+            apart = (weights[1][name] - value).norm()
+            assert apart <= 1e-3 * value.norm(), (name, apart)
     said = json.loads((tmp_path / "two" / "environment.json").read_text(encoding="utf-8"))
     assert said["sessions"][0]["processes"] == 2

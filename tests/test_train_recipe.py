@@ -140,12 +140,18 @@ def test_names_of_recipes() -> None:
     known = list_recipes()
     assert {"i2p_mae/smoke", "i2p_mae/pretrain_tiny", "i2p_mae/pretrain_shapenet"} <= set(known)
     assert all(len(summary) > 20 for summary in known.values())
+    assert {"joint_mae/smoke", "joint_mae/pretrain_tiny", "joint_mae/pretrain_shapenet"} <= set(known)
     assert find_recipe("smoke") == find_recipe("i2p_mae/smoke")
+    assert find_recipe("joint_mae/smoke") == find_recipe("smoke").parents[1] / "joint_mae" / "smoke.yaml"
     assert read_recipe("pretrain_tiny", steps=5).steps == 5
     with pytest.raises(FileNotFoundError, match=r"'smok'; did you mean i2p_mae/smoke\?"):
         find_recipe("smok")
-    with pytest.raises(FileNotFoundError, match="known: i2p_mae/pretrain_shapenet, "):
+    with pytest.raises(FileNotFoundError, match=r"'joint_mae/smok'; did you mean joint_mae/smoke\?"):
+        find_recipe("joint_mae/smok")
+    with pytest.raises(FileNotFoundError, match=r"known: i2p_mae/pretrain_shapenet, .*joint_mae/smoke"):
         find_recipe("zebra")
+    with pytest.raises(FileNotFoundError, match="'joint_mae'; known: joint_mae/pretrain_shapenet, joint_mae"):
+        find_recipe("joint_mae")
     with pytest.raises(FileNotFoundError, match=r"nowhere/mine\.yaml: no such recipe file"):
         find_recipe("nowhere/mine.yaml")
     with pytest.raises(ValueError, match="recipe smoke, as changed: no field 'stpes'; did you mean steps"):
@@ -153,10 +159,23 @@ def test_names_of_recipes() -> None:
 
 
 def test_an_ambiguous_name_lists_what_it_may_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in ("one", "two"):
+    for folder, names in (("one", "smoke"), ("two", "smoke long"), ("i2p_mae", "tiny"), ("three", "tiny")):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "smoke.yaml").write_text("# A recipe\nsteps: 1\n", encoding="utf-8")
+        for name in names.split():
+            path = tmp_path / folder / f"{name}.yaml"
+            path.write_text("# A recipe\nsteps: 1\n", encoding="utf-8")
     monkeypatch.setattr("pointmae_zoo.train.recipe_files.SHIPPED", tmp_path)
     with pytest.raises(ValueError, match="one/smoke or two/smoke"):
         find_recipe("smoke")
     assert find_recipe("two/smoke") == tmp_path / "two" / "smoke.yaml"
+    assert find_recipe("long") == tmp_path / "two" / "long.yaml"
+    assert find_recipe("tiny") == tmp_path / "i2p_mae" / "tiny.yaml"
+
+
+def test_the_tiny_models_have_the_same_data_and_budget() -> None:
+    """What is compared in their cards."""
+    one, other = (read_recipe(f"{family}_mae/pretrain_tiny").to_dict() for family in ("i2p", "joint"))
+    own = ("model", "teacher", "learning_rate", "log_steps", "log_gradient_norms")
+    assert {name: one[name] for name in one if name not in own} == {
+        name: other[name] for name in other if name not in own
+    }

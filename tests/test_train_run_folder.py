@@ -22,7 +22,7 @@ from pointmae_zoo.train import (
     read_recipe,
 )
 from pointmae_zoo.train.checkpoints import list_checkpoints
-from pointmae_zoo.train.pretraining import provenance
+from pointmae_zoo.train.provenance import provenance
 from pointmae_zoo.train.run_folder import Place
 
 pytest.importorskip("accelerate")
@@ -224,7 +224,8 @@ def test_published_names_tell_entries_apart_and_nothing_of_the_machine() -> None
         "modelnet40:.": "modelnet40:.",
     }
     recipe = PretrainRecipe(data=tuple(names), procedural_clouds=0, steps=1)
-    made = provenance(recipe, Source(len(names)), TrainingResult(Path("x"), 1, True), None)  # type: ignore[arg-type]
+    result = TrainingResult(Path("x"), 1, True, "pretrain")
+    made = provenance(recipe, Source(len(names)), result, None)  # type: ignore[arg-type]
     assert made["recipe"]["data"] == list(made["data_sha256"]) == list(names.values())
     assert "/me" not in json.dumps(made)
 

@@ -9,8 +9,8 @@ import torch
 
 from pointmae_zoo import create_model, ops, viz
 from pointmae_zoo.models.i2p_mae import I2PMAEForPretraining, TeacherViews
-from pointmae_zoo.viz import reconstruction
-from pointmae_zoo.viz.paint import paint
+from pointmae_zoo.models.joint_mae import JointMAEForPretraining
+from pointmae_zoo.viz.paint import _view, paint
 
 RED, BLUE = (0.9, 0.1, 0.1), (0.1, 0.1, 0.9)
 
@@ -207,7 +207,7 @@ def test_a_reconstruction_is_what_the_model_predicts(
     model: I2PMAEForPretraining, clouds: torch.Tensor
 ) -> None:
     views = some_views(clouds)
-    made = reconstruction._make(model, clouds, views, seed=3)
+    made = viz.i2p_mae._make(model, clouds, views, seed=3)
     model.eval()
     torch.manual_seed(3)
     with torch.no_grad():
@@ -272,3 +272,73 @@ def test_too_many_shapes_to_reconstruct(model: I2PMAEForPretraining, tmp_path: P
     for count in (0, 13):
         with pytest.raises(ValueError, match=rf"{count} shapes: a picture shows 1 to 12"):
             viz.draw_reconstruction(model, torch.rand(count, 50, 3), None, tmp_path / "a.png")
+
+
+@pytest.fixture
+def joint() -> JointMAEForPretraining:
+    torch.manual_seed(0)
+    model = create_model(
+        "joint_mae_tiny", kind="pretraining", num_tokens=(24, 8), depths=(0, 1), image_size=48, cover=3
+    )
+    return model.train()
+
+
+def test_pictures_of_both_modalities(
+    joint: JointMAEForPretraining, clouds: torch.Tensor, tmp_path: Path
+) -> None:
+    from matplotlib.image import imread
+
+    before = torch.random.get_rng_state()
+    paths = [
+        viz.draw_reconstruction(joint, clouds, None, tmp_path / name, seed)
+        for name, seed in (("a.png", 0), ("b.png", 0), ("c.png", 1))
+    ]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert joint.training and joint.encoder.training
+    first, again, other = (path.read_bytes() for path in paths)
+    assert first == again != other
+    panels = np.array_split(imread(paths[0])[45:-60, :, :3], 7, axis=1)
+    assert all((panel.min(2) < 0.95).mean() > 0.1 for panel in panels)
+    orange = [
+        ((one[..., 0] > one[..., 2] + 0.25) & (one[..., 1] < one[..., 0] - 0.2)).mean() for one in panels
+    ]
+    assert int(np.argmax(orange)) == 5 and orange[5] > 0.01
+    grey = [np.isclose(one, (0.87, 0.88, 0.90), atol=0.02).all(2).mean() for one in panels]
+    assert 0.6 < grey[1] < 0.9 and max(grey[:1] + grey[2:]) < 0.1  # three quarters of the patches
+
+
+def test_an_image_is_put_together_from_its_patches(
+    joint: JointMAEForPretraining, clouds: torch.Tensor
+) -> None:
+    """Patches that predict their own pixels make the image again; hidden ones are grey."""
+    joint.eval()
+    with torch.no_grad():
+        made = joint(clouds)
+    truth = made.images.unfold(2, 16, 16).unfold(3, 16, 16).flatten(2, 3)  # (B, V, P, 16, 16)
+    image, masked, filled = viz.joint_mae._image_columns(made._replace(patches=truth), 0.2)
+    for row in range(len(clouds)):
+        assert np.array_equal(image.pictures[row], filled.pictures[row])
+        seen = np.kron(made.visible_patches[row, 0].view(3, 3).numpy(), np.ones((16, 16))).astype(bool)
+        assert np.array_equal(masked.pictures[row][seen], image.pictures[row][seen])
+        assert np.allclose(masked.pictures[row][~seen], (0.87, 0.88, 0.90, 1))
+    assert masked.title == f"visible: {int(made.visible_patches[0].sum())} of 9 patches"
+
+
+def test_points_are_projected_as_the_models_images_are(clouds: torch.Tensor) -> None:
+    azimuth, elevation = torch.tensor([[0.7], [-2.5]]), torch.tensor([[0.3], [-0.4]])
+    rotations = ops.orbit_rotations(azimuth, elevation)
+    frames = ops.fit_view_frames(clouds, rotations, size=48, cover=3)
+    images = ops.render_depth_images(clouds, frames).images
+    strays = torch.tensor([[50.0, 0, 0], [0, -50.0, 0]])
+    for row, points in enumerate(clouds):
+        found = viz.joint_mae._depth_image(torch.cat([points, strays]), frames, row)
+        np.testing.assert_allclose(found, images[row, 0], atol=1e-6)
+        # And the cloud beside it is seen from where the image is: what is right or up there is so here.
+        place = np.degrees([azimuth[row, 0], elevation[row, 0]])
+        np.testing.assert_allclose(viz.joint_mae._place(rotations[row, 0]), place, atol=1e-3)
+        np.testing.assert_allclose(_view(*place), rotations[row, 0], atol=1e-6)
+
+
+def test_models_without_pictures(clouds: torch.Tensor, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="there are no pictures of a Linear"):
+        viz.draw_reconstruction(torch.nn.Linear(3, 3), clouds, None, tmp_path / "a.png")

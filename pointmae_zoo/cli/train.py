@@ -17,9 +17,10 @@ def add_recipes(commands: argparse._SubParsersAction) -> None:
 
 def _recipes(args: argparse.Namespace) -> int:
     from pointmae_zoo.train import list_recipes
+    from pointmae_zoo.train.recipe_files import BARE
 
     print_table(list(list_recipes().items()))
-    print("The last part of a name is enough: pointmae-zoo pretrain --recipe smoke --out RUN")
+    print(f"A name without its family is {BARE}'s, or the only one: pretrain --recipe smoke --out RUN")
     return 0
 
 
@@ -33,7 +34,9 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="run folder")
     parser.add_argument(
-        "--recipe", metavar="NAME|FILE.yaml", help="such as smoke; 'pointmae-zoo recipes' lists them"
+        "--recipe",
+        metavar="NAME|FILE.yaml",
+        help="such as joint_mae/smoke; 'pointmae-zoo recipes' lists them",
     )
     parser.add_argument(
         "--data",

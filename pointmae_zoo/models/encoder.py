@@ -1,7 +1,7 @@
 """The hierarchical point encoder, one class for pre-training, frozen features and fine-tuning."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,10 @@ from pointmae_zoo.ops import (
     squared_distances,
     three_nn_interpolate,
 )
+
+CoarsestStage = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+"""What may run in place of the coarsest level's stage: packed visible tokens (B, W, C), their centres
+(B, W, 3), which tokens they are (B, W), and which pairs may attend (as `Attention` has it) -> (B, W, C)."""
 
 MOST_BLOCKS = 256
 """Of one encoder or decoder: a file that asks for them all is built, and refused, in a moment."""
@@ -38,7 +42,7 @@ class EncoderConfig:
     dims: tuple[int, ...] = (96, 192, 384)
     """Channels per level."""
     depths: tuple[int, ...] = (5, 5, 5)
-    """Transformer blocks per level."""
+    """Transformer blocks per level. A level may have none: it embeds its groups and nothing more."""
     num_heads: int = 6
     mlp_ratio: float = 4.0
     stem_widths: tuple[int, int] = (128, 256)
@@ -71,10 +75,15 @@ class EncoderConfig:
                 raise ValueError(
                     f"{name}: {levels} entries expected, one per level, got {list(getattr(self, name))}"
                 )
-        for name, most in (("num_tokens", 16384), ("num_neighbors", 512), ("dims", 8192), ("depths", 128)):
-            if not all(1 <= value <= most for value in getattr(self, name)):
+        for name, least, most in (
+            ("num_tokens", 1, 16384),
+            ("num_neighbors", 1, 512),
+            ("dims", 1, 8192),
+            ("depths", 0, 128),
+        ):
+            if not all(least <= value <= most for value in getattr(self, name)):
                 raise ValueError(
-                    f"{name}: entries from 1 to {most} expected, got {list(getattr(self, name))}"
+                    f"{name}: entries from {least} to {most} expected, got {list(getattr(self, name))}"
                 )
         if sum(self.depths) > MOST_BLOCKS:
             raise ValueError(f"depths: at most {MOST_BLOCKS} together expected, got {list(self.depths)}")
@@ -165,6 +174,7 @@ class PointEncoder(nn.Module):
         groups: Groups | None = None,
         visible: Tensor | Sequence[Tensor] | None = None,
         most_visible: int | None = None,
+        coarsest: CoarsestStage | None = None,
     ) -> Tokens:
         """Tokens of every level.
 
@@ -175,7 +185,13 @@ class PointEncoder(nn.Module):
                 out. Or one such mask per level, fine to coarse, taken as it is.
             most_visible: with a mask over the coarsest tokens: the most that are visible in any cloud, where
                 the caller knows. A GPU need not be asked for shapes then.
+            coarsest: with ``visible``: what runs in place of the last level's stage.
+
+        Raises:
+            ValueError: ``coarsest`` without ``visible``.
         """
+        if coarsest is not None and visible is None:
+            raise ValueError("coarsest: only together with visible")
         groups = self.group(points) if groups is None else groups
         masks: list[Tensor | None] = [None] * len(groups.centers)
         if visible is not None:
@@ -186,7 +202,8 @@ class PointEncoder(nn.Module):
         features: list[Tensor] = []
         finer = points
         for level, (mask, bound) in enumerate(zip(masks, self.visible_bounds(most_visible), strict=True)):
-            finer = self._level(level, finer, groups, mask, bound)
+            instead = coarsest if level == len(groups.centers) - 1 else None
+            finer = self._level(level, finer, groups, mask, bound, instead)
             out = self.norms[str(level)](finer) if str(level) in self.norms else finer
             features.append(out if mask is None else out * mask.unsqueeze(-1))
         return Tokens(features, groups.centers, masks, groups)
@@ -203,7 +220,13 @@ class PointEncoder(nn.Module):
         return [*bounds]
 
     def _level(
-        self, level: int, finer: Tensor, groups: Groups, mask: Tensor | None, bound: int | None
+        self,
+        level: int,
+        finer: Tensor,
+        groups: Groups,
+        mask: Tensor | None,
+        bound: int | None,
+        instead: CoarsestStage | None,
     ) -> Tensor:
         """One level, (B, M, C of the finer level) -> (B, G, C), not yet normalised."""
         stage = self.stages[level]
@@ -221,16 +244,20 @@ class PointEncoder(nn.Module):
             raw = self._embed_visible(level, finer, packed, index_points(neighbors, order), valid)
             out = raw.new_zeros(*mask.shape, raw.shape[-1])
         full = valid.device.type == "cpu" and bool(valid.all())  # a GPU is not asked: it would be waited for
-        x = stage(raw, packed, self._allowed(level, packed, None if full else valid))
+        allowed = self._allowed(level, packed, None if full else valid)
+        x = stage(raw, packed, allowed) if instead is None else instead(raw, packed, order, allowed)
         # Hidden tokens keep their raw embedding for the next level's grouping.
         x = torch.where(valid.unsqueeze(-1), x, raw)
         return out.scatter(1, order.unsqueeze(-1).expand_as(x), x.to(out.dtype))
 
-    def _embed(self, level: int, finer: Tensor, centers: Tensor, neighbors: Tensor) -> Tensor:
+    def _embed(
+        self, level: int, finer: Tensor, centers: Tensor, neighbors: Tensor, valid: Tensor | None = None
+    ) -> Tensor:
         embed = self.embeddings[level]
         if level > 0:
-            return embed(finer, neighbors)
-        return embed(group_coordinates(finer, centers, neighbors).to(next(embed.parameters()).dtype))
+            return embed(finer, neighbors, valid)
+        near = group_coordinates(finer, centers, neighbors).to(next(embed.parameters()).dtype)
+        return embed(near, valid=valid)
 
     def _embed_visible(
         self, level: int, finer: Tensor, centers: Tensor, neighbors: Tensor, valid: Tensor
@@ -241,7 +268,7 @@ class PointEncoder(nn.Module):
         many there are; there all W are, a number that depends on the configuration alone.
         """
         if valid.device.type != "cpu":
-            return self._embed(level, finer, centers, neighbors)
+            return self._embed_padded(level, finer, centers, neighbors, valid)
         batch, count, channels = finer.shape
         rows = valid.flatten().nonzero()[:, 0]
         offsets = torch.arange(batch).view(-1, 1, 1) * count
@@ -253,6 +280,15 @@ class PointEncoder(nn.Module):
         )[0]
         out = found.new_zeros(valid.numel(), found.shape[-1]).index_copy(0, rows, found)
         return out.view(*valid.shape, -1)
+
+    def _embed_padded(
+        self, level: int, finer: Tensor, centers: Tensor, neighbors: Tensor, valid: Tensor
+    ) -> Tensor:
+        """All W packed tokens. The padding repeats a cloud's first visible token and counts for nothing in
+        BatchNorm's statistics, so that they are those of the visible tokens, as on a CPU."""
+        shown = valid.unsqueeze(-1)
+        centers = torch.where(shown, centers, centers[:, :1])
+        return self._embed(level, finer, centers, torch.where(shown, neighbors, neighbors[:, :1]), valid)
 
     def _allowed(self, level: int, centers: Tensor, valid: Tensor | None) -> Tensor | None:
         """Which pairs may attend, (B, 1, G or 1, G) bool, or None where all may."""

@@ -2,26 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointmae_zoo.data.fields import check_fields
-from pointmae_zoo.models.batch_norm import batch_norm
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.encoder import MOST_BLOCKS, EncoderConfig, PointEncoder
 from pointmae_zoo.models.layers import Stage, init_linear
-from pointmae_zoo.models.tokenizer import group_coordinates
-from pointmae_zoo.models.tokens import Groups, pack
-from pointmae_zoo.ops import (
-    chamfer_distance,
-    draw_per_cloud,
-    index_points,
-    read_maps,
-    three_nn_interpolate,
+from pointmae_zoo.models.losses import LossTerm, weighted_sum
+from pointmae_zoo.models.reconstruction import (
+    Prediction,
+    TokenPropagation,
+    count_visible,
+    draw_visible,
+    neighbors_loss,
+    predict_neighbors,
 )
+from pointmae_zoo.models.tokens import Groups, pack
+from pointmae_zoo.ops import index_points, read_maps
 
 
 @dataclass(frozen=True)
@@ -82,57 +82,25 @@ class TeacherViews(NamedTuple):
     pixels: Tensor  # (B, V, N, 2) every point's own pixel, grid_sample coordinates
 
 
-class Prediction(NamedTuple):
-    """What some tokens of the target level predict, packed: W is the most that any cloud has of them."""
-
-    order: Tensor  # (B, W) int64: which tokens
-    valid: Tensor  # (B, W) bool: False where a cloud has fewer than W
-    predicted: Tensor  # (B, W, ...)
-    target: Tensor  # (B, W, ...)
-
-
 class PretrainOutput(NamedTuple):
     """Losses of one batch, and what they compare."""
 
-    loss: Tensor  # weight_3d * loss_3d + weight_2d * loss_2d
-    loss_3d: Tensor
-    loss_2d: Tensor  # 0 where there was no teacher
+    losses: dict[str, LossTerm]
+    """``3d``, the mean over hidden tokens; with a teacher and a weight also ``2d``, the mean over visible
+    ones."""
     visible: Tensor  # (B, G of the coarsest level) bool
     points: Prediction  # of the hidden tokens: (B, W, K, 3), their neighbours relative to their centres
     images: Prediction | None  # of the visible tokens: (B, W, P, V C), the teacher's features
 
     @property
-    def count_3d(self) -> Tensor:
-        """How many tokens ``loss_3d`` is the mean over: float, scalar."""
-        return self.points.valid.sum().float()
+    def monitors(self) -> dict[str, LossTerm]:
+        """Nothing is watched beside the losses."""
+        return {}
 
     @property
-    def count_2d(self) -> Tensor:
-        """How many tokens ``loss_2d`` is the mean over: float, scalar."""
-        if self.images is None:
-            return self.loss_2d.new_zeros(())
-        return self.images.valid.sum().float()
-
-
-class TokenPropagation(nn.Module):
-    """Coarse tokens to the finer level: 3-NN interpolation, fused with the finer tokens, a residual unit."""
-
-    def __init__(self, dim: int, coarse_dim: int) -> None:
-        super().__init__()
-        self.fuse = nn.Linear(dim + coarse_dim, dim)
-        self.fuse_norm = nn.BatchNorm1d(dim)
-        self.conv1 = nn.Linear(dim, dim)
-        self.norm1 = nn.BatchNorm1d(dim)
-        self.conv2 = nn.Linear(dim, dim)
-        self.norm2 = nn.BatchNorm1d(dim)
-
-    def forward(self, centers: Tensor, coarse_centers: Tensor, skip: Tensor, coarse: Tensor) -> Tensor:
-        """(B, G, 3), (B, S, 3), (B, G, C), (B, S, C of the coarser level) -> (B, G, C)."""
-        carried = three_nn_interpolate(centers, coarse_centers, coarse)
-        x = torch.cat([skip, carried], dim=-1).flatten(0, 1)
-        x = F.gelu(batch_norm(self.fuse_norm, self.fuse(x)))
-        residual = batch_norm(self.norm2, self.conv2(F.gelu(batch_norm(self.norm1, self.conv1(x)))))
-        return F.gelu(residual + x).view_as(skip)
+    def loss(self) -> Tensor:
+        """weight_3d * loss_3d + weight_2d * loss_2d."""
+        return weighted_sum(self.losses)
 
 
 class I2PMAEForPretraining(nn.Module):
@@ -160,6 +128,8 @@ class I2PMAEForPretraining(nn.Module):
             raise ValueError("norm_levels: pre-training needs 'all'; the decoder reads every level")
         self.hyper = config
         self.encoder = PointEncoder(encoder)
+        for level in range(config.target_level):  # the decoder doesn't read them: nothing to learn from
+            self.encoder.norms[str(level)].requires_grad_(False)
         dims, size = encoder.dims, encoder.num_neighbors[config.target_level]
         self.mask_token = nn.Parameter(torch.empty(dims[top]))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
@@ -179,6 +149,19 @@ class I2PMAEForPretraining(nn.Module):
         self.head_2d = nn.Linear(dim, targets * config.num_views * config.teacher_dim)
         for module in (self.stages, self.head_3d, self.head_2d):
             module.apply(init_linear)
+        if config.weight_2d == 0:
+            self.head_2d.requires_grad_(False)  # there is no loss that it could learn from
+
+    @staticmethod
+    def taught(teacher: tuple[int, int] | None) -> dict[str, Any]:
+        """The arguments that a teacher decides.
+
+        Args:
+            teacher: its (views, channels of all maps together); None: there is none.
+        """
+        if teacher is None:
+            return {"weight_2d": 0.0}
+        return {"num_views": teacher[0], "teacher_dim": teacher[1]}
 
     def forward(
         self,
@@ -208,34 +191,22 @@ class I2PMAEForPretraining(nn.Module):
         drawn, shown = tokens.visible[-1], tokens.visible[level]
         assert drawn is not None and shown is not None
         decoded = self.decode(tokens.features, groups, drawn)
-        hidden = self._predict_points(points, groups, decoded, ~shown, most)
-        # Without a masked token there is nothing to reconstruct; the sum keeps the graph whole.
-        loss_3d = hidden.predicted.sum()
-        if hidden.predicted.numel():
-            sets = hidden.predicted.flatten(0, 1), hidden.target.flatten(0, 1)
-            loss_3d = chamfer_distance(*sets, valid=hidden.valid.flatten())
+        # Every visible coarsest token makes at least itself visible at every level.
+        most_hidden = None if most is None else shown.shape[1] - most
+        hidden = predict_neighbors(self.head_3d, decoded, points, groups, level, ~shown, most_hidden)
+        losses = {"3d": neighbors_loss(hidden, self.hyper.weight_3d)}
         seen = None
-        loss_2d = loss_3d.new_zeros(())
         if views is not None and self.hyper.weight_2d > 0:
             seen = self._predict_images(views, groups, decoded, shown, most)
             errors = (seen.predicted.float() - seen.target.float()).square().flatten(2).mean(2)
-            loss_2d = (errors * seen.valid).sum() / seen.valid.sum().clamp_min(1)
-        loss = self.hyper.weight_3d * loss_3d + self.hyper.weight_2d * loss_2d
-        return PretrainOutput(loss, loss_3d, loss_2d, drawn, hidden, seen)
+            count = seen.valid.sum()
+            loss_2d = (errors * seen.valid).sum() / count.clamp_min(1)
+            losses["2d"] = LossTerm(loss_2d, self.hyper.weight_2d, count.float())
+        return PretrainOutput(losses, drawn, hidden, seen)
 
-    def _predict_points(
-        self, points: Tensor, groups: Groups, decoded: Tensor, hidden: Tensor, most_visible: int | None
-    ) -> Prediction:
-        """Hidden tokens and the coordinates of their neighbours, relative to their centres."""
-        level = self.hyper.target_level
-        # Every visible coarsest token makes at least itself visible at every level.
-        order, valid = pack(hidden, None if most_visible is None else hidden.shape[1] - most_visible)
-        source = points if level == 0 else groups.centers[level - 1]
-        target = group_coordinates(
-            source, index_points(groups.centers[level], order), index_points(groups.neighbors[level], order)
-        )
-        predicted = self.head_3d(index_points(decoded, order)).view(target.shape).float()
-        return Prediction(order, valid, predicted, target)
+    def watched(self, points: Tensor, views: TeacherViews | None) -> dict[str, LossTerm]:
+        """What training logs now and then: nothing."""
+        return {}
 
     def _predict_images(
         self, views: TeacherViews, groups: Groups, decoded: Tensor, shown: Tensor, most_visible: int | None
@@ -274,8 +245,7 @@ class I2PMAEForPretraining(nn.Module):
     @property
     def num_visible(self) -> int:
         """How many of the coarsest tokens stay visible."""
-        count = self.encoder.hyper.num_tokens[-1]
-        return count - int(self.hyper.mask_ratio * count)
+        return count_visible(self.hyper.mask_ratio, self.encoder.hyper.num_tokens[-1])
 
     def draw_visible(self, groups: Groups, views: TeacherViews | None) -> Tensor:
         """Draw the visible coarsest tokens, (B, G) bool, without replacement (paper, equations 4 and 5).
@@ -287,10 +257,7 @@ class I2PMAEForPretraining(nn.Module):
             probability = self.token_probability(groups, views)
         else:
             probability = torch.full((batch, count), 1.0 / count, device=groups.indices.device)
-        # The largest of p / e, e exponentially distributed: torch.multinomial's way, with noise of our own.
-        noise = draw_per_cloud(lambda clouds: probability.new_empty(clouds, count).exponential_(), batch)
-        drawn = (probability / noise).topk(self.num_visible, dim=1).indices
-        return torch.zeros_like(probability, dtype=torch.bool).scatter_(1, drawn, True)
+        return draw_visible(probability, self.num_visible)
 
     def token_probability(self, groups: Groups, views: TeacherViews) -> Tensor:
         """softmax(saliency / temperature) over each cloud's coarsest tokens, (B, G) float32."""

@@ -1,5 +1,7 @@
 """Transformer parts: attention, MLP, block with drop path, and the position embedding."""
 
+from collections.abc import Iterable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -80,17 +82,25 @@ class Block(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
+def run_blocks(blocks: Iterable[nn.Module], x: Tensor, position: Tensor, allowed: Tensor | None) -> Tensor:
+    """Blocks over x (B, G, C); the positions, of the same shape, are added before *every* block."""
+    for block in blocks:
+        x = block(x + position, allowed)
+    return x
+
+
 class Stage(nn.Module):
-    """Blocks of one level; the positions are added before *every* block."""
+    """Blocks of one level, and the positions for them. Without any block it has no weights and does
+    nothing."""
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float, drop_path: list[float]) -> None:
         super().__init__()
-        self.position = nn.Sequential(nn.Linear(3, dim), nn.GELU(), nn.Linear(dim, dim))
+        if drop_path:
+            self.position = nn.Sequential(nn.Linear(3, dim), nn.GELU(), nn.Linear(dim, dim))
         self.blocks = nn.ModuleList([Block(dim, num_heads, mlp_ratio, rate) for rate in drop_path])
 
     def forward(self, x: Tensor, centers: Tensor, allowed: Tensor | None = None) -> Tensor:
         """x (B, G, C), centers (B, G, 3) -> (B, G, C)."""
-        position = self.position(centers.to(x.dtype))
-        for block in self.blocks:
-            x = block(x + position, allowed)
-        return x
+        if not len(self.blocks):
+            return x
+        return run_blocks(self.blocks, x, self.position(centers.to(x.dtype)), allowed)

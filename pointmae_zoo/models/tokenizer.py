@@ -42,13 +42,16 @@ class TokenEmbedding(nn.Module):
         self.norm2 = nn.BatchNorm1d(2 * mid)
         self.conv4 = nn.Linear(2 * mid, out_dim)
 
-    def forward(self, features: Tensor, neighbors: Tensor | None = None) -> Tensor:
+    def forward(
+        self, features: Tensor, neighbors: Tensor | None = None, valid: Tensor | None = None
+    ) -> Tensor:
         """Embed groups.
 
         Args:
             features: (B, G, K, C) grouped neighbours; or, with ``neighbors``, (B, M, C) tokens of the finer
             level.
             neighbors: (B, G, K) int64 into the M tokens.
+            valid: (B, G) bool; the others are padding, which no statistics know of. None: all are.
 
         Returns:
             (B, G, out_dim).
@@ -60,7 +63,7 @@ class TokenEmbedding(nn.Module):
             batch, groups, size = neighbors.shape
             rows = features.reshape(-1, features.shape[-1])
         if self.training:
-            tokens = self._train(rows, batch, size, neighbors)
+            tokens = self._train(rows, batch, size, neighbors, valid)
         else:
             tokens = self._infer(rows, batch, size, neighbors)
         return tokens.view(batch, groups, -1)
@@ -72,15 +75,21 @@ class TokenEmbedding(nn.Module):
         of_global, of_local = self.conv3.weight[:, :mid], self.conv3.weight[:, mid:]
         return of_global, of_local @ self.conv2.weight, self.conv3.bias + of_local @ self.conv2.bias
 
-    def _train(self, rows: Tensor, batch: int, size: int, neighbors: Tensor | None) -> Tensor:
+    def _train(
+        self, rows: Tensor, batch: int, size: int, neighbors: Tensor | None, valid: Tensor | None
+    ) -> Tensor:
         of_global, composed, bias = self._composed()
         hidden = self.conv1(rows)
+        times = None  # how often each neighbour of each group counts
+        if valid is not None:
+            times = valid.unsqueeze(-1).expand(-1, -1, size).flatten().to(hidden.dtype)
         if neighbors is None:
-            hidden = F.relu(batch_norm(self.norm1, hidden))
+            hidden = F.relu(batch_norm(self.norm1, hidden, times))
         else:
             flat = _flat_rows(neighbors, len(rows) // batch)
             # Not bincount: a GPU would look through the indices first, and be waited for.
-            counts = hidden.new_zeros(len(rows)).index_add_(0, flat, hidden.new_ones(len(flat)))
+            once = hidden.new_ones(len(flat)) if times is None else times
+            counts = hidden.new_zeros(len(rows)).index_add_(0, flat, once)
             hidden = F.relu(batch_norm(self.norm1, hidden, counts))
         local = F.linear(hidden, self.conv2.weight)
         mixed = F.linear(hidden, composed, bias)
@@ -91,7 +100,7 @@ class TokenEmbedding(nn.Module):
         whole = _group_max(local.view(-1, size, local.shape[-1])) + self.conv2.bias
         whole = F.linear(whole, of_global)  # (B G, 2 mid)
         mixed = mixed.view(-1, size, mixed.shape[-1]) + whole.unsqueeze(1)
-        mixed = F.relu(batch_norm(self.norm2, mixed.view(-1, mixed.shape[-1])))
+        mixed = F.relu(batch_norm(self.norm2, mixed.view(-1, mixed.shape[-1]), times))
         tokens = F.linear(mixed, self.conv4.weight).view(-1, size, self.conv4.out_features)
         return _group_max(tokens) + self.conv4.bias
 

@@ -10,9 +10,15 @@ from pointmae_zoo.ops.neighbors import index_points, knn, squared_distances, thr
 from pointmae_zoo.ops.projection import (
     AXIS_VIEWS,
     DepthViews,
+    ViewFrames,
+    fill_holes,
+    fit_view_frames,
+    orbit_rotations,
     read_maps,
+    render_depth_images,
     summed_depth_images,
     view_rotations,
+    without_covers,
     zbuffer_depth_images,
 )
 from pointmae_zoo.ops.sampling import farthest_point_sample
@@ -20,16 +26,22 @@ from pointmae_zoo.ops.sampling import farthest_point_sample
 __all__ = [
     "AXIS_VIEWS",
     "DepthViews",
+    "ViewFrames",
     "chamfer_distance",
     "draw_per_cloud",
     "farthest_point_sample",
+    "fill_holes",
+    "fit_view_frames",
     "index_points",
     "knn",
+    "orbit_rotations",
     "read_maps",
+    "render_depth_images",
     "share_of_batch",
     "squared_distances",
     "summed_depth_images",
     "three_nn_interpolate",
     "view_rotations",
+    "without_covers",
     "zbuffer_depth_images",
 ]

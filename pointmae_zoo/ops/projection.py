@@ -47,11 +47,11 @@ def summed_depth_images(points: Tensor, *, size: int = 224, cover: int = 5) -> D
     return DepthViews(images, _grid_coordinates(index.transpose(2, 3).clamp(0, size - 1), size))
 
 
-def _margin(cover: int) -> int:
-    """Pixels that a point covers on either side of its own."""
-    if cover < 1 or cover % 2 == 0:
-        raise ValueError(f"cover: an odd number of pixels expected, got {cover}")
-    return cover // 2
+def _margin(side: int, name: str = "cover") -> int:
+    """Pixels on either side of the middle one."""
+    if side < 1 or side % 2 == 0:
+        raise ValueError(f"{name}: an odd number of pixels expected, got {side}")
+    return side // 2
 
 
 def _covered_sum(row: Tensor, column: Tensor, depth: Tensor, size: int, margin: int) -> Tensor:
@@ -113,41 +113,166 @@ def view_rotations(count: int) -> Tensor:
     return torch.stack(rows)
 
 
-def zbuffer_depth_images(
-    points: Tensor, rotations: Tensor, *, size: int = 112, cover: int = 3, far: float = 0.2
-) -> DepthViews:
-    """Orthographic depth images in which the nearest surface wins; near is bright.
+def orbit_rotations(yaw: Tensor, elevation: Tensor) -> Tensor:
+    """Rotations of views from around the cloud, rows as in `view_rotations`; y is up.
+
+    Args:
+        yaw: (...) angles about y in radians; at 0 the viewer stands at +z, at pi / 2 at +x.
+        elevation: (...) angles above the horizon.
+
+    Returns:
+        (..., 3, 3).
+    """
+    side, ahead, rise, level = yaw.sin(), yaw.cos(), elevation.sin(), elevation.cos()
+    right = torch.stack([ahead, torch.zeros_like(yaw), -side], -1)
+    up = torch.stack([-rise * side, level, -rise * ahead], -1)
+    towards = torch.stack([level * side, rise, level * ahead], -1)
+    return torch.stack([right, up, towards], -2)
+
+
+class ViewFrames(NamedTuple):
+    """Orthographic views fitted to a cloud: where any points fall in its depth images, and at what depth."""
+
+    rotations: Tensor  # (B, V, 3, 3); rows are right, up and towards the viewer
+    center: Tensor  # (B, V, 2): right, up of the image's middle
+    extent: Tensor  # (B, V): the larger side of the cloud's bounding box in the image's plane
+    near: Tensor  # (B, V): the nearest point's place along the view, towards the viewer
+    back: Tensor  # (B, V): the farthest point's
+    size: int  # rows and columns of the images
+    cover: int  # pixels that a point covers, along a side
+    farthest: float  # value of the farthest point
+
+    def of(self, cloud: int) -> "ViewFrames":
+        """Those of one cloud, still (1, V, ...)."""
+        one = slice(cloud, cloud + 1)
+        return self._replace(
+            rotations=self.rotations[one],
+            center=self.center[one],
+            extent=self.extent[one],
+            near=self.near[one],
+            back=self.back[one],
+        )
+
+    @property
+    def depth_unit(self) -> Tensor:
+        """(B, V): how long 1 of the image's depth is along the view, as a share of the extent."""
+        return self._range / ((1.0 - self.farthest) * self.extent)
+
+    @property
+    def _range(self) -> Tensor:
+        return (self.near - self.back).clamp_min(1e-12)
+
+    def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Any points (B, M, 3), differentiably.
+
+        Returns:
+            Their places (B, V, M, 2) in grid_sample coordinates, not rounded to pixels; and the values
+            (B, V, M) that the depth image has where it shows them.
+        """
+        place, value = self._places(points)
+        column, row = place[..., 0], self.size - 1 - place[..., 1]
+        return (2.0 * torch.stack([column, row], -1) + 1.0) / self.size - 1.0, value
+
+    def _places(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels to the right and *up* (B, V, M, 2), and values (B, V, M)."""
+        seen = torch.einsum("bmc,bvrc->bvmr", points, self.rotations)
+        usable = self.size - 1 - 2 * _margin(self.cover)
+        apart = (seen[..., :2] - self.center.unsqueeze(2)) / self.extent[..., None, None]
+        depth = seen[..., 2] - self.back.unsqueeze(2)
+        depth = (1.0 - self.farthest) * depth / self._range.unsqueeze(2)
+        return apart * usable + (self.size - 1) / 2, self.farthest + depth
+
+
+def fit_view_frames(
+    points: Tensor, rotations: Tensor, *, size: int = 112, cover: int = 3, farthest: float = 0.2
+) -> ViewFrames:
+    """Views of clouds, each cloud filling its images.
 
     Args:
         points: (B, N, 3).
-        rotations: (V, 3, 3), the same for all clouds; rows are right, up and towards the viewer.
+        rotations: (V, 3, 3), the same for all clouds, or (B, V, 3, 3); rows are right, up and towards the
+            viewer.
         size: rows and columns. The larger extent of the view fills it up to the points' cover.
         cover: side of the square of pixels that one point covers; odd.
-        far: value of the farthest point; the nearest has 1 and empty pixels 0. Linear in between.
+        farthest: value of the farthest point; the nearest has 1 and empty pixels 0. Linear in between.
+    """
+    _margin(cover)
+    rotations = rotations.to(points).expand(len(points), -1, -1, -1)
+    seen = torch.einsum("bnc,bvrc->bvnr", points, rotations)
+    low, high = seen.amin(2), seen.amax(2)
+    extent = (high - low)[..., :2].amax(-1).clamp_min(1e-12)
+    center = ((low + high) / 2)[..., :2]
+    return ViewFrames(rotations, center, extent, high[..., 2], low[..., 2], size, cover, farthest)
+
+
+def render_depth_images(points: Tensor, frames: ViewFrames) -> DepthViews:
+    """Depth images in which the nearest surface wins; near is bright.
+
+    Args:
+        points: (B, N, 3), those that the frames were fitted to.
+        frames: the views.
 
     Returns:
         images (B, V, size, size) in [0, 1] and pixels (B, V, N, 2).
     """
-    batch, count, _ = points.shape
-    views = torch.einsum("bnc,vrc->bvnr", points, rotations.to(points))
-    margin = _margin(cover)
-    plane, depth = views[..., :2], views[..., 2]
-    low, high = plane.amin(2, keepdim=True), plane.amax(2, keepdim=True)
-    extent = (high - low).amax(-1, keepdim=True).clamp_min(1e-12)
-    usable = size - 1 - 2 * margin
-    column_row = ((plane - (low + high) / 2) / extent * usable + (size - 1) / 2).round().long()
+    size = frames.size
+    place, value = frames._places(points)
+    # A point that is no number must reach the check of the losses, not fail as an index here.
+    column_row = place.nan_to_num(0.0).round().clamp(0, size - 1).long()
     column, row = column_row[..., 0], size - 1 - column_row[..., 1]
-    near, back = depth.amax(2, keepdim=True), depth.amin(2, keepdim=True)
-    brightness = far + (1.0 - far) * (depth - back) / (near - back).clamp_min(1e-12)
-    canvas = torch.zeros(batch * views.shape[1], size * size, dtype=points.dtype, device=points.device)
-    flat = (row * size + column).reshape(-1, count)
-    canvas.scatter_reduce_(1, flat, brightness.reshape(-1, count), reduce="amax")
-    images = canvas.view(batch, -1, size, size)
-    if margin:
-        images = F.max_pool2d(
-            images, cover, stride=1, padding=margin
-        )  # max over the cover is the nearest surface again
+    batch, count = column.shape[0] * column.shape[1], points.shape[1]
+    canvas = torch.zeros(batch, size * size, dtype=points.dtype, device=points.device)
+    canvas.scatter_reduce_(
+        1, (row * size + column).reshape(batch, count), value.reshape(batch, count), reduce="amax"
+    )
+    images = canvas.view(len(points), -1, size, size)
+    images = _spread(images, frames.cover)  # the maximum over the cover is the nearest surface again
     return DepthViews(images, _grid_coordinates(torch.stack([row, column], -1), size))
+
+
+def fill_holes(images: Tensor, width: int) -> Tensor:
+    """Depth images whose surfaces are whole: what lies behind and shows between a surface's points is gone.
+
+    A morphological closing: every pixel gets the smallest of the maxima of the squares that hold it. No pixel
+    falls, silhouettes and sloped surfaces stay where they are, and gaps narrower than ``width`` close.
+
+    Args:
+        images: (B, V, H, W).
+        width: side of the squares in pixels; odd. 1 changes nothing.
+    """
+    return -_spread(-_spread(images, width), width)
+
+
+def without_covers(images: Tensor, cover: int) -> Tensor:
+    """Depth images (B, V, H, W) drawn back by as much as points' covers reach past them: every pixel gets the
+    smallest value of the cover (odd) around it. On a slope, however steep, that is the points' own depth."""
+    return -_spread(-images, cover)
+
+
+def _spread(images: Tensor, width: int) -> Tensor:
+    """The maximum over the square of ``width`` (odd) around every pixel, as far as it lies in the image.
+
+    In one direction after the other, and in each by maxima over 2, 4, 8 ... pixels: on a CPU tens of times
+    faster than pooling.
+    """
+    margin = _margin(width, "width")
+    for dim in (-1, -2) if margin else ():
+        sides = (margin, margin) if dim == -1 else (0, 0, margin, margin)
+        images, reach = F.pad(images, sides, value=-torch.inf), 1
+        while reach < width:
+            step = min(reach, width - reach)
+            count = images.shape[dim] - step
+            images = torch.maximum(images.narrow(dim, 0, count), images.narrow(dim, step, count))
+            reach += step
+    return images
+
+
+def zbuffer_depth_images(
+    points: Tensor, rotations: Tensor, *, size: int = 112, cover: int = 3, farthest: float = 0.2
+) -> DepthViews:
+    """`render_depth_images` in frames that `fit_view_frames` fits to the clouds themselves."""
+    frames = fit_view_frames(points, rotations, size=size, cover=cover, farthest=farthest)
+    return render_depth_images(points, frames)
 
 
 def read_maps(maps: Tensor, pixels: Tensor, *, mode: str = "bicubic") -> Tensor:

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pointmae_zoo.train.engine import Loss, Task, TrainingResult, train
+    from pointmae_zoo.train.engine import Task, TrainingResult, train
     from pointmae_zoo.train.pretraining import pretrain
     from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings, TrainingRecipe
     from pointmae_zoo.train.recipe_files import list_recipes, parse_setting, read_recipe
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "TRACKERS": "trackers",
-    "Loss": "engine",
     "PretrainRecipe": "recipe",
     "Task": "engine",
     "TeacherSettings": "recipe",
@@ -30,7 +29,6 @@ _HOMES = {
 
 __all__ = [
     "TRACKERS",
-    "Loss",
     "PretrainRecipe",
     "Task",
     "TeacherSettings",

@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pointmae_zoo.models.losses import LossTerm
 from pointmae_zoo.ops.draws import share_of_batch
 from pointmae_zoo.train.checkpoints import load_latest, save_checkpoint, whole_checkpoints
 from pointmae_zoo.train.optimizer import adamw, moving_average
@@ -31,6 +32,7 @@ from pointmae_zoo.train.process import catch_signals, compile_blocks, determinis
 from pointmae_zoo.train.recipe import TrainingRecipe
 from pointmae_zoo.train.run_folder import Metrics
 from pointmae_zoo.train.schedule import batch_indices, learning_rate, step_seed, total_steps
+from pointmae_zoo.train.terms import CloserLook, over_processes
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -40,29 +42,26 @@ _NAMED_CLOUDS = 3
 _SECONDS_BETWEEN_LINES = 60.0  # where there is no terminal to draw a bar on
 
 
-@dataclass(frozen=True)
-class Loss:
-    """One loss of a batch: a mean over ``count`` items of this process, so that the mean over all processes
-    is that over all items, however unevenly they are spread."""
-
-    value: Tensor
-    weight: float
-    count: Tensor | float
-
-
 class Task(Protocol):
     """What is trained on what."""
 
     model: nn.Module
     count: int
     """Clouds."""
+    command: str
+    """The word for it on the command line, by which a stopped run is resumed."""
 
     def batch(self, indices: NDArray[np.int64], generator: torch.Generator) -> Any:
         """The clouds of these numbers (B,), ready for ``losses``: read, augmented, on the generator's
         device."""
 
-    def losses(self, batch: Any) -> dict[str, Loss]:
-        """Every loss by its name."""
+    def losses(self, batch: Any) -> dict[str, LossTerm]:
+        """Every loss by its name, and with weight 0 and no gradient whatever else is to be logged."""
+
+    def monitors(self, batch: Any) -> dict[str, LossTerm]:
+        """What is worth a look now and then: asked at the last step before a line of metrics, for each part
+        of its batch, after that is back-propagated and before the weights change; in evaluation mode, without
+        gradients, with the step's random numbers. Their weights don't matter."""
 
     def describe(self, indices: NDArray[np.int64]) -> list[str]:
         """What to call these clouds (B,) in an error message."""
@@ -77,6 +76,7 @@ class TrainingResult:
         steps: optimizer steps done, in all.
         completed: False if a signal stopped it; the run folder then holds a checkpoint to resume from, but no
             weights.
+        command: the word for the task on the command line.
         losses: means over the last logged interval.
         steps_now: of these, done by this process.
         seconds: of training in this process, teacher and data not counted; 0 if the run was finished before.
@@ -87,6 +87,7 @@ class TrainingResult:
     folder: Path
     steps: int
     completed: bool
+    command: str
     losses: dict[str, float] = field(default_factory=dict)
     steps_now: int = 0
     seconds: float = 0.0
@@ -103,7 +104,7 @@ class TrainingResult:
             steps = f"{self.steps_now} of {self.steps}" if resumed else f"{self.steps}"
             return f"{self.folder}: {steps} steps in {speed}; {losses}"
         done = f"{self.steps_now} steps in {speed}" if resumed else speed
-        go_on = f"pointmae-zoo pretrain --out {shlex.quote(str(self.folder))} --resume"
+        go_on = f"pointmae-zoo {self.command} --out {shlex.quote(str(self.folder))} --resume"
         return f"{self.folder}: stopped after step {self.steps} ({done}); to go on: {go_on}"
 
 
@@ -144,7 +145,7 @@ class _Losses(nn.Module):
         self.model = task.model
         self.losses = task.losses
 
-    def forward(self, batch: Any) -> dict[str, Loss]:
+    def forward(self, batch: Any) -> dict[str, LossTerm]:
         return self.losses(batch)
 
 
@@ -161,7 +162,7 @@ class _Run:
         self.model = task.model.to(self.device)
         self.average = moving_average(self.model, recipe.ema_decay) if recipe.ema_decay else None
         if recipe.compile:
-            compile_blocks(self.model)
+            compile_blocks(self.model, backward_once=not recipe.log_gradient_norms)
         optimizer = adamw(self.model, recipe.weight_decay, recipe.betas)
         with warnings.catch_warnings():  # newer torch has a new name for what older knows by the old one only
             warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
@@ -170,6 +171,7 @@ class _Run:
         self.step = 0
         self.pending: list[dict[str, Tensor]] = []  # losses not yet read: reading waits for the device
         self.losses: dict[str, float] = {}
+        self.look: CloserLook | None = None  # at the last step, if a line of metrics is due after it
         self.unwritten = ""  # metrics that waited for room on the disk, at the checkpoint resumed from
         self.seconds_before = 0.0  # of training, in the sessions before this one
         self.started = self.saved = time.perf_counter()
@@ -202,7 +204,7 @@ class _Run:
                 self.pending.append(self._one_step())
                 self.step += 1
                 bar.update()
-                if self.step % self.recipe.log_steps == 0 or self.step == self.steps:
+                if self.look is not None:
                     speed = len(self.pending) * self.recipe.batch_size / (time.perf_counter() - last_log)
                     self._log(speed)
                     last_log = time.perf_counter()
@@ -223,6 +225,7 @@ class _Run:
             folder=self.out,
             steps=self.step,
             completed=self.step >= self.steps,
+            command=self.task.command,
             losses=self.losses,
             steps_now=self.step - first,
             seconds=seconds,
@@ -239,6 +242,8 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         parts: list[dict[str, Tensor]] = []
+        line_due = (self.step + 1) % recipe.log_steps == 0 or self.step + 1 == self.steps
+        self.look = look = CloserLook(self.task, recipe, accelerator) if line_due else None
         for part in range(recipe.accumulation_steps):
             first = size * (part * accelerator.num_processes + accelerator.process_index)
             torch.manual_seed(seed)  # masks and drop path draw from the global generator
@@ -247,8 +252,12 @@ class _Run:
                 batch = self.task.batch(indices[first : first + size], generator)
                 with precision(recipe.precision, self.device):
                     losses = self.wrapped(batch)
-                loss, found = self._combined(losses)
-                accelerator.backward(loss)
+                terms, found = self._weighted(losses)
+                if look is not None:
+                    look.at_gradients(terms)
+                accelerator.backward(sum(terms.values()))
+                if look is not None:
+                    look.at_batch(batch, seed)
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(self.model.parameters(), recipe.clip_norm or math.inf)
                 self.optimizer.step()
@@ -264,27 +273,19 @@ class _Run:
         recipe = self.recipe
         return batch_indices(step, count=self.task.count, batch_size=recipe.batch_size, seed=recipe.seed)
 
-    def _combined(self, losses: dict[str, Loss]) -> tuple[Tensor, dict[str, Tensor]]:
-        """What to back-propagate here, and the losses over all processes.
-
-        A loss over all processes is sum(value * count) / sum(count). Gradients are averaged over processes,
-        so each back-propagates its value * count * processes / sum(count).
-        """
-        processes = self.accelerator.num_processes
-        values = torch.stack([one.value.float() for one in losses.values()])
+    def _weighted(self, losses: dict[str, LossTerm]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Weighted losses whose sum is to be back-propagated here, and what to log: each loss over all
+        processes, and their weighted sum."""
+        shares, means = over_processes(losses, self.accelerator)
         weights = [one.weight for one in losses.values()]
-        if processes == 1:
-            shares, means = torch.ones_like(values), values.detach()
-        else:
-            counts = torch.stack([torch.as_tensor(one.count).to(values) for one in losses.values()])
-            sums = torch.stack([values.detach() * counts, counts])
-            sums = self.accelerator.reduce(sums, "sum")
-            totals = sums[1].clamp_min(1e-12)
-            shares, means = counts * processes / totals, sums[0] / totals
-        loss = sum(weight * value for weight, value in zip(weights, values * shares, strict=True))
+        terms = {
+            name: one.weight * share
+            for (name, one), share in zip(losses.items(), shares, strict=True)
+            if one.value.requires_grad
+        }
         total = sum(weight * value for weight, value in zip(weights, means, strict=True))
-        assert isinstance(loss, Tensor) and isinstance(total, Tensor)
-        return loss, {
+        assert isinstance(total, Tensor)
+        return terms, {
             "loss": total,
             **{f"loss_{name}": mean for name, mean in zip(losses, means, strict=True)},
         }
@@ -339,10 +340,11 @@ class _Run:
         means = {name: float(np.mean([one[name] for one in values])) for name in values[0]}
         self.losses = {name: value for name, value in means.items() if name != _NORM}
         rate = self.optimizer.param_groups[0]["lr"]
-        line = {"step": self.step, **means, "learning_rate": rate}
+        looked = {} if self.look is None else self.look.values()
+        line = {**means, "learning_rate": rate, **looked}
         if self.is_main:
-            self.metrics.add(line)
-        self.accelerator.log({**means, "learning_rate": rate, "clouds_per_second": speed}, step=self.step)
+            self.metrics.add({"step": self.step, **line})
+        self.accelerator.log({**line, "clouds_per_second": speed}, step=self.step)
 
     def _short_losses(self) -> str:
         return ", ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in self.losses.items())

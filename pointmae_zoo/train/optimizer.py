@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pointmae_zoo.models.i2p_mae import TokenPropagation
+from pointmae_zoo.models.reconstruction import TokenPropagation
 from pointmae_zoo.models.tokenizer import TokenEmbedding
 
 # The reference exempts every parameter with "token" in its name, which in it is also these modules'.

@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointmae_zoo.data.augment import Augmentation, augment, points_of_step, subsample
-from pointmae_zoo.data.benchmarks import split_entry
-from pointmae_zoo.data.commit import current_commit, versions
+from pointmae_zoo.data.commit import current_commit
 from pointmae_zoo.data.sources import CloudSource, concatenate, open_sources, procedural_source
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.models.i2p_mae import TeacherViews
+from pointmae_zoo.models.losses import LossTerm
 from pointmae_zoo.models.teacher import Teacher
 from pointmae_zoo.models.teacher_weights import check_weights_file
 from pointmae_zoo.ops import farthest_point_sample
 from pointmae_zoo.registry import create_model, get_architecture
 from pointmae_zoo.train.checkpoints import list_checkpoints
-from pointmae_zoo.train.engine import Loss, TrainingResult, train
+from pointmae_zoo.train.engine import TrainingResult, train
 from pointmae_zoo.train.process import accelerated, keep_freed_memory
+from pointmae_zoo.train.provenance import clouds_from_data, entry_names, provenance
 from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings
 from pointmae_zoo.train.recipe_files import read_recipe, write_recipe
 from pointmae_zoo.train.run_folder import Place, only_process, write_environment
@@ -41,23 +42,31 @@ if TYPE_CHECKING:
 _PREVIEWED = 6  # shapes in the picture
 
 # What may differ between a run and its resumption: it changes when things are written, not what is computed.
-_FREE_FIELDS = ("checkpoint_steps", "checkpoint_minutes", "keep_checkpoints", "log_steps")
+_FREE_FIELDS = (
+    "checkpoint_steps",
+    "checkpoint_minutes",
+    "keep_checkpoints",
+    "log_steps",
+    "log_gradient_norms",
+)
 
 
 class PretrainTask:
-    """Masked pre-training of a ``...ForPretraining`` model on clouds, taught by an image network or not."""
+    """Masked pre-training of a ``...ForPretraining`` model on clouds, taught by an image network or not.
+
+    Which losses there are is the model's affair; see ``models/losses.py``.
+    """
+
+    command = "pretrain"
 
     def __init__(
         self, model: Any, source: CloudSource, targets: Targets | None, recipe: PretrainRecipe
     ) -> None:
         self.model = model
-        self.hyper = model.hyper
         self.count = len(source)
         self.source = source
         self.targets = targets
         self.recipe = recipe
-        if targets is None or self.hyper.weight_2d == 0:
-            model.head_2d.requires_grad_(False)  # there is no loss that it could learn from
 
     def batch(
         self, indices: NDArray[np.int64], generator: torch.Generator
@@ -75,12 +84,13 @@ class PretrainTask:
         views = None if self.targets is None else self.targets.views(indices, chosen, points, device)
         return points, views
 
-    def losses(self, batch: tuple[Tensor, TeacherViews | None]) -> dict[str, Loss]:
+    def losses(self, batch: tuple[Tensor, TeacherViews | None]) -> dict[str, LossTerm]:
         output = self.model(*batch)
-        found = {"3d": Loss(output.loss_3d, self.hyper.weight_3d, output.count_3d)}
-        if output.images is not None:
-            found["2d"] = Loss(output.loss_2d, self.hyper.weight_2d, output.count_2d)
-        return found
+        return {**output.losses, **output.monitors}
+
+    def monitors(self, batch: tuple[Tensor, TeacherViews | None]) -> dict[str, LossTerm]:
+        watched: dict[str, LossTerm] = self.model.watched(*batch)
+        return watched
 
     def evenly_thinned(self, indices: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
         """Clouds (B,) as the model would see them for their features: which points (B, n), and where
@@ -149,7 +159,7 @@ def pretrain(
         progress = progress and accelerator.is_main_process
         # All that can be wrong with a recipe is found before anything is written: what is seen at once, then
         # what reading the data shows, and only then the teacher's weights, which may have to be downloaded.
-        teacher = _untrained_teacher(recipe.teacher, recipe.seed)
+        teacher = _untrained_teacher(recipe)
         model = create_pretraining_model(recipe, teacher)
         with accelerator.main_process_first(), _leaving_nothing(out, cache):
             source = open_training_source(recipe, cache, progress)
@@ -162,7 +172,7 @@ def pretrain(
                 if moved:
                     print(moved, file=sys.stderr)
                 write_recipe(recipe, out / "recipe.yaml")
-                hashes = dict(zip(_entry_names(recipe), source.sha256, strict=True))
+                hashes = dict(zip(entry_names(recipe), source.sha256, strict=True))
                 write_environment(out, accelerator, hashes, place, resumed=resume)
         targets = _targets(recipe, teacher, source, cache, accelerator, progress)
         task = PretrainTask(model, source, targets, recipe)
@@ -209,14 +219,22 @@ def open_training_source(recipe: PretrainRecipe, cache: Path, progress: bool = T
 
 
 def create_pretraining_model(recipe: PretrainRecipe, teacher: Teacher | None) -> Any:
-    """The recipe's model with weights from its seed, its 2D head as wide as the teacher's features (without a
-    teacher there is no 2D loss)."""
-    if teacher is None:
-        taught: dict[str, Any] = {"weight_2d": 0.0}
-    else:
-        taught = {"num_views": recipe.teacher.views, "teacher_dim": sum(teacher.channels)}
+    """The recipe's model with weights from its seed; what its teacher decides of it, the model's class says.
+
+    Raises:
+        ValueError: no such model or arguments; a teacher for a model that takes none.
+    """
+    architecture = get_architecture(recipe.model)
+    taught = _taught(recipe, None if teacher is None else (recipe.teacher.views, sum(teacher.channels)))
+    for name, value in taught.items():
+        if recipe.model_arguments.get(name, value) != value:
+            whose = f"with teacher {recipe.teacher.name}" if teacher else "without a teacher"
+            raise ValueError(
+                f"recipe: model_arguments.{name} is {recipe.model_arguments[name]}, "
+                f"but {whose} it is {value}; leave it out"
+            )
     # Weights say what they were trained on, and features are extracted from as many points as that.
-    preprocess = get_architecture(recipe.model).preprocess
+    preprocess = architecture.preprocess
     preprocess = dataclasses.replace(
         preprocess,
         num_points=recipe.num_points,
@@ -225,42 +243,27 @@ def create_pretraining_model(recipe: PretrainRecipe, teacher: Teacher | None) ->
     torch.manual_seed(recipe.seed)
     try:
         return create_model(
-            recipe.model, kind="pretraining", preprocess=preprocess, **{**taught, **recipe.model_arguments}
+            recipe.model, kind="pretraining", preprocess=preprocess, **{**recipe.model_arguments, **taught}
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"recipe: model or model_arguments: {error}") from error
 
 
-def provenance(
-    recipe: PretrainRecipe, source: CloudSource, result: TrainingResult, commit: str | None
-) -> dict[str, Any]:
-    """What the weights' ``config.json`` says about their making. Files are named without their folders."""
-    named = recipe.to_dict()
-    named["data"] = [_without_folder(entry) for entry in recipe.data]
-    if recipe.teacher.weights not in ("pretrained", "random"):
-        named["teacher"]["weights"] = Path(recipe.teacher.weights).name
-    from_data = _clouds_from_data(recipe, source)
-    return {
-        "recipe": named,
-        "data_sha256": dict(zip(_entry_names(recipe), source.sha256, strict=True)),
-        "clouds_from_data": from_data,
-        "clouds_procedural": len(source) - from_data,
-        "steps": result.steps,
-        "final_losses": result.losses,
-        "seconds": round(result.total_seconds, 1),
-        "commit": commit,
-        "versions": versions(),
-    }
-
-
-def _clouds_from_data(recipe: PretrainRecipe, source: CloudSource) -> int:
-    made = len(source) // 2 if recipe.procedural_clouds is None else recipe.procedural_clouds
-    return len(source) - made
+def _taught(recipe: PretrainRecipe, teacher: tuple[int, int] | None) -> dict[str, Any]:
+    """What a teacher of (views, channels), or none, makes of the recipe's model: its arguments, which the
+    recipe must not have otherwise."""
+    try:
+        arguments: dict[str, Any] = get_architecture(recipe.model).pretraining_model.taught(teacher)
+    except ValueError as error:
+        raise ValueError(
+            f"recipe: teacher.name is {recipe.teacher.name!r}, but {error}; --set teacher.name= for none"
+        ) from error
+    return arguments
 
 
 def _announced(recipe: PretrainRecipe, source: CloudSource, out: Path) -> str:
     """What is trained on what, in one line; and another if the warm-up has to be cut."""
-    from_data = _clouds_from_data(recipe, source)
+    from_data = clouds_from_data(recipe, source)
     parts = [f"{from_data:,} clouds"] if from_data else []
     if made := len(source) - from_data:
         parts.append(f"{made:,} procedural" + ("" if from_data else " clouds"))
@@ -274,26 +277,6 @@ def _announced(recipe: PretrainRecipe, source: CloudSource, out: Path) -> str:
         name = "warmup_steps" if recipe.warmup_steps else "warmup_epochs"
         line += f"\n{name} asks for {asked:g} steps, but the run has {steps}: the warm-up is cut to {given:g}"
     return line
-
-
-def _without_folder(entry: str) -> str:
-    """``shapenet55:/data/sn`` -> ``shapenet55:sn``. Of a benchmark's file the folder stays, too: by it the
-    variants of ScanObjectNN are told apart."""
-    benchmark, path = split_entry(entry)
-    if benchmark is None:
-        return Path(entry).name or entry
-    kept = path.parts[-2:] if path.suffix == ".h5" else path.parts[-1:]
-    return f"{benchmark}:{'/'.join(kept) or path}"
-
-
-def _entry_names(recipe: PretrainRecipe) -> list[str]:
-    """The entries of the recipe's sources, by which their hashes are listed: each name once."""
-    names: list[str] = []
-    for entry in [*recipe.data, *(() if recipe.procedural_clouds == 0 else ("procedural",))]:
-        name = _without_folder(entry)
-        same = sum(known.partition(" #")[0] == name for known in names)
-        names.append(f"{name} #{same + 1}" if same else name)
-    return names
 
 
 def _settled(recipe: PretrainRecipe | None, out: Path, resume: bool) -> PretrainRecipe:
@@ -328,19 +311,23 @@ def _finished(out: Path) -> TrainingResult | None:
         made = config["provenance"]
         if not (out / "model.safetensors").is_file():
             return None
-        return TrainingResult(out, int(made["steps"]), completed=True, losses=made["final_losses"])
+        return TrainingResult(
+            out, int(made["steps"]), completed=True, command=PretrainTask.command, losses=made["final_losses"]
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _untrained_teacher(settings: TeacherSettings, seed: int) -> Teacher | None:
+def _untrained_teacher(recipe: PretrainRecipe) -> Teacher | None:
     """The teacher before it has its weights, by which nearly all that can be wrong with it is found."""
+    settings = recipe.teacher
     if not settings.name:
         return None
+    _taught(recipe, (settings.views, 1))  # does the model take any? Its channels are not known yet
     if settings.weights not in ("pretrained", "random"):
         check_weights_file(Path(settings.weights))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(recipe.seed)
         return _teacher(settings, "random")
 
 

@@ -43,6 +43,8 @@ class TrainingRecipe:
             first.
         keep_checkpoints: how many of the newest are kept; an unreadable one is made up for by the one before.
         log_steps: a line in ``metrics.jsonl`` every so many steps (means over them).
+        log_gradient_norms: these lines also say, of their last step, how long the gradient of each loss is,
+            times its weight; costs a backward pass for each loss, at these steps only.
     """
 
     steps: int | None = None
@@ -68,6 +70,7 @@ class TrainingRecipe:
     checkpoint_minutes: float = 5.0
     keep_checkpoints: int = 2
     log_steps: int = 10
+    log_gradient_norms: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulation_steps", "checkpoint_steps", "log_steps"):

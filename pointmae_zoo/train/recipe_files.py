@@ -10,10 +10,12 @@ from pointmae_zoo.data.yaml_files import dump_yaml, load_yaml, parse_yaml
 from pointmae_zoo.train.recipe import PretrainRecipe, merged
 
 SHIPPED = Path(pointmae_zoo.__file__).parent / "recipes"
+BARE = "i2p_mae"
+"""The family whose recipes are meant by names without a family that several have."""
 
 
 def list_recipes() -> dict[str, str]:
-    """The shipped recipes: name -> what it is (the comment on top of its file)."""
+    """The shipped recipes: name, ``family/recipe`` -> what it is (the comment on top of its file)."""
     files = sorted(SHIPPED.rglob("*.yaml"))
     return {path.relative_to(SHIPPED).with_suffix("").as_posix(): _summary(path) for path in files}
 
@@ -23,12 +25,14 @@ def _summary(path: Path) -> str:
 
 
 def find_recipe(name: str | Path) -> Path:
-    """The file of a recipe: a path, or the name of a shipped one, whose last part is enough where it is
-    unique.
+    """The file of a recipe: a path, or the name of a shipped one.
+
+    A name without its family, such as ``smoke``, is I2P-MAE's if I2P-MAE has one, else that of the only
+    family that has one.
 
     Raises:
-        FileNotFoundError: no such file and no such name; near ones are suggested.
-        ValueError: several recipes end like that.
+        FileNotFoundError: no such file and no such name; near ones are suggested, of a family all.
+        ValueError: several families have one, and I2P-MAE has none.
     """
     path, known = Path(name), list(list_recipes())
     if path.suffix in (".yaml", ".yml"):
@@ -36,17 +40,22 @@ def find_recipe(name: str | Path) -> Path:
             raise FileNotFoundError(f"{path}: no such recipe file")
         return path
     found = [one for one in known if str(name) in (one, one.rpartition("/")[2])]
+    if f"{BARE}/{name}" in found:
+        found = [f"{BARE}/{name}"]
     if len(found) == 1:
         return SHIPPED / f"{found[0]}.yaml"
     if found:
         raise ValueError(f"recipe {str(name)!r}: {' or '.join(found)}? give the whole name")
     if path.is_file():
         return path
-    ends = {one.rpartition("/")[2]: one for one in known} | {one: one for one in known}
-    near = difflib.get_close_matches(str(name), ends, n=1)
-    hint = (
-        f"did you mean {ends[near[0]]}?" if near else f"known: {', '.join(known)}; or the path of a YAML file"
-    )
+    family = [one for one in known if one.partition("/")[0] == str(name)]
+    first = sorted(known, key=lambda one: not one.startswith(f"{BARE}/"))  # of equal ends, the bare name's
+    ends = {one.rpartition("/")[2]: one for one in reversed(first)} | {one: one for one in known}
+    near = [] if family else difflib.get_close_matches(str(name), ends, n=1)
+    if near:
+        hint = f"did you mean {ends[near[0]]}?"
+    else:
+        hint = f"known: {', '.join(family or known)}; or the path of a YAML file"
     raise FileNotFoundError(f"no recipe is called {str(name)!r}; {hint}")
 
 

@@ -4,6 +4,7 @@ reconstructs.
 Needs matplotlib: ``pip install "pointmae-zoo[viz]"``. Nothing here opens a window or touches pyplot's state.
 """
 
+from pointmae_zoo.viz import i2p_mae, joint_mae  # noqa: F401  they register their pictures
 from pointmae_zoo.viz.neighbours import draw_neighbours
 from pointmae_zoo.viz.paint import draw_cloud
 from pointmae_zoo.viz.reconstruction import draw_reconstruction

@@ -1,127 +1,156 @@
-"""What a pre-training model saw of some shapes, what it made of the rest, and what its teacher saw."""
+"""What a pre-training model saw of some shapes, and what it made of the rest: one row of pictures per shape.
+
+What all models' pictures share is here; a model's own columns are in a file of its own, which registers
+itself with `draw_reconstruction`.
+"""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import singledispatch
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pointmae_zoo.models.encoder import evaluating
-from pointmae_zoo.models.i2p_mae import I2PMAEForPretraining, TeacherViews
 from pointmae_zoo.models.tokens import Groups
-from pointmae_zoo.ops import index_points, knn, read_maps
-from pointmae_zoo.viz.paint import BLUE, draw, figure_class, paint, save
+from pointmae_zoo.viz.paint import AZIMUTH, BLUE, ELEVATION, Floats, draw, figure_class, paint, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_ORANGE = (0.93, 0.50, 0.13)
-_GREY = (0.87, 0.88, 0.90)
+ORANGE = (0.93, 0.50, 0.13)
+GREY = (0.87, 0.88, 0.90)
 _MOST_SHAPES = 12
 _CELL, _TOP, _BOTTOM = 2.0, 0.36, 0.4  # inches
 
-Floats = NDArray[np.float64]
 
-
-@dataclass(frozen=True)
-class _Made:
-    """Of B clouds of N points: what the picture shows."""
-
-    points: Floats  # (B, N, 3)
-    visible: NDArray[np.bool_]  # (B, N)
-    tokens: str  # how many of them are visible
-    predicted: list[Floats]  # B times (M, 3)
-    saliency: Floats | None  # (B, N), 0 to 1
-    agreement: Floats | None  # (B, N); NaN where nothing is visible
-
-
+@singledispatch
 def draw_reconstruction(
-    model: I2PMAEForPretraining,
+    model: Any,
     points: Tensor,
-    views: TeacherViews | None,
+    views: Any,
     path: str | os.PathLike[str],
     seed: int = 0,
 ) -> Path:
-    """Write a PNG with one row per shape, all seen from the same place, y up.
+    """Write a PNG with one row per shape, y up.
 
-    The columns: the input; the points of the visible tokens; these and, in orange, what the masked tokens
-    predict. With the teacher's views also its saliency where the points lie (per shape, low to high), and how
-    well the model predicts its features at each visible token: the correlation over channels, views and
+    Of every model: the input; the points of the visible tokens; these and, in orange, what the masked tokens
+    predict.
+
+    Of I2P-MAE with the teacher's views also its saliency where the points lie (per shape, low to high), and
+    how well the model predicts its features at each visible token: the correlation over channels, views and
     places, once what all tokens of the picture have in common is taken off.
+
+    Of Joint-MAE, before them, a depth image, its visible patches, and these with what is predicted for the
+    masked ones; after them the reconstructed points as the same depth image. Each cloud is seen from where
+    its image is.
 
     The same model, points and seed give the same picture. The model's mode and torch's random state stay.
 
     Args:
+        model: a ``...ForPretraining`` model.
         points: (B, N, 3), B from 1 to 12, on the model's device.
         views: the teacher's, of these points in this order; None for a model without a teacher.
         path: the file; it appears whole or not at all.
-        seed: of the masks.
+        seed: of masks and views.
 
     Raises:
+        TypeError: there are no pictures of such a model.
         ValueError: no shapes or too many.
         ModuleNotFoundError: matplotlib is missing.
         OSError: the file cannot be written.
     """
-    new_figure = figure_class()
+    raise TypeError(f"there are no pictures of a {type(model).__name__}")
+
+
+@dataclass(frozen=True)
+class Column:
+    """What stands above and below a column of pictures, and the pictures, one per shape."""
+
+    title: str
+    pictures: list[Floats]  # each (H, W, 4)
+    note: str = ""
+    scale: tuple[str, str, str] | None = None  # colours, what the lowest means, and the highest
+
+
+def check_shapes(points: Tensor) -> None:
+    """Raises a ValueError that says how many a picture shows, and a ModuleNotFoundError without
+    matplotlib."""
+    figure_class()
     if not 1 <= len(points) <= _MOST_SHAPES:
         raise ValueError(f"{len(points)} shapes: a picture shows 1 to {_MOST_SHAPES}, choose some of them")
-    made = _make(model, points, views, seed)
-    titles = ["input", f"visible: {made.tokens}", "reconstruction"]
-    scales: dict[int, tuple[str, str, str]] = {}  # column: colours, lowest, highest
-    if made.saliency is not None:
-        scales[len(titles)] = ("plasma", "low", "high")
-        titles.append("2D teacher's saliency")
-    if made.agreement is not None:
-        scales[len(titles)] = ("viridis", "0", "1")
-        titles.append("2D features: correlation")
-    rows, columns = len(points), len(titles)
+
+
+def save_columns(columns: Sequence[Column], path: str | os.PathLike[str]) -> Path:
+    """Write the pictures as a PNG."""
+    rows = len(columns[0].pictures)
     height = _CELL * rows + _TOP + _BOTTOM
-    figure: Figure = new_figure(figsize=(_CELL * columns, height), dpi=120, facecolor="white")
-    for row in range(rows):
-        low = (_BOTTOM + _CELL * (rows - 1 - row)) / height
-        for column, picture in enumerate(_pictures(made, row)):
-            draw(figure.add_axes((column / columns, low, 1 / columns, _CELL / height)), picture)
-    for column, title in enumerate(titles):
-        middle = (column + 0.5) / columns
-        figure.text(middle, 1 - 0.22 / height, title, ha="center", va="center", fontsize=10)
-        if column in scales:
-            _scale(figure, middle, 0.5 / columns, 0.26 / height, 0.09 / height, *scales[column])
-    notes = {2: "blue: visible points\norange: predicted by masked tokens"}
-    if made.agreement is not None:
-        notes[columns - 1] = "grey: masked"
-    for column, note in notes.items():
-        place = (column + 0.5) / columns, (0.26 if "\n" in note else 0.13) / height
-        figure.text(*place, note, ha="center", va="center", fontsize=8)
+    figure: Figure = figure_class()(figsize=(_CELL * len(columns), height), dpi=120, facecolor="white")
+    for place, column in enumerate(columns):
+        for row, picture in enumerate(column.pictures):
+            low = (_BOTTOM + _CELL * (rows - 1 - row)) / height
+            draw(figure.add_axes((place / len(columns), low, 1 / len(columns), _CELL / height)), picture)
+        middle = (place + 0.5) / len(columns)
+        figure.text(middle, 1 - 0.22 / height, column.title, ha="center", va="center", fontsize=10)
+        if column.scale is not None:
+            _scale(figure, middle, 0.5 / len(columns), 0.26 / height, 0.09 / height, *column.scale)
+        if column.note:
+            low = (0.26 if "\n" in column.note else 0.13) / height
+            figure.text(middle, low, column.note, ha="center", va="center", fontsize=8)
     return save(figure, Path(path))
 
 
-def _pictures(made: _Made, row: int) -> list[Floats]:
-    """One shape, painted for every column."""
-    whole, shown, predicted = made.points[row], made.visible[row], made.predicted[row]
-    both = np.concatenate([whole[shown], predicted])
-    colours = np.concatenate([np.tile(BLUE, (shown.sum(), 1)), np.tile(_ORANGE, (len(predicted), 1))])
-    pictures = [
-        paint(whole, frame=whole, relief=0.8),
-        paint(whole[shown], frame=whole, relief=0.8),
-        paint(both, colours, frame=whole, relief=0.8),
+def cloud_columns(
+    points: Floats,
+    visible: NDArray[np.bool_],
+    predicted: list[Floats],
+    tokens: str,
+    places: Sequence[tuple[float, float]] | None = None,
+) -> list[Column]:
+    """What was there, what of it was shown, and what was made of the rest.
+
+    Args:
+        points: (B, N, 3).
+        visible: (B, N).
+        predicted: B times (M, 3).
+        tokens: how many of them are visible, in words.
+        places: azimuth and elevation from which each cloud is seen; None: that of all pictures.
+    """
+    inputs, shown, made = [], [], []
+    for row, whole in enumerate(points):
+        place = (AZIMUTH, ELEVATION) if places is None else places[row]
+        part = whole[visible[row]]
+        colours = [np.tile(BLUE, (len(part), 1)), np.tile(ORANGE, (len(predicted[row]), 1))]
+        inputs.append(paint(whole, None, *place, frame=whole, relief=0.8))
+        shown.append(paint(part, None, *place, frame=whole, relief=0.8))
+        both = np.concatenate([part, predicted[row]])
+        made.append(paint(both, np.concatenate(colours), *place, frame=whole, relief=0.8))
+    note = "blue: visible points\norange: predicted by masked tokens"
+    return [
+        Column("input", inputs),
+        Column(f"visible: {tokens}", shown),
+        Column("reconstruction", made, note),
     ]
-    if made.saliency is not None:
-        pictures.append(paint(whole, _coloured(made.saliency[row], "plasma"), frame=whole, relief=0.4))
-    if made.agreement is not None:
-        pictures.append(paint(whole, _coloured(made.agreement[row], "viridis"), frame=whole, relief=0.4))
-    return pictures
 
 
-def _coloured(values: Floats, name: str) -> Floats:
-    """Values (N,) from 0 to 1 as colours (N, 3); NaN is grey."""
+def visible_points(groups: Groups, mask: Tensor, count: int) -> NDArray[np.bool_]:
+    """(B, N): the points in the neighbourhoods of the finest level's visible tokens."""
+    neighbors = groups.neighbors[0]
+    times = torch.zeros(len(neighbors), count, dtype=torch.int32, device=mask.device)
+    times.scatter_add_(1, neighbors.flatten(1), mask.unsqueeze(2).expand_as(neighbors).flatten(1).int())
+    return (times > 0).cpu().numpy()
+
+
+def coloured(values: Floats, name: str) -> Floats:
+    """Values from 0 to 1 as colours (..., 3); NaN is grey."""
     import matplotlib
 
-    colours = np.asarray(matplotlib.colormaps[name](np.nan_to_num(values)))[:, :3]
-    return np.where(np.isnan(values)[:, None], _GREY, colours)
+    colours = np.asarray(matplotlib.colormaps[name](np.nan_to_num(values)))[..., :3]
+    return np.where(np.isnan(values)[..., None], GREY, colours)
 
 
 def _scale(
@@ -134,71 +163,3 @@ def _scale(
         side.set_visible(False)
     for place, text, align in ((-0.03, least, "right"), (1.03, most, "left")):
         ax.text(place, 0.5, text, transform=ax.transAxes, ha=align, va="center", fontsize=8)
-
-
-@torch.no_grad()
-def _make(model: I2PMAEForPretraining, points: Tensor, views: TeacherViews | None, seed: int) -> _Made:
-    level = model.hyper.target_level
-    devices = [points.device] if points.device.type == "cuda" else []
-    with evaluating(model), torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        groups = model.encoder.group(points)
-        drawn = model.draw_visible(groups, views)
-        masks = model.encoder.visible_below(drawn, groups)
-        tokens = model.encoder.forward_features(points, groups=groups, visible=drawn)
-        decoded = model.decode(tokens.features, groups, drawn)
-        local = model.head_3d(decoded).float().unflatten(2, (-1, 3))
-        around = (local + groups.centers[level].unsqueeze(2)).double().cpu().numpy()
-        saliency = agreement = None
-        if views is not None and views.saliency is not None:
-            saliency = _saliency(views, model.hyper.read_mode)
-        if views is not None and model.hyper.weight_2d > 0:
-            agreement = _agreement(model, points, views, drawn, groups)
-    hidden = ~masks[level].cpu().numpy()
-    visible = _visible_points(groups, masks[0], points.shape[1])
-    if agreement is not None:
-        agreement = np.where(visible, agreement, np.nan)
-    return _Made(
-        points=points.double().cpu().numpy(),
-        visible=visible,
-        tokens=f"{model.num_visible} of {drawn.shape[1]} tokens",
-        predicted=[one[mask].reshape(-1, 3) for one, mask in zip(around, hidden, strict=True)],
-        saliency=saliency,
-        agreement=agreement,
-    )
-
-
-def _visible_points(groups: Groups, mask: Tensor, count: int) -> NDArray[np.bool_]:
-    """(B, N): the points in the neighbourhoods of the finest level's visible tokens."""
-    neighbors = groups.neighbors[0]
-    times = torch.zeros(len(neighbors), count, dtype=torch.int32, device=mask.device)
-    times.scatter_add_(1, neighbors.flatten(1), mask.unsqueeze(2).expand_as(neighbors).flatten(1).int())
-    return (times > 0).cpu().numpy()
-
-
-def _saliency(views: TeacherViews, mode: str) -> Floats:
-    """At every point, mean over the views; each cloud's from 0 to 1 (B, N)."""
-    assert views.saliency is not None
-    read = read_maps(views.saliency.float().unsqueeze(2), views.pixels, mode=mode).mean((2, 3))
-    low, high = read.quantile(torch.tensor([0.02, 0.98], device=read.device), dim=1, keepdim=True)
-    return ((read - low) / (high - low).clamp_min(1e-12)).clamp(0, 1).double().cpu().numpy()
-
-
-def _agreement(
-    model: I2PMAEForPretraining,
-    points: Tensor,
-    views: TeacherViews,
-    drawn: Tensor,
-    groups: Groups,
-) -> Floats:
-    """Correlation of predicted and teacher's features, at each point its nearest visible token's (B, N)."""
-    images = model(points, views, visible=drawn).images
-    assert images is not None
-    target, predicted = images.target.float(), images.predicted.float()
-    mean = target[images.valid].mean(0)
-    target, predicted = ((one - mean).flatten(2) for one in (target, predicted))
-    similar = torch.cosine_similarity(target, predicted, dim=2).clamp_min(0)
-    centers = index_points(groups.centers[model.hyper.target_level], images.order)
-    centers = centers.masked_fill(~images.valid.unsqueeze(2), 1e6)  # nobody's nearest
-    nearest = knn(points, centers, 1).squeeze(2)
-    return similar.gather(1, nearest).double().cpu().numpy()

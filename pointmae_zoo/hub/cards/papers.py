@@ -41,5 +41,22 @@ _I2P_MAE = Paper(
 }""",
 )
 
-PAPERS = {"arXiv:2212.06785": (_I2P_MAE, _POINT_M2AE)}
+_JOINT_MAE = Paper(
+    "whose method this is",
+    "Joint-MAE",
+    "IJCAI 2023",
+    "https://arxiv.org/abs/2302.14007",
+    """\
+@inproceedings{guo2023jointmae,
+  title     = {Joint-MAE: 2D-3D Joint Masked Autoencoders for 3D Point Cloud Pre-training},
+  author    = {Guo, Ziyu and Zhang, Renrui and Qiu, Longtian and Li, Xianzhi and Heng, Pheng-Ann},
+  booktitle = {IJCAI},
+  year      = {2023}
+}""",
+)
+
+PAPERS = {
+    "arXiv:2212.06785": (_I2P_MAE, _POINT_M2AE),
+    "arXiv:2302.14007": (_JOINT_MAE, _POINT_M2AE),
+}
 """The method's own first."""

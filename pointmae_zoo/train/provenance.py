@@ -1,0 +1,60 @@
+"""What the weights of a pre-training say about their making."""
+
+from pathlib import Path
+from typing import Any
+
+from pointmae_zoo.data.benchmarks import split_entry
+from pointmae_zoo.data.commit import versions
+from pointmae_zoo.data.sources import CloudSource
+from pointmae_zoo.train.engine import TrainingResult
+from pointmae_zoo.train.recipe import PretrainRecipe
+
+
+def provenance(
+    recipe: PretrainRecipe, source: CloudSource, result: TrainingResult, commit: str | None
+) -> dict[str, Any]:
+    """What the weights' ``config.json`` says about their making. Files are named without their folders."""
+    named = recipe.to_dict()
+    named["data"] = [_without_folder(entry) for entry in recipe.data]
+    if not recipe.teacher.name:
+        named["teacher"] = {"name": ""}  # the rest of it has had no effect
+    elif recipe.teacher.weights not in ("pretrained", "random"):
+        named["teacher"]["weights"] = Path(recipe.teacher.weights).name
+    from_data = clouds_from_data(recipe, source)
+    return {
+        "recipe": named,
+        "data_sha256": dict(zip(entry_names(recipe), source.sha256, strict=True)),
+        "clouds_from_data": from_data,
+        "clouds_procedural": len(source) - from_data,
+        "steps": result.steps,
+        "final_losses": result.losses,
+        "seconds": round(result.total_seconds, 1),
+        "commit": commit,
+        "versions": versions(),
+    }
+
+
+def clouds_from_data(recipe: PretrainRecipe, source: CloudSource) -> int:
+    """How many of a source's clouds are not procedural."""
+    made = len(source) // 2 if recipe.procedural_clouds is None else recipe.procedural_clouds
+    return len(source) - made
+
+
+def _without_folder(entry: str) -> str:
+    """``shapenet55:/data/sn`` -> ``shapenet55:sn``. Of a benchmark's file the folder stays, too: by it the
+    variants of ScanObjectNN are told apart."""
+    benchmark, path = split_entry(entry)
+    if benchmark is None:
+        return Path(entry).name or entry
+    kept = path.parts[-2:] if path.suffix == ".h5" else path.parts[-1:]
+    return f"{benchmark}:{'/'.join(kept) or path}"
+
+
+def entry_names(recipe: PretrainRecipe) -> list[str]:
+    """The entries of the recipe's sources, by which their hashes are listed: each name once."""
+    names: list[str] = []
+    for entry in [*recipe.data, *(() if recipe.procedural_clouds == 0 else ("procedural",))]:
+        name = _without_folder(entry)
+        same = sum(known.partition(" #")[0] == name for known in names)
+        names.append(f"{name} #{same + 1}" if same else name)
+    return names
