@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pointmae_zoo.data.mesh import read_points
     from pointmae_zoo.data.preprocess import Preprocess
-    from pointmae_zoo.embed import embed_files, similar
     from pointmae_zoo.hub import convert_checkpoint, from_pretrained, save_pretrained
     from pointmae_zoo.hub.push import push_to_hub
+    from pointmae_zoo.inference import embed_files, similar
     from pointmae_zoo.registry import (
         create_model,
         list_models,
@@ -35,7 +35,7 @@ _HOMES = {
     "Preprocess": "pointmae_zoo.data.preprocess",
     "convert_checkpoint": "pointmae_zoo.hub",
     "create_model": "pointmae_zoo.registry",
-    "embed_files": "pointmae_zoo.embed",
+    "embed_files": "pointmae_zoo.inference",
     "from_pretrained": "pointmae_zoo.hub",
     "list_models": "pointmae_zoo.registry",
     "list_weights": "pointmae_zoo.registry",
@@ -44,7 +44,7 @@ _HOMES = {
     "register_model": "pointmae_zoo.registry",
     "register_weights": "pointmae_zoo.registry",
     "save_pretrained": "pointmae_zoo.hub",
-    "similar": "pointmae_zoo.embed",
+    "similar": "pointmae_zoo.inference",
 }
 
 __all__ = [

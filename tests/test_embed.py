@@ -15,8 +15,8 @@ import torch
 import trimesh
 
 from pointmae_zoo.data.mesh import find_files, read_points
-from pointmae_zoo.embed import Embeddings, embed_files, similar
-from pointmae_zoo.embed.journal import Journal
+from pointmae_zoo.inference import Embeddings, embed_files, similar
+from pointmae_zoo.inference.journal import Journal
 from pointmae_zoo.registry import create_model
 
 # Small and quick; the bits of the real size are looked at in one test.
@@ -167,7 +167,7 @@ def test_a_network_that_gives_nan_is_a_failure(
 
 SCRIPT = """
 import sys, time
-from pointmae_zoo.embed import embed_files
+from pointmae_zoo.inference import embed_files
 model = small()
 embed = model.embed
 model.embed = lambda points, pool: time.sleep(0.2) or embed(points, pool)  # time to be killed in

@@ -12,7 +12,7 @@ import torch
 import trimesh
 
 import pointmae_zoo
-from pointmae_zoo.embed import read_table
+from pointmae_zoo.inference import read_table
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 MESHES = sorted((EXAMPLES / "meshes").iterdir())

@@ -9,9 +9,9 @@ import pytest
 
 from pointmae_zoo import embed_files, from_pretrained, registry
 from pointmae_zoo.cli import main
-from pointmae_zoo.embed import similar
-from pointmae_zoo.embed.tables import read_table
 from pointmae_zoo.evaluate.evaluation import public_names
+from pointmae_zoo.inference import similar
+from pointmae_zoo.inference.tables import read_table
 from samples.hub import LoopbackHub
 from samples.models import files_of, small
 
@@ -63,7 +63,7 @@ def test_similar_loads_the_commit_of_the_table(
 def test_a_resumed_run_notices_another_commit(
     hub: LoopbackHub, commits: tuple[str, str], shapes: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    from pointmae_zoo.embed import files
+    from pointmae_zoo.inference import files
 
     out = tmp_path / "t.npz"
 

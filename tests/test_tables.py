@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from pointmae_zoo.embed import Embeddings, read_table, similar, write_table
-from pointmae_zoo.embed.tables import FORMATS, check_table_path
+from pointmae_zoo.inference import Embeddings, read_table, similar, write_table
+from pointmae_zoo.inference.tables import FORMATS, check_table_path
 
 METADATA = {"model": "i2p_mae_tiny.shapes", "fingerprint": "ab" * 32, "pool": "max", "seed": 3, "up": "z"}
 NAMES = ["a, b.stl", 'parts/"quoted".obj', "parts/Schräge Fläche 面.ply", "x/\udcff.off", "z.npy"]

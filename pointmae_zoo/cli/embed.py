@@ -63,7 +63,7 @@ def add_embed(commands: argparse._SubParsersAction) -> None:
 
 def _embed(args: argparse.Namespace) -> int:
     check_device(args.device)
-    from pointmae_zoo.embed import embed_files
+    from pointmae_zoo.inference import embed_files
 
     table = embed_files(
         args.paths,
@@ -112,7 +112,7 @@ def add_similar(commands: argparse._SubParsersAction) -> None:
 
 
 def _similar(args: argparse.Namespace) -> int:
-    from pointmae_zoo.embed import similar
+    from pointmae_zoo.inference import similar
 
     found = similar(
         args.query, args.features, args.k, model=args.model, up=args.up, pool=args.pool, seed=args.seed

@@ -15,8 +15,8 @@ from pointmae_zoo import DEFAULT_MODEL
 from pointmae_zoo.data.mesh import check_seed, search_files
 from pointmae_zoo.data.preprocess import AXES
 from pointmae_zoo.data.workers import ReaderPool, available_cores
-from pointmae_zoo.embed.journal import Journal, identity
-from pointmae_zoo.embed.tables import Embeddings, check_table_path, write_table
+from pointmae_zoo.inference.journal import Journal, identity
+from pointmae_zoo.inference.tables import Embeddings, check_table_path, write_table
 
 if TYPE_CHECKING:
     from torch import Tensor

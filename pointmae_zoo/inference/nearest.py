@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pointmae_zoo.embed.files import embed_files, fingerprint
-from pointmae_zoo.embed.tables import Embeddings, read_table
+from pointmae_zoo.inference.files import embed_files, fingerprint
+from pointmae_zoo.inference.tables import Embeddings, read_table
 
 
 def similar(
