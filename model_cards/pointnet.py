@@ -1,9 +1,9 @@
 """A supervised PointNet: what fine-tuned encoders are compared with, not a model of the zoo.
 
 Qi et al., "PointNet: Deep Learning on Point Sets for 3D Classification and Segmentation" (arXiv:1612.00593),
-section 4.2 and appendix C, in its plain form without the two transformation networks (table 5 of the paper: 87.1 %
-on ModelNet40 against 89.2 % with both). They align clouds that are turned, and here all stand upright; without
-them the loss is cross-entropy alone, as of the other networks.
+section 4.2 and appendix C, in its plain form without the two transformation networks (table 5 of the paper:
+87.1 % on ModelNet40 against 89.2 % with both). They align clouds that are turned, and here all stand upright;
+without them the loss is cross-entropy alone, as of the other networks.
 """
 
 from collections.abc import Sequence
