@@ -19,10 +19,16 @@ class Augmentation:
         fps_share: share of the clouds that are thinned by farthest point sampling, the others at random.
             Features must serve both: mesh files are thinned by farthest point sampling, benchmarks take
             random points.
+        fps_surplus: farthest point sampling keeps so many times the points that are wanted, of which those
+            are then drawn at random, so that they are another choice each time. The papers' fine-tuning keeps
+            1,200 for 1,024.
         scale: each axis is multiplied by its own factor in [1 / scale, scale]; 1 for none. The paper's is
             1.5.
         scale_draw: how that factor is drawn: ``log``, uniform in its logarithm, so that shapes grow as often
             as they shrink; ``uniform`` as in the paper.
+        scale_axes: ``each`` axis has a factor of its own, or all ``together`` have one.
+        turn: largest angle, in degrees, by which a cloud is turned about the y axis (up), either way; 180 for
+            any.
         shift: each axis is shifted by its own offset, uniform in [-shift, shift], after normalisation.
         jitter: largest standard deviation of the noise on every coordinate; each cloud has its own, uniform
             in [0, jitter].
@@ -38,8 +44,11 @@ class Augmentation:
     """
 
     fps_share: float = 0.5
+    fps_surplus: float = 1.0
     scale: float = 1.25
     scale_draw: Literal["log", "uniform"] = "log"
+    scale_axes: Literal["each", "together"] = "each"
+    turn: float = 0.0
     shift: float = 0.0
     jitter: float = 0.0
     density: float = 1.0
@@ -49,7 +58,14 @@ class Augmentation:
     def __post_init__(self) -> None:
         if not 0 <= self.fps_share <= 1:
             raise ValueError(f"augmentation: fps_share is {self.fps_share}, expected between 0 and 1")
-        for name, least in (("scale", 1), ("shift", 0), ("jitter", 0), ("density", 1)):
+        for name, least in (
+            ("fps_surplus", 1),
+            ("scale", 1),
+            ("turn", 0),
+            ("shift", 0),
+            ("jitter", 0),
+            ("density", 1),
+        ):
             value = getattr(self, name)
             if not (value >= least and math.isfinite(value)):
                 raise ValueError(f"augmentation: {name} is {value}, expected at least {least}")
@@ -72,13 +88,16 @@ def _on_host(generator: torch.Generator, stream: int) -> torch.Generator:
     return torch.Generator().manual_seed(generator.initial_seed() ^ stream)
 
 
-def subsample(points: Tensor, count: int, fps_share: float, generator: torch.Generator) -> Tensor:
+def subsample(
+    points: Tensor, count: int, fps_share: float, generator: torch.Generator, *, fps_surplus: float = 1.0
+) -> Tensor:
     """Choose ``count`` of N points of every cloud, some clouds by farthest point sampling, the others at
     random.
 
     Args:
         points: (B, N, 3) with N >= count.
         fps_share: probability that a cloud is thinned by farthest point sampling (from a random first point).
+        fps_surplus: how many times ``count`` it keeps, of which ``count`` are drawn at random.
         generator: of the points' device.
 
     Returns:
@@ -99,25 +118,32 @@ def subsample(points: Tensor, count: int, fps_share: float, generator: torch.Gen
     which = spread.nonzero()[:, 0].to(points.device, non_blocking=True)
     if len(which):
         shuffled = points[which].gather(1, order[which, :, None].expand(-1, -1, 3))
-        chosen[which] = order[which].gather(1, farthest_point_sample(shuffled, count))
+        kept = farthest_point_sample(shuffled, min(available, round(count * fps_surplus)))
+        if kept.shape[1] > count:
+            mixed = draw_per_cloud(lambda clouds: draw(clouds, kept.shape[1]), batch).argsort(dim=1)
+            kept = kept.gather(1, mixed[which, :count])
+        chosen[which] = order[which].gather(1, kept)
     return chosen
 
 
 def augment(points: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
-    """Scale, normalise, shift and jitter: (B, N, 3) -> (B, N, 3). The order of the points stays."""
+    """Scale, turn, normalise, shift and jitter: (B, N, 3) -> (B, N, 3). The order of the points stays."""
     batch, count, _ = points.shape
     given: dict[str, Any] = {"device": points.device, "dtype": points.dtype, "generator": generator}
 
-    def uniform() -> Tensor:
-        return 2.0 * draw_per_cloud(lambda clouds: torch.rand(clouds, 1, 3, **given), batch) - 1.0
+    def uniform(axes: int = 3) -> Tensor:
+        return 2.0 * draw_per_cloud(lambda clouds: torch.rand(clouds, 1, axes, **given), batch) - 1.0
 
     if settings.normalize_first:
         points = _in_unit_sphere(points)
+    axes = 3 if settings.scale_axes == "each" else 1
     if settings.scale != 1.0 and settings.scale_draw == "log":
-        points = points * (uniform() * math.log(settings.scale)).exp()
+        points = points * (uniform(axes) * math.log(settings.scale)).exp()
     elif settings.scale != 1.0:
         least = 1.0 / settings.scale
-        points = points * (least + (settings.scale - least) * 0.5 * (uniform() + 1.0))
+        points = points * (least + (settings.scale - least) * 0.5 * (uniform(axes) + 1.0))
+    if settings.turn:
+        points = _turned(points, uniform(1)[:, :, 0] * math.radians(settings.turn))
     if settings.normalize:
         points = _in_unit_sphere(points)
     if settings.shift:
@@ -127,6 +153,13 @@ def augment(points: Tensor, settings: Augmentation, generator: torch.Generator) 
         noise = draw_per_cloud(lambda clouds: torch.randn(clouds, count, 3, **given), batch)
         points = points + settings.jitter * strength * noise
     return points
+
+
+def _turned(points: Tensor, angle: Tensor) -> Tensor:
+    """(B, N, 3) about y by (B, 1) radians."""
+    cosine, sine = angle.cos(), angle.sin()
+    x, y, z = points.unbind(dim=2)
+    return torch.stack([cosine * x + sine * z, y, cosine * z - sine * x], dim=2)
 
 
 def _in_unit_sphere(points: Tensor) -> Tensor:

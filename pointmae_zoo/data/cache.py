@@ -42,7 +42,8 @@ class CachedClouds:
     Pickles as its file name, so that processes that are handed one map the same file.
 
     Args:
-        path: ``.npy`` of (count, N, 3) float32, in the unit sphere; a ``.json`` of the same name beside it.
+        path: ``.npy`` of (count, N, 3) float32, in the unit sphere unless made otherwise; a ``.json`` of
+            the same name beside it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,6 +82,7 @@ def cached_clouds(
     label: str,
     progress: bool,
     names: Sequence[str] = (),
+    normalize: bool = True,
 ) -> CachedClouds:
     """Open the cache at ``path``, after writing it if it is not there.
 
@@ -91,6 +93,7 @@ def cached_clouds(
             or the reason why there is none.
         label: for the progress bar and messages.
         names: of the ``count`` clouds, by which those without points are listed.
+        normalize: put every cloud into the unit sphere; they stay as they were read otherwise.
 
     Raises:
         OSError: the disk is full, or has no room for what is missing; names the folder.
@@ -107,7 +110,7 @@ def cached_clouds(
         unfinished = path.with_name(f".{path.stem}{own}.unfinished")
         journal = path.with_name(f".{path.stem}{own}.journal")
         try:
-            done = _write(unfinished, journal, count, num_points, readings, label, progress)
+            done = _write(unfinished, journal, count, num_points, readings, label, progress, normalize)
         except BaseException as error:
             # Nobody will find them, or what is wrong is in a file: repaired, it gets another cache.
             if not alone or isinstance(error, ValueError):
@@ -147,6 +150,7 @@ def _write(
     readings: Callable[[int], Readings],
     label: str,
     progress: bool,
+    normalize: bool,
 ) -> list[dict[str, Any]]:
     """Write what is missing. Returns the journal: one entry a chunk."""
     from tqdm import tqdm
@@ -169,7 +173,7 @@ def _write(
         with bar, open(journal, "a", encoding="utf-8") as written, contextlib.closing(following):
             while start < count:
                 stop = min(start + CHUNK, count)
-                line = _write_chunk(stream, start, stop, num_points, following, bar)
+                line = _write_chunk(stream, start, stop, num_points, following, bar, normalize)
                 # First the clouds, then the line that vouches for them.
                 _to_disk(stream)
                 written.write(json.dumps(line) + "\n")
@@ -180,7 +184,13 @@ def _write(
 
 
 def _write_chunk(
-    stream: IO[bytes], start: int, stop: int, num_points: int, following: Readings, bar: Any
+    stream: IO[bytes],
+    start: int,
+    stop: int,
+    num_points: int,
+    following: Readings,
+    bar: Any,
+    normalize: bool,
 ) -> dict[str, Any]:
     points = np.zeros((stop - start, num_points, 3), dtype="<f4")
     skipped = {}
@@ -191,7 +201,7 @@ def _write_chunk(
         else:
             points[row] = reading.points
         bar.update()
-    data = normalize_clouds(points).astype("<f4").tobytes()
+    data = (normalize_clouds(points) if normalize else points).tobytes()
     stream.write(data)
     return {"stop": stop, "sha256": hashlib.sha256(data).hexdigest(), "skipped": skipped}
 

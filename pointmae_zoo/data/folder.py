@@ -58,15 +58,17 @@ def is_held_out(name: str) -> bool:
 
 
 def read_files(
-    files: list[Path], num_points: int, *, seed: int, workers: int
+    files: list[Path], num_points: int, *, seed: int, workers: int, fewest: int | None = None
 ) -> Generator[Reading, None, None]:
     """Points (num_points, 3) of each file, read in processes of their own, or why there are none.
 
-    Meshes are sampled evenly over their surface; a file of points gives a random choice of its own.
+    Meshes are sampled evenly over their surface; a file of points gives a random choice of its own, or all
+    it has if they are at least ``fewest`` (``num_points`` unless given).
     """
+    fewest = num_points if fewest is None else fewest
     with ReaderPool(max(1, min(workers, len(files))), timeout=_TIMEOUT, memory_limit_gb=_MEMORY_GB) as pool:
         for reading in pool.read(files, num_points, seed):
-            if reading.points is not None and len(reading.points) < num_points:
+            if reading.points is not None and len(reading.points) < fewest:
                 yield Reading(None, too_few(len(reading.points), num_points))
             else:
                 yield reading

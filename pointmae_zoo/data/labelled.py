@@ -7,74 +7,28 @@ An entry is one of
 - a folder of one's own files, with a folder for each class or a list of labels (``data.labelled_folder``).
 """
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pointmae_zoo.data import benchmarks
 from pointmae_zoo.data.clouds import read_clouds
+from pointmae_zoo.data.labelled_clouds import (
+    ClassSet,
+    LabelledClouds,
+    Split,
+    drawn,
+    joint_sha256,
+    sha256_of,
+    unnamed_parts,
+)
+from pointmae_zoo.data.labelled_folder import read_labelled_folder
 
-Split = Literal["train", "val", "test"]
-ClassSet = Literal["core", "all"]
+__all__ = ["ClassSet", "LabelledClouds", "Split", "joint_sha256", "open_labelled"]
 
 # Groups of benchmarks: every cloud is one of its own, in all splits together.
 _FIRST_GROUP = {"train": 0, "val": 1 << 40, "test": 1 << 41}
-
-
-@dataclass(frozen=True)
-class LabelledClouds:
-    """M clouds of N points of one split, and what is known of them.
-
-    Args:
-        points: (M, N, 3) float32 as stored, not normalised (``data.clouds.normalize_clouds`` does it). Any
-            first part of a cloud is a fair sample of it.
-        labels: (M,) int64 positions in ``classes``.
-        groups: (M,) int64; clouds of one group are near duplicates of each other, in all splits of the data
-            together. A number of its own for each cloud where nobody knows.
-        classes: names; of all splits, so that labels of train and test agree.
-        names: M names for messages: the file, and the row if it has several clouds.
-        name: of the data, without where it lies.
-        sha256: of the file; of points and labels where there are several.
-        class_set: ``core`` or ``all`` classes of the data.
-        part_labels: (M, N) int64 part numbers, counted through all classes as ShapeNetPart's; None unless
-            asked for.
-        parts: for each class its part numbers; empty without part labels.
-        part_names: by part number, such as ``Chair/leg``; ``Chair/0`` where nobody named them.
-        skipped: files that gave no cloud, and why.
-    """
-
-    points: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    groups: NDArray[np.int64]
-    classes: tuple[str, ...]
-    names: list[str]
-    name: str
-    sha256: str
-    class_set: ClassSet
-    part_labels: NDArray[np.int64] | None = None
-    parts: tuple[range, ...] = ()
-    part_names: tuple[str, ...] = ()
-    skipped: tuple[tuple[str, str], ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-    def select(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "LabelledClouds":
-        """The clouds of these rows, or for which a mask (M,) is true. ``sha256`` stays that of the whole."""
-        chosen = np.arange(len(self))[rows]
-        return replace(
-            self,
-            points=self.points[chosen],
-            labels=self.labels[chosen],
-            groups=self.groups[chosen],
-            names=[self.names[row] for row in chosen.tolist()],
-            part_labels=None if self.part_labels is None else self.part_labels[chosen],
-        )
 
 
 def open_labelled(
@@ -126,23 +80,22 @@ def open_labelled(
         raise FileNotFoundError(
             f"{entry}: no such file or folder; expected an .npz file, a folder, or BENCHMARK:FOLDER ({known})"
         )
+    elif path.is_dir():
+        if classes == "core":
+            raise ValueError(f"{path}: a folder has no core classes; use classes 'all'")
+        found = read_labelled_folder(
+            path,
+            split,
+            num_points,
+            most_points,
+            with_parts=with_parts,
+            cache=cache,
+            seed=seed,
+            progress=progress,
+        )
     else:
         found = _of_file(path, split, num_points, most_points, classes, with_parts)
     return found
-
-
-def joint_sha256(parts: Sequence[LabelledClouds]) -> str:
-    """One hash of several splits of the same data: of the file, or of all points and labels in order."""
-    if len({part.sha256 for part in parts}) == 1:
-        return parts[0].sha256
-    return _sha256([array for part in parts for array in (part.points, part.labels)])
-
-
-def _sha256(arrays: Sequence[NDArray]) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def _of_file(
@@ -214,23 +167,9 @@ def _of_benchmark(
         classes=found.classes,
         names=found.names,
         name=f"{name}:{found.variant or folder.resolve().name}",
-        sha256=_sha256([stacked, found.labels]),
+        sha256=sha256_of([stacked, found.labels]),
         class_set="all",
         part_labels=None if parts is None else np.stack(parts),
         parts=found.parts if with_parts else (),
-        part_names=part_names(found.classes, found.parts) if with_parts else (),
-    )
-
-
-def drawn(there: int, count: int, seed: int) -> NDArray[np.int64]:
-    """Which of ``there`` points to take to have ``count``: in random order, again and again if need be."""
-    return np.resize(np.random.default_rng(seed).permutation(there), count)
-
-
-def part_names(classes: Sequence[str], parts: Sequence[range]) -> tuple[str, ...]:
-    """``Chair/0`` and so on, for parts without names."""
-    return tuple(
-        f"{name}/{number}"
-        for name, numbers in zip(classes, parts, strict=True)
-        for number in range(len(numbers))
+        part_names=unnamed_parts(found.classes, found.parts) if with_parts else (),
     )

@@ -159,7 +159,7 @@ def open_sources(
         raise ValueError(f"cloud_points is {cloud_points}: expected at least 2")
     if isinstance(entries, str):
         raise TypeError(f"data: a list of entries expected, got the text {entries!r}")
-    number = _number_of(workers)
+    number = number_of_workers(workers)
     parts = []
     parsed = [_parsed(entry) for entry in entries]  # a wrong path is named before any file is read
     for name, path in parsed:
@@ -198,7 +198,7 @@ def procedural_source(
         block = OnTheFly(count, seed, num_points)
         digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     else:
-        number = min(_number_of(workers), -(-count // _SHAPES_A_PROCESS))
+        number = min(number_of_workers(workers), -(-count // _SHAPES_A_PROCESS))
 
         def readings(start: int) -> Readings:
             made = generate_in_order(start, count, seed=seed, num_points=num_points, workers=number)
@@ -275,7 +275,7 @@ def _clouds_file(path: Path, num_points: int, cache: Path, progress: bool) -> Cl
         for cloud in read_training_points(path, num_points)[0][start:]:
             yield Reading(cloud)
 
-    file = cache / cache_name("clouds", {"files": _stamps([path]), "num_points": num_points})
+    file = cache / cache_name("clouds", {"files": stamps([path]), "num_points": num_points})
     kept = cached_clouds(file, len(rows), num_points, readings, label=str(path), progress=progress)
     return CloudSource(num_points, [kept], names(rows), [kept.sha256])
 
@@ -298,7 +298,7 @@ def _folder(
     def readings(start: int) -> Readings:
         return read_files(paths[start:], num_points, seed=seed, workers=workers)
 
-    settings = {"files": _stamps(paths), "num_points": num_points, "seed": seed}
+    settings = {"files": stamps(paths), "num_points": num_points, "seed": seed}
     return _many_files(
         str(folder),
         [str(path) for path in paths],
@@ -327,7 +327,7 @@ def _benchmark(
             else:
                 yield Reading(None, too_few(len(points), num_points))
 
-    settings = {"files": _stamps(found.files), "num_points": num_points, "seed": seed}
+    settings = {"files": stamps(found.files), "num_points": num_points, "seed": seed}
     return _many_files(f"{name}:{folder}", found.names, name, settings, num_points, readings, cache, progress)
 
 
@@ -369,11 +369,12 @@ def _tell(entry: str, skipped: list[tuple[str, str]], total: int, path: Path) ->
     print("\n".join(lines), file=sys.stderr)
 
 
-def _number_of(workers: int | None) -> int:
+def number_of_workers(workers: int | None) -> int:
+    """Processes that read meshes: as many as there are cores, up to 16, unless it is said."""
     return min(_MOST_WORKERS, available_cores()) if workers is None else max(1, workers)
 
 
-def _stamps(files: Sequence[Path]) -> list[tuple[str, int, int]]:
+def stamps(files: Sequence[Path]) -> list[tuple[str, int, int]]:
     """Place, size and time of change: what tells a changed file. (Unpacked files often share their times.)"""
     said = ((os.path.abspath(file), file.stat()) for file in files)
     return [(place, stat.st_size, stat.st_mtime_ns) for place, stat in said]

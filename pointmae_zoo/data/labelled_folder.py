@@ -1,0 +1,185 @@
+"""Labelled clouds from a folder of one's own meshes or point files."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointmae_zoo.data.cache import Readings, cache_name, cached_clouds
+from pointmae_zoo.data.class_folders import Listing, list_labelled
+from pointmae_zoo.data.folder import read_files
+from pointmae_zoo.data.labelled_clouds import LabelledClouds, Split, drawn, sha256_of
+from pointmae_zoo.data.mesh import SUPPORTED_SUFFIXES
+from pointmae_zoo.data.sources import number_of_workers, stamps
+from pointmae_zoo.data.workers import Reading
+
+_MOST_LISTED = 10
+
+
+def read_labelled_folder(
+    folder: Path,
+    split: Split,
+    num_points: int,
+    most_points: int,
+    *,
+    with_parts: bool,
+    cache: Path | None,
+    seed: int,
+    progress: bool,
+) -> LabelledClouds:
+    """The clouds of one split; see ``labelled.open_labelled`` and ``class_folders``.
+
+    Raises:
+        ValueError: see there; no file of the split; a class to be tested on that training lacks; a class
+            without any file that can be read.
+        FileNotFoundError: no files in classes.
+    """
+    listing = list_labelled(folder, SUPPORTED_SUFFIXES)
+    rows = _rows(folder, listing, split)
+    files = [listing.files[row] for row in rows]
+    paths = [folder / one.file for one in files]
+    if progress:
+        _tell_split(folder, listing, split)
+    points, kept, skipped = _read(folder, paths, num_points, most_points, cache, seed, progress)
+    numbers = {name: number for number, name in enumerate(listing.classes)}
+    labels = np.array([numbers[one.label] for one in files], dtype=np.int64)
+    if split == "train":
+        _check_classes(folder, listing, labels[kept], skipped)
+    if skipped and progress:
+        _tell_skipped(folder, skipped, len(files))
+    return LabelledClouds(
+        points=points,
+        labels=labels[kept],
+        groups=listing.groups[rows][kept],
+        classes=listing.classes,
+        names=[str(paths[number]) for number in kept.tolist()],
+        name=folder.resolve().name,
+        sha256=sha256_of([points, labels[kept]]),
+        class_set="all",
+        skipped=(*listing.left_out, *skipped),
+    )
+
+
+def _rows(folder: Path, listing: Listing, split: Split) -> list[int]:
+    """Numbers of the files of the split."""
+    rows = listing.of(split)
+    if not rows and split == "val":
+        raise ValueError(f"{folder}: nothing is for validation; a part of train is taken for it")
+    if not rows:
+        there = ", ".join(sorted({one.split for one in listing.files}))
+        few = " (a class of one file is for training)" if not listing.stated else ""
+        raise ValueError(f"{folder}: no files of split '{split}', only of {there}{few}")
+    if split != "train" and listing.of("train") and (absent := listing.missing_in_train()):
+        named = ", ".join(f"{name!r} ({count} files)" for name, count in absent.items())
+        raise ValueError(
+            f"{folder}: {named} in test or val, but not in train, so that nothing is learned of it; "
+            "add training files, or take it out"
+        )
+    return rows
+
+
+def _read(
+    folder: Path,
+    paths: list[Path],
+    num_points: int,
+    most_points: int,
+    cache: Path | None,
+    seed: int,
+    progress: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.int64], list[tuple[str, str]]]:
+    """Points (M, N, 3), which of the files they are of (M,), and the files without any, with the reason."""
+
+    def readings(start: int) -> Readings:
+        workers = number_of_workers(None)
+        for reading in read_files(paths[start:], most_points, seed=seed, workers=workers, fewest=2):
+            if reading.points is None:
+                yield reading
+            else:
+                yield Reading(reading.points[drawn(len(reading.points), most_points, seed)])
+
+    names = [str(path) for path in paths]
+    if cache is None:
+        points, reasons = _in_memory(readings(0), len(paths), most_points, str(folder), progress)
+        kept = np.array([number for number in range(len(paths)) if number not in reasons], dtype=np.int64)
+    else:
+        settings = {"files": stamps(paths), "num_points": most_points, "seed": seed}
+        cached = cached_clouds(
+            cache / cache_name("labelled", settings),
+            len(paths),
+            most_points,
+            readings,
+            label=str(folder),
+            progress=progress,
+            names=names,
+            normalize=False,
+        )
+        points, kept, reasons = cached.read(np.arange(len(cached))), cached.kept, cached.skipped
+    skipped = [(names[number], reason) for number, reason in sorted(reasons.items())]
+    if not len(kept):
+        raise ValueError(f"{folder}: none of its {len(paths):,} files can be used; {': '.join(skipped[0])}")
+    if most_points > num_points:  # no more than every cloud really has
+        fewest = min(len(np.unique(cloud, axis=0)) for cloud in points)
+        points = np.ascontiguousarray(points[:, : max(num_points, fewest)])
+    return points, kept, skipped
+
+
+def _in_memory(
+    readings: Readings, count: int, num_points: int, label: str, progress: bool
+) -> tuple[NDArray[np.float32], dict[int, str]]:
+    from tqdm import tqdm
+
+    clouds, reasons = [], {}
+    bar = tqdm(readings, total=count, unit="file", desc=label, disable=None if progress else True)
+    for number, reading in enumerate(bar):
+        if reading.points is None:
+            reasons[number] = reading.reason
+        else:
+            clouds.append(reading.points)
+    return np.stack(clouds) if clouds else np.empty((0, num_points, 3), np.float32), reasons
+
+
+def _check_classes(
+    folder: Path, listing: Listing, labels: NDArray[np.int64], skipped: Sequence[tuple[str, str]]
+) -> None:
+    """Raises ValueError for one class alone, and for a class of which no training file could be read."""
+    if len(listing.classes) < 2:
+        raise ValueError(f"{folder}: one class, {listing.classes[0]!r}; expected two or more to tell apart")
+    reasons = dict(skipped)
+    absent = listing.missing_in_train()
+    for number, name in enumerate(listing.classes):
+        if name not in absent and not (labels == number).any():
+            files = [str(folder / listing.files[row].file) for row in listing.of("train")]
+            first = next(file for file in files if file in reasons)
+            raise ValueError(
+                f"{folder}: no training file of class {name!r} can be used; {first}: {reasons[first]}"
+            )
+
+
+def _tell_split(folder: Path, listing: Listing, split: Split) -> None:
+    counts = {one: len(listing.of(one)) for one in ("train", "val", "test")}
+    said = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    how = "as the folder says" if listing.stated else "test held out by a hash of the file names"
+    print(f"{folder}: {len(listing.classes)} classes, {said} ({how})", file=sys.stderr)
+    for place, reason in listing.left_out[:_MOST_LISTED]:
+        print(f"  left out: {place}: {reason}", file=sys.stderr)
+    if len(listing.left_out) > _MOST_LISTED:
+        print(f"  and {len(listing.left_out) - _MOST_LISTED:,} more", file=sys.stderr)
+    training = set(listing.groups[listing.of("train")].tolist())
+    if split != "train" and listing.stated:
+        both = [row for row in listing.of(split) if int(listing.groups[row]) in training]
+        if both:
+            print(
+                f"  {len(both):,} {split} files are near duplicates of training files, such as "
+                f"{listing.files[both[0]].file}",
+                file=sys.stderr,
+            )
+
+
+def _tell_skipped(folder: Path, skipped: Sequence[tuple[str, str]], total: int) -> None:
+    lines = [f"{folder}: {len(skipped):,} of {total:,} files cannot be used:"]
+    lines += [f"  {name}: {reason}" for name, reason in skipped[:_MOST_LISTED]]
+    if len(skipped) > _MOST_LISTED:
+        lines.append(f"  and {len(skipped) - _MOST_LISTED:,} more")
+    print("\n".join(lines), file=sys.stderr)
