@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pointmae_zoo.evaluate import evaluate_linear, linear_probe
-from pointmae_zoo.evaluate.evaluation import public_names
+from pointmae_zoo.evaluate.runs import public_names
 from pointmae_zoo.evaluate.fewshot import FewShotSettings, Pool, draw_episodes, few_shot
 from pointmae_zoo.evaluate.labelled import read_parts
 from pointmae_zoo.evaluate.robustness import Change, change_clouds, changes

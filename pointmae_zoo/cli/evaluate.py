@@ -3,6 +3,7 @@
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 from pointmae_zoo.cli.arguments import Parser, check_device, positive
 
@@ -75,6 +76,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     linear.set_defaults(run=_evaluate_linear, less_memory="fewer --points, or --classes core, need less")
 
+    _add_finetuned(tasks)
     compare = tasks.add_parser(
         "compare",
         help="evaluations on the same clouds, each minus the first",
@@ -83,6 +85,110 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     compare.add_argument("files", nargs="+", metavar="FILE.json", help="two or more, on the same data")
     compare.add_argument("--out", type=Path, metavar="FILE.json", help="write the numbers here")
     compare.set_defaults(run=_evaluate_compare)
+
+
+def _add_finetuned(tasks: argparse._SubParsersAction) -> None:
+    parser = tasks.add_parser(
+        "finetuned",
+        help="accuracy of fine-tuned classifiers",
+        description="How often fine-tuned classifiers are right: accuracy and class mean with 95 % "
+        "intervals, class by class.",
+    )
+    _add_runs(parser)
+    parser.add_argument(
+        "--protocol",
+        choices=("standard", "paper"),
+        default="standard",
+        help="paper: farthest point sampling, points as they are in the file (default: standard)",
+    )
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw what is taken for what")
+    parser.set_defaults(run=_evaluate_finetuned)
+
+
+def _add_runs(parser: argparse.ArgumentParser) -> None:
+    """What evaluations of fine-tuned networks share."""
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN|NAME|ORG/REPO",
+        help="what finetune wrote; several are averaged (seeds of one recipe)",
+    )
+    _add_data(parser)
+    parser.add_argument(
+        "--split",
+        choices=("test", "validation"),
+        default="test",
+        help="validation: what the runs held out of train, test is not touched; to choose settings with",
+    )
+    parser.add_argument(
+        "--points", type=positive(int), metavar="N", help="of each cloud (default: as in training)"
+    )
+    parser.add_argument(
+        "--votes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also the mean over N random views of each cloud; never the headline",
+    )
+    parser.add_argument("--label", metavar="TEXT", help="what tables and pictures call these runs")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep the points of meshes there")
+    _add_out(parser)
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="FILE.npz|FOLDER|BENCHMARK:FOLDER",
+        help="labelled clouds (see docs/own_data.md), or modelnet40:FOLDER, scanobjectnn:FOLDER, "
+        "shapenetpart:FOLDER",
+    )
+    parser.add_argument("--classes", choices=("core", "all"), help="(default: core where the data name some)")
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.json",
+        help="write the numbers here (default: of one folder in its evaluations/, where push finds them; "
+        "what is there with other settings stays)",
+    )
+
+
+def _evaluate_finetuned(args: argparse.Namespace) -> int:
+    check_device(args.device)
+    from pointmae_zoo.evaluate import evaluate_finetuned
+
+    folder = None if args.out else _evaluations_of(args.runs)
+    report = evaluate_finetuned(
+        args.runs,
+        args.data,
+        classes=args.classes,
+        split=args.split,
+        num_points=args.points,
+        votes=args.votes,
+        protocol=args.protocol,
+        label=args.label,
+        device=args.device,
+        picture=args.picture,
+        out=args.out,
+        keep_in=folder,
+        cache=args.cache,
+    )
+    _told(report, args, folder)
+    return 0
+
+
+def _told(report: Any, args: argparse.Namespace, folder: Path | None) -> None:
+    """Print an evaluation, and where it is."""
+    from pointmae_zoo.evaluate.report import file_name
+
+    print(report.table())
+    out = args.out if folder is None else folder / file_name(report.context)
+    if out is not None:
+        print(f"written to {out}")
 
 
 def _evaluate_linear(args: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from pointmae_zoo.evaluate.labelled import Parts, read_parts
 from pointmae_zoo.evaluate.linear import Classifier, LinearProbe, linear_probe
 from pointmae_zoo.evaluate.report import LinearReport, file_name
 from pointmae_zoo.evaluate.robustness import CLEAN, POINT_COUNTS, SEED, Change, change_clouds, changes
+from pointmae_zoo.evaluate.runs import public_names
 
 PAPER_C = 0.0093
 """The C that I2P-MAE's linear probe of ModelNet40 uses; for ScanObjectNN (OBJ-BG) it is 0.018."""
@@ -264,17 +265,6 @@ class _Asked:
             "seed": SEED,
             "changes": [{"name": change.name, **asdict(change)} for change in self.changes],
         }
-
-
-def public_names(models: Sequence[str | Path], encoders: Sequence[Any]) -> list[str]:
-    """What reports call models: names of published weights as they are, repositories of the Hub with the
-    commit that was loaded, folders without where they lie."""
-    from pointmae_zoo.hub.pretrained import full_name, is_hub_name
-
-    return [
-        full_name(name, encoder) if is_hub_name(name) else Path(name).name or Path(name).resolve().name
-        for name, encoder in zip(models, encoders, strict=True)
-    ]
 
 
 def _pools(parts: Parts, features: _Features) -> tuple[Pool, Pool]:

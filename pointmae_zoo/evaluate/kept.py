@@ -6,17 +6,17 @@ from typing import Any
 from pointmae_zoo.hub.cards.evaluations import read_evaluation
 
 
-def check_kept(path: Path, context: dict[str, Any], classifiers: tuple[str, ...]) -> None:
+def check_kept(path: Path, context: dict[str, Any], classifiers: tuple[str, ...] = ()) -> None:
     """Refuse to write over a report of the same weights with other settings.
 
     What is there of other weights, or is no evaluation, may go. So may what the new report has, too: the same
-    data, points, pooling and protocol, and at least the classifiers, baselines, few-shot episodes and changes
-    of the test clouds.
+    data, points, pooling and protocol, and at least the classifiers, baselines, few-shot episodes, changes of
+    the test clouds and votes.
 
     Args:
         path: where the report will be.
         context: of it.
-        classifiers: that it will have.
+        classifiers: that it will have, if it is of frozen features.
 
     Raises:
         ValueError: names the file and the settings that it has.
@@ -26,25 +26,27 @@ def check_kept(path: Path, context: dict[str, Any], classifiers: tuple[str, ...]
     except (FileNotFoundError, ValueError):
         return
     there = found["context"]
-    if there.get("encoder_sha256") != context["encoder_sha256"]:
+    if any(there.get(name) != context.get(name) for name in ("encoder_sha256", "model_sha256")):
         return
     other = []
     if there["dataset"]["sha256"] != context["dataset"]["sha256"]:
         other.append(f"data with sha256 {there['dataset']['sha256'][:12]}")
     if there["num_points"] != context["num_points"]:
         other.append(f"--points {there['num_points']}")
-    if there["pool"] != context["pool"]:
+    if there.get("pool") != context.get("pool"):
         other.append(f"--pool {there['pool']}")
     if there["protocol"] != context["protocol"] and there["num_points"] == context["num_points"]:
         other.append(f"protocol: {there['protocol']}")
-    had = list(dict.fromkeys(row["classifier"] for row in found["summary"]))
+    had = list(dict.fromkeys(row["classifier"] for row in found["summary"] if "classifier" in row))
     if not set(had) <= set(classifiers):
         other.append(f"--classifier {' '.join(had)}")
-    if len(there.get("baseline_seeds", ())) > len(context["baseline_seeds"]):
+    if len(there.get("baseline_seeds", ())) > len(context.get("baseline_seeds", ())):
         other.append(f"--seeds {len(there['baseline_seeds'])}")
-    if found["few_shot"] and not context["few_shot"]:
-        other.append("--few-shot")
-    if found["robustness"] and not context["robustness"]:
-        other.append("--robustness")
+    if there.get("votes") and there["votes"] != context.get("votes"):
+        other.append(f"--votes {there['votes']}")
+    if found.get("few_shot") and not context.get("few_shot"):
+        other.append("few-shot")
+    if found.get("robustness") and not context.get("robustness"):
+        other.append("robustness")
     if other:
         raise ValueError(f"{path}: holds other settings: {', '.join(other)}; name another file with --out")

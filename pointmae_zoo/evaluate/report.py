@@ -141,13 +141,13 @@ class LinearReport:
 
 
 def file_name(context: dict[str, Any]) -> str:
-    """What a report is called in a run folder, by its context: its data, classes, split and protocol.
+    """What a report is called in a run folder, by its context: its task, data, classes, split and protocol.
 
     Points, pooling, classifiers, baselines, few-shot and robustness are not in the name. A report is written
     over another of the same name if that is of other weights, which the folder no longer has, or if it says
     all that the other does (`evaluate.kept`); else it needs a name that somebody gives it.
     """
-    parts = ["linear", context["dataset"]["file"].removesuffix(".npz")]
+    parts = [context["task"], context["dataset"]["file"].removesuffix(".npz")]
     parts += ["core"] if context["class_set"] == "core" else []
     parts += ["validation"] if context["split"] == "validation" else []
     parts += ["paper"] if context["protocol_name"] == "paper" else []

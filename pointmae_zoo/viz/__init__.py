@@ -1,12 +1,13 @@
 """Pictures of point clouds: one cloud on an axis, shapes beside their nearest neighbours, what a model
-reconstructs.
+reconstructs; and of what classifiers get right.
 
 Needs matplotlib: ``pip install "pointmae-zoo[viz]"``. Nothing here opens a window or touches pyplot's state.
 """
 
 from pointmae_zoo.viz import i2p_mae, joint_mae  # noqa: F401  they register their pictures
+from pointmae_zoo.viz.confusion import draw_confusion
 from pointmae_zoo.viz.neighbours import draw_neighbours
 from pointmae_zoo.viz.paint import draw_cloud
 from pointmae_zoo.viz.reconstruction import draw_reconstruction
 
-__all__ = ["draw_cloud", "draw_neighbours", "draw_reconstruction"]
+__all__ = ["draw_cloud", "draw_confusion", "draw_neighbours", "draw_reconstruction"]

@@ -40,8 +40,31 @@ _LINEAR = {
         "robustness": {},
     },
 }
+_CHANGED = {"classifier": _TEXT, "seed": int}
 _SHOTS = {"ways": int, "shots": int, "test_mean": _MAYBE, "test_std": _MAYBE}
 _MINUS = {"mean": _NUMBER, "low": _NUMBER, "high": _NUMBER}
+_MEAN = {"mean": _MAYBE, "std": _MAYBE}
+_SCORED = {
+    "summary": [
+        {"measure": _TEXT, "votes": int, "runs": int}
+        | {name: _NUMBER for name in ("mean", "std", "low", "high")}
+    ],
+    "per_class": [{"class": _TEXT, "clouds": int, **_MEAN}],
+    "per_part": [{"part": _TEXT, "clouds": int, **_MEAN}],
+    "confusion": [[int]],
+    "robustness": [{"change": _TEXT, **_SPREAD}],
+    "clouds": {name: _TEXT for name in ("group", "class", "asked", "score")},
+    "context": {
+        **_CONTEXT,
+        "num_train": (int, type(None)),
+        "label": _TEXT,
+        "models": [_TEXT],
+        "model_sha256": [_TEXT],
+        "num_points": int,
+        "recipe": {},
+        "robustness": {},
+    },
+}
 _COMPARED = {
     "rows": [{"label": _TEXT, "cv_mean": _NUMBER, "cv_std": _NUMBER, "few_shot": [_SHOTS], **_SPREAD}],
     "context": {**_CONTEXT, "measure": _TEXT},
@@ -49,7 +72,8 @@ _COMPARED = {
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
-    """What ``evaluate linear`` or ``evaluate compare`` wrote (`is_comparison` tells which), checked.
+    """What a command of ``evaluate`` wrote (`is_comparison` and `is_scored` tell which sections it has),
+    checked.
 
     Raises:
         ValueError: no file, not JSON, a number that is none, something missing, or parts that don't fit
@@ -67,10 +91,13 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path}: not readable as JSON ({error}); evaluate again, or take it away") from None
     context = found.get("context") if isinstance(found, dict) else None
-    compared = isinstance(context, dict) and is_comparison(found)
-    problem = _problem(found, _COMPARED if compared else _LINEAR, "")
-    if not problem:
-        problem = _problem_of_comparison(found) if compared else _problem_of_linear(found)
+    wanted: dict[str, Any] = _LINEAR
+    problem_of = _problem_of_linear
+    if isinstance(context, dict) and is_comparison(found):
+        wanted, problem_of = _COMPARED, _problem_of_comparison
+    elif isinstance(context, dict) and is_scored(found):
+        wanted, problem_of = _SCORED, _problem_of_scores
+    problem = _problem(found, wanted, "") or problem_of(found)
     if problem:
         raise ValueError(
             f"{path}: not what 'pointmae-zoo evaluate' writes ({problem}); evaluate again, or take it away"
@@ -81,6 +108,13 @@ def read_evaluation(path: Path) -> dict[str, Any]:
 def is_comparison(report: dict[str, Any]) -> bool:
     """Whether it is what ``evaluate compare`` writes."""
     return bool(report["context"].get("task") == "compare")
+
+
+def is_scored(report: dict[str, Any]) -> bool:
+    """Whether it is of fine-tuned networks: what ``evaluate finetuned``, ``evaluate parts``, or
+    ``evaluate robustness`` of a fine-tuned classifier writes. Every other that is no comparison is of frozen
+    features: a linear probe, few-shot episodes, a linear probe on changed clouds, or all in one."""
+    return "model_sha256" in report["context"]
 
 
 def of_weights(report: dict[str, Any], classifier: str = "svm") -> dict[str, Any] | None:
@@ -100,10 +134,8 @@ def _problem_of_linear(found: dict[str, Any]) -> str:
     context = found["context"]
     if problem := _problem(context.get("encoder_sha256", []), [_TEXT], "context.encoder_sha256"):
         return problem
-    if found["robustness"]:
-        wanted = {"classifier": _TEXT, "seed": int}
-        if problem := _problem(context["robustness"], wanted, "context.robustness"):
-            return problem
+    if found["robustness"] and (problem := _problem(context["robustness"], _CHANGED, "context.robustness")):
+        return problem
     asked = {(one["ways"], one["shots"]) for one in context["few_shot"]}
     for place, row in enumerate(found["few_shot"]):
         if (row["ways"], row["shots"]) not in asked:
@@ -126,6 +158,25 @@ def _problem_of_comparison(found: dict[str, Any]) -> str:
         if problem := problem or _problem_of_spreads(row["few_shot"], f"{where}.few_shot"):
             return problem
     return _problem_of_spreads(found["rows"], "rows")
+
+
+def _problem_of_scores(found: dict[str, Any]) -> str:
+    context = found["context"]
+    if problem := _problem(context.get("encoder_sha256", []), [_TEXT], "context.encoder_sha256"):
+        return problem
+    classes = len(context["dataset"]["classes"])
+    if found["confusion"] and {len(found["confusion"]), *map(len, found["confusion"])} != {classes}:
+        return f"confusion is no table of {classes} times {classes} counts"
+    if found["robustness"] and (problem := _problem(context["robustness"], _CHANGED, "context.robustness")):
+        return problem
+    for name in ("per_class", "per_part"):
+        for place, row in enumerate(found[name]):
+            if (row["mean"] is None) != (row["std"] is None):
+                return f"{name}[{place}]: one of mean and std is null, and the other is not"
+    shots = context["recipe"].get("shots")
+    if shots is not None and (not isinstance(shots, int) or isinstance(shots, bool) or shots < 1):
+        return f"context.recipe.shots is {shots!r:.60}"
+    return _problem_of_spreads(found["robustness"], "robustness")
 
 
 def _problem_of_spreads(rows: list[dict[str, Any]], name: str) -> str:

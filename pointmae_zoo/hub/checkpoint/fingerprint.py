@@ -1,10 +1,12 @@
-"""Which encoder was measured: a hash of its numbers and of what is done with them, whatever file they are
-in."""
+"""Which encoder, or which whole model, was measured: a hash of its numbers and of what is done with them,
+whatever file they are in."""
 
 import hashlib
 import json
+from typing import Any
 
 import torch
+from torch import nn
 
 from pointmae_zoo.models.encoder import PointEncoder
 
@@ -17,9 +19,22 @@ def encoder_sha256(encoder: PointEncoder) -> str:
     differs once the weights were rounded (``save_pretrained(half=True)``).
     """
     config = encoder.config
-    shaped = {"arguments": config.arguments, "preprocess": config.preprocess.to_dict()}
+    return _sha256(encoder, {"arguments": config.arguments, "preprocess": config.preprocess.to_dict()})
+
+
+def model_sha256(model: nn.Module) -> str:
+    """The same of a whole model, with its head and the names of its outputs; of a network that has no
+    ``config`` its tensors alone."""
+    config = getattr(model, "config", None)
+    if config is None:
+        return _sha256(model, {})
+    shaped = {"kind": config.kind, "arguments": config.arguments, "labels": config.labels}
+    return _sha256(model, {**shaped, "preprocess": config.preprocess.to_dict()})
+
+
+def _sha256(model: nn.Module, shaped: dict[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(shaped, sort_keys=True).encode() + b"\n")
-    for name, tensor in sorted(encoder.state_dict().items()):
+    for name, tensor in sorted(model.state_dict().items()):
         tensor = tensor.detach().to("cpu")
         if tensor.is_floating_point():
             tensor = tensor.to(torch.float32)

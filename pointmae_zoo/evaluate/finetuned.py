@@ -1,0 +1,251 @@
+"""``evaluate_finetuned``: how often fine-tuned classifiers are right, with nothing chosen on test."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pointmae_zoo.data.clouds import normalize_clouds
+from pointmae_zoo.data.labelled import LabelledClouds, open_labelled
+from pointmae_zoo.data.splits import validation_split
+from pointmae_zoo.evaluate.kept import check_kept
+from pointmae_zoo.evaluate.made import check_out, made
+from pointmae_zoo.evaluate.predictions import VOTE_SEED, Floats, in_batches, predict_clouds, vote
+from pointmae_zoo.evaluate.report import file_name
+from pointmae_zoo.evaluate.runs import Run, described, load_runs
+from pointmae_zoo.evaluate.score_report import Measured, ScoreReport
+from pointmae_zoo.evaluate.scores import confusion
+from pointmae_zoo.ops import farthest_point_sample, index_points
+
+PAPER_POINTS = 8192
+"""Of so many stored points of a cloud, at most, the papers' protocol samples."""
+
+_PROTOCOLS = {
+    "standard": (
+        "first {num_points} points, centred on the centroid, scaled to the unit sphere, upright (no "
+        "rotation); one prediction for a cloud"
+    ),
+    "paper": (
+        "the papers' protocol: {num_points} points by farthest point sampling of those in the file (at most "
+        f"{PAPER_POINTS}), not centred or scaled again, upright (no rotation); one prediction for a cloud"
+    ),
+}
+_ENDS = {
+    "test": "; test predicted once, by the run's last or on validation chosen weights",
+    "validation": "; of each run the validation part of its training clouds; test was not touched",
+}
+
+
+def evaluate_finetuned(
+    runs: str | Path | Run | Sequence[str | Path | Run],
+    data: str | Path,
+    *,
+    classes: Literal["core", "all"] | None = None,
+    split: Literal["test", "validation"] = "test",
+    num_points: int | None = None,
+    votes: int = 0,
+    protocol: Literal["standard", "paper"] = "standard",
+    label: str | None = None,
+    batch_size: int = 64,
+    device: str = "cpu",
+    picture: str | Path | None = None,
+    out: str | Path | None = None,
+    keep_in: str | Path | None = None,
+    cache: Path | None = None,
+    progress: bool = True,
+) -> ScoreReport:
+    """Accuracy and class mean of fine-tuned classifiers, over clouds they have not seen.
+
+    Args:
+        runs: what ``finetune`` wrote, names of weights or repositories; several are seeds of one recipe and
+            are averaged.
+        data: an entry of `open_labelled`. Its classes must be those of the model; their order may differ.
+        classes: the cleaner core classes, or all; None: as in training, if the run says.
+        split: ``"validation"``: what the runs held out of train, which settings are chosen with.
+        num_points: the first so many points of each cloud; None: as in training.
+        votes: also the mean over so many random views of each cloud, changed as in training; a line of its
+            own, never the headline. 0: none.
+        protocol: ``"paper"``: farthest point sampling, points as they are in the file.
+        label: what tables and pictures call these runs; default: the first one's name.
+        picture: where to draw what is taken for what, a PNG.
+        out: where to write the JSON.
+        keep_in: a folder to write it to, under the name that `evaluate.report.file_name` gives.
+        cache: where points of meshes are kept.
+        progress: a bar on a terminal.
+
+    Returns:
+        The report; its context names runs, data and protocol.
+
+    Raises:
+        ValueError: classes of model and data differ (names which); models of another kind; runs that are no
+            seeds of one recipe; no validation part; something wrong with the data. Names what.
+        FileNotFoundError, IsADirectoryError: no such file or folder, or ``out`` can't be written there.
+    """
+    from tqdm import tqdm
+
+    started = time.perf_counter()
+    check_choices(split, protocol, votes)
+    check_out(out)
+    check_out(picture, "a .png file")
+    loaded = load_runs(runs, "classification", device)
+    num_points = loaded[0].num_points if num_points is None else num_points
+    most_points = 2 * num_points if votes else num_points
+    asked = clouds_of(
+        loaded,
+        data,
+        split,
+        classes=classes,
+        num_points=num_points,
+        most_points=max(most_points, PAPER_POINTS) if protocol == "paper" else most_points,
+        cache=cache,
+        progress=progress,
+    )
+    clouds = asked.clouds
+    check_classes(clouds, loaded)
+    context = {
+        "task": "finetuned",
+        "label": label or loaded[0].name,
+        **described(loaded),
+        "dataset": {"file": clouds.name, "sha256": clouds.sha256, "classes": list(clouds.classes)},
+        "class_set": clouds.class_set,
+        "split": split,
+        "num_train": loaded[0].num_train,
+        "num_test": len(clouds),
+        "num_points": num_points,
+        "protocol_name": protocol,
+        "protocol": _PROTOCOLS[protocol].format(num_points=num_points) + _ENDS[split],
+        "rotation": "none",
+        "robustness": {},
+        "votes": votes,
+        "vote_seed": VOTE_SEED if votes else None,
+    }
+    report, measured = ScoreReport(context=context), Measured(clouds, "accuracy")
+    if keep_in is not None:
+        out = Path(keep_in) / file_name(context)
+        check_kept(out, context)
+    prepared = _prepared(clouds.points, num_points, protocol)
+    views = clouds.points if protocol == "paper" else normalize_clouds(clouds.points[:, :most_points])
+    tables = np.zeros((len(clouds.classes), len(clouds.classes)), dtype=np.int64)
+    bar = tqdm(loaded, desc="predict", unit="run", disable=None if progress else True)
+    for run, rows in zip(bar, asked.rows, strict=True):
+        how: dict[str, Any] = {"batch_size": batch_size, "device": device}
+        order = [run.labels.index(name) for name in clouds.classes]
+        truth = clouds.labels[rows]
+        answer = predict_clouds(run.network, prepared[rows], **how)[:, order].argmax(1)
+        measured.add(run, rows, answer == truth)
+        tables += confusion(truth, answer, len(order))
+        if votes:
+            voted = vote(run.network, views[rows], votes, run.augmentation, num_points=num_points, **how)
+            measured.add(run, rows, voted[:, order].argmax(1) == truth, votes)
+    report.confusion = tables.tolist()
+    measured.fill(report)
+    counts = np.bincount(clouds.labels, minlength=len(clouds.classes))
+    report.context |= {
+        "majority_accuracy": float(100.0 * counts.max() / len(clouds)),
+        "chance_accuracy": 100.0 / len(clouds.classes),
+        **made(started),
+    }
+    if out is not None:
+        report.save(Path(out))
+    if picture is not None:
+        from pointmae_zoo.viz import draw_confusion
+
+        draw_confusion(report.confusion, clouds.classes, picture, title=report.title())
+    return report
+
+
+class Asked(NamedTuple):
+    """Which clouds the runs are asked about: all of them, and for each run its rows."""
+
+    clouds: LabelledClouds
+    rows: list[NDArray[np.int64]]
+
+
+def clouds_of(
+    runs: Sequence[Run],
+    data: str | Path,
+    split: str,
+    *,
+    classes: Literal["core", "all"] | None,
+    num_points: int,
+    most_points: int,
+    cache: Path | None,
+    progress: bool,
+    with_parts: bool = False,
+) -> Asked:
+    """Test clouds, or the validation part that each run held out of train.
+
+    Raises:
+        ValueError: a run says nothing of its validation part, or has none.
+    """
+    clouds = open_labelled(
+        data,
+        "test" if split == "test" else "train",
+        num_points=num_points,
+        most_points=most_points,
+        classes=classes or runs[0].recipe.get("classes"),
+        with_parts=with_parts,
+        cache=cache,
+        progress=progress,
+    )
+    if split == "test":
+        return Asked(clouds, [np.arange(len(clouds))] * len(runs))
+    parts = [_validation_rows(run, clouds) for run in runs]
+    union = np.unique(np.concatenate(parts))
+    return Asked(clouds.select(union), [np.searchsorted(union, rows) for rows in parts])
+
+
+def _validation_rows(run: Run, clouds: LabelledClouds) -> NDArray[np.int64]:
+    share, seed = run.recipe.get("validation_share"), run.recipe.get("seed")
+    if not isinstance(share, (int, float)) or not isinstance(seed, int):
+        raise ValueError(
+            f"{run.name}: its config.json says nothing of a validation part; expected what "
+            "'pointmae-zoo finetune' wrote"
+        )
+    _, rows = validation_split(clouds.labels, clouds.groups, share, seed)
+    if not len(rows):
+        raise ValueError(
+            f"{run.name}: held nothing of {clouds.name} out for validation (validation_share {share})"
+        )
+    return rows
+
+
+def check_classes(clouds: LabelledClouds, runs: Sequence[Run]) -> None:
+    """Raise a ValueError that names what only the data, or only the model, has."""
+    known, wanted = set(runs[0].labels), set(clouds.classes)
+    if known == wanted:
+        return
+    told = []
+    for what, names in (("only in the data", wanted - known), ("only in the model", known - wanted)):
+        if names:
+            first = ", ".join(repr(name) for name in sorted(names)[:5])
+            told.append(f"{what}: {first}{f' and {len(names) - 5} more' if len(names) > 5 else ''}")
+    raise ValueError(
+        f"{runs[0].name} and {clouds.name} have different classes ({'; '.join(told)}); evaluate on the "
+        "classes that the model was trained on"
+    )
+
+
+def check_choices(split: str, protocol: str, votes: int) -> None:
+    """Raise a ValueError for a setting that there is not."""
+    if split not in _ENDS:
+        raise ValueError(f"split: {split!r}, expected 'test' or 'validation'")
+    if protocol not in _PROTOCOLS:
+        raise ValueError(f"protocol: {protocol!r}, expected 'standard' or 'paper'")
+    if votes < 0 or votes == 1:
+        raise ValueError(f"votes: {votes}, expected 2 or more, or 0 for none")
+
+
+def _prepared(points: Floats, num_points: int, protocol: str) -> Floats:
+    """(M, n, 3) as the network sees them."""
+    if protocol == "standard":
+        return normalize_clouds(points[:, :num_points])
+
+    def spread(batch: torch.Tensor) -> torch.Tensor:
+        return index_points(batch, farthest_point_sample(batch, num_points))
+
+    return in_batches(spread, points)
