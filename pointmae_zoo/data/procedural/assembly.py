@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pointmae_zoo.data.procedural.primitives import BOX, Array, Mask, Primitive, cylinder
 
@@ -14,6 +14,7 @@ Warp = Callable[[Array], Array]  # (M, 3) -> (M, 3), smooth, where the shape's l
 
 # Parts that only touch hide nothing: inside is deeper than this below the bounding box (of size about 1).
 _TOUCH = 1e-4
+_NO_NAME = np.zeros(1, dtype=np.int64)
 _ROUNDS = 12  # of drawing points, until enough of them are visible
 
 
@@ -23,6 +24,14 @@ class _Copies(NamedTuple):
     offsets: Array  # (P, 3)
     turns: Array  # (P,) when each was added: a cut removes only what was there before it
     cuts: bool
+    names: NDArray[np.int64]  # (P,) number of the named part each belongs to, 0 unless said
+
+
+class LabelledPoints(NamedTuple):
+    """Points on an assembly, and the named part that each lies on."""
+
+    points: Array  # (N, 3)
+    names: NDArray[np.int64]  # (N,)
 
 
 def turn_x(angle: float) -> Array:
@@ -79,7 +88,7 @@ class Assembly:
         if turn is not None:
             matrix[0] = turn @ matrix[0]
         offset = np.array(at, dtype=np.float64).reshape(1, 3)
-        self._copies.append(_Copies(primitive, matrix, offset, np.array([self._count]), cut))
+        self._copies.append(_Copies(primitive, matrix, offset, np.array([self._count]), cut, _NO_NAME))
         self._count += 1
         return self
 
@@ -120,6 +129,7 @@ class Assembly:
                     (np.einsum("qij,pj->qpi", matrices, c.offsets) + offsets[:, None]).reshape(-1, 3),
                     (later[:, None] + c.turns).reshape(-1),
                     c.cuts,
+                    np.tile(c.names, len(matrices)),
                 )
             )
         self._count += len(matrices) * other._count
@@ -156,6 +166,12 @@ class Assembly:
         """The whole, under a linear map (3, 3): stretched, sheared, turned."""
         return Assembly().copies(self, [(matrix, np.zeros(3))])
 
+    def named(self, number: int) -> "Assembly":
+        """The same, all of it belonging to the named part of this number (see ``sample_named``)."""
+        whole = Assembly().include(self)
+        whole._copies = [c._replace(names=np.full_like(c.names, number)) for c in whole._copies]
+        return whole
+
     @property
     def parts(self) -> int:
         return sum(len(c.matrices) for c in self._copies)
@@ -183,6 +199,7 @@ class Assembly:
                 np.concatenate([c.offsets for c in same]),
                 np.concatenate([c.turns for c in same]),
                 same[0].cuts,
+                np.concatenate([c.names for c in same]),
             )
             for same in groups.values()
         ]
@@ -203,6 +220,19 @@ def sample(
     them, and show their own where they meet what was there before. warp: bend the whole afterwards; points
     stay even per area of the bent surface.
     """
+    found = sample_named(assembly, num_points, rng, union=union, warp=warp)
+    return None if found is None else found.points
+
+
+def sample_named(
+    assembly: Assembly,
+    num_points: int,
+    rng: np.random.Generator,
+    *,
+    union: bool = True,
+    warp: Warp | None = None,
+) -> LabelledPoints | None:
+    """The points of ``sample``, and the number of the named part on whose surface each lies."""
     groups = assembly.merged()
     triangles = np.concatenate([_placed(g) for g in groups])
     origin = triangles[:, 0]
@@ -211,10 +241,11 @@ def sample(
     counts = [(len(g.matrices), len(g.primitive.triangles)) for g in groups]
     per_part = np.concatenate([np.full(p, f) for p, f in counts])
     part_of = np.repeat(np.arange(len(per_part)), per_part)
+    name_of = np.concatenate([g.names for g in groups])
     seen = _Visibility(groups, union)
     middle, half = _frame(triangles)
 
-    kept: list[Array] = []
+    kept: list[LabelledPoints] = []
     missing, yields, bound = num_points, 0.75 if seen.trivial else 0.6, 0.0
     for _ in range(_ROUNDS):
         draws = int(missing / max(yields, 0.1) * 1.1) + 32 if not (seen.trivial and warp is None) else missing
@@ -223,20 +254,22 @@ def sample(
         over = u + v > 1
         u[over], v[over] = 1 - u[over], 1 - v[over]
         e1, e2 = first[face], second[face]
-        points = origin[face] + u[:, None] * e1 + v[:, None] * e2
+        points, names = origin[face] + u[:, None] * e1 + v[:, None] * e2, name_of[part_of[face]]
         if not seen.trivial:
             visible = seen(points, part_of[face])
-            points, e1, e2 = points[visible], e1[visible], e2[visible]
+            points, names, e1, e2 = points[visible], names[visible], e1[visible], e2[visible]
         if warp is not None and len(points):
             points = (points - middle) / half
             bent, stretch = _bend(points, e1, e2, warp)
             bound = bound or float(np.quantile(stretch, 0.98))
-            points = bent[rng.random(len(bent)) * bound < stretch]
-        kept.append(points)
+            even = rng.random(len(bent)) * bound < stretch
+            points, names = bent[even], names[even]
+        kept.append(LabelledPoints(points, names))
         yields = len(points) / draws
         missing -= len(points)
         if missing <= 0:
-            return np.concatenate(kept)[:num_points]
+            points, names = (np.concatenate(arrays)[:num_points] for arrays in zip(*kept, strict=True))
+            return LabelledPoints(points, names)
         if yields < 0.02:
             return None
     return None
