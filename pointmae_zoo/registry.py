@@ -281,9 +281,9 @@ def create_model(
     if kind not in KINDS:
         raise ValueError(f"no kind is called {kind!r}{_suggest(kind, list(KINDS))}")
     encoder: Any = architecture.encoder
-    if kind == "classification":
-        encoder = dataclasses.replace(encoder, norm_levels="last")
     own: Any = None if kind == "encoder" else getattr(architecture, kind)
+    if kind == "classification" and overrides.get("head_pool", own.head_pool) != "levels":
+        encoder = dataclasses.replace(encoder, norm_levels="last")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in overrides.items()}
     known = [*_field_names(encoder), *(_field_names(own) if own else ())]
     for key in values:

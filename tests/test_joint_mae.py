@@ -613,9 +613,10 @@ def test_a_stage_instead_needs_a_mask() -> None:
 @pytest.mark.parametrize("name", ["joint_mae_base", "joint_mae_tiny"])
 def test_classifiers_add_mean_and_maximum(name: str) -> None:
     model = create_model(name, "classification").eval()
-    tokens = torch.randn(2, 5, model.encoder.hyper.dims[-1])
+    tokens = model.encoder.forward_features(shapes())
     pooled = model.forward_head(tokens, pre_logits=True)
-    torch.testing.assert_close(pooled, tokens.mean(1) + tokens.amax(1))
+    coarsest = tokens.features[-1]
+    torch.testing.assert_close(pooled, coarsest.mean(1) + coarsest.amax(1))
 
 
 def test_a_teacher_is_refused() -> None:

@@ -11,7 +11,7 @@ from pointmae_zoo.data.fields import check_fields
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.layers import Stage, init_linear
 from pointmae_zoo.models.tokenizer import TokenEmbedding, group_coordinates
-from pointmae_zoo.models.tokens import Groups, Tokens, check_pool, pack, pool_levels, pool_tokens
+from pointmae_zoo.models.tokens import Groups, Tokens, check_pool, pack, pooled
 from pointmae_zoo.ops import (
     farthest_point_sample,
     index_points,
@@ -301,10 +301,7 @@ class PointEncoder(nn.Module):
 
     def forward(self, points: Tensor, pool: str | None = None) -> Tensor:
         """(B, N, 3) -> (B, D) in the module's own mode, differentiable; `embed` gives frozen features."""
-        tokens = self.forward_features(points)
-        if (pool or self.hyper.pool) == "levels":
-            return pool_levels(tokens)
-        return pool_tokens(tokens.features[-1], pool or self.hyper.pool)
+        return pooled(self.forward_features(points), pool or self.hyper.pool)
 
     def feature_dim(self, pool: str | None = None) -> int:
         """D of what `embed` returns."""

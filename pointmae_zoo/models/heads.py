@@ -13,7 +13,7 @@ from pointmae_zoo.data.fields import check_fields
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder
 from pointmae_zoo.models.layers import init_linear
-from pointmae_zoo.models.tokens import pool_tokens
+from pointmae_zoo.models.tokens import Tokens, pooled
 from pointmae_zoo.ops import three_nn_interpolate
 
 
@@ -22,24 +22,26 @@ class ClassifierConfig:
     """The classification head."""
 
     num_classes: int = 40
-    head_pool: Literal["max", "mean", "mean+max", "mean,max"] = "mean,max"
-    """How tokens are pooled for the head: the reference adds mean and maximum for ModelNet40 and concatenates
-    them for ScanObjectNN."""
+    head_pool: Literal["max", "mean", "mean+max", "mean,max", "levels"] = "mean,max"
+    """How tokens are pooled for the head: of the coarsest, the reference adds mean and maximum for ModelNet40
+    and concatenates them for ScanObjectNN. ``levels``, ours: mean and standard deviation of every level."""
     head_width: int = 256
+    """Of the head's two hidden layers. 0, ours: there are none, the pooled features are standardised by a
+    BatchNorm and go through one linear layer, which is better with few labels."""
     head_dropout: float = 0.5
 
     def __post_init__(self) -> None:
         check_fields(self)
         if not 1 <= self.num_classes <= 1_000_000:
             raise ValueError(f"num_classes: from 1 to 1000000 expected, got {self.num_classes}")
-        if not 1 <= self.head_width <= 65536:
-            raise ValueError(f"head_width: from 1 to 65536 expected, got {self.head_width}")
+        if not 0 <= self.head_width <= 65536:
+            raise ValueError(f"head_width: from 0 to 65536 expected, got {self.head_width}")
         if not 0.0 <= self.head_dropout < 1.0:
             raise ValueError(f"head_dropout: from 0 to below 1 expected, got {self.head_dropout}")
 
 
 class PointForClassification(nn.Module):
-    """Encoder, pooled coarsest tokens, three-layer head (I2P-MAE, section 4.2)."""
+    """Encoder, pooled tokens, head; by default I2P-MAE's (section 4.2): coarsest tokens, three layers."""
 
     config: ModelConfig
 
@@ -49,29 +51,31 @@ class PointForClassification(nn.Module):
         self.encoder = PointEncoder(encoder)
         top = str(len(encoder.dims) - 1)
         for level, norm in self.encoder.norms.items():
-            norm.requires_grad_(level == top)  # the others are read by `embed` alone
+            # The others are read by `embed` alone.
+            norm.requires_grad_(level == top or config.head_pool == "levels")
         width, dim = config.head_width, self.encoder.feature_dim(config.head_pool)
-        self.head = nn.Sequential(
-            nn.Linear(dim, width),
-            nn.BatchNorm1d(width),
-            nn.ReLU(),
-            nn.Dropout(config.head_dropout),
-            nn.Linear(width, width),
-            nn.BatchNorm1d(width),
-            nn.ReLU(),
-            nn.Dropout(config.head_dropout),
-            nn.Linear(width, config.num_classes),
-        )
+        layers: list[nn.Module] = []
+        for before in (dim, width) if width else ():
+            layers += [
+                nn.Linear(before, width),
+                nn.BatchNorm1d(width),
+                nn.ReLU(),
+                nn.Dropout(config.head_dropout),
+            ]
+        if not width:
+            layers += [nn.BatchNorm1d(dim), nn.Dropout(config.head_dropout)]
+        self.head = nn.Sequential(*layers, nn.Linear(width or dim, config.num_classes))
         self.head.apply(init_linear)
 
-    def forward_head(self, tokens: Tensor, *, pre_logits: bool = False) -> Tensor:
-        """Coarsest tokens (B, G, C) -> logits (B, num_classes); with ``pre_logits`` the pooled features."""
-        pooled = pool_tokens(tokens, self.hyper.head_pool)
-        return pooled if pre_logits else self.head(pooled)
+    def forward_head(self, tokens: Tokens, *, pre_logits: bool = False) -> Tensor:
+        """What the encoder's ``forward_features`` gives -> logits (B, num_classes); with ``pre_logits`` the
+        pooled features (B, D)."""
+        features = pooled(tokens, self.hyper.head_pool)
+        return features if pre_logits else self.head(features)
 
     def forward(self, points: Tensor) -> Tensor:
         """(B, N, 3) -> logits (B, num_classes)."""
-        return self.forward_head(self.encoder.forward_features(points).features[-1])
+        return self.forward_head(self.encoder.forward_features(points))
 
     def get_classifier(self) -> nn.Module:
         """The last linear layer."""

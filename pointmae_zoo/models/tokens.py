@@ -61,6 +61,11 @@ def pool_tokens(tokens: Tensor, pool: str) -> Tensor:
     return torch.cat([tokens.mean(1), tokens.amax(1)], dim=-1)
 
 
+def pooled(tokens: Tokens, pool: str) -> Tensor:
+    """Tokens to one vector for each cloud, (B, D): of the coarsest level, or of all with ``levels``."""
+    return pool_levels(tokens) if pool == "levels" else pool_tokens(tokens.features[-1], pool)
+
+
 def pool_levels(tokens: Tokens) -> Tensor:
     """Mean and standard deviation of every level's visible tokens, fine to coarse: (B, 2 sum of dims).
 
