@@ -2,8 +2,9 @@
 
 An ``.npz`` holds ``points`` (M, N, 3), as floats or as int16 times ``point_scale`` (1 / 32767 when absent),
 and optionally ``y`` (M,) class numbers with -1 for none, ``classes`` and ``core_classes`` (names), ``split``
-(M,) strings, ``group`` (M,) numbers of near-duplicate groups and ``name`` (M,). An ``.npy`` holds the points
-alone.
+(M,) strings, ``group`` (M,) numbers of near-duplicate groups and ``name`` (M,). For part segmentation it
+also has ``parts`` (M, N), the part number of each point, and may have ``part_names``, ``CLASS/PART`` by
+number. An ``.npy`` holds the points alone.
 """
 
 import zipfile
@@ -106,6 +107,27 @@ def read_clouds(path: str | Path) -> Clouds:
         core_classes=core_classes,
         sha256=file_sha256(path),
     )
+
+
+def read_parts(path: str | Path) -> tuple[NDArray[np.integer], list[str] | None]:
+    """The part number of every point of a file, (M, N) as stored, and the names of all parts if it has them.
+
+    Raises:
+        ValueError: no ``parts``, or not one whole number of 0 or more for every point.
+    """
+    path = Path(path)
+    arrays = _arrays(path, only=("points", "parts", "part_names"))
+    if "parts" not in arrays:
+        raise ValueError(f"{path}: no array 'parts' (M, N) with the part number of every point")
+    parts, expected = arrays["parts"], arrays["points"].shape[:2]
+    if parts.shape != expected or parts.dtype.kind not in "iu":
+        raise ValueError(
+            f"{path}: 'parts' is {parts.dtype} of shape {parts.shape}, expected whole numbers {expected}"
+        )
+    if parts.min() < 0:
+        raise ValueError(f"{path}: 'parts' holds {parts.min()}, expected part numbers from 0")
+    names = arrays.get("part_names")
+    return parts, None if names is None else [str(name) for name in np.ravel(names)]
 
 
 def _arrays(path: Path, *, only: Sequence[str] = ()) -> dict[str, NDArray]:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pointmae_zoo.data import benchmarks
-from pointmae_zoo.data.clouds import read_clouds
+from pointmae_zoo.data.clouds import read_clouds, read_parts
 from pointmae_zoo.data.labelled_clouds import (
     ClassSet,
     LabelledClouds,
@@ -24,6 +25,7 @@ from pointmae_zoo.data.labelled_clouds import (
     unnamed_parts,
 )
 from pointmae_zoo.data.labelled_folder import read_labelled_folder
+from pointmae_zoo.data.part_numbers import PartNumbers, listed_parts, part_numbers
 
 __all__ = ["ClassSet", "LabelledClouds", "Split", "joint_sha256", "open_labelled"]
 
@@ -107,8 +109,6 @@ def _of_file(
     with_parts: bool,
 ) -> LabelledClouds:
     clouds = read_clouds(path)
-    if with_parts:
-        raise ValueError(f"{path}: no array 'parts' with a part number for every point")
     class_set: ClassSet = classes or ("core" if clouds.core_classes else "all")
     names = clouds.core_classes if class_set == "core" else clouds.classes
     if not names:
@@ -126,6 +126,16 @@ def _of_file(
     if not len(rows):
         there = ", ".join(sorted({repr(str(one)) for one in clouds.splits if one})) or "none"
         raise ValueError(f"{path}: no labelled cloud of split '{split}' (its splits: {there})")
+    found = part_labels = None
+    if with_parts:
+        stored, listed = read_parts(path)
+        if listed is None:
+            spans = [_span(stored[labels == number]) for number in range(len(names))]
+            found = part_numbers(path, names, spans, {})
+        else:
+            found = listed_parts(path, names, listed)
+        part_labels = found.counted(stored[rows, :most_points], labels[rows])
+        _check_parts(path, rows, part_labels, labels[rows], found)
     return LabelledClouds(
         points=np.ascontiguousarray(clouds.points[rows, :most_points]),
         labels=labels[rows],
@@ -135,7 +145,29 @@ def _of_file(
         name=path.name,
         sha256=clouds.sha256,
         class_set=class_set,
+        part_labels=part_labels,
+        parts=() if found is None else found.parts,
+        part_names=() if found is None else found.names,
     )
+
+
+def _span(numbers: NDArray[np.integer]) -> tuple[int, int] | None:
+    return (int(numbers.min()), int(numbers.max())) if numbers.size else None
+
+
+def _check_parts(
+    path: Path,
+    rows: NDArray[np.int64],
+    part_labels: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    found: PartNumbers,
+) -> None:
+    """Raises ValueError for a part that its class does not have."""
+    low = np.array([numbers.start for numbers in found.parts])[labels]
+    high = np.array([numbers.stop for numbers in found.parts])[labels]
+    wrong = np.flatnonzero((part_labels.min(axis=1) < low) | (part_labels.max(axis=1) >= high))
+    if len(wrong):
+        raise ValueError(f"{path}: cloud {rows[wrong[0]]} has parts that are not those of its class")
 
 
 def _of_benchmark(
