@@ -12,10 +12,11 @@ from pathlib import Path
 from pointmae_zoo.data.procedural.part_shapes import CLASSES, write_part_shapes
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
+    if len(sys.argv) not in (2, 4):
         sys.exit("usage: python examples/part_shapes.py FILE.npz [TRAIN TEST]")
     out = Path(sys.argv[1])
-    write_part_shapes(out, **dict(zip(("train", "test"), map(int, sys.argv[2:4]), strict=False)))
+    train, test = (int(word) for word in sys.argv[2:4] or ("600", "180"))
+    write_part_shapes(out, train=train, test=test)
     for name, parts in CLASSES.items():
         print(f"{name}: {', '.join(parts)}")
     print(f"written to {out}")

@@ -7,6 +7,7 @@ An entry is one of
 - a folder of one's own files, with a folder for each class or a list of labels (``data.labelled_folder``).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -126,6 +127,7 @@ def _of_file(
     if not len(rows):
         there = ", ".join(sorted({repr(str(one)) for one in clouds.splits if one})) or "none"
         raise ValueError(f"{path}: no labelled cloud of split '{split}' (its splits: {there})")
+    _check_classes(path, split, names, labels, clouds.splits, with_parts)
     found = part_labels = None
     if with_parts:
         stored, listed = read_parts(path)
@@ -149,6 +151,27 @@ def _of_file(
         parts=() if found is None else found.parts,
         part_names=() if found is None else found.names,
     )
+
+
+def _check_classes(
+    path: Path,
+    split: Split,
+    names: Sequence[str],
+    labels: NDArray[np.int64],
+    splits: NDArray[np.str_],
+    with_parts: bool,
+) -> None:
+    """Raises ValueError for one class alone to train on, and for a class to test on that train has not."""
+    trained = set(labels[splits == "train"].tolist()) - {-1}
+    if split == "train" and len(trained) < 2 and not with_parts:
+        raise ValueError(
+            f"{path}: clouds of one class only, {names[min(trained)]!r}; expected two or more to tell apart"
+        )
+    if trained and (absent := set(labels[splits == split].tolist()) - trained - {-1}):
+        raise ValueError(
+            f"{path}: class {names[min(absent)]!r} is in {split}, but not in train, so that nothing is "
+            "learned of it; add training clouds, or take it out"
+        )
 
 
 def _span(numbers: NDArray[np.integer]) -> tuple[int, int] | None:

@@ -12,6 +12,8 @@ from pointmae_zoo.data.class_folders import Listing, list_labelled
 from pointmae_zoo.data.folder import read_files
 from pointmae_zoo.data.labelled_clouds import LabelledClouds, Split, drawn, sha256_of
 from pointmae_zoo.data.mesh import SUPPORTED_SUFFIXES
+from pointmae_zoo.data.part_files import PART_SUFFIXES
+from pointmae_zoo.data.part_folder import read_part_folder
 from pointmae_zoo.data.sources import number_of_workers, stamps
 from pointmae_zoo.data.workers import Reading
 
@@ -36,17 +38,23 @@ def read_labelled_folder(
             without any file that can be read.
         FileNotFoundError: no files in classes.
     """
-    listing = list_labelled(folder, SUPPORTED_SUFFIXES)
+    listing = list_labelled(folder, PART_SUFFIXES if with_parts else SUPPORTED_SUFFIXES)
     rows = _rows(folder, listing, split)
     files = [listing.files[row] for row in rows]
     paths = [folder / one.file for one in files]
     if progress:
         _tell_split(folder, listing, split)
-    points, kept, skipped = _read(folder, paths, num_points, most_points, cache, seed, progress)
+    part_labels, counted = None, None
+    if with_parts:
+        clouds = read_part_folder(folder, listing, rows, num_points, most_points, seed, progress)
+        points, part_labels, kept, skipped = clouds.points, clouds.part_labels, clouds.kept, clouds.skipped
+        counted = clouds.numbers
+    else:
+        points, kept, skipped = _read(folder, paths, num_points, most_points, cache, seed, progress)
     numbers = {name: number for number, name in enumerate(listing.classes)}
     labels = np.array([numbers[one.label] for one in files], dtype=np.int64)
     if split == "train":
-        _check_classes(folder, listing, labels[kept], skipped)
+        _check_classes(folder, listing, labels[kept], skipped, fewest=1 if with_parts else 2)
     if skipped and progress:
         _tell_skipped(folder, skipped, len(files))
     return LabelledClouds(
@@ -58,6 +66,9 @@ def read_labelled_folder(
         name=folder.resolve().name,
         sha256=sha256_of([points, labels[kept]]),
         class_set="all",
+        part_labels=part_labels,
+        parts=() if counted is None else counted.parts,
+        part_names=() if counted is None else counted.names,
         skipped=(*listing.left_out, *skipped),
     )
 
@@ -141,10 +152,15 @@ def _in_memory(
 
 
 def _check_classes(
-    folder: Path, listing: Listing, labels: NDArray[np.int64], skipped: Sequence[tuple[str, str]]
+    folder: Path,
+    listing: Listing,
+    labels: NDArray[np.int64],
+    skipped: Sequence[tuple[str, str]],
+    *,
+    fewest: int,
 ) -> None:
-    """Raises ValueError for one class alone, and for a class of which no training file could be read."""
-    if len(listing.classes) < 2:
+    """Raises ValueError for too few classes, and for a class of which no training file could be read."""
+    if len(listing.classes) < fewest:
         raise ValueError(f"{folder}: one class, {listing.classes[0]!r}; expected two or more to tell apart")
     reasons = dict(skipped)
     absent = listing.missing_in_train()

@@ -5,6 +5,7 @@ compression is LZF.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,11 @@ KINDS = {"I": "i", "U": "u", "F": "f"}
 
 def read_pcd(path: Path, data: bytes) -> Geometry:
     """The points without NaN: PCL writes NaN where a sensor saw nothing, so those rows are left out."""
+    return from_points(read_fields(path, data, ("x", "y", "z")))
+
+
+def read_fields(path: Path, data: bytes, wanted: Sequence[str]) -> NDArray[np.float64]:
+    """The numbers (N, len(wanted)) of these fields, without the rows that have a NaN there."""
     header, body = _read_header(path, data)
     try:
         names = header["FIELDS"]
@@ -29,14 +35,14 @@ def read_pcd(path: Path, data: bytes) -> Geometry:
             raise ValueError("FIELDS, SIZE, TYPE and COUNT differ in length")
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise MeshError(path, f"has a PCD header that makes no sense ({error}): export it again") from error
-    if missing := [axis for axis in "xyz" if axis not in names]:
+    if missing := [axis for axis in wanted if axis not in names]:
         raise MeshError(path, f"has no field {', '.join(missing)} (its fields: {' '.join(names)})")
     read = {"ascii": _read_text, "binary": _read_binary, "binary_compressed": _read_compressed}
     encoding = header.get("DATA", ["?"])[0].lower()
     if encoding not in read:
         raise MeshError(path, f"has DATA {encoding}: expected one of {', '.join(read)}")
-    points = read[encoding](path, body, num_points, names, types, repeats)
-    return from_points(points[~np.isnan(points).any(axis=1)])
+    found = read[encoding](path, body, num_points, names, types, repeats, wanted)
+    return found[~np.isnan(found).any(axis=1)]
 
 
 def _read_header(path: Path, data: bytes) -> tuple[dict[str, list[str]], bytes]:
@@ -55,6 +61,11 @@ def _read_header(path: Path, data: bytes) -> tuple[dict[str, list[str]], bytes]:
     return header, data[at:]
 
 
+def field_names(path: Path, data: bytes) -> list[str]:
+    """What its rows hold."""
+    return _read_header(path, data)[0].get("FIELDS", [])
+
+
 def _product(header: dict[str, list[str]]) -> int:
     return int(header["WIDTH"][0]) * int(header["HEIGHT"][0])
 
@@ -64,7 +75,13 @@ def _cut_off(path: Path, num_points: int) -> MeshError:
 
 
 def _read_text(
-    path: Path, body: bytes, num_points: int, names: list[str], types: list[np.dtype], repeats: list[int]
+    path: Path,
+    body: bytes,
+    num_points: int,
+    names: list[str],
+    types: list[np.dtype],
+    repeats: list[int],
+    wanted: Sequence[str],
 ) -> NDArray[np.float64]:
     columns = sum(repeats)
     try:
@@ -74,11 +91,17 @@ def _read_text(
     if numbers.size < num_points * columns:
         raise _cut_off(path, num_points)
     table = numbers[: num_points * columns].reshape(num_points, columns)
-    return table[:, [sum(repeats[: names.index(axis)]) for axis in "xyz"]]
+    return table[:, [sum(repeats[: names.index(axis)]) for axis in wanted]]
 
 
 def _read_binary(
-    path: Path, body: bytes, num_points: int, names: list[str], types: list[np.dtype], repeats: list[int]
+    path: Path,
+    body: bytes,
+    num_points: int,
+    names: list[str],
+    types: list[np.dtype],
+    repeats: list[int],
+    wanted: Sequence[str],
 ) -> NDArray[np.float64]:
     # PCL names every padding field "_": number the fields to keep them apart.
     fields = [
@@ -88,11 +111,17 @@ def _read_binary(
     if num_points * row.itemsize > len(body):
         raise _cut_off(path, num_points)
     table = np.frombuffer(body, row, count=num_points)
-    return np.stack([table[f"{names.index(axis)}"][:, 0].astype(np.float64) for axis in "xyz"], axis=1)
+    return np.stack([table[f"{names.index(axis)}"][:, 0].astype(np.float64) for axis in wanted], axis=1)
 
 
 def _read_compressed(
-    path: Path, body: bytes, num_points: int, names: list[str], types: list[np.dtype], repeats: list[int]
+    path: Path,
+    body: bytes,
+    num_points: int,
+    names: list[str],
+    types: list[np.dtype],
+    repeats: list[int],
+    wanted: Sequence[str],
 ) -> NDArray[np.float64]:
     """Two sizes, then one LZF block that holds field after field (all x, all y, ...)."""
     packed, unpacked = (int.from_bytes(body[at : at + 4], "little") for at in (0, 4))
@@ -103,7 +132,7 @@ def _read_compressed(
         plain = decompress_lzf(body[8 : 8 + packed], unpacked)
     except (IndexError, ValueError):
         raise MeshError(path, "has damaged compressed data: export it again") from None
-    axes = [names.index(axis) for axis in "xyz"]
+    axes = [names.index(axis) for axis in wanted]
     return np.stack(
         [
             np.frombuffer(plain, types[axis], count=num_points, offset=sum(room[:axis])).astype(np.float64)

@@ -63,18 +63,8 @@ Column = NDArray[Any] | tuple[NDArray[np.int64], NDArray[Any]]
 
 def read_ply(path: Path, data: bytes) -> Geometry:
     """Triangles of a PLY file (polygons become fans), or its vertices if it has no faces."""
-    elements, order, body = _read_header(path, data)
-    text = order == "ascii"
-    least = sum(element.fewest_bytes(text) for element in elements)
-    if least > len(body) + 1:
-        counts = ", ".join(f"{element.count:,} x {element.name}" for element in elements)
-        raise MeshError(
-            path,
-            f"was cut off: its header promises {counts}, at least {least:,} bytes, and {len(body):,} follow",
-        )
-    tables = _read_text(path, elements, body) if text else _read_binary(path, elements, body)
     vertices: NDArray[np.floating] = np.empty((0, 3))
-    for element, columns in zip(elements, tables, strict=True):
+    for element, columns in _read_elements(path, data):
         if element.name == "tristrips" and element.count:
             raise MeshError(path, "holds triangle strips, which cannot be read: export it as plain triangles")
         if element.name == "vertex" and element.count:
@@ -87,6 +77,30 @@ def read_ply(path: Path, data: bytes) -> Geometry:
             check_faces(path, found[1], len(vertices))
             return from_faces(path, vertices, fan(*found))
     return from_points(vertices)
+
+
+def read_vertex_columns(path: Path, data: bytes) -> tuple[NDArray[np.floating], dict[str, NDArray[Any]]]:
+    """Vertices (V, 3) of a PLY file, with faces or without, and their other numbers (V,) by name."""
+    for element, columns in _read_elements(path, data):
+        if element.name == "vertex" and element.count:
+            numbers = {name: column for name, column in columns.items() if not isinstance(column, tuple)}
+            return _vertices(path, columns), numbers
+    raise MeshError(path, "has no vertices: export it again")
+
+
+def _read_elements(path: Path, data: bytes) -> list[tuple[Element, dict[str, Column]]]:
+    """All elements with their columns, in their order."""
+    elements, order, body = _read_header(path, data)
+    text = order == "ascii"
+    least = sum(element.fewest_bytes(text) for element in elements)
+    if least > len(body) + 1:
+        counts = ", ".join(f"{element.count:,} x {element.name}" for element in elements)
+        raise MeshError(
+            path,
+            f"was cut off: its header promises {counts}, at least {least:,} bytes, and {len(body):,} follow",
+        )
+    tables = _read_text(path, elements, body) if text else _read_binary(path, elements, body)
+    return list(zip(elements, tables, strict=True))
 
 
 def _read_header(path: Path, data: bytes) -> tuple[list[Element], str, bytes]:

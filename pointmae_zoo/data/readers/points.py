@@ -22,6 +22,11 @@ def read_xyz(path: Path, data: bytes) -> Geometry:
 
     Lines before the first row of numbers (column names, a row count) are passed over.
     """
+    return from_points(read_columns(path, data)[:, :3])
+
+
+def read_columns(path: Path, data: bytes) -> NDArray[np.float64]:
+    """All columns (N, 3 or more) of text as ``read_xyz`` reads it."""
     if b"#" in data or b"//" in data:
         data = re.sub(rb"(#|//)[^\n]*", b"", data)
     lines = [line for line in data.translate(SEPARATORS).splitlines() if line and not line.isspace()]
@@ -40,7 +45,7 @@ def read_xyz(path: Path, data: bytes) -> Geometry:
                 raise MeshError(
                     path, f"row {number} ({shown!r}) has not the {columns} numbers of the rows before it"
                 )
-    return from_points(numbers.reshape(-1, columns)[:, :3])
+    return numbers.reshape(-1, columns)
 
 
 def _columns(line: bytes) -> int:

@@ -1,0 +1,86 @@
+"""Point files with part labels in a folder of classes: what ``labelled_folder`` reads with parts."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointmae_zoo.data.class_folders import Listing
+from pointmae_zoo.data.labelled_clouds import drawn
+from pointmae_zoo.data.part_files import PartPoints, read_part_points
+from pointmae_zoo.data.part_numbers import PARTS_FILE, PartNumbers, part_numbers, read_part_names
+from pointmae_zoo.data.surface import MeshError
+
+
+class PartClouds(NamedTuple):
+    """Clouds of one split with their parts.
+
+    Args:
+        points: (M, N, 3) float32 as stored.
+        part_labels: (M, N) counted through all classes.
+        numbers: of the parts, settled by the files of all splits.
+        kept: (M,) which of the files asked for they are.
+        skipped: the others, and why.
+    """
+
+    points: NDArray[np.float32]
+    part_labels: NDArray[np.int64]
+    numbers: PartNumbers
+    kept: NDArray[np.int64]
+    skipped: list[tuple[str, str]]
+
+
+def read_part_folder(
+    folder: Path,
+    listing: Listing,
+    rows: list[int],
+    num_points: int,
+    most_points: int,
+    seed: int,
+    progress: bool,
+) -> PartClouds:
+    """Read the files ``rows`` of a listing, and the part numbers of all: which parts a class has must not
+    depend on the split.
+
+    Every cloud gives as many points as all have, at most ``most_points``, in random order; one of fewer than
+    ``num_points`` repeats them.
+
+    Raises:
+        ValueError: ``parts.yaml`` is wrong or names too few parts; none of the files can be used.
+    """
+    from tqdm import tqdm
+
+    named = read_part_names(folder / PARTS_FILE)
+    spans: dict[str, tuple[int, int]] = {}
+    found: dict[int, PartPoints] = {}
+    reasons: dict[int, str] = {}
+    wanted = set(rows)
+    bar = tqdm(listing.files, unit="file", desc=str(folder), disable=None if progress else True)
+    for number, one in enumerate(bar):
+        try:
+            cloud = read_part_points(folder / one.file)
+        except MeshError as error:
+            reasons[number] = error.reason
+            continue
+        low, high = spans.get(one.label, (int(cloud.parts[0]), int(cloud.parts[0])))
+        spans[one.label] = (min(low, int(cloud.parts.min())), max(high, int(cloud.parts.max())))
+        if number in wanted:
+            found[number] = cloud
+    skipped = [(str(folder / listing.files[row].file), reasons[row]) for row in rows if row in reasons]
+    kept = [position for position, row in enumerate(rows) if row in found]
+    if not kept:
+        raise ValueError(f"{folder}: none of its {len(rows):,} files can be used; {': '.join(skipped[0])}")
+    numbers = part_numbers(folder, listing.classes, [spans.get(name) for name in listing.classes], named)
+    clouds = [found[rows[position]] for position in kept]
+    count = min(most_points, max(num_points, min(len(cloud.points) for cloud in clouds)))
+    order = [drawn(len(cloud.points), count, seed) for cloud in clouds]
+    stored = np.stack([cloud.parts[chosen] for cloud, chosen in zip(clouds, order, strict=True)])
+    labels = np.array([listing.classes.index(listing.files[rows[one]].label) for one in kept], dtype=np.int64)
+    return PartClouds(
+        points=np.stack([cloud.points[chosen] for cloud, chosen in zip(clouds, order, strict=True)]),
+        part_labels=numbers.counted(stored, labels),
+        numbers=numbers,
+        kept=np.array(kept, dtype=np.int64),
+        skipped=skipped,
+    )
