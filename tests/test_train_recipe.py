@@ -148,7 +148,7 @@ def test_names_of_recipes() -> None:
         find_recipe("smok")
     with pytest.raises(FileNotFoundError, match=r"'joint_mae/smok'; did you mean joint_mae/smoke\?"):
         find_recipe("joint_mae/smok")
-    with pytest.raises(FileNotFoundError, match=r"known: i2p_mae/pretrain_shapenet, .*joint_mae/smoke"):
+    with pytest.raises(FileNotFoundError, match=r"known: i2p_mae/finetune_tiny, .*joint_mae/smoke"):
         find_recipe("zebra")
     with pytest.raises(FileNotFoundError, match="'joint_mae'; known: joint_mae/pretrain_shapenet, joint_mae"):
         find_recipe("joint_mae")

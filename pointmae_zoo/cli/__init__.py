@@ -14,10 +14,11 @@ from pointmae_zoo.cli.arguments import Parser
 from pointmae_zoo.cli.data import add_download
 from pointmae_zoo.cli.embed import add_embed, add_similar
 from pointmae_zoo.cli.evaluate import add_evaluate
+from pointmae_zoo.cli.export import add_export
 from pointmae_zoo.cli.models import add_convert, add_info, add_list
 from pointmae_zoo.cli.printing import one_line
 from pointmae_zoo.cli.push import add_push
-from pointmae_zoo.cli.train import add_pretrain, add_recipes
+from pointmae_zoo.cli.train import add_finetune, add_pretrain, add_recipes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,9 +67,11 @@ def build_parser() -> argparse.ArgumentParser:
         add_info,
         add_similar,
         add_convert,
+        add_export,
         add_recipes,
         add_download,
         add_pretrain,
+        add_finetune,
         add_evaluate,
         add_push,
     ):

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pointmae_zoo.train.engine import Task, TrainingResult, train
+    from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
+    from pointmae_zoo.train.finetuning import FinetuneTask, finetune, finetune_model, open_training_parts
     from pointmae_zoo.train.pretraining import pretrain
     from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings, TrainingRecipe
     from pointmae_zoo.train.recipe_files import list_recipes, parse_setting, read_recipe
     from pointmae_zoo.train.trackers import TRACKERS
 
 _HOMES = {
+    "FinetuneRecipe": "finetune_recipe",
+    "FinetuneTask": "finetuning",
+    "finetune": "finetuning",
+    "finetune_model": "finetuning",
+    "open_training_parts": "finetuning",
     "TRACKERS": "trackers",
     "PretrainRecipe": "recipe",
     "Task": "engine",
@@ -29,12 +36,17 @@ _HOMES = {
 
 __all__ = [
     "TRACKERS",
+    "FinetuneRecipe",
+    "FinetuneTask",
     "PretrainRecipe",
     "Task",
     "TeacherSettings",
     "TrainingRecipe",
     "TrainingResult",
+    "finetune",
+    "finetune_model",
     "list_recipes",
+    "open_training_parts",
     "parse_setting",
     "pretrain",
     "read_recipe",

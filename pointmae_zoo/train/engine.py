@@ -33,6 +33,7 @@ from pointmae_zoo.train.recipe import TrainingRecipe
 from pointmae_zoo.train.run_folder import Metrics
 from pointmae_zoo.train.schedule import batch_indices, learning_rate, step_seed, total_steps
 from pointmae_zoo.train.terms import CloserLook, over_processes
+from pointmae_zoo.train.validation import Validation
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -78,6 +79,8 @@ class TrainingResult:
             weights.
         command: the word for the task on the command line.
         losses: means over the last logged interval.
+        validation: scores of the final weights on the validation part, and the ``step`` that they are of;
+            empty where there is none.
         steps_now: of these, done by this process.
         seconds: of training in this process, teacher and data not counted; 0 if the run was finished before.
         clouds_per_second: over ``seconds``.
@@ -89,6 +92,7 @@ class TrainingResult:
     completed: bool
     command: str
     losses: dict[str, float] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)
     steps_now: int = 0
     seconds: float = 0.0
     clouds_per_second: float = 0.0
@@ -96,6 +100,9 @@ class TrainingResult:
 
     def __str__(self) -> str:
         losses = ", ".join(f"{name} {value:.4f}" for name, value in self.losses.items())
+        if self.validation:
+            scores = (f"{name} {value:.4f}" for name, value in self.validation.items() if name != "step")
+            losses += f"; validation {', '.join(scores)} (weights of step {self.validation['step']:.0f})"
         resumed = self.steps_now != self.steps
         speed = f"{self.seconds:.0f} s, {self.clouds_per_second:.0f} clouds/s"
         if self.completed and not self.seconds:
@@ -116,22 +123,31 @@ def train(
     *,
     resume: bool = False,
     progress: bool = True,
+    validation: Validation | None = None,
+    layer_decay: float = 1.0,
 ) -> TrainingResult:
-    """Train ``task.model``, which has its final weights (the moving average's, if the recipe has one) and
-    evaluation mode afterwards.
+    """Train ``task.model``, which has its final weights (the moving average's, if the recipe has one; those
+    that ``validation`` has chosen, if it chooses) and evaluation mode afterwards.
 
     SIGINT and SIGTERM write a checkpoint and end the run in good order; several processes agree on it at the
     next line of metrics. ``out`` must be one folder for all processes; only the main one writes to it.
+
+    Args:
+        validation: what is looked at between steps. Its scores are in the lines of metrics, of which there is
+            one at every look.
+        layer_decay: see ``parameter_groups``.
 
     Raises:
         ValueError: non-finite loss or gradient; names step, clouds and last good checkpoint. No checkpoint of
             the run can be read.
         OSError: the last checkpoint, or the last metrics, can't be written.
     """
-    run = _Run(task, recipe, out, accelerator)
+    run = _Run(task, recipe, out, accelerator, validation, layer_decay)
     with determinism(recipe.deterministic):
         result = run.train(resume, progress)
-    if run.average is not None:
+    if validation is not None and validation.weights is not None and result.completed:
+        task.model.load_state_dict(validation.weights)
+    elif run.average is not None:
         task.model.load_state_dict(run.average.module.state_dict())
     task.model.eval()
     return result
@@ -152,8 +168,17 @@ class _Losses(nn.Module):
 class _Run:
     """One process' share of a run: state, and the loop over it."""
 
-    def __init__(self, task: Task, recipe: TrainingRecipe, out: Path, accelerator: "Accelerator") -> None:
+    def __init__(
+        self,
+        task: Task,
+        recipe: TrainingRecipe,
+        out: Path,
+        accelerator: "Accelerator",
+        validation: Validation | None,
+        layer_decay: float,
+    ) -> None:
         self.task = task
+        self.validation = validation
         self.recipe = recipe
         self.out = out
         self.accelerator = accelerator
@@ -163,7 +188,7 @@ class _Run:
         self.average = moving_average(self.model, recipe.ema_decay) if recipe.ema_decay else None
         if recipe.compile:
             compile_blocks(self.model, backward_once=not recipe.log_gradient_norms)
-        optimizer = adamw(self.model, recipe.weight_decay, recipe.betas)
+        optimizer = adamw(self.model, recipe.weight_decay, recipe.betas, layer_decay)
         with warnings.catch_warnings():  # newer torch has a new name for what older knows by the old one only
             warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
             self.wrapped, self.optimizer = accelerator.prepare(_Losses(task), optimizer)
@@ -171,6 +196,7 @@ class _Run:
         self.step = 0
         self.pending: list[dict[str, Tensor]] = []  # losses not yet read: reading waits for the device
         self.losses: dict[str, float] = {}
+        self.scores: dict[str, float] = {}  # of the validation part, when it was last looked at
         self.look: CloserLook | None = None  # at the last step, if a line of metrics is due after it
         self.unwritten = ""  # metrics that waited for room on the disk, at the checkpoint resumed from
         self.seconds_before = 0.0  # of training, in the sessions before this one
@@ -227,6 +253,7 @@ class _Run:
             completed=self.step >= self.steps,
             command=self.task.command,
             losses=self.losses,
+            validation={} if self.validation is None else self.validation.of_kept,
             steps_now=self.step - first,
             seconds=seconds,
             clouds_per_second=(self.step - first) * self.recipe.batch_size / max(seconds, 1e-9),
@@ -240,10 +267,9 @@ class _Run:
         size = recipe.batch_size // (accelerator.num_processes * recipe.accumulation_steps)
         rate = learning_rate(self.step, recipe, self.task.count)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["lr_scale"]
         parts: list[dict[str, Tensor]] = []
-        line_due = (self.step + 1) % recipe.log_steps == 0 or self.step + 1 == self.steps
-        self.look = look = CloserLook(self.task, recipe, accelerator) if line_due else None
+        self.look = look = CloserLook(self.task, recipe, accelerator) if self._line_due() else None
         for part in range(recipe.accumulation_steps):
             first = size * (part * accelerator.num_processes + accelerator.process_index)
             torch.manual_seed(seed)  # masks and drop path draw from the global generator
@@ -268,6 +294,12 @@ class _Run:
         # Cloned: a loss may be a view into a far larger tensor, which would live as long as it.
         values = {name: torch.stack([one[name] for one in parts]).mean(0).clone() for name in parts[0]}
         return {**values, _NORM: norm.detach().clone()}
+
+    def _line_due(self) -> bool:
+        """Whether there is a line of metrics after the step that comes."""
+        done = self.step + 1
+        looked = self.validation is not None and self.validation.due(done, self.steps)
+        return looked or done % self.recipe.log_steps == 0 or done == self.steps
 
     def _indices(self, step: int) -> NDArray[np.int64]:
         recipe = self.recipe
@@ -339,15 +371,22 @@ class _Run:
         self.pending = []
         means = {name: float(np.mean([one[name] for one in values])) for name in values[0]}
         self.losses = {name: value for name, value in means.items() if name != _NORM}
-        rate = self.optimizer.param_groups[0]["lr"]
+        rate = learning_rate(self.step - 1, self.recipe, self.task.count)
         looked = {} if self.look is None else self.look.values()
         line = {**means, "learning_rate": rate, **looked}
+        if self.validation is not None and self.validation.due(self.step, self.steps):
+            final = self.model if self.average is None else self.average.module
+            self.scores = {
+                f"validation_{name}": value for name, value in self.validation.look(final, self.step).items()
+            }
+            line |= self.scores
         if self.is_main:
             self.metrics.add({"step": self.step, **line})
         self.accelerator.log({**line, "clouds_per_second": speed}, step=self.step)
 
     def _short_losses(self) -> str:
-        return ", ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in self.losses.items())
+        shown = {**self.losses, **self.scores}
+        return ", ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in shown.items())
 
     def _save(self, must: bool) -> None:
         """Write a checkpoint, after a look at what has not been read yet: broken weights are not stored."""
@@ -359,6 +398,7 @@ class _Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
+            "validation": None if self.validation is None else self.validation.state_dict(),
             # Since the last line of metrics, so that a resumed run logs what an uninterrupted one does.
             "pending": [{name: value.cpu() for name, value in one.items()} for one in self.pending],
             "losses": self.losses,
@@ -387,6 +427,8 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        if self.validation is not None:
+            self.validation.load_state_dict(state["validation"])
         self.step = int(state["step"])
         self.pending = [
             {name: value.to(self.device) for name, value in one.items()} for one in state["pending"]

@@ -1,10 +1,8 @@
 """Self-supervised pre-training: the task, and a run of it from recipe to folder of weights."""
 
-import contextlib
 import dataclasses
-import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointmae_zoo.data.augment import Augmentation, augment, points_of_step, subsample
-from pointmae_zoo.data.commit import current_commit
 from pointmae_zoo.data.sources import CloudSource, concatenate, open_sources, procedural_source
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.models.i2p_mae import TeacherViews
@@ -23,32 +20,18 @@ from pointmae_zoo.models.teacher import Teacher
 from pointmae_zoo.models.teacher_weights import check_weights_file
 from pointmae_zoo.ops import farthest_point_sample
 from pointmae_zoo.registry import create_model, get_architecture
-from pointmae_zoo.train.checkpoints import list_checkpoints
-from pointmae_zoo.train.engine import TrainingResult, train
-from pointmae_zoo.train.process import accelerated, keep_freed_memory
+from pointmae_zoo.train.engine import TrainingResult
 from pointmae_zoo.train.provenance import clouds_from_data, entry_names, provenance
 from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings
-from pointmae_zoo.train.recipe_files import read_recipe, write_recipe
-from pointmae_zoo.train.run_folder import Place, only_process, write_environment
-from pointmae_zoo.train.schedule import total_steps, warmup_steps
+from pointmae_zoo.train.run import announced_steps, finished_run, open_run, settled_recipe
 from pointmae_zoo.train.target_cache import cached_targets
 from pointmae_zoo.train.targets import LiveTargets, Targets
-from pointmae_zoo.train.trackers import tracking
 from pointmae_zoo.viz import draw_reconstruction
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _PREVIEWED = 6  # shapes in the picture
-
-# What may differ between a run and its resumption: it changes when things are written, not what is computed.
-_FREE_FIELDS = (
-    "checkpoint_steps",
-    "checkpoint_minutes",
-    "keep_checkpoints",
-    "log_steps",
-    "log_gradient_norms",
-)
 
 
 class PretrainTask:
@@ -143,45 +126,29 @@ def pretrain(
         ModuleNotFoundError: accelerate, timm or a tracker is missing.
     """
     out = Path(out)
-    recipe = _settled(recipe, out, resume)
-    if resume and (finished := _finished(out)):
+    recipe = settled_recipe(recipe, out, PretrainRecipe, resume=resume)
+    if resume and (finished := finished_run(out, PretrainTask.command)):
         return finished
-    place, moved = Place.settled(out, device, cache, resume=resume)
-    cache = place.cache
-    commit = current_commit()  # now: the checkout may have moved on when the run ends
-    if torch.device(place.device).type == "cpu":
-        keep_freed_memory()
-    with (
-        accelerated(recipe, place.device, out, trackers) as accelerator,
-        torch.random.fork_rng(devices=[accelerator.device] if accelerator.device.type == "cuda" else []),
-        contextlib.ExitStack() as stack,
-    ):
-        progress = progress and accelerator.is_main_process
+    opened = open_run(
+        recipe, out, resume=resume, cache=cache, device=device, trackers=trackers, progress=progress
+    )
+    with opened as run:
         # All that can be wrong with a recipe is found before anything is written: what is seen at once, then
         # what reading the data shows, and only then the teacher's weights, which may have to be downloaded.
         teacher = _untrained_teacher(recipe)
         model = create_pretraining_model(recipe, teacher)
-        with accelerator.main_process_first(), _leaving_nothing(out, cache):
-            source = open_training_source(recipe, cache, progress)
-            if progress:
-                print(_announced(recipe, source, out), file=sys.stderr, flush=True)
+        with run.preparing():
+            source = open_training_source(recipe, run.cache, run.progress)
+            run.say(_announced(recipe, source, out))
             if teacher is not None and recipe.teacher.weights != "random":
                 teacher = _teacher(recipe.teacher, recipe.teacher.weights)
-            if accelerator.is_main_process:
-                stack.enter_context(only_process(out))
-                if moved:
-                    print(moved, file=sys.stderr)
-                write_recipe(recipe, out / "recipe.yaml")
-                hashes = dict(zip(entry_names(recipe), source.sha256, strict=True))
-                write_environment(out, accelerator, hashes, place, resumed=resume)
-        targets = _targets(recipe, teacher, source, cache, accelerator, progress)
+            run.begin(dict(zip(entry_names(recipe), source.sha256, strict=True)))
+        targets = _targets(recipe, teacher, source, run.cache, run.accelerator, run.progress)
         task = PretrainTask(model, source, targets, recipe)
-        with tracking(accelerator, recipe, trackers):
-            result = train(task, recipe, out, accelerator, resume=resume, progress=progress)
-        if result.completed and accelerator.is_main_process:
-            save_pretrained(model, out, provenance=provenance(recipe, source, result, commit))
-            draw_preview(task, out / "preview.png", accelerator.device)
-        accelerator.wait_for_everyone()
+        result = run.train(task)
+        if result.completed and run.is_main:
+            save_pretrained(model, out, provenance=provenance(recipe, source, result, run.commit))
+            draw_preview(task, out / "preview.png", run.accelerator.device)
     return result
 
 
@@ -270,52 +237,8 @@ def _announced(recipe: PretrainRecipe, source: CloudSource, out: Path) -> str:
     teacher = f"teacher {recipe.teacher.name}" if recipe.teacher.name else "no teacher"
     if recipe.teacher.name and recipe.teacher.weights == "random":
         teacher += " with random weights"
-    steps = f"{total_steps(recipe, len(source)):,} steps"
-    line = f"{recipe.model} on {' + '.join(parts)}, {teacher}, {steps} of {recipe.batch_size:,}: {out}"
-    asked, given = warmup_steps(recipe, len(source))
-    if given != asked:
-        name = "warmup_steps" if recipe.warmup_steps else "warmup_epochs"
-        line += f"\n{name} asks for {asked:g} steps, but the run has {steps}: the warm-up is cut to {given:g}"
-    return line
-
-
-def _settled(recipe: PretrainRecipe | None, out: Path, resume: bool) -> PretrainRecipe:
-    stored = out / "recipe.yaml"
-    if not resume:
-        if recipe is None:
-            raise ValueError("no recipe; give one, or resume a run that has its own")
-        if list_checkpoints(out / "checkpoints") or (out / "model.safetensors").exists():
-            raise ValueError(f"{out}: holds a run already; resume it, or choose another folder")
-        return recipe
-    if not stored.is_file():
-        raise FileNotFoundError(
-            f"{out}: there is no run in it (no recipe.yaml); check the path, or don't resume"
-        )
-    before = read_recipe(stored)
-    if recipe is None:
-        return before
-    ours, theirs = recipe.to_dict(), before.to_dict()
-    for name in ours:
-        if name not in _FREE_FIELDS and ours[name] != theirs[name]:
-            raise ValueError(
-                f"recipe: {name} is {ours[name]!r}, but the run in {out} has {theirs[name]!r}; "
-                "resume it without changes, or choose another folder"
-            )
-    return recipe
-
-
-def _finished(out: Path) -> TrainingResult | None:
-    """The result of a run whose weights are there; they are written last."""
-    try:
-        config = json.loads((out / "config.json").read_text(encoding="utf-8"))
-        made = config["provenance"]
-        if not (out / "model.safetensors").is_file():
-            return None
-        return TrainingResult(
-            out, int(made["steps"]), completed=True, command=PretrainTask.command, losses=made["final_losses"]
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    steps, cut = announced_steps(recipe, len(source))
+    return f"{recipe.model} on {' + '.join(parts)}, {teacher}, {steps}: {out}{cut}"
 
 
 def _untrained_teacher(recipe: PretrainRecipe) -> Teacher | None:
@@ -359,16 +282,3 @@ def _targets(
     return cached_targets(
         source, teacher, settings.rendering(), cache, standardize=settings.standardize, progress=progress
     )
-
-
-@contextlib.contextmanager
-def _leaving_nothing(out: Path, cache: Path) -> Iterator[None]:
-    """Folders that were made for a run that did not come about are removed, if they are empty."""
-    new = [folder for folder in (cache, *cache.parents) if not folder.exists()]
-    try:
-        yield
-    except Exception:
-        for folder in new:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        raise

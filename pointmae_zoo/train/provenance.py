@@ -1,12 +1,15 @@
-"""What the weights of a pre-training say about their making."""
+"""What weights say about their making."""
 
 from pathlib import Path
 from typing import Any
 
 from pointmae_zoo.data.benchmarks import split_entry
 from pointmae_zoo.data.commit import versions
+from pointmae_zoo.data.labelled import LabelledClouds
 from pointmae_zoo.data.sources import CloudSource
+from pointmae_zoo.hub.pretrained import is_hub_name, is_published
 from pointmae_zoo.train.engine import TrainingResult
+from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 from pointmae_zoo.train.recipe import PretrainRecipe
 
 
@@ -15,7 +18,7 @@ def provenance(
 ) -> dict[str, Any]:
     """What the weights' ``config.json`` says about their making. Files are named without their folders."""
     named = recipe.to_dict()
-    named["data"] = [_without_folder(entry) for entry in recipe.data]
+    named["data"] = [without_folder(entry) for entry in recipe.data]
     if not recipe.teacher.name:
         named["teacher"] = {"name": ""}  # the rest of it has had no effect
     elif recipe.teacher.weights not in ("pretrained", "random"):
@@ -34,15 +37,50 @@ def provenance(
     }
 
 
+def finetune_provenance(
+    recipe: FinetuneRecipe,
+    clouds: LabelledClouds,
+    validation: LabelledClouds | None,
+    result: TrainingResult,
+    commit: str | None,
+) -> dict[str, Any]:
+    """What ``config.json`` says about the making of fine-tuned weights, beside ``initialised_from``."""
+    named = recipe.to_dict()
+    named["data"] = without_folder(recipe.data)
+    if recipe.weights and not (is_published(recipe.weights) or is_hub_name(recipe.weights)):
+        named["weights"] = Path(recipe.weights).expanduser().resolve().name
+    parts = {}
+    if recipe.task == "parts":
+        parts = {
+            "object_classes": list(clouds.classes),
+            "parts": [[numbers.start, numbers.stop] for numbers in clouds.parts],
+        }
+    return {
+        "recipe": named,
+        "data_sha256": {named["data"]: clouds.sha256},
+        "class_set": clouds.class_set,
+        "clouds_from_data": len(clouds),
+        "clouds_validation": 0 if validation is None else len(validation),
+        "files_skipped": len(clouds.skipped),
+        **parts,
+        "steps": result.steps,
+        "final_losses": result.losses,
+        "validation": result.validation or None,
+        "seconds": round(result.total_seconds, 1),
+        "commit": commit,
+        "versions": versions(),
+    }
+
+
 def clouds_from_data(recipe: PretrainRecipe, source: CloudSource) -> int:
     """How many of a source's clouds are not procedural."""
     made = len(source) // 2 if recipe.procedural_clouds is None else recipe.procedural_clouds
     return len(source) - made
 
 
-def _without_folder(entry: str) -> str:
-    """``shapenet55:/data/sn`` -> ``shapenet55:sn``. Of a benchmark's file the folder stays, too: by it the
-    variants of ScanObjectNN are told apart."""
+def without_folder(entry: str) -> str:
+    """A data entry as others may read it: ``shapenet55:/data/sn`` -> ``shapenet55:sn``. Of a benchmark's file
+    the folder stays, too: by it the variants of ScanObjectNN are told apart."""
     benchmark, path = split_entry(entry)
     if benchmark is None:
         return Path(entry).name or entry
@@ -54,7 +92,7 @@ def entry_names(recipe: PretrainRecipe) -> list[str]:
     """The entries of the recipe's sources, by which their hashes are listed: each name once."""
     names: list[str] = []
     for entry in [*recipe.data, *(() if recipe.procedural_clouds == 0 else ("procedural",))]:
-        name = _without_folder(entry)
+        name = without_folder(entry)
         same = sum(known.partition(" #")[0] == name for known in names)
         names.append(f"{name} #{same + 1}" if same else name)
     return names

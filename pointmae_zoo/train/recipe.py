@@ -74,9 +74,9 @@ class TrainingRecipe:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulation_steps", "checkpoint_steps", "log_steps"):
-            _at_least(self, name, 1)
+            check_at_least(self, name, 1)
         for name in ("keep_checkpoints", "cosine_steps"):
-            _at_least(self, name, 1)
+            check_at_least(self, name, 1)
         for name in (
             "final_learning_rate",
             "warmup_steps",
@@ -85,9 +85,9 @@ class TrainingRecipe:
             "clip_norm",
             "seed",
         ):
-            _at_least(self, name, 0)
+            check_at_least(self, name, 0)
         for name in ("epochs", "cosine_epochs", "learning_rate", "checkpoint_minutes"):
-            _above_zero(self, name)
+            check_above_zero(self, name)
         if self.steps is None and self.epochs is None:
             raise ValueError("steps and epochs are both None, so the run would never end; set one")
         for steps, epochs in (("warmup_steps", "warmup_epochs"), ("cosine_steps", "cosine_epochs")):
@@ -176,6 +176,7 @@ class PretrainRecipe(TrainingRecipe):
     """All that determines a pre-training run, besides what ``TrainingRecipe`` says.
 
     Args:
+        task: ``pretraining``; by it a recipe's file says what it is for.
         model: architecture name.
         model_arguments: overrides of its arguments (drop path, mask ratio, weights of the losses...).
         data: where training clouds come from (see ``open_sources``): ``.npz`` / ``.npy`` files, folders of
@@ -190,6 +191,7 @@ class PretrainRecipe(TrainingRecipe):
         augmentation: see ``Augmentation``.
     """
 
+    task: Literal["pretraining"] = "pretraining"
     model: str = "i2p_mae_tiny"
     model_arguments: dict[str, Any] = field(default_factory=dict)
     data: tuple[str, ...] = ()
@@ -203,9 +205,9 @@ class PretrainRecipe(TrainingRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("procedural_clouds", "procedural_seed"):
-            _at_least(self, name, 0)
-        _at_least(self, "cloud_points", 2)
-        _at_least(self, "num_points", 2)
+            check_at_least(self, name, 0)
+        check_at_least(self, "cloud_points", 2)
+        check_at_least(self, "num_points", 2)
         if self.num_points > self.cloud_points:
             raise ValueError(
                 f"num_points is {self.num_points}, more than cloud_points ({self.cloud_points}); "
@@ -222,13 +224,13 @@ def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _at_least(recipe: Any, name: str, least: float) -> None:
+def check_at_least(recipe: Any, name: str, least: float) -> None:
     value = getattr(recipe, name)
     if value is not None and not (value >= least and math.isfinite(value)):
         raise ValueError(f"{name} is {value}, expected at least {least}")
 
 
-def _above_zero(recipe: Any, name: str) -> None:
+def check_above_zero(recipe: Any, name: str) -> None:
     value = getattr(recipe, name)
     if value is not None and not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{name} is {value}, expected above 0")

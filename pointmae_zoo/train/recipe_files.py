@@ -2,16 +2,21 @@
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pointmae_zoo
 from pointmae_zoo.data.files import written_whole
 from pointmae_zoo.data.yaml_files import dump_yaml, load_yaml, parse_yaml
-from pointmae_zoo.train.recipe import PretrainRecipe, merged
+from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
+from pointmae_zoo.train.recipe import PretrainRecipe, TrainingRecipe, merged
 
 SHIPPED = Path(pointmae_zoo.__file__).parent / "recipes"
+COMMANDS = {"pretraining": "pretrain", "classification": "finetune", "parts": "finetune"}
+"""The command that follows a recipe of each task."""
 BARE = "i2p_mae"
 """The family whose recipes are meant by names without a family that several have."""
+
+_Recipe = TypeVar("_Recipe", bound=TrainingRecipe)
 
 
 def list_recipes() -> dict[str, str]:
@@ -59,11 +64,14 @@ def find_recipe(name: str | Path) -> Path:
     raise FileNotFoundError(f"no recipe is called {str(name)!r}; {hint}")
 
 
-def read_recipe(name: str | Path, **changes: Any) -> PretrainRecipe:
+def read_recipe(name: str | Path, **changes: Any) -> Any:
     """Read a recipe: a YAML file, or the name of a shipped one (see ``find_recipe``).
 
     Args:
         changes: fields to set instead of the file's.
+
+    Returns:
+        `PretrainRecipe` or `FinetuneRecipe`, as the file's ``task`` says; without one it is for pre-training.
 
     Raises:
         FileNotFoundError: no such file or name.
@@ -71,19 +79,45 @@ def read_recipe(name: str | Path, **changes: Any) -> PretrainRecipe:
     """
     path = find_recipe(name)
     values = load_yaml(path)
+    kind = FinetuneRecipe if _command_of(values, path) == "finetune" else PretrainRecipe
     try:
-        recipe = PretrainRecipe.from_dict(values)
+        recipe = kind.from_dict(values)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if not changes:
         return recipe
     try:
-        return PretrainRecipe.from_dict(merged(values, changes))
+        return kind.from_dict(merged(values, changes))
     except ValueError as error:
         raise ValueError(f"recipe {name}, as changed: {error}") from error
 
 
-def write_recipe(recipe: PretrainRecipe, path: Path) -> None:
+def recipe_command(name: str | Path) -> str:
+    """The command that follows a recipe. Raises as `read_recipe` does."""
+    path = find_recipe(name)
+    return _command_of(load_yaml(path), path)
+
+
+def _command_of(values: dict[str, Any], path: Path) -> str:
+    task = values.get("task", "pretraining")
+    if isinstance(task, str) and task in COMMANDS:
+        return COMMANDS[task]
+    raise ValueError(f"{path}: task is {task!r}, expected one of {', '.join(map(repr, COMMANDS))}")
+
+
+def check_task(recipe: Any, kind: type[_Recipe], where: str) -> _Recipe:
+    """The recipe itself.
+
+    Raises:
+        ValueError: it is another command's; says which is right.
+    """
+    if isinstance(recipe, kind):
+        return recipe
+    task = recipe.task
+    raise ValueError(f"{where}: its task is {task}; that is what 'pointmae-zoo {COMMANDS[task]}' does")
+
+
+def write_recipe(recipe: TrainingRecipe, path: Path) -> None:
     """Write every field of a recipe."""
     with written_whole(path) as unfinished:
         unfinished.write_text(dump_yaml(recipe.to_dict()), encoding="utf-8")

@@ -1,0 +1,75 @@
+"""How a model does on the validation part."""
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pointmae_zoo.data.augment import Augmentation, augment
+from pointmae_zoo.data.labelled import LabelledClouds
+from pointmae_zoo.ops import farthest_point_sample
+from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class Scorer:
+    """``accuracy`` of a classifier, or ``miou`` by instance of a part segmenter, and ``loss`` without label
+    smoothing, on clouds as they are prepared for prediction: evenly thinned, centred, in the unit sphere.
+
+    Several processes share the clouds, and get the same scores.
+    """
+
+    def __init__(self, clouds: LabelledClouds, recipe: FinetuneRecipe, accelerator: "Accelerator") -> None:
+        self.clouds = clouds
+        self.accelerator = accelerator
+        self.batch_size = recipe.batch_size
+        self.parts = recipe.task == "parts"
+        self.headline = "miou" if self.parts else "accuracy"
+        mine = slice(accelerator.process_index, None, accelerator.num_processes)
+        self.labels = torch.from_numpy(clouds.labels[mine])
+        self.part_labels: Tensor | None = None
+        points = torch.from_numpy(clouds.points[mine])
+        chosen = [farthest_point_sample(one, recipe.num_points) for one in points.split(self.batch_size)]
+        if chosen:
+            order = torch.cat(chosen)
+            points = points.gather(1, order[:, :, None].expand(-1, -1, 3))
+            if self.parts and clouds.part_labels is not None:
+                self.part_labels = torch.from_numpy(clouds.part_labels[mine]).gather(1, order)
+        self.points = augment(points, Augmentation(scale=1.0), torch.Generator())
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        device = self.accelerator.device
+        sums = torch.zeros(3, dtype=torch.float64)
+        for rows in torch.arange(len(self.points)).split(self.batch_size):
+            points, labels = self.points[rows].to(device), self.labels[rows].to(device)
+            if self.part_labels is None:
+                logits = model(points).float()
+                right = (logits.argmax(dim=1) == labels).double()
+                loss = F.cross_entropy(logits, labels, reduction="none")
+            else:
+                truth = self.part_labels[rows].to(device)
+                logits = model(points, labels).float()
+                right = self._ious(logits, truth, labels)
+                loss = F.cross_entropy(logits.transpose(1, 2), truth, reduction="none").mean(dim=1)
+            sums += torch.stack([right.sum(), loss.double().sum(), right.new_tensor(len(rows))]).cpu()
+        total = self.accelerator.reduce(sums.float().to(device), "sum").tolist()
+        return {self.headline: total[0] / total[2], "loss": total[1] / total[2]}
+
+    def _ious(self, logits: Tensor, truth: Tensor, labels: Tensor) -> Tensor:
+        """(B,): of each cloud the mean over its class's parts; only they compete, and one that is neither
+        there nor predicted counts 1."""
+        found = []
+        for scores, true, label in zip(logits, truth, labels.tolist(), strict=True):
+            numbers = torch.tensor(list(self.clouds.parts[label]), device=scores.device)
+            predicted = scores[:, numbers].argmax(dim=1)
+            ours, theirs = (
+                (predicted[:, None] == torch.arange(len(numbers), device=scores.device)),
+                (true[:, None] == numbers),
+            )
+            union = (ours | theirs).sum(dim=0)
+            ious = torch.where(union > 0, (ours & theirs).sum(dim=0) / union.clamp_min(1), 1.0)
+            found.append(ious.double().mean())
+        return torch.stack(found)

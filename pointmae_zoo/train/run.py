@@ -1,0 +1,217 @@
+"""A run from recipe to folder, as every task has it: begun, resumed, or found to be finished."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from pointmae_zoo.data.commit import current_commit
+from pointmae_zoo.train.checkpoints import list_checkpoints
+from pointmae_zoo.train.engine import Task, TrainingResult, Validation, train
+from pointmae_zoo.train.process import accelerated, keep_freed_memory
+from pointmae_zoo.train.recipe import TrainingRecipe
+from pointmae_zoo.train.recipe_files import check_task, read_recipe, write_recipe
+from pointmae_zoo.train.run_folder import Place, only_process, write_environment
+from pointmae_zoo.train.schedule import total_steps, warmup_steps
+from pointmae_zoo.train.trackers import tracking
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_Recipe = TypeVar("_Recipe", bound=TrainingRecipe)
+
+# What may differ between a run and its resumption: it changes when things are written, not what is computed.
+_FREE_FIELDS = (
+    "checkpoint_steps",
+    "checkpoint_minutes",
+    "keep_checkpoints",
+    "log_steps",
+    "log_gradient_norms",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has been opened: nothing is written yet.
+
+    Args:
+        out: run folder.
+        recipe: what was asked for.
+        cache: folder for what is prepared and may be shared.
+        accelerator: its processes and devices.
+        resume: whether it goes on.
+        progress: whether this process shows bars.
+        commit: of the code, when the run was opened: the checkout may move on before it ends.
+    """
+
+    out: Path
+    recipe: TrainingRecipe
+    cache: Path
+    accelerator: "Accelerator"
+    resume: bool
+    progress: bool
+    commit: str | None
+    _place: Place
+    _moved: str
+    _trackers: Sequence[str]
+    _held: contextlib.ExitStack
+
+    @property
+    def is_main(self) -> bool:
+        return bool(self.accelerator.is_main_process)
+
+    @contextlib.contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Around the reading of data: the main process first, so that the others find the cache filled.
+        Folders that were made for a run that does not come about are removed, if they are empty."""
+        new = [folder for folder in (self.cache, *self.cache.parents) if not folder.exists()]
+        with self.accelerator.main_process_first():
+            try:
+                yield
+            except Exception:
+                for folder in new:
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
+                raise
+
+    def say(self, line: str) -> None:
+        """A line for whoever watches."""
+        if self.progress:
+            print(line, file=sys.stderr, flush=True)
+
+    def begin(self, data_sha256: dict[str, str]) -> None:
+        """Take the run folder, and write recipe and environment into it. What can be wrong with recipe or
+        data has to be found before.
+
+        Args:
+            data_sha256: of every data entry.
+
+        Raises:
+            ValueError: another process is at work in it; the run began with other data.
+        """
+        if not self.is_main:
+            return
+        self._held.enter_context(only_process(self.out))
+        if self._moved:
+            print(self._moved, file=sys.stderr)
+        write_recipe(self.recipe, self.out / "recipe.yaml")
+        write_environment(self.out, self.accelerator, data_sha256, self._place, resumed=self.resume)
+
+    def train(
+        self, task: Task, *, validation: Validation | None = None, layer_decay: float = 1.0
+    ) -> TrainingResult:
+        """See `engine.train`."""
+        with tracking(self.accelerator, self.recipe, self._trackers):
+            return train(
+                task,
+                self.recipe,
+                self.out,
+                self.accelerator,
+                resume=self.resume,
+                progress=self.progress,
+                validation=validation,
+                layer_decay=layer_decay,
+            )
+
+
+@contextlib.contextmanager
+def open_run(
+    recipe: TrainingRecipe,
+    out: Path,
+    *,
+    resume: bool,
+    cache: str | Path | None,
+    device: str | None,
+    trackers: Sequence[str],
+    progress: bool,
+) -> Iterator[Run]:
+    """A run while the block lasts, at whose end its processes wait for each other. torch's global random
+    numbers are as before afterwards.
+
+    Raises:
+        ValueError, ModuleNotFoundError: see ``accelerated``.
+    """
+    place, moved = Place.settled(out, device, cache, resume=resume)
+    commit = current_commit()
+    if torch.device(place.device).type == "cpu":
+        keep_freed_memory()
+    with (
+        accelerated(recipe, place.device, out, trackers) as accelerator,
+        torch.random.fork_rng(devices=[accelerator.device] if accelerator.device.type == "cuda" else []),
+        contextlib.ExitStack() as held,
+    ):
+        progress = bool(progress and accelerator.is_main_process)
+        yield Run(
+            out, recipe, place.cache, accelerator, resume, progress, commit, place, moved, trackers, held
+        )
+        accelerator.wait_for_everyone()
+
+
+def settled_recipe(recipe: _Recipe | None, out: Path, kind: type[_Recipe], *, resume: bool) -> _Recipe:
+    """What is to be done in a run folder: what is asked for, or with ``resume`` what the run there does.
+
+    Raises:
+        ValueError: ``out`` holds a run and ``resume`` is off; the recipe differs from that of the run to
+            resume, or is another command's.
+        FileNotFoundError: nothing to resume.
+    """
+    stored = out / "recipe.yaml"
+    if recipe is not None:
+        recipe = check_task(recipe, kind, "recipe")
+    if not resume:
+        if recipe is None:
+            raise ValueError("no recipe; give one, or resume a run that has its own")
+        if list_checkpoints(out / "checkpoints") or (out / "model.safetensors").exists():
+            raise ValueError(f"{out}: holds a run already; resume it, or choose another folder")
+        return recipe
+    if not stored.is_file():
+        raise FileNotFoundError(
+            f"{out}: there is no run in it (no recipe.yaml); check the path, or don't resume"
+        )
+    before = check_task(read_recipe(stored), kind, str(stored))
+    if recipe is None:
+        return before
+    ours, theirs = recipe.to_dict(), before.to_dict()
+    for name in ours:
+        if name not in _FREE_FIELDS and ours[name] != theirs[name]:
+            raise ValueError(
+                f"recipe: {name} is {ours[name]!r}, but the run in {out} has {theirs[name]!r}; "
+                "resume it without changes, or choose another folder"
+            )
+    return recipe
+
+
+def finished_run(out: Path, command: str) -> TrainingResult | None:
+    """The result of a run whose weights are there; they are written last."""
+    try:
+        config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+        made = config["provenance"]
+        if not (out / "model.safetensors").is_file():
+            return None
+        return TrainingResult(
+            out,
+            int(made["steps"]),
+            completed=True,
+            command=command,
+            losses=made["final_losses"],
+            validation=made.get("validation") or {},
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def announced_steps(recipe: TrainingRecipe, count: int) -> tuple[str, str]:
+    """The length of a run on ``count`` clouds, in words; and a line to follow if its warm-up has to be cut,
+    or nothing."""
+    steps = f"{total_steps(recipe, count):,} steps"
+    asked, given = warmup_steps(recipe, count)
+    line = ""
+    if given != asked:
+        name = "warmup_steps" if recipe.warmup_steps else "warmup_epochs"
+        line = f"\n{name} asks for {asked:g} steps, but the run has {steps}: the warm-up is cut to {given:g}"
+    return f"{steps} of {recipe.batch_size:,}", line
