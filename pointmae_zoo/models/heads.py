@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointmae_zoo.data.fields import check_fields
+from pointmae_zoo.models.batch_norm import BatchNorm
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder
 from pointmae_zoo.models.layers import init_linear
@@ -58,12 +59,12 @@ class PointForClassification(nn.Module):
         for before in (dim, width) if width else ():
             layers += [
                 nn.Linear(before, width),
-                nn.BatchNorm1d(width),
+                BatchNorm(width),
                 nn.ReLU(),
                 nn.Dropout(config.head_dropout),
             ]
         if not width:
-            layers += [nn.BatchNorm1d(dim), nn.Dropout(config.head_dropout)]
+            layers += [BatchNorm(dim), nn.Dropout(config.head_dropout)]
         self.head = nn.Sequential(*layers, nn.Linear(width or dim, config.num_classes))
         self.head.apply(init_linear)
 
@@ -137,7 +138,7 @@ class PointForPartSegmentation(nn.Module):
         dims = (2 * point_dim + config.label_dim, *config.head_dims)
         head: list[nn.Module] = []
         for before, after in pairwise(dims):
-            head += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
+            head += [nn.Linear(before, after), BatchNorm(after), nn.ReLU()]
         head.insert(3, nn.Dropout(config.head_dropout))
         self.head = nn.Sequential(*head, nn.Linear(dims[-1], config.num_parts))
 
@@ -188,5 +189,5 @@ def _point_mlp(dims: tuple[int, ...], *, bias: bool, slope: float) -> nn.Sequent
     """Linear, BatchNorm, leaky ReLU (slope 0: plain) for each pair of widths; on rows."""
     layers: list[nn.Module] = []
     for before, after in pairwise(dims):
-        layers += [nn.Linear(before, after, bias=bias), nn.BatchNorm1d(after), nn.LeakyReLU(slope)]
+        layers += [nn.Linear(before, after, bias=bias), BatchNorm(after), nn.LeakyReLU(slope)]
     return nn.Sequential(*layers)
