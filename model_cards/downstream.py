@@ -2,7 +2,8 @@
 
 Every network is fine-tuned on 1, 5, 10 and all training clouds of each class, three times (another draw of
 clouds and of weights each), and predicts test once. Writes one JSON file for each network and number of
-clouds (``evaluate finetuned``). What is there already is not done again, stopped runs are gone on with.
+clouds (``evaluate finetuned``) and a picture of all (``evaluate curve``). What is there already is not done
+again, stopped runs are gone on with.
 
 All networks have the recipe ``finetune_tiny``, the same clouds, augmentation and number of steps. What
 differs is in NETWORKS and STEPS, and was chosen on the validation part of train (``--split validation``) by
@@ -18,7 +19,7 @@ from typing import Any, Literal
 import torch
 
 from model_cards.pointnet import PointNet
-from pointmae_zoo.evaluate import Run, evaluate_finetuned
+from pointmae_zoo.evaluate import Run, evaluate_finetuned, label_curve
 from pointmae_zoo.train import FinetuneRecipe, finetune, finetune_model, open_training_parts, read_recipe
 
 
@@ -186,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         networks = with_weights({name: NETWORKS[name] for name in args.networks}, args.weights)
     except ValueError as error:
         parser.error(str(error))
-    measure(
+    files = measure(
         read_recipe(args.recipe, data=args.data),
         networks,
         [None if one == "all" else int(one) for one in args.shots],
@@ -195,6 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         out=args.out,
         split=args.split,
     )
+    if files:
+        print(label_curve(files, args.out / "label_curve.png"))
 
 
 if __name__ == "__main__":

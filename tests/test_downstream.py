@@ -189,6 +189,7 @@ def test_by_command(tmp_path: Path, recipe: FinetuneRecipe, capsys: pytest.Captu
         ]
     )
     assert (tmp_path / "out" / "pointnet.1.json").is_file()
+    assert (tmp_path / "out" / "label_curve.png").read_bytes()[:4] == b"\x89PNG"
     assert "PointNet, from scratch: accuracy" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main([*given, "--weights", "joint_mae"])
