@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pointmae_zoo.hub import convert_checkpoint, from_pretrained, save_pretrained
     from pointmae_zoo.hub.push import push_to_hub
     from pointmae_zoo.inference import embed_files, similar
+    from pointmae_zoo.inference.export import export_model
     from pointmae_zoo.registry import (
         create_model,
         list_models,
@@ -36,6 +37,7 @@ _HOMES = {
     "convert_checkpoint": "pointmae_zoo.hub",
     "create_model": "pointmae_zoo.registry",
     "embed_files": "pointmae_zoo.inference",
+    "export_model": "pointmae_zoo.inference.export",
     "from_pretrained": "pointmae_zoo.hub",
     "list_models": "pointmae_zoo.registry",
     "list_weights": "pointmae_zoo.registry",
@@ -52,6 +54,7 @@ __all__ = [
     "convert_checkpoint",
     "create_model",
     "embed_files",
+    "export_model",
     "from_pretrained",
     "list_models",
     "list_weights",

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pointmae_zoo.inference.files import embed_files, fingerprint
+from pointmae_zoo.inference.files import embed_files
+from pointmae_zoo.inference.network import fingerprint
 from pointmae_zoo.inference.tables import Embeddings, read_table
 
 

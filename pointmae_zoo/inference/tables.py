@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.data.files import written_whole
+from pointmae_zoo.inference.network import check_out
 
 # The one key under which .safetensors and .parquet keep metadata: their own maps have no fixed order.
 KEY = "pointmae_zoo"
@@ -36,16 +37,9 @@ class Embeddings:
 
 def check_table_path(path: Path) -> None:
     """Raises ValueError or OSError if no table can be written there: to be called before the work."""
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"{path}: a name that ends in one of {' '.join(FORMATS)} expected")
+    check_out(path, tuple(FORMATS))
     if path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise ValueError(f'{path}: .parquet needs pyarrow: pip install "pointmae-zoo[parquet]"')
-    if path.is_dir():
-        raise ValueError(f"{path}: is a folder; the name of a file expected")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} into; make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"{path.parent}: may not be written to; choose another folder")
 
 
 def write_table(path: str | os.PathLike[str], table: Embeddings) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pointmae_zoo.models.batch_norm import batch_norm
 from pointmae_zoo.ops import index_points
+from pointmae_zoo.ops.traced import exporting
 
 # Rows (points) that go through a CPU's cache at a time. Larger pieces are paid for in page faults.
 _CPU_ROWS = 1024
@@ -65,7 +66,7 @@ class TokenEmbedding(nn.Module):
         if self.training:
             tokens = self._train(rows, batch, size, neighbors, valid)
         else:
-            tokens = self._infer(rows, batch, size, neighbors)
+            tokens = self._infer(rows, batch, groups, size, neighbors)
         return tokens.view(batch, groups, -1)
 
     def _composed(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -104,7 +105,7 @@ class TokenEmbedding(nn.Module):
         tokens = F.linear(mixed, self.conv4.weight).view(-1, size, self.conv4.out_features)
         return _group_max(tokens) + self.conv4.bias
 
-    def _infer(self, rows: Tensor, batch: int, size: int, neighbors: Tensor | None) -> Tensor:
+    def _infer(self, rows: Tensor, batch: int, groups: int, size: int, neighbors: Tensor | None) -> Tensor:
         of_global, composed, bias = self._composed()
         scale1, shift1 = _folded(self.norm1)
         scale2, shift2 = _folded(self.norm2)
@@ -116,12 +117,15 @@ class TokenEmbedding(nn.Module):
         of_global = of_global * scale2[:, None]
         flat = None
         if neighbors is not None:
-            flat = _flat_rows(neighbors, len(rows) // batch)
+            flat = _flat_rows(neighbors, rows.shape[0] // batch)
             rows = F.linear(F.relu(F.linear(rows, *first)), both, both_bias)
-        total = len(rows) if flat is None else len(flat)
-        step = max(1, _CPU_ROWS // size) * size if rows.device.type == "cpu" else total
+        total = batch * groups * size
+        starts, step = range(0, 1), total
+        if rows.device.type == "cpu" and not exporting():  # a traced program has any number of rows
+            step = max(1, _CPU_ROWS // size) * size
+            starts = range(0, total, step)
         pieces = []
-        for start in range(0, total, step):
+        for start in starts:
             if flat is None:
                 piece = F.linear(F.relu(F.linear(rows[start : start + step], *first)), both, both_bias)
             else:
@@ -141,7 +145,7 @@ def group_coordinates(points: Tensor, centers: Tensor, neighbors: Tensor) -> Ten
 
 def _flat_rows(neighbors: Tensor, tokens: int) -> Tensor:
     """(B, G, K) indices per cloud -> (B G K) rows of the (B M) token matrix."""
-    offsets = torch.arange(len(neighbors), device=neighbors.device).view(-1, 1, 1) * tokens
+    offsets = torch.arange(neighbors.shape[0], device=neighbors.device).view(-1, 1, 1) * tokens
     return (neighbors + offsets).flatten()
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pointmae_zoo.ops import cpu_kernels
+from pointmae_zoo.ops import cpu_kernels, traced
 
 # Distances held at a time: more than this leaves the processor's cache and is paid for in page faults.
 _CHUNK = 1 << 21
@@ -56,7 +56,9 @@ def knn(query: Tensor, points: Tensor, k: int) -> Tensor:
     precision = torch.float64 if torch.float64 in (query.dtype, points.dtype) else torch.float32
     query, points = query.detach().to(precision), points.detach().to(precision)
     found_k = min(k, points.shape[1])
-    if query.device.type == "cpu" and precision == torch.float32 and cpu_kernels.available():
+    if traced.exporting():
+        found = traced.nearest_k(squared_distances(query, points), found_k)
+    elif query.device.type == "cpu" and precision == torch.float32 and cpu_kernels.available():
         found = cpu_kernels.knn(query, points, found_k)
     else:
         found = _knn_torch(query, points, found_k)

@@ -1,0 +1,195 @@
+"""Models for other programs: ONNX, and `torch.export` programs that need torch but not this package.
+
+What is exported is the network alone: prepared points (B, N, 3) in, features or logits out. B is free, N is
+what the weights were trained with; how points are prepared is written in the file's metadata. What a file
+must compute is what the model computes: before it gets its name it is loaded, and run on several clouds.
+"""
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pointmae_zoo import __version__
+from pointmae_zoo.data.files import written_whole
+from pointmae_zoo.inference.network import check_out, fingerprint, opened
+from pointmae_zoo.inference.onnx_file import onnx_runner, write_onnx
+
+TOLERANCE = 1e-4
+"""The most by which an exported model's outputs may differ from the model's own."""
+OLDEST_TORCH = (2, 13)
+"""With which all of this was tried: scans in ONNX are not much older."""
+_BATCHES = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `export_model` wrote."""
+
+    path: Path
+    outputs: str
+    """features or logits."""
+    width: int
+    """Of them."""
+    num_points: int
+    """N of the input (B, N, 3)."""
+    difference: float
+    """The largest between an output of the file and one of the model, on the clouds it was tried on."""
+    bytes: int
+
+
+def export_model(
+    model: Any, out: str | os.PathLike[str], *, pool: str | None = None, labels: bool | None = None
+) -> Exported:
+    """Write an encoder's `embed`, or a classifier's logits, as ONNX (``.onnx``) or `torch.export` program
+    (``.pt2``), for any number of clouds of `config.preprocess.num_points` points each.
+
+    The outputs were compared with the model's: a file that differs by more than `TOLERANCE` is not written.
+    ``pointmae_zoo`` in the metadata of an ONNX file (in ``extra_files`` of a .pt2) is JSON: architecture,
+    preprocess, labels, outputs, pool, fingerprint, version.
+
+    Args:
+        model: weights by name, folder or repository of the Hub, or a model on the CPU.
+        out: FILE.onnx or FILE.pt2.
+        pool: of an encoder, see `PointEncoder.embed`. None: as stored.
+        labels: True: class logits, which only a classifier has. False: features, also of a classifier's
+            encoder. None: what the model is for.
+
+    Raises:
+        ValueError: a model that cannot be exported, an unknown ending, outputs that differ.
+        ImportError: torch is older than 2.13; for ONNX, onnx, onnxscript or onnxruntime is missing.
+    """
+    path = Path(out)
+    check_out(path, (".onnx", ".pt2"))
+    _check_libraries(path)
+    source, _ = opened(model, None)
+    network, outputs = _network(source, pool, labels)
+    count = source.config.preprocess.num_points
+    described = {
+        "architecture": source.config.architecture,
+        "fingerprint": fingerprint(source),
+        "labels": None if outputs == "features" or not source.config.labels else list(source.config.labels),
+        "outputs": outputs,
+        "pool": network.pool if outputs == "features" else None,
+        "preprocess": source.config.preprocess.to_dict(),
+        "version": __version__,
+    }
+    clouds = _clouds(max(_BATCHES), count)
+    with torch.no_grad(), _settled(network):
+        wanted = network(clouds).numpy()
+        program = _traced(network, clouds)
+        with written_whole(path) as unfinished:
+            if path.suffix.lower() == ".onnx":
+                write_onnx(program, unfinished, outputs, described)
+                run = onnx_runner(unfinished)
+            else:
+                with open(unfinished, "wb") as file:  # by its name, torch would want it to end in .pt2
+                    torch.export.save(program, file, extra_files={"pointmae_zoo": json.dumps(described)})
+                run = _program_runner(unfinished)
+            difference = max(
+                float(np.abs(run(clouds[:batch].numpy()) - wanted[:batch]).max()) for batch in _BATCHES
+            )
+            if not difference <= TOLERANCE:
+                raise ValueError(
+                    f"{path}: not written, because its outputs differ from the model's by {difference:.2g} "
+                    f"(at most {TOLERANCE:g} expected); please report this with the versions of torch, onnx "
+                    "and onnxruntime"
+                )
+    return Exported(path, outputs, wanted.shape[1], count, difference, path.stat().st_size)
+
+
+class _Network(nn.Module):
+    """What is exported: one input, one float32 output."""
+
+    def __init__(self, inner: nn.Module, pool: str | None) -> None:
+        super().__init__()
+        self.inner, self.pool = inner, pool
+
+    def forward(self, points: Tensor) -> Tensor:
+        out = self.inner(points) if self.pool is None else self.inner(points, self.pool)
+        return out.float()
+
+
+def _network(model: Any, pool: str | None, labels: bool | None) -> tuple[_Network, str]:
+    """The network and what its outputs are."""
+    kind = model.config.kind
+    if labels is None:
+        labels = kind == "classification"
+    if labels and kind != "classification":
+        raise ValueError(f"model: logits are a classifier's, and this is of kind {kind!r}; export features")
+    if labels and pool is not None:
+        raise ValueError("pool: decides features, and this exports logits; leave it out")
+    if kind == "part_segmentation":
+        raise ValueError(
+            "model: a part segmenter cannot be exported; from_pretrained(..., kind='encoder') takes its "
+            "encoder"
+        )
+    encoder = getattr(model, "encoder", model)
+    if encoder.hyper.hide_uncovered:
+        raise ValueError(
+            "model: hide_uncovered, the rule of converted pre-training weights, lets values decide shapes, "
+            "which an exported program cannot have; weights trained or fine-tuned here are without it"
+        )
+    if labels:
+        return _Network(model, None), "logits"
+    encoder.feature_dim(pool)  # raises for an unknown one
+    return _Network(encoder, pool or encoder.hyper.pool), "features"
+
+
+@contextmanager
+def _settled(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients inside; all as it was after."""
+    modes = [(part, part.training) for part in network.modules()]
+    wanting = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    network.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+        for parameter in wanting:
+            parameter.requires_grad_(True)
+
+
+def _clouds(batch: int, count: int) -> Tensor:
+    """(batch, count, 3): dented spheres; the second one's points are there twice, the third one's lie on a
+    grid, where many distances are equal."""
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(batch, count, 3))
+    points *= (1 + 0.3 * np.sin(5 * points[..., :1])) / np.linalg.norm(points, axis=-1, keepdims=True)
+    points[1, count // 2 :] = points[1, : count - count // 2]
+    points[2] = np.round(4 * points[2]) / 4
+    return torch.from_numpy((points / np.linalg.norm(points, axis=-1).max()).astype(np.float32))
+
+
+def _traced(network: nn.Module, clouds: Tensor) -> Any:
+    return torch.export.export(
+        network, (clouds,), dynamic_shapes={"points": {0: torch.export.Dim("batch")}}, strict=False
+    )
+
+
+def _program_runner(path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    with open(path, "rb") as file:
+        module = torch.export.load(file).module()
+    return lambda points: module(torch.from_numpy(points)).numpy()
+
+
+def _check_libraries(path: Path) -> None:
+    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    if version < OLDEST_TORCH:
+        wanted = ".".join(map(str, OLDEST_TORCH))
+        raise ImportError(
+            f"exporting needs torch {wanted} or newer, this is {torch.__version__}; update torch"
+        )
+    needed = ("onnx", "onnxscript", "onnxruntime") if path.suffix.lower() == ".onnx" else ()
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        raise ImportError(f'{", ".join(missing)} missing: pip install "pointmae-zoo[export]"')

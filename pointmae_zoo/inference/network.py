@@ -1,0 +1,54 @@
+"""What every command on files asks first: which model, and where to write."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def opened(model: Any, device: str | None, *, kind: str | None = None) -> tuple[Any, str | None]:
+    """A model, and what tables call it (None where it was given as an object).
+
+    Args:
+        model: weights by name, folder or repository of the Hub, or a model.
+        device: None: a model stays where it is, weights are loaded on the CPU.
+        kind: of weights, see `from_pretrained`.
+    """
+    if isinstance(model, str | os.PathLike):
+        from pointmae_zoo.hub.pretrained import from_pretrained, full_name
+
+        loaded = from_pretrained(model, kind=kind, device=device or "cpu")
+        return loaded, full_name(model, loaded)
+    if not hasattr(model, "config") or not hasattr(model, "state_dict"):
+        raise TypeError(
+            f"model: weights by name or folder, or a model expected, got {type(model).__name__}; "
+            "from_pretrained(...) gives one"
+        )
+    return (model if device is None else model.to(device)), None
+
+
+def fingerprint(model: Any) -> str:
+    """sha256 of weights, arguments and preprocessing: models that share it give the same rows."""
+    import torch
+
+    digest = hashlib.sha256()
+    config = model.config
+    described = [config.architecture, config.arguments, config.preprocess.to_dict()]
+    digest.update(json.dumps(described, sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def check_out(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Raises ValueError or OSError if no such file can be written there: to be called before the work."""
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{path}: a name that ends in one of {' '.join(suffixes)} expected")
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; the name of a file expected")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} into; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"{path.parent}: may not be written to; choose another folder")
