@@ -106,7 +106,6 @@ def main() -> None:
             args.labelled,
             split="validation",
             seeds=0,
-            few_shot_episodes=True,
             label=variants[name][0],
             out=args.out / f"{args.architecture}.{name}.json",
         )

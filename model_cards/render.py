@@ -7,10 +7,10 @@ evaluations that it lists. A block of README is filled from the JSON file that i
     ... replaced ...
     <!-- end -->
 
-``linear``, ``robustness`` (``evaluate linear --robustness``) and ``fewshot`` (``--few-shot``) render what
-``pointmae-zoo evaluate linear --out`` wrote, ``ablation`` what ``evaluate compare --out`` wrote; ``speed``
-and ``step`` what ``python -m benchmarks --out`` wrote: times beside plain code, and where the time of
-training steps goes.
+``linear``, ``fewshot``, ``robustness`` (of frozen features), ``finetuned`` and ``parts`` render what the
+command of ``pointmae-zoo evaluate`` of that name wrote, ``changed`` what ``evaluate robustness`` of a
+fine-tuned classifier wrote, ``ablation`` what ``evaluate compare`` wrote; ``speed`` and ``step`` what
+``python -m benchmarks --out`` wrote: times beside plain code, and where the time of training steps goes.
 
 No number is written by hand; a test runs this with ``--check``.
 """
@@ -32,6 +32,7 @@ from pointmae_zoo.hub.cards.results import (
     robustness_table,
     with_note,
 )
+from pointmae_zoo.hub.cards.scores import changed_table, scores_table
 from pointmae_zoo.hub.pretrained import BUNDLED
 from pointmae_zoo.registry import list_weights
 
@@ -73,6 +74,9 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "linear": linear_table,
     "robustness": robustness_table,
     "fewshot": fewshot_table,
+    "finetuned": scores_table,
+    "parts": scores_table,
+    "changed": changed_table,
     "ablation": ablation_table,
     "speed": speed_table,
     "step": step_table,

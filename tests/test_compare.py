@@ -250,7 +250,7 @@ def test_numbers_in_a_folder_are_not_lost(
         code = cli.main(["evaluate", "linear", str(folder), "--data", str(labelled), *map(str, words)])
         return code, capsys.readouterr().err
 
-    rich = ["--points", 64, "--seeds", 1, "--robustness"]
+    rich = ["--points", 64, "--seeds", 1]
     assert evaluate(*rich, "--classifier", "svm")[0] == 0
     before = path.read_bytes()
 
@@ -258,14 +258,13 @@ def test_numbers_in_a_folder_are_not_lost(
         raise AssertionError("computed something")
 
     with monkeypatch.context() as patched:
-        patched.setattr("pointmae_zoo.evaluate.evaluation.embed_clouds", never)
+        patched.setattr("pointmae_zoo.evaluate.linear_evaluation.embed_clouds", never)
         for words, held in (
-            (["--points", 32, "--seeds", 1, "--robustness"], "--points 64"),
+            (["--points", 32, "--seeds", 1], "--points 64"),
             ([*rich, "--pool", "max"], "--pool levels"),
-            (["--points", 64, "--robustness", "--seeds", 0], "--seeds 1"),
-            (["--points", 64, "--seeds", 3], "--robustness"),
+            (["--points", 64, "--seeds", 0], "--seeds 1"),
             ([*rich, "--classifier", "logistic"], "--classifier svm"),
-            (["--points", 32, "--seeds", 0], "--points 64, --seeds 1, --robustness"),
+            (["--points", 32, "--seeds", 0], "--points 64, --seeds 1"),
         ):
             code, said = evaluate(*words)
             assert code == 2 and f"{path}: holds other settings: {held};" in said, said
@@ -284,7 +283,8 @@ def test_fewer_episodes_do_not_replace_more(tmp_path: Path) -> None:
     path = written(tmp_path / "linear.json", there)
     check_kept(path, there["context"], ("svm", "logistic"))
     for changed, held in (
-        ({"few_shot": []}, "--few-shot"),
+        ({"few_shot": []}, "5-way 10-shot, 500 episodes, 10-way 10-shot, 500 episodes"),
+        ({"robustness": {}}, "test clouds changed: rotation, 256 points"),
         ({"baseline_seeds": []}, "--seeds 1"),
         ({"protocol": "otherwise"}, "protocol: as said"),
         ({"dataset": {**there["context"]["dataset"], "sha256": "1" * 64}}, f"data with sha256 {'0' * 12}"),

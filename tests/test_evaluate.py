@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from pointmae_zoo.evaluate import evaluate_linear, linear_probe
-from pointmae_zoo.evaluate.runs import public_names
+from pointmae_zoo.data.labelled import joint_sha256, open_labelled
+from pointmae_zoo.evaluate import evaluate_fewshot, evaluate_linear, evaluate_robustness, linear_probe
 from pointmae_zoo.evaluate.fewshot import FewShotSettings, Pool, draw_episodes, few_shot
-from pointmae_zoo.evaluate.labelled import read_parts
 from pointmae_zoo.evaluate.robustness import Change, change_clouds, changes
+from pointmae_zoo.evaluate.runs import public_names
 from pointmae_zoo.hub import save_pretrained
+from pointmae_zoo.hub.cards.evaluations import read_evaluation
+from pointmae_zoo.hub.cards.scores import tables
 from pointmae_zoo.registry import create_model
 
 pytest.importorskip("sklearn")
@@ -223,31 +225,34 @@ def shapes(tmp_path_factory: pytest.TempPathFactory, tiny: dict[str, list[int]])
     return folder
 
 
-def test_everything_in_one_report(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "pointmae_zoo.evaluate.evaluation.FEW_SHOT", (FewShotSettings(ways=3, shots=5, episodes=20),)
+def test_reports_of_a_probe_of_few_shots_and_of_robustness(shapes: Path) -> None:
+    """Each in its own file, which names nobody's folders; summaries are those of the rows."""
+    both = [shapes / "runs" / "seed0", shapes / "runs" / "seed1"]
+    settings: dict[str, Any] = {"num_points": 64, "seeds": 1, "label": "boxes", "progress": False}
+    linear = evaluate_linear(both, shapes / "data.npz", out=shapes / "linear.json", **settings)
+    few = evaluate_fewshot(
+        both, shapes / "data.npz", ways=[3], shots=[5], episodes=20, out=shapes / "few.json", **settings
     )
-    out = shapes / "out.json"
-    report = evaluate_linear(
-        [shapes / "runs" / "seed0", shapes / "runs" / "seed1"],
-        shapes / "data.npz",
-        num_points=64,
-        seeds=1,
-        robustness=True,
-        few_shot_episodes=True,
-        label="boxes",
-        out=out,
-        progress=False,
-    )
-    text = out.read_text(encoding="utf-8")
-    assert str(shapes) not in text and str(shapes.parent) not in text  # nobody's folders
-    stored = json.loads(text)
-    for name in ("rows", "summary", "differences", "robustness", "few_shot", "context"):
-        assert stored[name] == json.loads(json.dumps(getattr(report, name)))
-    context = stored["context"]
-    assert context["models"] == ["seed0", "seed1"] and context["label"] == "boxes"
-    assert context["split"] == "test" and context["protocol_name"] == "standard"
-    names = [change["name"] for change in context["robustness"]["changes"]]
+    robust = evaluate_robustness(both, shapes / "data.npz", out=shapes / "robust.json", **settings)
+    stored = {}
+    for name, report in (("linear", linear), ("few", few), ("robust", robust)):
+        text = (shapes / f"{name}.json").read_text(encoding="utf-8")
+        assert str(shapes) not in text and str(shapes.parent) not in text
+        stored[name] = read_evaluation(shapes / f"{name}.json")
+        assert stored[name] == json.loads(json.dumps(report.as_json()))
+        context = stored[name]["context"]
+        assert context["models"] == ["seed0", "seed1"] and context["label"] == "boxes"
+        assert context["split"] == "test" and context["protocol_name"] == "standard"
+        assert context["majority_accuracy"] == pytest.approx(100 * 17 / 83, abs=1)
+    assert [one["context"]["task"] for one in stored.values()] == ["linear", "fewshot", "robustness"]
+    # Cloud by cloud what the summary says.
+    right = np.array(stored["linear"]["clouds"]["svm"].split(), dtype=int)
+    assert set(right) <= {0, 1, 2} and len(right) == len(stored["linear"]["clouds"]["group"].split())
+    assert 100 * right.mean() / 2 == pytest.approx(stored["linear"]["summary"][0]["test_mean"])
+    # The clean clouds of robustness are those of the probe.
+    of_svm = [row for row in stored["linear"]["summary"] if row["classifier"] == "svm"]
+    assert stored["robust"]["summary"] == of_svm
+    names = [change["name"] for change in stored["robust"]["context"]["robustness"]["changes"]]
     assert names == [
         "rotation about up",
         "rotation",
@@ -256,30 +261,45 @@ def test_everything_in_one_report(shapes: Path, monkeypatch: pytest.MonkeyPatch)
         "missing ball 25 %",
         "missing side 25 %",
     ]
-    # Cloud by cloud what the summary says.
-    right = np.array(stored["clouds"]["svm"].split(), dtype=int)
-    assert set(right) <= {0, 1, 2} and len(right) == len(stored["clouds"]["group"].split())
-    assert 100 * right.mean() / 2 == pytest.approx(stored["summary"][0]["test_mean"])
-    # Summaries are those of the rows.
-    for row in stored["robustness"]:
-        runs = [
-            one["changed"][row["change"]]
-            for one in stored["rows"]
-            if (one["features"], one["classifier"]) == (row["features"], row["classifier"])
-        ]
+    for row in stored["robust"]["robustness"]:
+        of_row = [one for one in stored["robust"]["rows"] if one["features"] == row["features"]]
+        runs = [one["changed"][row["change"]] for one in of_row]
         assert len(runs) == row["runs"] and row["test_mean"] == pytest.approx(np.mean(runs))
         assert row["test_std"] == pytest.approx(np.std(runs, ddof=1) if len(runs) > 1 else 0.0)
-    assert len(stored["robustness"]) == 3 * 2 * len(names)
-    accuracies = {row["features"]: row for row in stored["few_shot"]}
+    assert len(stored["robust"]["robustness"]) == 3 * len(names)
+    accuracies = {row["features"]: row for row in stored["few"]["few_shot"]}
     assert set(accuracies) == {"weights", "random, BatchNorm calibrated", "random"}
     assert accuracies["weights"]["runs"] == 2 and len(accuracies["weights"]["accuracies"]) == 2
     # Seed 0 of the baseline is the first model: the same clouds, changes and episodes give the same numbers.
     assert accuracies["random"]["accuracies"][0] == accuracies["weights"]["accuracies"][0]
-    rows = [row for row in stored["rows"] if row["features"] != "random, BatchNorm calibrated"]
-    first, last = rows[0], rows[-2]
+    first, last = robust.as_json()["rows"][0], robust.as_json()["rows"][-1]
     assert (first["model"], last["seed"]) == ("seed0", 0) and first["changed"] == last["changed"]
-    for words in ("test clouds changed, svm", "noise 0.02", "weights, 3-way 5-shot", "majority class"):
+    for report, words in (
+        (linear, "majority class"),
+        (robust, "test clouds changed, svm"),
+        (robust, "noise 0.02"),
+        (few, "weights, 3-way 5-shot"),
+    ):
         assert words in report.table()
+    # As Markdown each has its own table.
+    titles = [tables(one).partition("\n")[0].split("|")[1].strip() for one in stored.values()]
+    assert titles == ["frozen features, 5 classes", "frozen features", "test clouds"]
+
+
+def test_few_shot_takes_what_the_data_can_give(shapes: Path) -> None:
+    """Five core classes of 33 training clouds: no ten ways."""
+    model = shapes / "runs" / "seed0"
+    settings: dict[str, Any] = {"num_points": 64, "seeds": 0, "episodes": 3, "progress": False}
+    report = evaluate_fewshot(model, shapes / "data.npz", split="validation", **settings)
+    assert [(row["ways"], row["shots"]) for row in report.few_shot] == [(5, 10), (5, 20)]
+    assert [one.partition(":")[0] for one in report.context["left_out"]] == [
+        "10-way 10-shot",
+        "10-way 20-shot",
+    ]
+    assert "left out: 10-way 20-shot: 5 classes have 20 training clouds" in report.table()
+    assert "test was not touched" in report.context["protocol"] and report.context["num_test"] == 0
+    with pytest.raises(ValueError, match=r"data\.npz: few-shot: 5 classes have 10 .* 10 are needed"):
+        evaluate_fewshot(model, shapes / "data.npz", ways=[10], shots=[10], **settings)
 
 
 def test_validation_never_reads_a_test_cloud(shapes: Path, tmp_path: Path) -> None:
@@ -311,8 +331,6 @@ def test_validation_never_reads_a_test_cloud(shapes: Path, tmp_path: Path) -> No
         f"{validated.context['majority_accuracy']:.1f}"
     ]
     assert rows[3:] == ["random baselines left out (--seeds 3 shows them)"]
-    with pytest.raises(ValueError, match="robustness: changes test clouds"):
-        report(shapes / "data.npz", split="validation", robustness=True)
     only_train = {name: value[~of_test] if len(value) == 300 else value for name, value in arrays.items()}
     np.savez(tmp_path / "train.npz", **only_train)
     assert report(tmp_path / "train.npz", split="validation").rows == validated.rows
@@ -346,14 +364,8 @@ def test_protocol_of_the_papers(shapes: Path) -> None:
     )
 
 
-def test_benchmarks_have_their_own_splits(
-    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_benchmarks_have_their_own_splits(shapes: Path, tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
-    monkeypatch.setattr(
-        "pointmae_zoo.evaluate.evaluation.FEW_SHOT",
-        (FewShotSettings(ways=5, shots=20, queries=17, episodes=10),),
-    )
     folder = tmp_path / "modelnet40_ply_hdf5_2048"
     folder.mkdir()
     with np.load(shapes / "data.npz") as data:
@@ -365,18 +377,18 @@ def test_benchmarks_have_their_own_splits(
             archive["data"] = points[split == part]
             archive["label"] = labels[split == part][:, None].astype(np.uint8)
     settings: dict[str, Any] = {"num_points": 64, "seeds": 0, "progress": False}
-    settings |= {"robustness": True, "few_shot_episodes": True}
-    model = shapes / "runs" / "seed0"
-    from_file = evaluate_linear(model, shapes / "data.npz", classes="all", **settings)
-    report = evaluate_linear(model, f"modelnet40:{folder}", **settings)
-    assert report.rows == from_file.rows
+    model, entry = shapes / "runs" / "seed0", f"modelnet40:{folder}"
+    from_file = evaluate_robustness(model, shapes / "data.npz", classes="all", **settings)
+    report = evaluate_robustness(model, entry, **settings)
+    assert report.rows == from_file.rows and report.robustness == from_file.robustness
     assert report.context["dataset"]["file"] == "modelnet40:modelnet40_ply_hdf5_2048"
     assert report.context["class_set"] == "all"
-    # Every cloud is a group of its own, so few-shot asks about all test clouds, as of the file.
-    parts = read_parts(f"modelnet40:{folder}", classes=None, split="test", num_points=64, most_points=64)
-    assert parts.test is not None and not set(parts.train.groups) & set(parts.test.groups)
-    assert len(report.few_shot) == 1 and report.few_shot == from_file.few_shot
-    assert report.clouds == from_file.clouds
+    # Every cloud is a group of its own.
+    train, test = (open_labelled(entry, part, num_points=64) for part in ("train", "test"))
+    assert not set(train.groups) & set(test.groups)
+    probed = evaluate_linear(model, entry, **settings)
+    assert probed.summary[0] == report.summary[0]
+    assert probed.context["dataset"]["sha256"] == joint_sha256([train, test])
     with pytest.raises(ValueError, match="has no core classes"):
         evaluate_linear(model, f"modelnet40:{folder}", classes="core", **settings)
     with pytest.raises(ValueError, match="300 points, fewer than the 400 asked for"):
@@ -397,13 +409,13 @@ def test_variants_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 archive["data"] = rng.normal(size=(4, 64, 3)).astype(np.float32)
                 archive["label"] = np.arange(4)
 
-    def name(entry: str, split: str = "test") -> str:
-        return read_parts(entry, classes=None, split=split, num_points=64, most_points=64).name
+    def name(entry: str, split: Any = "test") -> str:
+        return open_labelled(entry, split, num_points=64).name
 
     hardest = "scanobjectnn:main_split/training_objectdataset_augmentedrot_scale75.h5"
     monkeypatch.setenv("HOME", str(tmp_path))
     for folder in (tmp_path, tmp_path / "h5_files", tmp_path / "h5_files" / "main_split", "~/h5_files"):
-        assert name(f"scanobjectnn:{folder}") == name(f"scanobjectnn:{folder}", "validation") == hardest
+        assert name(f"scanobjectnn:{folder}") == name(f"scanobjectnn:{folder}", "train") == hardest
     files = [f"scanobjectnn:{place}/training_objectdataset.h5" for place in ("main_split", "main_split_nobg")]
     monkeypatch.chdir(tmp_path / "h5_files")
     assert [name(file) for file in files] == files

@@ -1,19 +1,21 @@
 """Compare evaluations on the same clouds, cloud by cloud: what an ablation rests on."""
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pointmae_zoo.data.commit import current_commit, versions
-from pointmae_zoo.data.files import file_sha256, written_whole
+from pointmae_zoo.data.files import file_sha256
 from pointmae_zoo.evaluate.linear import paired_difference
-from pointmae_zoo.hub.cards.evaluations import is_comparison, of_weights, read_evaluation
+from pointmae_zoo.evaluate.made import made
+from pointmae_zoo.evaluate.report import save_json
+from pointmae_zoo.hub.cards.evaluations import is_comparison, is_scored, of_weights, read_evaluation
 
 _SAME = {
+    "task": lambda context: context.get("task", "linear"),
     "data": lambda context: context["dataset"]["sha256"],
     "classes": lambda context: context["dataset"]["classes"],
     "split": lambda context: context["split"],
@@ -22,23 +24,27 @@ _SAME = {
 
 
 def compare(files: Sequence[str | Path], out: str | Path | None = None) -> dict[str, Any]:
-    """Linear probes (SVM) of several models, each minus the first on the same clouds.
+    """Linear probes (SVM), or fine-tuned networks, each minus the first on the same clouds.
 
     Args:
-        files: JSON that ``evaluate_linear`` wrote, on the same data, classes, split and protocol.
+        files: JSON that ``evaluate_linear``, or ``evaluate_finetuned``, or ``evaluate_parts`` wrote, on the
+            same data, classes, split and protocol.
         out: where to write the result as JSON.
 
     Returns:
-        ``rows``: for each file its label, the runs (training seeds) and their mean accuracy and deviation in
-        percent, by cross-validation on train and on test, few-shot results, and ``difference``: how many
-        points better than the first, with ``low`` and ``high`` of a 95 % interval by bootstrap over groups of
-        near duplicates (of the test accuracy; of the cross-validation accuracy, where test was not touched).
+        ``rows``: for each file its label, the runs (training seeds) and their mean accuracy (of parts: mean
+        overlap by instance) and deviation in percent, by cross-validation on train (None of fine-tuned
+        networks) and on the clouds of the split, few-shot results, and ``difference``: how many points better
+        than the first, with ``low`` and ``high`` of a 95 % interval by bootstrap over groups of near
+        duplicates (of the accuracy on test; of the cross-validation accuracy, where a probe did not touch
+        test).
         ``context``: what was compared.
 
     Raises:
         ValueError: fewer than two files, or they are not comparable; names file and what differs.
         FileNotFoundError: no such file.
     """
+    started = time.perf_counter()
     if len(files) < 2:
         raise ValueError("compare: two files or more expected")
     reports = [read_evaluation(Path(file)) for file in files]
@@ -50,7 +56,7 @@ def compare(files: Sequence[str | Path], out: str | Path | None = None) -> dict[
                 raise ValueError(
                     f"{file}: another {what} than {files[0]}; only evaluations of the same can be compared"
                 )
-        if report["clouds"]["group"] != reports[0]["clouds"]["group"]:
+        if any(report["clouds"].get(what) != reports[0]["clouds"].get(what) for what in ("group", "class")):
             raise ValueError(f"{file}: other clouds than {files[0]}; evaluate both with the same version")
     first = reports[0]["context"]
     found = {
@@ -58,17 +64,15 @@ def compare(files: Sequence[str | Path], out: str | Path | None = None) -> dict[
         "context": {
             "task": "compare",
             "files": [{"name": Path(file).name, "sha256": file_sha256(Path(file))} for file in files],
-            "measure": "test" if first["split"] == "test" else "cv",
+            "compared": first.get("task", "linear"),
+            "measure": "test" if first["split"] == "test" or is_scored(reports[0]) else "cv",
             **{name: first[name] for name in ("dataset", "class_set", "split", "num_train", "num_test")},
             **{name: first[name] for name in ("protocol_name", "protocol")},
-            "versions": versions(),
-            "commit": current_commit(),
-            "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            **made(started),
         },
     }
     if out is not None:
-        with written_whole(Path(out)) as unfinished:
-            unfinished.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        save_json(found, Path(out))
     return found
 
 
@@ -76,7 +80,7 @@ def comparison_table(found: dict[str, Any]) -> str:
     """A few lines for people."""
     measure = found["context"]["measure"]
     width = max(len(row["label"]) for row in found["rows"]) + 2
-    what = "test" if measure == "test" else "cv on train"
+    what = "cv on train" if measure == "cv" else found["context"]["split"]
     lines = [f"{'':<{width}}{'runs':>4} {what:>14}  minus the first (95 %)"]
     for row in found["rows"]:
         mean, paired = f"{row[f'{measure}_mean']:.1f}", row["difference"]
@@ -90,28 +94,37 @@ def comparison_table(found: dict[str, Any]) -> str:
 
 
 def _row(report: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
-    context, found = report["context"], _of_weights(report)
-    row = {"label": context["label"], "models": context["models"], "runs": found["runs"]}
-    if "encoder_sha256" in context:
-        row["encoder_sha256"] = context["encoder_sha256"]
-    row |= {name: found[name] for name in ("cv_mean", "cv_std", "test_mean", "test_std")}
-    row["few_shot"] = [
-        {name: one[name] for name in ("ways", "shots", "test_mean", "test_std")}
-        for one in report["few_shot"]
-        if one["features"] == "weights"
-    ]
+    context = report["context"]
+    row = {"label": context["label"], "models": context["models"]}
+    row |= {name: context[name] for name in ("encoder_sha256", "model_sha256") if name in context}
+    if is_scored(report):
+        main = report["summary"][0]
+        row |= {"runs": main["runs"], "cv_mean": None, "cv_std": None}
+        row |= {"test_mean": main["mean"], "test_std": main["std"], "few_shot": []}
+    else:
+        found = _of_weights(report)
+        row |= {name: found[name] for name in ("runs", "cv_mean", "cv_std", "test_mean", "test_std")}
+        row["few_shot"] = [
+            {name: one[name] for name in ("ways", "shots", "test_mean", "test_std")}
+            for one in report["few_shot"]
+            if one["features"] == "weights"
+        ]
     row["difference"] = None if report is first else _difference(report, first)
     return row
 
 
 def _difference(report: dict[str, Any], first: dict[str, Any]) -> dict[str, float]:
-    right = [
-        np.array(one["clouds"]["svm"].split(), dtype=float) / _of_weights(one)["runs"]
-        for one in (report, first)
-    ]
     groups = np.array(first["clouds"]["group"].split(), dtype=int)
-    mean, low, high = paired_difference(right[0], right[1], groups)
+    mean, low, high = paired_difference(_of_clouds(report), _of_clouds(first), groups)
     return {"mean": mean, "low": low, "high": high}
+
+
+def _of_clouds(report: dict[str, Any]) -> NDArray[np.float64]:
+    """(M,) the mean score of every cloud over the runs."""
+    clouds = report["clouds"]
+    if is_scored(report):
+        return np.array(clouds["score"].split(), dtype=float) / np.array(clouds["asked"].split(), dtype=float)
+    return np.array(clouds["svm"].split(), dtype=float) / _of_weights(report)["runs"]
 
 
 def _of_weights(report: dict[str, Any]) -> dict[str, Any]:

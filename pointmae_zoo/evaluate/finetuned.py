@@ -24,7 +24,7 @@ from pointmae_zoo.ops import farthest_point_sample, index_points
 PAPER_POINTS = 8192
 """Of so many stored points of a cloud, at most, the papers' protocol samples."""
 
-_PROTOCOLS = {
+PROTOCOLS = {
     "standard": (
         "first {num_points} points, centred on the centroid, scaled to the unit sphere, upright (no "
         "rotation); one prediction for a cloud"
@@ -105,7 +105,7 @@ def evaluate_finetuned(
         progress=progress,
     )
     clouds = asked.clouds
-    check_classes(clouds, loaded)
+    check_classes(clouds.name, clouds.classes, loaded[0])
     context = {
         "task": "finetuned",
         "label": label or loaded[0].name,
@@ -117,7 +117,7 @@ def evaluate_finetuned(
         "num_test": len(clouds),
         "num_points": num_points,
         "protocol_name": protocol,
-        "protocol": _PROTOCOLS[protocol].format(num_points=num_points) + _ENDS[split],
+        "protocol": PROTOCOLS[protocol].format(num_points=num_points) + _ENDS[split],
         "rotation": "none",
         "robustness": {},
         "votes": votes,
@@ -214,19 +214,19 @@ def _validation_rows(run: Run, clouds: LabelledClouds) -> NDArray[np.int64]:
     return rows
 
 
-def check_classes(clouds: LabelledClouds, runs: Sequence[Run]) -> None:
-    """Raise a ValueError that names what only the data, or only the model, has."""
-    known, wanted = set(runs[0].labels), set(clouds.classes)
+def check_classes(name: str, names: Sequence[str], run: Run, what: str = "classes") -> None:
+    """Raise a ValueError that tells what only the data, called ``name``, or only the model has."""
+    known, wanted = set(run.labels), set(names)
     if known == wanted:
         return
     told = []
-    for what, names in (("only in the data", wanted - known), ("only in the model", known - wanted)):
-        if names:
-            first = ", ".join(repr(name) for name in sorted(names)[:5])
-            told.append(f"{what}: {first}{f' and {len(names) - 5} more' if len(names) > 5 else ''}")
+    for where, ones in (("only in the data", wanted - known), ("only in the model", known - wanted)):
+        if ones:
+            first = ", ".join(repr(one) for one in sorted(ones)[:5])
+            told.append(f"{where}: {first}{f' and {len(ones) - 5} more' if len(ones) > 5 else ''}")
     raise ValueError(
-        f"{runs[0].name} and {clouds.name} have different classes ({'; '.join(told)}); evaluate on the "
-        "classes that the model was trained on"
+        f"{run.name} and {name} have different {what} ({'; '.join(told)}); evaluate on the {what} that the "
+        "model was trained on"
     )
 
 
@@ -234,7 +234,7 @@ def check_choices(split: str, protocol: str, votes: int) -> None:
     """Raise a ValueError for a setting that there is not."""
     if split not in _ENDS:
         raise ValueError(f"split: {split!r}, expected 'test' or 'validation'")
-    if protocol not in _PROTOCOLS:
+    if protocol not in PROTOCOLS:
         raise ValueError(f"protocol: {protocol!r}, expected 'standard' or 'paper'")
     if votes < 0 or votes == 1:
         raise ValueError(f"votes: {votes}, expected 2 or more, or 0 for none")

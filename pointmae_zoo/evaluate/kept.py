@@ -44,9 +44,12 @@ def check_kept(path: Path, context: dict[str, Any], classifiers: tuple[str, ...]
         other.append(f"--seeds {len(there['baseline_seeds'])}")
     if there.get("votes") and there["votes"] != context.get("votes"):
         other.append(f"--votes {there['votes']}")
-    if found.get("few_shot") and not context.get("few_shot"):
-        other.append("few-shot")
-    if found.get("robustness") and not context.get("robustness"):
-        other.append("robustness")
+    for one in there.get("few_shot", ()):
+        if one not in context.get("few_shot", ()):
+            other.append(f"{one['ways']}-way {one['shots']}-shot, {one['episodes']} episodes")
+    asked = [one["name"] for one in context.get("robustness", {}).get("changes", ())]
+    changed = [row["change"] for row in found["robustness"] if row["change"] not in asked]
+    if changed:
+        other.append(f"test clouds changed: {', '.join(dict.fromkeys(changed))}")
     if other:
         raise ValueError(f"{path}: holds other settings: {', '.join(other)}; name another file with --out")

@@ -142,8 +142,8 @@ def linear_probe(
 
 
 def paired_difference(
-    correct_a: NDArray[np.bool_],
-    correct_b: NDArray[np.bool_],
+    correct_a: NDArray[np.bool_] | NDArray[np.floating],
+    correct_b: NDArray[np.bool_] | NDArray[np.floating],
     groups: NDArray[np.integer],
     *,
     resamples: int = 10_000,

@@ -47,6 +47,12 @@ class LinearReport:
     clouds: dict[str, str] = field(default_factory=dict)
     context: dict[str, Any] = field(default_factory=dict)
 
+    def add_row(self, features: str, which: dict[str, Any], probe: LinearProbe) -> None:
+        """Note one probe."""
+        values = asdict(probe)
+        del values["correct"], values["cv_correct"]
+        self.rows.append({"features": features, **which, **values})
+
     def add_probes(
         self,
         probes: dict[tuple[str, str], list[LinearProbe]],
@@ -54,7 +60,7 @@ class LinearReport:
         test_groups: NDArray[np.integer] | None,
     ) -> None:
         """Summarise probes, given by features and classifier, one for each run."""
-        self.clouds["group"] = _text(train_groups if test_groups is None else test_groups)
+        self.clouds["group"] = as_text(train_groups if test_groups is None else test_groups)
         for (label, classifier), found in probes.items():
             row = {"features": label, "classifier": classifier, "runs": len(found)}
             row |= _spread("cv", [one.cv_accuracy for one in found])
@@ -66,7 +72,7 @@ class LinearReport:
                 self.robustness.append(row | _spread("test", [one.changed[change] for one in found]))
             right = np.sum([one.cv_correct if test_groups is None else one.correct for one in found], axis=0)
             if label == "weights":
-                self.clouds[classifier] = _text(right)
+                self.clouds[classifier] = as_text(right)
             elif test_groups is not None:
                 ours = np.mean([one.correct for one in probes["weights", classifier]], axis=0)
                 difference, low, high = paired_difference(ours, right / len(found), test_groups)
@@ -86,6 +92,21 @@ class LinearReport:
 
     def table(self) -> str:
         """A few lines for people."""
+        lines = self._summary_lines() if self.summary else []
+        if self.robustness:
+            lines += ["", *self._robustness_lines()]
+        if self.few_shot:
+            lines += ["", f"{'few-shot, linear SVM':<{_WIDE}} {'runs':>4} {'accuracy':>14}  over episodes"]
+        for row in self.few_shot:
+            what = f"{row['features']}, {row['ways']}-way {row['shots']}-shot"
+            lines.append(
+                f"{what:<{_WIDE}} {row['runs']:>4} {_plus_minus(row, 'test'):>14}  "
+                f"+- {row['episode_std']:.1f}"
+            )
+        lines += [f"left out: {one}" for one in self.context.get("left_out", ())]
+        return "\n".join(lines).strip("\n")
+
+    def _summary_lines(self) -> list[str]:
         context = self.context
         lines = [] if context["protocol_name"] == "standard" else ["protocol of the papers: C was not chosen"]
         lines.append(
@@ -109,17 +130,7 @@ class LinearReport:
             interval = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
             what = f"weights minus {row['baseline']}, {row['classifier']}"
             lines.append(f"{what}: {interval} (95 %, bootstrap over groups)")
-        if self.robustness:
-            lines += ["", *self._robustness_lines()]
-        if self.few_shot:
-            lines += ["", f"{'few-shot, linear SVM':<{_WIDE}} {'runs':>4} {'accuracy':>14}  over episodes"]
-        for row in self.few_shot:
-            what = f"{row['features']}, {row['ways']}-way {row['shots']}-shot"
-            lines.append(
-                f"{what:<{_WIDE}} {row['runs']:>4} {_plus_minus(row, 'test'):>14}  "
-                f"+- {row['episode_std']:.1f}"
-            )
-        return "\n".join(lines)
+        return lines
 
     def _robustness_lines(self) -> list[str]:
         """One line for each change, one column for each features, of the first classifier."""
@@ -134,16 +145,26 @@ class LinearReport:
             lines.append(" ".join([f"{change:<{_WIDTH}}", *(f"{found[label]:>30}" for label in labels)]))
         return lines
 
+    def as_json(self) -> dict[str, Any]:
+        """What its file holds."""
+        return asdict(self)
+
     def save(self, path: Path) -> None:
-        """Write the report as JSON, atomically."""
-        with written_whole(path) as unfinished:
-            unfinished.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        """Write the report as JSON, atomically; the folder is made, if the one above is there."""
+        save_json(self.as_json(), path)
+
+
+def save_json(found: dict[str, Any], path: Path) -> None:
+    """Write a file of numbers, atomically; the folder is made, if the one above is there."""
+    path.parent.mkdir(exist_ok=True)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def file_name(context: dict[str, Any]) -> str:
     """What a report is called in a run folder, by its context: its task, data, classes, split and protocol.
 
-    Points, pooling, classifiers, baselines, few-shot and robustness are not in the name. A report is written
+    Points, pooling, classifiers, baselines, votes and episodes are not in the name. A report is written
     over another of the same name if that is of other weights, which the folder no longer has, or if it says
     all that the other does (`evaluate.kept`); else it needs a name that somebody gives it.
     """
@@ -154,7 +175,8 @@ def file_name(context: dict[str, Any]) -> str:
     return re.sub(r"[^\w.-]+", "_", ".".join(parts).replace(":", ".")) + ".json"
 
 
-def _text(numbers: NDArray[np.integer]) -> str:
+def as_text(numbers: NDArray[Any]) -> str:
+    """One line for many numbers."""
     return " ".join(str(number) for number in numbers.tolist())
 
 

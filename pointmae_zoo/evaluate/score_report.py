@@ -1,6 +1,5 @@
 """What an evaluation of fine-tuned networks found, as a table for people and as JSON for the cards."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.data.files import written_whole
 from pointmae_zoo.data.labelled import LabelledClouds
+from pointmae_zoo.evaluate.report import as_text, save_json
 from pointmae_zoo.evaluate.runs import Run
 from pointmae_zoo.evaluate.scores import scores
 
@@ -70,6 +69,11 @@ class ScoreReport:
             lines.append(
                 f"{'always the most frequent class':<32} {'':>4} {context['majority_accuracy']:>14.1f}"
             )
+        if self.robustness:
+            lines += ["", f"{'test clouds changed':<32} {'runs':>4} {'accuracy':>14}"]
+        for row in self.robustness:
+            found = {"mean": row["test_mean"], "std": row["test_std"]}
+            lines.append(f"{row['change']:<32} {row['runs']:>4} {plus_minus(found, row['runs']):>14}")
         runs = len(context["models"])
         for kind, rows in (("class", self.per_class), ("part", self.per_part)):
             if not rows:
@@ -94,11 +98,13 @@ class ScoreReport:
             return ""
         return f"{self.context['dataset']['classes'][most]} {100 * counts[most] / total:.0f} %"
 
+    def as_json(self) -> dict[str, Any]:
+        """What its file holds."""
+        return asdict(self)
+
     def save(self, path: Path) -> None:
-        """Write the report as JSON, atomically."""
-        path.parent.mkdir(exist_ok=True)
-        with written_whole(path) as unfinished:
-            unfinished.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        """Write the report as JSON, atomically; the folder is made, if the one above is there."""
+        save_json(self.as_json(), path)
 
 
 @dataclass
@@ -141,10 +147,10 @@ class Measured:
             if votes == 0:
                 report.per_class = self._by_class(of_runs)
                 report.clouds = {
-                    "group": _text(groups),
-                    "class": _text(labels),
-                    "asked": _text(asked.astype(int)),
-                    "score": _text(total.astype(int) if self.measure == "accuracy" else total.round(6)),
+                    "group": as_text(groups),
+                    "class": as_text(labels),
+                    "asked": as_text(asked.astype(int)),
+                    "score": as_text(total.astype(int) if self.measure == "accuracy" else total.round(6)),
                 }
 
     def _by_class(
@@ -168,7 +174,3 @@ def spread(values: Sequence[float] | NDArray[np.floating]) -> dict[str, float]:
 def plus_minus(row: dict[str, Any], runs: int) -> str:
     """Mean and, of several runs, deviation."""
     return f"{row['mean']:.1f}" + (f" +- {row['std']:.1f}" if runs > 1 else "")
-
-
-def _text(numbers: NDArray[Any]) -> str:
-    return " ".join(str(number) for number in numbers.tolist())

@@ -11,18 +11,18 @@ import torch
 
 from pointmae_zoo.data.procedural import generate
 from pointmae_zoo.data.secrets import line_of_secret, without_homes
-from pointmae_zoo.hub.cards.card import render_release
-from pointmae_zoo.hub.cards.evaluations import is_comparison
+from pointmae_zoo.hub.cards.card import PICTURES, measured_here, render_release
+from pointmae_zoo.hub.cards.evaluations import is_comparison, is_scored
 from pointmae_zoo.hub.cards.facts import FACTS_FILE
 from pointmae_zoo.hub.cards.model_index import eval_results
 from pointmae_zoo.hub.cards.release import Release, data_names, read_release
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError
-from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
+from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256, model_sha256
 from pointmae_zoo.hub.checkpoint.folder import WEIGHTS_FILE, load_folder
 
 CARD_FILE = "README.md"
-OWN_FILES = ("recipe.yaml", "metrics.jsonl", "environment.json", "preview.png", FACTS_FILE)
+OWN_FILES = ("recipe.yaml", "metrics.jsonl", "environment.json", "preview.png", *PICTURES, FACTS_FILE)
 """What a run leaves beside weights and config; whichever of it is there goes up."""
 
 _CLEANED = ("recipe.yaml", "environment.json")  # their paths are of use to nobody else
@@ -74,7 +74,7 @@ def prepare(
     model = load_folder(folder)
     _check_features(folder, model)
     release = read_release(folder, card)
-    _check_measured(release, getattr(model, "encoder", model))
+    _check_measured(release, model)
     text = render_release(release, repo_id)
     _check_card(release, text)
     weights = folder / WEIGHTS_FILE
@@ -118,16 +118,19 @@ def _check_features(folder: Path, model: Any) -> None:
             )
 
 
-def _check_measured(release: Release, encoder: Any) -> None:
+def _check_measured(release: Release, model: Any) -> None:
     """Every evaluation is of these weights, and every comparison at least in a row, unless a person lists it
-    in ``card.yaml``, as ablations are. Those from before they named what they measured count for weights of
-    the registry alone, which nobody but us publishes."""
-    ours, published = encoder_sha256(encoder), release.published
+    in ``card.yaml``, as ablations are, and what was fine-tuned from these weights. Those from before they
+    named what they measured count for weights of the registry alone, which nobody but us publishes."""
+    ours, whole = encoder_sha256(getattr(model, "encoder", model)), model_sha256(model)
+    tuned, published = release.config.kind in ("classification", "part_segmentation"), release.published
     for name, report in release.reports.items():
-        context = report["context"]
+        context, listed = report["context"], name in (release.facts.evaluations or ())
         if is_comparison(report):
-            listed = name in (release.facts.evaluations or ())
-            same = listed or any(ours in row.get("encoder_sha256", ()) for row in report["rows"])
+            hashes = [(row.get("encoder_sha256", ()), row.get("model_sha256", ())) for row in report["rows"]]
+            same = listed or any(ours in one or whole in other for one, other in hashes)
+        elif is_scored(report):
+            same = whole in context["model_sha256"] or (listed and not tuned)
         elif "encoder_sha256" in context:
             same = ours in context["encoder_sha256"]
         else:
@@ -147,7 +150,7 @@ def _check_card(release: Release, text: str) -> None:
         data: Any = ModelCard(text).data
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{release.folder}: its card has no readable front matter ({error})") from error
-    meant = eval_results(list(release.reports.values()), data_names(release))
+    meant = eval_results(measured_here(release), data_names(release))
     if (data.eval_results or []) != meant:
         raise ValueError(f"{release.folder}: the results in its card do not read back as they were written")
 

@@ -6,8 +6,19 @@ Needs matplotlib: ``pip install "pointmae-zoo[viz]"``. Nothing here opens a wind
 
 from pointmae_zoo.viz import i2p_mae, joint_mae  # noqa: F401  they register their pictures
 from pointmae_zoo.viz.confusion import draw_confusion
+from pointmae_zoo.viz.label_curve import CurvePoint, draw_label_curve
 from pointmae_zoo.viz.neighbours import draw_neighbours
 from pointmae_zoo.viz.paint import draw_cloud
+from pointmae_zoo.viz.parts import PartPicture, draw_parts
 from pointmae_zoo.viz.reconstruction import draw_reconstruction
 
-__all__ = ["draw_cloud", "draw_confusion", "draw_neighbours", "draw_reconstruction"]
+__all__ = [
+    "CurvePoint",
+    "PartPicture",
+    "draw_cloud",
+    "draw_confusion",
+    "draw_label_curve",
+    "draw_neighbours",
+    "draw_parts",
+    "draw_reconstruction",
+]

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pointmae_zoo.hub.cards.evaluations import is_scored
 from pointmae_zoo.hub.cards.making import NOT_STATED, check_provenance, making, recipe, training_data
 from pointmae_zoo.hub.cards.model_index import front_matter
 from pointmae_zoo.hub.cards.papers import PAPERS
@@ -19,6 +20,7 @@ from pointmae_zoo.hub.cards.results import (
     linear_table,
     robustness_table,
 )
+from pointmae_zoo.hub.cards.scores import changed_table, class_table, is_part, scores_table
 from pointmae_zoo.hub.cards.usage import usage
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, build_empty
 from pointmae_zoo.registry import get_architecture
@@ -29,6 +31,11 @@ _STATUSES = {
     "and not the paper's",
     "demo": "shows that everything works; good features are not to be expected",
 }
+PICTURES = {
+    "confusion.png": "What is taken for what: a row for each true class",
+    "parts.png": "True and predicted parts of some clouds",
+}
+"""Of results, where they lie in the folder."""
 _KINDS = {
     "encoder": "encoder: clouds to features",
     "pretraining": "pre-training model: the encoder, and the decoder that it was trained with",
@@ -72,7 +79,7 @@ def render_release(release: Release, repo_id: str | None = None) -> str:
         kind=config.kind,
         paper=paper,
         licence=facts.licence,
-        reports=list(release.reports.values()),
+        reports=measured_here(release),
         data_names=data_names(release),
         base=None if release.base is None else str(release.base.get("name")),
     )
@@ -101,6 +108,12 @@ def render_release(release: Release, repo_id: str | None = None) -> str:
         if body:
             parts.append("\n\n".join([f"## {name}", *body]))
     return "\n\n".join(parts) + "\n"
+
+
+def measured_here(release: Release) -> list[dict[str, Any]]:
+    """The reports whose numbers are of these weights: of fine-tuned networks only where these are some."""
+    tuned = release.config.kind in ("classification", "part_segmentation")
+    return [report for report in release.reports.values() if tuned or not is_scored(report)]
 
 
 def _at_a_glance(release: Release, model: Any) -> str:
@@ -143,10 +156,49 @@ def _at_a_glance(release: Release, model: Any) -> str:
 
 
 def _results(release: Release) -> str:
-    if not release.linear:
-        return "Not evaluated yet: `pointmae-zoo evaluate linear FOLDER --data FILE.npz` does it."
-    contexts = [report["context"] for report in release.linear.values()]
-    rows = [row for report in release.linear.values() for row in report["summary"]]
+    parts = [_of_scores(release), _of_frozen(release)]
+    if any(parts):
+        return "\n\n".join(filter(None, parts))
+    task = {"classification": "finetuned", "part_segmentation": "parts"}.get(release.config.kind, "linear")
+    return f"Not evaluated yet: `pointmae-zoo evaluate {task} FOLDER --data FILE.npz` does it."
+
+
+def _of_scores(release: Release) -> str:
+    """What was measured of fine-tuned networks: of these weights, or of those that were trained from them."""
+    shown = {name: one for name, one in release.scored.items() if one["context"]["task"] != "robustness"}
+    if not shown:
+        return ""
+    runs = max((report["context"]["models"] for report in shown.values()), key=len)
+    about = []
+    if release.config.kind not in ("classification", "part_segmentation"):
+        about.append("Fine-tuned with labels, from these weights; those networks are not in this folder.")
+    if len(runs) > 1:
+        those = ", ".join(runs)
+        about.append(f"Means ± standard deviations of {len(runs)} trainings ({those}).")
+    parts = [" ".join(about)]
+    for name, report in shown.items():
+        parts += [scores_table(report), class_table(report), f"Numbers: [{name}]({name})."]
+    for picture, what in PICTURES.items():
+        if (release.folder / picture).is_file():
+            parts.append(f"![{what}]({picture})")
+    return "\n\n".join(filter(None, parts))
+
+
+def _of_frozen(release: Release) -> str:
+    """Linear probes and few-shot episodes."""
+    shown = {name: report for name, report in release.frozen.items() if report["summary"]}
+    probed = {name: report for name, report in shown.items() if not is_part(report)}
+    parts = [_about_frozen(release, probed)] if probed else []
+    for name, report in probed.items():
+        parts += [linear_table(report), f"Numbers: [{name}]({name})."]
+    if shots := _tables(release, "few_shot"):
+        parts += ["### With few labels", shots]
+    return "\n\n".join(parts)
+
+
+def _about_frozen(release: Release, reports: dict[str, dict[str, Any]]) -> str:
+    contexts = [report["context"] for report in reports.values()]
+    rows = [row for report in reports.values() for row in report["summary"]]
     about = [
         "Linear probe: the encoder is frozen, and a linear classifier learns from its features of labelled "
         "shapes. Accuracies are in percent."
@@ -174,21 +226,18 @@ def _results(release: Release) -> str:
                 f"The training part of {dataset['file']} was among the clouds of pre-training, without its "
                 "labels; the test part was not."
             )
-    parts = [" ".join(about)]
-    for name, report in release.linear.items():
-        parts += [linear_table(report), f"Numbers: [{name}]({name})."]
-    if shots := _tables(release, "few_shot"):
-        parts += ["### With few labels", shots]
-    return "\n\n".join(parts)
+    return " ".join(about)
 
 
 def _tables(release: Release, which: str) -> str:
     table = {"robustness": robustness_table, "few_shot": fewshot_table}[which]
-    found = [report for report in release.linear.values() if report[which]]
+    found = [(report, table) for report in release.frozen.values() if report[which]]
+    if which == "robustness":
+        found += [(report, changed_table) for report in release.scored.values() if report[which]]
     parts = []
-    for report in found:
+    for report, shown in found:
         dataset = report["context"]["dataset"]
-        parts += [f"{dataset['file']}, {len(dataset['classes'])} classes:", table(report)]
+        parts += [f"{dataset['file']}, {len(dataset['classes'])} classes:", shown(report)]
     return "\n\n".join(parts)
 
 

@@ -66,7 +66,7 @@ _SCORED = {
     },
 }
 _COMPARED = {
-    "rows": [{"label": _TEXT, "cv_mean": _NUMBER, "cv_std": _NUMBER, "few_shot": [_SHOTS], **_SPREAD}],
+    "rows": [{"label": _TEXT, "cv_mean": _MAYBE, "cv_std": _MAYBE, "few_shot": [_SHOTS], **_SPREAD}],
     "context": {**_CONTEXT, "measure": _TEXT},
 }
 
@@ -149,8 +149,11 @@ def _problem_of_linear(found: dict[str, Any]) -> str:
 def _problem_of_comparison(found: dict[str, Any]) -> str:
     for place, row in enumerate(found["rows"]):
         where = f"rows[{place}]"
-        if problem := _problem(row.get("encoder_sha256", []), [_TEXT], f"{where}.encoder_sha256"):
-            return problem
+        for name in ("encoder_sha256", "model_sha256"):
+            if problem := _problem(row.get(name, []), [_TEXT], f"{where}.{name}"):
+                return problem
+        if (row["cv_mean"] is None) != (row["cv_std"] is None):
+            return f"{where}: one of cv_mean and cv_std is null, and the other is not"
         if "difference" not in row:
             return f"{where}.difference is missing"
         paired = row["difference"]

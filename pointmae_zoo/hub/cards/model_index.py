@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pointmae_zoo.hub.cards.evaluations import is_comparison
+from pointmae_zoo.hub.cards.evaluations import is_comparison, is_scored
 from pointmae_zoo.hub.cards.results import CLASSIFIERS, main_classifier
+from pointmae_zoo.hub.cards.scores import is_part
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -67,32 +68,43 @@ def front_matter(
 
 def eval_results(reports: Sequence[dict[str, Any]], data_names: dict[str, str]) -> "list[EvalResult]":
     """The accuracies of the weights, in percent, exactly as they are in the JSON: linear probes, few-shot
-    classification, and linear probes on changed test clouds."""
-    return [
-        result for report in reports if not is_comparison(report) for result in _of_report(report, data_names)
-    ]
+    classification, linear probes on changed test clouds; and those of fine-tuned networks."""
+    found: list[EvalResult] = []
+    for report in reports:
+        if not is_comparison(report):
+            of_report = _of_scores if is_scored(report) else _of_report
+            found += of_report(report, data_names)
+    return found
 
 
-def _of_report(report: dict[str, Any], data_names: dict[str, str]) -> "list[EvalResult]":
-    from huggingface_hub import EvalResult
-
+def _of_data(report: dict[str, Any], data_names: dict[str, str]) -> dict[str, Any]:
     context = report["context"]
-    on_train, file = context["split"] == "validation", context["dataset"]["file"]
-    number = "cv" if on_train else "test"
-    shared: dict[str, Any] = {
-        "task_type": "point-cloud-classification",
-        "task_name": "Point cloud classification from frozen features",
+    file, on_train = context["dataset"]["file"], context["split"] == "validation"
+    held_out = "train (held out)" if is_scored(report) else "train (cross-validation)"
+    return {
         "dataset_type": PurePosixPath(file).stem,
         "dataset_name": f"{data_names[file]} ({file})" if file in data_names else file,
         "dataset_config": f"{context['class_set']}, {len(context['dataset']['classes'])} classes, "
         f"{context['num_points']} points, protocol {context['protocol_name']}",
-        "dataset_split": "train (cross-validation)" if on_train else "test",
+        "dataset_split": held_out if on_train else "test",
         "dataset_revision": context["dataset"]["sha256"],
         "dataset_args": {
             "protocol": context["protocol"],
             "train_clouds": context["num_train"],
             "test_clouds": context["num_test"],
         },
+    }
+
+
+def _of_report(report: dict[str, Any], data_names: dict[str, str]) -> "list[EvalResult]":
+    from huggingface_hub import EvalResult
+
+    context = report["context"]
+    number = "cv" if context["split"] == "validation" else "test"
+    shared: dict[str, Any] = {
+        "task_type": "point-cloud-classification",
+        "task_name": "Point cloud classification from frozen features",
+        **_of_data(report, data_names),
     }
 
     def result(name: str, row: dict[str, Any], which: str, **args: Any) -> EvalResult:
@@ -110,13 +122,51 @@ def _of_report(report: dict[str, Any], data_names: dict[str, str]) -> "list[Eval
     def called(row: dict[str, Any]) -> str:
         return CLASSIFIERS.get(row["classifier"], str(row["classifier"]))
 
-    found = [result(called(row), row, number) for row in _measured(report["summary"])]
+    found = []
+    if not is_part(report):
+        found += [result(called(row), row, number) for row in _measured(report["summary"])]
     for row in _measured(report["few_shot"]):
-        asked: dict[str, Any] = next((one for one in context["few_shot"] if one["ways"] == row["ways"]), {})
+        wanted = row["ways"], row["shots"]
+        settings = (one for one in context["few_shot"] if (one["ways"], one["shots"]) == wanted)
+        asked: dict[str, Any] = next(settings, {})
         found.append(result(f"{row['ways']}-way {row['shots']}-shot", row, "test", **asked))
     for row in _measured(report["robustness"]):
         if row["classifier"] == main_classifier(report):
             found.append(result(f"{called(row)}, test clouds changed: {row['change']}", row, "test"))
+    return found
+
+
+def _of_scores(report: dict[str, Any], data_names: dict[str, str]) -> "list[EvalResult]":
+    from huggingface_hub import EvalResult
+
+    context = report["context"]
+    parts = context["task"] == "parts"
+    shared: dict[str, Any] = {
+        "task_type": "point-cloud-segmentation" if parts else "point-cloud-classification",
+        "task_name": "Part segmentation" if parts else "Point cloud classification, fine-tuned",
+        **_of_data(report, data_names),
+    }
+    found = []
+
+    def add(name: str, value: float, deviation: float, runs: int, **args: Any) -> None:
+        args["runs"] = runs
+        if runs > 1:
+            args["standard_deviation"] = deviation
+        kind: dict[str, Any] = {
+            "metric_type": "mean_iou" if parts else "accuracy",
+            "metric_name": f"{name} (%)",
+        }
+        found.append(EvalResult(**shared, **kind, metric_value=value, metric_args=args))
+
+    for row in report["summary"] if context["task"] != "robustness" else ():
+        votes = {"votes": row["votes"]} if row["votes"] else {}
+        name = row["measure"] + (f", {row['votes']} votes" if row["votes"] else "")
+        interval = {"interval_95": [row["low"], row["high"]]}
+        add(name, row["mean"], row["std"], row["runs"], **interval, **votes)
+    for row in report["robustness"]:
+        if row["test_mean"] is not None:
+            name = f"accuracy, test clouds changed: {row['change']}"
+            add(name, row["test_mean"], row["test_std"], row["runs"])
     return found
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pointmae_zoo.data.files import file_sha256
-from pointmae_zoo.hub.cards.evaluations import is_comparison, read_evaluation
+from pointmae_zoo.hub.cards.evaluations import is_comparison, is_scored, read_evaluation
 from pointmae_zoo.hub.cards.facts import FACTS_FILE, CardFacts, read_facts
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, read_config
 from pointmae_zoo.models.config import ModelConfig
@@ -35,9 +35,19 @@ class Release:
     reports: dict[str, dict[str, Any]]
 
     @property
-    def linear(self) -> dict[str, dict[str, Any]]:
-        """The evaluations of weights, by file."""
-        return {name: report for name, report in self.reports.items() if not is_comparison(report)}
+    def frozen(self) -> dict[str, dict[str, Any]]:
+        """The evaluations of frozen features, by file."""
+        kept = (one for one in self.reports.items() if not is_comparison(one[1]) and not is_scored(one[1]))
+        return dict(kept)
+
+    @property
+    def scored(self) -> dict[str, dict[str, Any]]:
+        """The evaluations of fine-tuned networks, by file."""
+        return {
+            name: report
+            for name, report in self.reports.items()
+            if is_scored(report) and not is_comparison(report)
+        }
 
     @property
     def comparisons(self) -> dict[str, dict[str, Any]]:

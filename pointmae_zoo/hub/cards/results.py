@@ -58,20 +58,21 @@ def robustness_table(report: dict[str, Any]) -> str:
 def fewshot_table(report: dict[str, Any]) -> str:
     """Accuracy of few-shot episodes, in percent, mean ± deviation over the runs."""
     asked = report["context"]["few_shot"]
-    found = {(row["features"], row["ways"]): row for row in report["few_shot"]}
+    found = {(row["features"], row["ways"], row["shots"]): row for row in report["few_shot"]}
     lines = head("frozen features", *(f"{one['ways']}-way {one['shots']}-shot" for one in asked))
     for row in {row["features"]: row for row in report["few_shot"]}.values():
-        known = [found.get((row["features"], one["ways"])) for one in asked]
+        known = [found.get((row["features"], one["ways"], one["shots"])) for one in asked]
         lines.append(line(_name(row), *(spread(one, "test") if one else "" for one in known)))
     lines.append(line("chance", *(f"{100 / one['ways']:.1f}" for one in asked)))
     deviations = [f"{row['episode_std']:.1f}" for row in report["few_shot"] if row["features"] == "weights"]
     source = "train" if report["context"]["split"] == "validation" else "test"
     any_of = asked[0]
+    several = ", ".join(deviations[:-1]) + " and " if len(deviations) > 1 else ""
     note = (
         f"{any_of['episodes']} episodes each: support from train, up to {any_of['queries']} clouds a class "
         f"from {source} to ask, no near duplicates between them; linear SVM (C = {any_of['C']:g}) on "
         "features standardised by the support; mean over classes. From episode to episode the accuracy of "
-        f"these weights deviates by {' and '.join(deviations)}."
+        f"these weights deviates by {several}{deviations[-1] if deviations else 0}."
     )
     return with_note(lines, note)
 
@@ -81,13 +82,16 @@ def ablation_table(found: dict[str, Any]) -> str:
     the same clouds."""
     rows, tested = found["rows"], found["context"]["measure"] == "test"
     shots = list(dict.fromkeys((one["ways"], one["shots"]) for row in rows for one in row["few_shot"]))
-    titles = ["variant", "training seeds", "cross-validation on train", *(["test"] if tested else [])]
+    probed = any(row["cv_mean"] is not None for row in rows)  # fine-tuned networks have no cross-validation
+    split = str(found["context"]["split"])
+    titles = ["variant", "training seeds", *(["cross-validation on train"] if probed else [])]
+    titles += [split] if tested else []
     lines = head(*titles, "minus the first [95 %]", *(f"{ways}-way {count}-shot" for ways, count in shots))
     for row in rows:
         cells = [
             row["label"],
             str(row["runs"]),
-            spread(row, "cv"),
+            *([spread(row, "cv")] if probed else []),
             *([spread(row, "test")] if tested else []),
         ]
         paired = row["difference"]
@@ -96,7 +100,8 @@ def ablation_table(found: dict[str, Any]) -> str:
         lines.append(line(*cells, *(spread(known[one], "test") if one in known else "" for one in shots)))
     note = (
         f"{found['context']['dataset']['file']}, {len(found['context']['dataset']['classes'])} classes. "
-        f"Differences are of the {'test' if tested else 'cross-validation'} accuracy, with an interval by "
+        f"Differences are of the {split if tested else 'cross-validation'} "
+        f"{'overlap' if found['context'].get('compared') == 'parts' else 'accuracy'}, with an interval by "
         "bootstrap over groups of near duplicates; it does not cover the spread between training seeds."
     )
     return with_note(lines, note)

@@ -1,0 +1,236 @@
+"""``evaluate_robustness``: accuracy on test clouds that are not as training clouds were."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pointmae_zoo.data.clouds import normalize_clouds
+from pointmae_zoo.evaluate.features import embed_clouds
+from pointmae_zoo.evaluate.finetuned import PROTOCOLS, check_classes, clouds_of
+from pointmae_zoo.evaluate.frozen import Floats, list_of, load_encoders, read_data
+from pointmae_zoo.evaluate.kept import check_kept
+from pointmae_zoo.evaluate.linear import LinearProbe, linear_probe
+from pointmae_zoo.evaluate.linear_evaluation import ENDS
+from pointmae_zoo.evaluate.linear_evaluation import PROTOCOLS as LINEAR_PROTOCOLS
+from pointmae_zoo.evaluate.made import check_out, made
+from pointmae_zoo.evaluate.predictions import predict_clouds
+from pointmae_zoo.evaluate.report import LinearReport, file_name
+from pointmae_zoo.evaluate.robustness import CLEAN, POINT_COUNTS, SEED, Change, change_clouds, changes
+from pointmae_zoo.evaluate.runs import Run, described, load_runs
+from pointmae_zoo.evaluate.score_report import Measured, ScoreReport, spread
+
+_USUAL_POINTS = 1024
+
+
+def evaluate_robustness(
+    model: str | Path | Run | Sequence[str | Path | Run],
+    data: str | Path,
+    *,
+    classes: Literal["core", "all"] | None = None,
+    num_points: int | None = None,
+    pool: str | None = None,
+    seeds: int = 3,
+    label: str | None = None,
+    batch_size: int = 64,
+    device: str = "cpu",
+    out: str | Path | None = None,
+    keep_in: str | Path | None = None,
+    cache: Path | None = None,
+    progress: bool = True,
+) -> LinearReport | ScoreReport:
+    """Accuracy on test clouds that were turned, thinned, made noisy or cut (see ``evaluate.robustness``).
+
+    Of fine-tuned classifiers it is their own; of everything else that of a linear SVM on frozen features,
+    beside random weights. Either has learned from upright, clean clouds.
+
+    Args:
+        model: runs of ``finetune``, or weights as for `evaluate_linear`; several are averaged.
+        data, classes, label, out, keep_in, cache, progress: as for `evaluate_linear`.
+        num_points: the first so many points of each cloud, except where their number is what changes; None:
+            1024, of a classifier as in training.
+        pool, seeds: of frozen features, as for `evaluate_linear`.
+
+    Raises:
+        ValueError: as for `evaluate_linear` and `evaluate_finetuned`; classifiers and others together.
+        FileNotFoundError, IsADirectoryError: ``out`` cannot be written there.
+    """
+    started = time.perf_counter()
+    check_out(out)
+    models = [model] if isinstance(model, (str, Path, Run)) else list(model)
+    kinds = {_kind(one) for one in models}
+    if kinds == {"classification"}:
+        report: LinearReport | ScoreReport = _of_classifiers(
+            models, data, classes, num_points, label, batch_size, device, keep_in, cache, progress
+        )
+    elif "classification" in kinds:
+        raise ValueError("fine-tuned classifiers and other weights together; evaluate them one by one")
+    else:
+        weights = [one for one in models if not isinstance(one, Run)]
+        points = _USUAL_POINTS if num_points is None else num_points
+        report = _of_features(
+            weights, data, classes, points, pool, seeds, label, batch_size, device, keep_in, cache, progress
+        )
+    report.context |= made(started)
+    if keep_in is not None:
+        out = Path(keep_in) / file_name(report.context)
+    if out is not None:
+        report.save(Path(out))
+    return report
+
+
+def _kind(model: str | Path | Run) -> str:
+    if isinstance(model, Run):
+        return "classification"
+    from pointmae_zoo.hub import from_pretrained
+
+    return str(from_pretrained(model).config.kind)
+
+
+def _of_features(
+    models: list[str | Path],
+    data: str | Path,
+    classes: Literal["core", "all"] | None,
+    num_points: int,
+    pool: str | None,
+    seeds: int,
+    label: str | None,
+    batch_size: int,
+    device: str,
+    keep_in: str | Path | None,
+    cache: Path | None,
+    progress: bool,
+) -> LinearReport:
+    from tqdm import tqdm
+
+    given = read_data(
+        data,
+        classes=classes,
+        split="test",
+        num_points=num_points,
+        most_points=max(num_points, *POINT_COUNTS),
+        cache=cache,
+        progress=progress,
+    )
+    train, test = given.train, given.asked
+    encoders = load_encoders(list_of(models), seeds, device)
+    tried = changes(test.points.shape[1], num_points)
+    context = {
+        "task": "robustness",
+        **encoders.described(label, pool),
+        **given.described(),
+        "protocol_name": "standard",
+        "protocol": LINEAR_PROTOCOLS["standard"].format(num_points=num_points) + ENDS["test"],
+        "robustness": _described(tried),
+        "few_shot": [],
+    }
+    if keep_in is not None:
+        check_kept(Path(keep_in) / file_name(context), context, ("svm",))
+    report = LinearReport(context=context)
+    probes: dict[tuple[str, str], list[LinearProbe]] = {}
+    points = given.prepared(train.points)
+    up = encoders.encoders[0].config.preprocess.up
+    how: dict[str, Any] = {"pool": pool, "batch_size": batch_size, "device": device}
+    with tqdm(
+        desc="robustness", total=encoders.number, unit="model", disable=None if progress else True
+    ) as bar:
+        for kind, which, encoder in encoders.candidates(points, batch_size):
+            found = linear_probe(
+                embed_clouds(encoder, points, **how),
+                train.labels,
+                train.groups,
+                embed_clouds(encoder, _changed(test.points, CLEAN, num_points, up), **how),
+                test.labels,
+                changed={
+                    one.name: embed_clouds(encoder, _changed(test.points, one, num_points, up), **how)
+                    for one in tried
+                },
+            )
+            probes.setdefault((kind, "svm"), []).append(found)
+            report.add_row(kind, which, found)
+            bar.update()
+    report.add_probes(probes, train.groups, test.groups)
+    return report
+
+
+def _of_classifiers(
+    models: Sequence[str | Path | Run],
+    data: str | Path,
+    classes: Literal["core", "all"] | None,
+    num_points: int | None,
+    label: str | None,
+    batch_size: int,
+    device: str,
+    keep_in: str | Path | None,
+    cache: Path | None,
+    progress: bool,
+) -> ScoreReport:
+    from tqdm import tqdm
+
+    loaded = load_runs(models, "classification", device)
+    num_points = loaded[0].num_points if num_points is None else num_points
+    clouds, rows = clouds_of(
+        loaded,
+        data,
+        "test",
+        classes=classes,
+        num_points=num_points,
+        most_points=max(num_points, *POINT_COUNTS),
+        cache=cache,
+        progress=progress,
+    )
+    check_classes(clouds.name, clouds.classes, loaded[0])
+    tried = changes(clouds.points.shape[1], num_points)
+    context = {
+        "task": "robustness",
+        "label": label or loaded[0].name,
+        **described(loaded),
+        "dataset": {"file": clouds.name, "sha256": clouds.sha256, "classes": list(clouds.classes)},
+        "class_set": clouds.class_set,
+        "split": "test",
+        "num_train": loaded[0].num_train,
+        "num_test": len(clouds),
+        "num_points": num_points,
+        "protocol_name": "standard",
+        "protocol": PROTOCOLS["standard"].format(num_points=num_points),
+        "rotation": "none",
+        "robustness": _described(tried),
+        "votes": 0,
+    }
+    if keep_in is not None:
+        check_kept(Path(keep_in) / file_name(context), context)
+    report, measured = ScoreReport(context=context), Measured(clouds, "accuracy")
+    found: dict[str, list[float]] = {change.name: [] for change in tried}
+    bar = tqdm(loaded, desc="robustness", unit="run", disable=None if progress else True)
+    for run, chosen in zip(bar, rows, strict=True):
+        order = [run.labels.index(name) for name in clouds.classes]
+        for change in (CLEAN, *tried):
+            points = _changed(clouds.points, change, num_points, run.up)
+            scores = predict_clouds(run.network, points, batch_size=batch_size, device=device)
+            right = scores[:, order].argmax(1) == clouds.labels
+            if change is CLEAN:
+                measured.add(run, chosen, right)
+            else:
+                found[change.name].append(100.0 * float(np.mean(right)))
+    measured.fill(report)
+    for name, accuracies in found.items():
+        row = {f"test_{which}": value for which, value in spread(accuracies).items()}
+        report.robustness.append({"change": name, "runs": len(accuracies), **row})
+    return report
+
+
+def _changed(points: Floats, change: Change, num_points: int, up: str) -> Floats:
+    """Centred and scaled after the change, as a user's would be."""
+    return normalize_clouds(change_clouds(points, change, num_points=num_points, up=up))
+
+
+def _described(tried: Sequence[Change]) -> dict[str, Any]:
+    """For the JSON: every change with its amount, and the seed."""
+    return {
+        "classifier": "trained on upright, clean clouds; only test clouds are changed, one draw each",
+        "seed": SEED,
+        "changes": [{"name": change.name, **asdict(change)} for change in tried],
+    }
