@@ -92,6 +92,12 @@ def test_one_class_cannot_be_trained_on(tmp_path: Path) -> None:
         open_labelled(path, "train", num_points=32)
 
 
+def test_another_file(tmp_path: Path) -> None:
+    (tmp_path / "chair.obj").write_text("v 0 0 0\n")
+    with pytest.raises(ValueError, match=r"chair\.obj: expected an \.npz file with points, y, classes"):
+        open_labelled(tmp_path / "chair.obj", "train", num_points=32)
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"expected an \.npz file, a folder, or BENCHMARK:FOLDER"):
         open_labelled(tmp_path / "none", "train", num_points=32)
@@ -121,6 +127,19 @@ def test_clouds_of_a_benchmark_are_its_first_points_and_too_few_are_refused(tmp_
         open_labelled(f"scanobjectnn:{folder}", "train", num_points=32, classes="core")
     with pytest.raises(ValueError, match="no part labels"):
         open_labelled(f"scanobjectnn:{folder}", "train", num_points=32, with_parts=True)
+
+
+def test_a_benchmark_of_many_files_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pointmae_zoo.data.labelled_benchmark._MANY_FILES", 2)
+    entry = f"shapenetpart:{benchmarks.shapenetpart(tmp_path)}"
+    cache = tmp_path / "cache"
+    plain = open_labelled(entry, "train", num_points=60, with_parts=True)
+    for _ in range(2):
+        kept = open_labelled(entry, "train", num_points=60, with_parts=True, cache=cache)
+        assert np.array_equal(kept.points, plain.points) and kept.sha256 == plain.sha256
+        assert np.array_equal(kept.part_labels, plain.part_labels)  # type: ignore[arg-type]
+    assert open_labelled(entry, "train", num_points=60, cache=cache).part_labels is None
+    assert len(list(cache.glob("labelled-shapenetpart-*.npz"))) == 2
 
 
 def test_shapenetpart_with_its_parts(tmp_path: Path) -> None:

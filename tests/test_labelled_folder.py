@@ -241,7 +241,7 @@ def test_a_list_in_another_encoding(tmp_path: Path) -> None:
 FOLDER_ERRORS: dict[str, tuple[list[str], str]] = {
     "nothing": ([], "no files in folders of classes; expected FOLDER/CLASS/files"),
     "no classes": (["a.off", "b.off"], "2 files that lie in no class"),
-    "only other files": (["a/readme.md", "b/cloud.txt"], "no files in folders of classes"),
+    "only other files": (["b/cloud.txt"], r"1 x \.txt; text with a point in each line is called \.xyz"),
     "split beside class": (["train/a/1.off", "lamp/1.off"], "has train beside 'lamp'"),
     "some classes with splits": (["a/train/1.off", "a/test/2.off", "b/3.off"], "'b' has not"),
     "files beside splits": (["a/train/1.off", "a/2.off"], r"has folders of splits beside '2\.off'"),
@@ -300,7 +300,12 @@ def test_unreadable_files_are_left_out_and_counted(tmp_path: Path, capsys: pytes
     assert reasons["loose.off"] == "lies in no class"
     assert "1 x .txt; text with a point in each line is called .xyz" in reasons["texts"]
     said = capsys.readouterr().err
-    assert "2 classes" in said and "1 of 4 files cannot be used" in said and "loose.off" in said
+    assert (
+        "3 train files" not in said
+        and "4 train files of 4 in 2 classes (as it says)" in said
+        and "1 of 4 files cannot be used" in said
+        and "loose.off" in said
+    )
     assert found.classes == ("a", "b")
 
 

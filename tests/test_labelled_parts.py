@@ -115,7 +115,7 @@ def own(folder: Path, spans: dict[str, tuple[int, ...]], count: int = 60) -> Pat
     return folder
 
 
-def opened(folder: Path, split: str = "train", num_points: int = 32, **more: int) -> LabelledClouds:
+def opened(folder: Path, split: str = "train", num_points: int = 32, **more: object) -> LabelledClouds:
     return open_labelled(
         folder,
         split,
@@ -187,6 +187,23 @@ def test_one_class_small_clouds_and_files_without_parts(tmp_path: Path) -> None:
     assert np.array_equal(found.part_labels, parts_from_x(found))
     assert [(Path(name).name, "no rows" in reason) for name, reason in found.skipped] == [("notes.txt", True)]
     assert opened(folder, num_points=10, most_points=64).points.shape == (2, 20, 3)
+
+
+def test_a_cache_gives_the_same_until_a_file_changes(tmp_path: Path) -> None:
+    folder = own(tmp_path / "own", {"chair": (0, 1, 2), "mug": (0, 1)})
+    (folder / "train" / "mug" / "notes.txt").write_text("not points\n")
+    plain = opened(folder)
+    for _ in range(2):
+        kept = opened(folder, cache=tmp_path / "cache")
+        assert np.array_equal(kept.points, plain.points) and kept.skipped == plain.skipped
+        assert kept.part_labels is not None and plain.part_labels is not None
+        assert np.array_equal(kept.part_labels, plain.part_labels) and kept.parts == plain.parts
+    (written,) = (tmp_path / "cache").glob("labelled-parts-*.npz")
+    written.write_bytes(written.read_bytes()[:1000])
+    assert opened(folder, cache=tmp_path / "cache").sha256 == plain.sha256
+    as_text(folder / "train" / "mug" / "notes.txt", cloud(parts=(0, 1, 2)))
+    changed = opened(folder, cache=tmp_path / "cache")
+    assert len(changed) == len(plain) + 1 and changed.parts[1] == range(3, 6)
 
 
 def shapes(folder: Path) -> Path:

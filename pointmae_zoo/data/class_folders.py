@@ -124,7 +124,8 @@ def _sorted_by_class(
             )
     if not found:
         several = f"{len(loose):,} files that lie in no class" if loose else "no files in folders of classes"
-        raise FileNotFoundError(f"{folder}: {several}; expected {_LAYOUTS}, of {' '.join(suffixes)}")
+        empty = [f"; {Path(place).name}: {reason}" for place, reason in left_out if Path(place).is_dir()]
+        raise FileNotFoundError(f"{folder}: {several}; expected {_LAYOUTS}{''.join(empty[:1])}")
     return found
 
 

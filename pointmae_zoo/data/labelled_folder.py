@@ -46,7 +46,7 @@ def read_labelled_folder(
         _tell_split(folder, listing, split)
     part_labels, counted = None, None
     if with_parts:
-        clouds = read_part_folder(folder, listing, rows, num_points, most_points, seed, progress)
+        clouds = read_part_folder(folder, listing, rows, num_points, most_points, cache, seed, progress)
         points, part_labels, kept, skipped = clouds.points, clouds.part_labels, clouds.kept, clouds.skipped
         counted = clouds.numbers
     else:
@@ -174,14 +174,17 @@ def _check_classes(
 
 
 def _tell_split(folder: Path, listing: Listing, split: Split) -> None:
-    counts = {one: len(listing.of(one)) for one in ("train", "val", "test")}
-    said = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    how = "as the folder says" if listing.stated else "test held out by a hash of the file names"
-    print(f"{folder}: {len(listing.classes)} classes, {said} ({how})", file=sys.stderr)
-    for place, reason in listing.left_out[:_MOST_LISTED]:
-        print(f"  left out: {place}: {reason}", file=sys.stderr)
-    if len(listing.left_out) > _MOST_LISTED:
-        print(f"  and {len(listing.left_out) - _MOST_LISTED:,} more", file=sys.stderr)
+    count, files = len(listing.of(split)), len(listing.files)
+    how = "as it says" if listing.stated else "test is held out by a hash of the file names"
+    print(
+        f"{folder}: {count:,} {split} files of {files:,} in {len(listing.classes)} classes ({how})",
+        file=sys.stderr,
+    )
+    if split == "train" or not listing.of("train"):  # once
+        for place, reason in listing.left_out[:_MOST_LISTED]:
+            print(f"  left out: {place}: {reason}", file=sys.stderr)
+        if len(listing.left_out) > _MOST_LISTED:
+            print(f"  and {len(listing.left_out) - _MOST_LISTED:,} more", file=sys.stderr)
     training = set(listing.groups[listing.of("train")].tolist())
     if split != "train" and listing.stated:
         both = [row for row in listing.of(split) if int(listing.groups[row]) in training]

@@ -85,18 +85,35 @@ class Preprocess:
         """
         import torch
 
-        _check_choice("up", up, AXES)
         many: list[Any] = list(points) if _is_batch(points) else [points]
         if not many or (isinstance(points, list | tuple) and not points):
             raise ValueError("points: at least one cloud of shape (N, 3) expected, got none")
+        small, exponents = self._turned(many, up)
+        clouds = [torch.from_numpy(cloud).to(device) for cloud in small]
+        chosen = [cloud[order] for cloud, order in zip(clouds, self._sample(clouds), strict=True)]
+        finished = torch.stack([self._place(*pair) for pair in zip(chosen, exponents, strict=True)])
+        return finished if _is_batch(points) else finished[0]
+
+    def kept(self, points: ArrayLike, *, up: str = "y", device: str = "cpu") -> NDArray[np.int64]:
+        """Which points of one cloud (N, 3) a call takes, in its order: (num_points,) rows of ``points``.
+
+        Raises as a call does.
+        """
+        import torch
+
+        small, _ = self._turned([points], up)
+        return self._sample([torch.from_numpy(small[0]).to(device)])[0].cpu().numpy()
+
+    def _turned(self, many: list[Any], up: str) -> tuple[list[NDArray[np.float32]], list[int]]:
+        """Clouds of length below 1, checked and turned, and the powers of two that they were divided by."""
+        _check_choice("up", up, AXES)
         clouds = [self._checked(number, cloud) for number, cloud in enumerate(many)]
         turned = [turn_up(cloud, up, self.up) for cloud in clouds]
         # Halving and doubling are exact in floating point. Between 1/2 and 1, no square over- or underflows.
         exponents = [int(np.frexp(np.abs(cloud).max())[1]) for cloud in turned]
-        small = [np.ldexp(cloud, -exponent) for cloud, exponent in zip(turned, exponents, strict=True)]
-        chosen = self._sample([torch.from_numpy(cloud).to(device) for cloud in small])
-        finished = torch.stack([self._place(*pair) for pair in zip(chosen, exponents, strict=True)])
-        return finished if _is_batch(points) else finished[0]
+        return [
+            np.ldexp(cloud, -exponent) for cloud, exponent in zip(turned, exponents, strict=True)
+        ], exponents
 
     def _checked(self, number: int, points: ArrayLike) -> NDArray[np.float32]:
         """(N, 3) float32."""
@@ -118,7 +135,7 @@ class Preprocess:
         return cloud
 
     def _sample(self, clouds: "list[Tensor]") -> "list[Tensor]":
-        """num_points of each cloud, those of equal length in one call."""
+        """The rows of num_points of each cloud; clouds of equal length in one call."""
         import torch
 
         from pointmae_zoo.ops import farthest_point_sample
@@ -126,15 +143,15 @@ class Preprocess:
         by_length: dict[int, list[int]] = {}
         for number, cloud in enumerate(clouds):
             by_length.setdefault(len(cloud), []).append(number)
-        chosen = list(clouds)
+        orders = list(clouds)
         for length, numbers in by_length.items():
             indices = farthest_point_sample(
                 torch.stack([clouds[number] for number in numbers]), min(self.num_points, length)
             )
             cycle = torch.arange(self.num_points, device=indices.device) % indices.shape[1]
             for number, order in zip(numbers, indices[:, cycle], strict=True):
-                chosen[number] = clouds[number][order]
-        return chosen
+                orders[number] = order
+        return orders
 
     def _place(self, cloud: "Tensor", exponent: int) -> "Tensor":
         """Centre and scale; cloud by cloud, so that no sum is taken in an order that depends on the batch."""

@@ -9,6 +9,7 @@ The number of points differs from cloud to cloud.
 """
 
 import json
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,12 @@ def _entries(listed: Path) -> list[str]:
 
 def _table(file: Path) -> NDArray[np.float64]:
     """(N, 7): x y z nx ny nz part."""
+    stat = file.stat()
+    return _parsed(file, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=1)  # the points are asked for, and then the parts
+def _parsed(file: Path, time: int, size: int) -> NDArray[np.float64]:
     try:
         rows = np.loadtxt(file, dtype=np.float64, ndmin=2)
     except ValueError as error:

@@ -1,0 +1,92 @@
+"""Labelled clouds from the official splits of a benchmark."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointmae_zoo.data.array_cache import cached_arrays
+from pointmae_zoo.data.benchmarks import Benchmark, open_benchmark
+from pointmae_zoo.data.cache import cache_name
+from pointmae_zoo.data.labelled_clouds import LabelledClouds, Split, drawn, sha256_of, unnamed_parts
+from pointmae_zoo.data.sources import stamps
+
+# Nobody has published near duplicates: every cloud is a group of its own, in all splits together.
+_FIRST_GROUP = {"train": 0, "val": 1 << 40, "test": 1 << 41}
+
+_MANY_FILES = 100  # more are worth a cache; of HDF5 files there are a few
+
+
+def read_labelled_benchmark(
+    name: str,
+    folder: Path,
+    split: Split,
+    num_points: int,
+    most_points: int,
+    *,
+    with_parts: bool,
+    cache: Path | None,
+    seed: int,
+    progress: bool,
+) -> LabelledClouds:
+    """The clouds of one split; see ``labelled.open_labelled``.
+
+    Raises:
+        ValueError: no such split, no parts, too few points in a cloud, or a file is wrong; names the file.
+        FileNotFoundError: something is missing; names it, and says where to get it.
+    """
+    found = open_benchmark(name, folder, split=split)
+    if with_parts and found.load_parts is None:
+        raise ValueError(f"{name}: has no part labels; use shapenetpart:FOLDER or clouds of your own")
+    kept = None
+    if cache is not None and len(found.files) > _MANY_FILES:
+        settings = {
+            "files": stamps(found.files),
+            "points": [num_points, most_points],
+            "parts": with_parts,
+            "seed": seed,
+        }
+        kept = cache / cache_name(f"labelled-{name}", settings)
+    arrays = cached_arrays(kept, lambda: _read(found, num_points, most_points, with_parts, seed, progress))
+    points = arrays["points"]
+    return LabelledClouds(
+        points=points,
+        labels=found.labels,
+        groups=_FIRST_GROUP[split] + np.arange(len(found)),
+        classes=found.classes,
+        names=found.names,
+        name=f"{name}:{found.variant or folder.resolve().name}",
+        sha256=sha256_of([points, found.labels]),
+        class_set="all",
+        part_labels=arrays.get("part_labels"),
+        parts=found.parts if with_parts else (),
+        part_names=unnamed_parts(found.classes, found.parts) if with_parts else (),
+    )
+
+
+def _read(
+    found: Benchmark, num_points: int, most_points: int, with_parts: bool, seed: int, progress: bool
+) -> dict[str, NDArray]:
+    """``points`` (M, N, 3) and, if asked for, ``part_labels`` (M, N); N is what all clouds have."""
+    from tqdm import tqdm
+
+    clouds, parts, sizes = [], [], []
+    quiet = None if progress and len(found.files) > _MANY_FILES else True
+    for row in tqdm(range(len(found)), unit="cloud", desc=f"{found.name} {found.split}", disable=quiet):
+        points = found.points(row)
+        if found.same_size and len(points) < num_points:
+            raise ValueError(
+                f"{found.names[row]}: {len(points)} points, fewer than the {num_points} asked for"
+            )
+        sizes.append(len(points))
+        # In files of one size the points are in random order. Elsewhere they may be part by part.
+        first = np.arange(min(len(points), most_points))
+        order = first if found.same_size else drawn(len(points), most_points, seed)
+        clouds.append(points[order])
+        if with_parts:
+            parts.append(found.part_labels(row)[order])
+    count = min(most_points, max(num_points, min(sizes)))
+    arrays: dict[str, NDArray] = {"points": np.stack([points[:count] for points in clouds])}
+    if with_parts:
+        arrays["part_labels"] = np.stack([numbers[:count] for numbers in parts])
+    return arrays
