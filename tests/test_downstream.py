@@ -9,11 +9,22 @@ import numpy as np
 import pytest
 
 from model_cards import downstream
-from model_cards.downstream import NETWORKS, STEPS, Network, cell_recipe, cells, main, measure, with_weights
+from model_cards.downstream import (
+    NETWORKS,
+    RATES,
+    STEPS,
+    Network,
+    cell_recipe,
+    cells,
+    chosen_rate,
+    main,
+    measure,
+    with_weights,
+)
 from pointmae_zoo import save_pretrained
 from pointmae_zoo.evaluate import Run
-from pointmae_zoo.train import FinetuneRecipe
-from samples.models import SMALL, small
+from pointmae_zoo.train import FinetuneRecipe, read_recipe
+from samples.models import small
 
 
 @pytest.fixture
@@ -35,7 +46,7 @@ def data(tmp_path: Path) -> Path:
 def recipe(data: Path, monkeypatch: pytest.MonkeyPatch) -> FinetuneRecipe:
     """Of a size for tests."""
     monkeypatch.setattr(downstream, "STEPS", {1: 2, 5: 3, None: 4})
-    arguments = {"head_pool": "levels", "head_width": 0}
+    arguments = {"head_pool": "levels", "head_width": 0, "drop_path": 0.05}
     values: dict[str, Any] = {
         "cloud_points": 64,
         "num_points": 48,
@@ -50,10 +61,9 @@ def recipe(data: Path, monkeypatch: pytest.MonkeyPatch) -> FinetuneRecipe:
 def networks(tmp_path: Path) -> dict[str, Network]:
     """One with weights, one without, and PointNet."""
     save_pretrained(small(), tmp_path / "weights")
-    scratch = {"model_arguments": SMALL, "layer_decay": 1.0}
     return {
-        "with": Network("with", weights=str(tmp_path / "weights"), changes={"layer_decay": 0.5}),
-        "without": Network("without", model="i2p_mae_tiny", changes=scratch),
+        "with": Network("with", weights=str(tmp_path / "weights")),
+        "without": Network("without", model="i2p_mae_tiny"),
         "pointnet": Network("PointNet"),
     }
 
@@ -73,7 +83,17 @@ def test_all_cells(tmp_path: Path, recipe: FinetuneRecipe, networks: dict[str, N
         assert [run["seed"] for run in context["runs"]] == [0, 1]
         assert report["summary"][0]["runs"] == 2
     folders = sorted(path.name for path in (tmp_path / "runs").iterdir())
-    assert folders == sorted(f"{name}.{seed}" for name in names for seed in (0, 1))
+    assert folders == sorted([*(f"{name}.{seed}" for name in names for seed in (0, 1)), "rates"])
+    for name in networks:
+        scores, recipes = [], set()
+        for rate in RATES:
+            report = json.loads((tmp_path / "out" / "rates" / f"{name}.{rate:g}.json").read_text())
+            scores.append(report["summary"][0]["mean"])
+            assert report["context"]["split"] == "validation" and report["context"]["num_test"] == 9
+            assert report["context"]["num_train"] == 15
+        for run in (tmp_path / "runs").glob(f"{name}.*.*"):
+            recipes.add(read_recipe(run / "recipe.yaml").learning_rate)
+        assert recipes == {RATES[scores.index(max(scores))]}
 
 
 def test_what_is_there_is_not_done_again(
@@ -111,7 +131,7 @@ def test_a_stopped_training_is_gone_on_with(
     with monkeypatch.context() as patch:
         patch.setattr(downstream.PointNet, "forward", interrupted)
         assert measure(recipe, only, [None], [0], **places) == []
-    assert not list(places["out"].iterdir())
+    assert not list(places["out"].rglob("*.json"))
     (file,) = measure(recipe, only, [None], [0], **places)
     sums = [json.loads(one.read_text())["context"]["model_sha256"] for one in (whole, file)]
     assert sums[0] == sums[1]
@@ -130,18 +150,8 @@ def test_choices_leave_test_alone(
 
     for module in (finetuned, finetuning):
         monkeypatch.setattr(module, "open_labelled", opened)
-    (file,) = measure(
-        recipe,
-        {"with": networks["with"]},
-        [5],
-        [0],
-        runs=tmp_path / "runs",
-        out=tmp_path / "out",
-        split="validation",
-        validation_share=0.3,
-    )
-    context = json.loads(file.read_text())["context"]
-    assert context["split"] == "validation" and context["num_test"] == 9 and context["num_train"] == 15
+    places = {"runs": tmp_path / "runs", "out": tmp_path / "out"}
+    assert chosen_rate(recipe, "pointnet", networks["pointnet"], **places) in RATES
 
 
 def test_few_labels_first() -> None:
@@ -151,13 +161,13 @@ def test_few_labels_first() -> None:
 @pytest.mark.parametrize(("name", "shots"), list(cells(list(NETWORKS), list(STEPS))))
 def test_networks_differ_in_what_they_begin_with_alone(name: str, shots: int | None) -> None:
     network = NETWORKS[name]
-    made = cell_recipe(FinetuneRecipe(data="x.npz", steps=1), network, shots, 2, 0.0)
+    made = cell_recipe(FinetuneRecipe(data="x.npz", steps=1, layer_decay=0.5), network, shots, 2, 1e-2)
     steps = STEPS[shots]
     same = {"steps": steps, "warmup_steps": steps // 10, "seed": 2, "shots": shots, "validation_share": 0.0}
-    base = FinetuneRecipe(data="x.npz", **same).to_dict()
+    base = FinetuneRecipe(data="x.npz", layer_decay=0.5, learning_rate=1e-2, **same).to_dict()
     differs = {key for key, value in made.to_dict().items() if value != base[key]}
-    assert differs <= {"weights", "model", *(network.changes or {})}
-    assert made.weights == network.weights
+    assert differs <= (set() if network.weights == base["weights"] else {"weights", "model", "layer_decay"})
+    assert made.weights == network.weights and made.layer_decay == (0.5 if network.weights else 1.0)
 
 
 def test_weights_by_name_or_folder() -> None:
@@ -197,6 +207,6 @@ def test_by_command(tmp_path: Path, recipe: FinetuneRecipe, capsys: pytest.Captu
 
 def test_pointnet_is_a_run_like_others(tmp_path: Path, recipe: FinetuneRecipe) -> None:
     network = NETWORKS["pointnet"]
-    run = downstream.trained(network, cell_recipe(recipe, network, 5, 0, 0.0), tmp_path / "run")
+    run = downstream.trained(network, cell_recipe(recipe, network, 5, 0, 1e-2), tmp_path / "run")
     assert isinstance(run, Run) and run.num_train == 15 and run.recipe["shots"] == 5
     assert run.labels == ("ball", "plate", "rod") and not run.network.training
