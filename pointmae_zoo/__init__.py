@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pointmae_zoo.data.preprocess import Preprocess
     from pointmae_zoo.hub import convert_checkpoint, from_pretrained, save_pretrained
     from pointmae_zoo.hub.push import push_to_hub
-    from pointmae_zoo.inference import embed_files, similar
+    from pointmae_zoo.inference import embed_files, predict_files, predict_parts, similar
     from pointmae_zoo.inference.export import export_model
     from pointmae_zoo.registry import (
         create_model,
@@ -32,6 +32,9 @@ __version__ = "0.1.0"
 DEFAULT_MODEL = "i2p_mae_tiny.shapes"
 """The weights that `embed_files` and ``pointmae-zoo embed`` use unless told otherwise."""
 
+DEFAULT_CLASSIFIER = "i2p_mae_tiny.shapes24"
+"""The weights that `predict_files` and ``pointmae-zoo predict`` use unless told otherwise."""
+
 _HOMES = {
     "Preprocess": "pointmae_zoo.data.preprocess",
     "convert_checkpoint": "pointmae_zoo.hub",
@@ -41,6 +44,8 @@ _HOMES = {
     "from_pretrained": "pointmae_zoo.hub",
     "list_models": "pointmae_zoo.registry",
     "list_weights": "pointmae_zoo.registry",
+    "predict_files": "pointmae_zoo.inference",
+    "predict_parts": "pointmae_zoo.inference",
     "push_to_hub": "pointmae_zoo.hub.push",
     "read_points": "pointmae_zoo.data.mesh",
     "register_model": "pointmae_zoo.registry",
@@ -58,6 +63,8 @@ __all__ = [
     "from_pretrained",
     "list_models",
     "list_weights",
+    "predict_files",
+    "predict_parts",
     "push_to_hub",
     "read_points",
     "register_model",

@@ -16,6 +16,7 @@ from pointmae_zoo.cli.embed import add_embed, add_similar
 from pointmae_zoo.cli.evaluate import add_evaluate
 from pointmae_zoo.cli.export import add_export
 from pointmae_zoo.cli.models import add_convert, add_info, add_list
+from pointmae_zoo.cli.predict import add_predict
 from pointmae_zoo.cli.printing import one_line
 from pointmae_zoo.cli.push import add_push
 from pointmae_zoo.cli.train import add_finetune, add_pretrain, add_recipes
@@ -63,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     for add in (
         add_embed,
+        add_predict,
         add_list,
         add_info,
         add_similar,

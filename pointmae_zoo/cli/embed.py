@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pointmae_zoo import DEFAULT_MODEL
 from pointmae_zoo.cli.arguments import check_device, positive
-from pointmae_zoo.cli.printing import joined, print_table
+from pointmae_zoo.cli.printing import print_failures, print_table
+from pointmae_zoo.cli.reading import add_reading, reading
 
 
 def add_embed(commands: argparse._SubParsersAction) -> None:
@@ -19,9 +20,6 @@ def add_embed(commands: argparse._SubParsersAction) -> None:
         "2 nothing to do or a wrong argument.",
     )
     parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="files, folders (searched to the bottom) or globs"
-    )
-    parser.add_argument(
         "--out", required=True, type=Path, metavar="FILE", help=".npz, .safetensors, .csv or .parquet"
     )
     parser.add_argument(
@@ -31,34 +29,10 @@ def add_embed(commands: argparse._SubParsersAction) -> None:
         help="weights (default: %(default)s); ORG/REPO or ORG/REPO@REVISION: on the Hub",
     )
     parser.add_argument(
-        "--up", default="y", choices=("x", "y", "z"), help="which axis of the files points up (default: y)"
-    )
-    parser.add_argument(
         "--pool", metavar="P", help="max, mean, mean+max, mean,max or levels (default: as stored)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the surface samples (default: 0)")
-    parser.add_argument(
-        "--batch-size", type=positive(int), default=16, metavar="B", help="clouds at a time (default: 16)"
-    )
-    parser.add_argument(
-        "--workers", type=positive(int), metavar="N", help="processes that read files (default: by cores)"
-    )
-    parser.add_argument(
-        "--timeout",
-        type=positive(float),
-        default=60.0,
-        metavar="SECONDS",
-        help="for reading one file (default: 60)",
-    )
-    parser.add_argument(
-        "--memory-limit",
-        type=positive(float),
-        default=2.0,
-        metavar="GB",
-        help="for reading one file, in each worker (default: 2)",
-    )
-    parser.add_argument("--device", default="cpu", help="where the network runs (default: cpu)")
-    parser.set_defaults(run=_embed, less_memory="a smaller --batch-size or fewer --workers need less")
+    add_reading(parser)
+    parser.set_defaults(run=_embed)
 
 
 def _embed(args: argparse.Namespace) -> int:
@@ -69,25 +43,15 @@ def _embed(args: argparse.Namespace) -> int:
         args.paths,
         args.model,
         out=args.out,
-        up=args.up,
-        seed=args.seed,
         pool=args.pool,
-        batch_size=args.batch_size,
-        workers=args.workers,
-        timeout=args.timeout,
-        memory_limit_gb=args.memory_limit,
-        device=args.device,
+        **reading(args),
     )
     rows, width = table.features.shape
     if rows:
         print(f"{args.out}: {rows:,} row{'s' if rows > 1 else ''} of {width} features")
     else:
         print(f"{args.out}: not written, because no file could be read", file=sys.stderr)
-    if table.failures:
-        print(f"{len(table.failures):,} of {rows + len(table.failures):,} files failed:", file=sys.stderr)
-        print_table([(str(path), joined(reason)) for path, reason in table.failures], sys.stderr)
-        return 1
-    return 0
+    return print_failures(table.failures, rows)
 
 
 def add_similar(commands: argparse._SubParsersAction) -> None:

@@ -62,3 +62,12 @@ def print_table(rows: Sequence[Sequence[str]], stream: TextIO | None = None) -> 
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         print("  ".join([*cells, row[-1]]).rstrip(), file=stream or sys.stdout)
+
+
+def print_failures(failures: Sequence[tuple[str, str]], done: int) -> int:
+    """Name the files that failed, on stderr; the exit code: 1 if there are any."""
+    if not failures:
+        return 0
+    print(f"{len(failures):,} of {done + len(failures):,} files failed:", file=sys.stderr)
+    print_table([(str(path), joined(reason)) for path, reason in failures], sys.stderr)
+    return 1

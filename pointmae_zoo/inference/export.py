@@ -187,9 +187,7 @@ def _check_libraries(path: Path) -> None:
     version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     if version < OLDEST_TORCH:
         wanted = ".".join(map(str, OLDEST_TORCH))
-        raise ImportError(
-            f"exporting needs torch {wanted} or newer, this is {torch.__version__}; update torch"
-        )
+        raise ImportError(f"export needs torch {wanted} or newer, this is {torch.__version__}; update it")
     needed = ("onnx", "onnxscript", "onnxruntime") if path.suffix.lower() == ".onnx" else ()
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
         raise ImportError(f'{", ".join(missing)} missing: pip install "pointmae-zoo[export]"')

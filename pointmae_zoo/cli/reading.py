@@ -1,0 +1,52 @@
+"""The arguments of every command that reads mesh and point files."""
+
+import argparse
+from typing import Any
+
+from pointmae_zoo.cli.arguments import positive
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Which files, and how they are read and computed."""
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="files, folders (searched to the bottom) or globs"
+    )
+    parser.add_argument(
+        "--up", default="y", choices=("x", "y", "z"), help="which axis of the files points up (default: y)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the surface samples (default: 0)")
+    parser.add_argument(
+        "--batch-size", type=positive(int), default=16, metavar="B", help="clouds at a time (default: 16)"
+    )
+    parser.add_argument(
+        "--workers", type=positive(int), metavar="N", help="processes that read files (default: by cores)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=positive(float),
+        default=60.0,
+        metavar="SECONDS",
+        help="for reading one file (default: 60)",
+    )
+    parser.add_argument(
+        "--memory-limit",
+        type=positive(float),
+        default=2.0,
+        metavar="GB",
+        help="for reading one file, in each worker (default: 2)",
+    )
+    parser.add_argument("--device", default="cpu", help="where the network runs (default: cpu)")
+    parser.set_defaults(less_memory="a smaller --batch-size or fewer --workers need less")
+
+
+def reading(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments for `embed_files` and its like."""
+    return {
+        "up": args.up,
+        "seed": args.seed,
+        "batch_size": args.batch_size,
+        "workers": args.workers,
+        "timeout": args.timeout,
+        "memory_limit_gb": args.memory_limit,
+        "device": args.device,
+    }

@@ -1,0 +1,193 @@
+"""Files -> points -> part segmenter -> coloured clouds."""
+
+import difflib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointmae_zoo.data.preprocess import Preprocess
+from pointmae_zoo.inference.clouds import (
+    Batches,
+    Paths,
+    check_arguments,
+    find_inputs,
+    progress_bar,
+    readers_for,
+    sorted_failures,
+)
+from pointmae_zoo.inference.coloured import SUFFIXES, palette, write_coloured
+from pointmae_zoo.inference.network import opened
+
+
+@dataclass(frozen=True)
+class PartPredictions:
+    """What `predict_parts` wrote."""
+
+    written: dict[str, Path]
+    """File -> its coloured cloud."""
+    labels: tuple[str, ...]
+    """Part names by number; the numbers themselves where the model has no names."""
+    colours: NDArray[np.uint8]
+    """(P, 3) red, green, blue by part number."""
+    shares: dict[str, NDArray[np.float64]]
+    """File -> (P,), which part of its points belongs to each part."""
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    """(path, reason) of every file without a cloud."""
+
+
+def predict_parts(
+    paths: Paths,
+    model: Any,
+    out: str | os.PathLike[str],
+    *,
+    object_class: str | int | None = None,
+    suffix: str = ".ply",
+    up: str = "y",
+    seed: int = 0,
+    batch_size: int = 16,
+    workers: int | None = None,
+    timeout: float = 60.0,
+    memory_limit_gb: float = 2.0,
+    device: str | None = None,
+    progress: bool = True,
+) -> PartPredictions:
+    """Write every file's points, as they lie in the file, coloured by part: OUT/NAME.parts.ply or .glb.
+
+    The network labels the points it takes; the other points read (`Preprocess.surface_samples`) get the label
+    of the nearest of those. Clouds of an earlier run are written again. Files in sub-folders keep them.
+
+    Args:
+        paths: files, folders or globs.
+        model: a part segmenter: weights by name, folder (what ``finetune`` wrote) or repository, or a model.
+        out: the folder; made where it is not there.
+        object_class: what the objects are: a name, or its number where the model has no names. None: only
+            for a model of one class. Only the parts of that class compete.
+        suffix: .ply: points with colours and the integer property ``part``. .glb: for viewers of models.
+
+    The other arguments are `embed_files`'s.
+
+    Raises:
+        FileNotFoundError: no path leads to a file.
+        ValueError: a wrong argument, a model that is no part segmenter, or an unknown or missing class.
+    """
+    check_arguments(up, seed, batch_size, workers, timeout, memory_limit_gb)
+    if suffix not in SUFFIXES:
+        raise ValueError(f"suffix: {' or '.join(SUFFIXES)} expected, got {suffix!r}")
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: a folder to write into expected, not a file")
+    files, missing = find_inputs(paths, folder)
+    targets = _targets(files, folder, suffix)
+    failures: dict[Path, str] = {}
+    written: dict[str, Path] = {}
+    shares: dict[str, NDArray[np.float64]] = {}
+    with readers_for(files, workers, timeout, memory_limit_gb) as readers:
+        segmenter, name = opened(model, device)
+        objects = Objects.of(segmenter, name or "model")
+        number = objects.number(object_class)
+        recipe = segmenter.config.preprocess
+        where = str(next(segmenter.parameters()).device)
+        batches = Batches(recipe, where, up=up, seed=int(seed), batch_size=batch_size)
+        colours = palette(len(objects.labels))
+        with progress_bar(len(files), 0, progress) as bar:
+            for batch in batches.read(files, readers, failures, bar):
+                found = batches.compute(lambda points: _logits(segmenter, points, number), batch, failures)
+                for file, logits in found.items():
+                    parts = objects.parts[number]
+                    chosen = np.asarray(parts)[logits[:, parts].argmax(axis=1)]
+                    everywhere = _carried(batch[file], chosen, recipe, up, where)
+                    targets[file].parent.mkdir(parents=True, exist_ok=True)
+                    write_coloured(targets[file], batch[file], everywhere, colours)
+                    written[str(file)] = targets[file]
+                    counts = np.bincount(everywhere, minlength=len(objects.labels))
+                    shares[str(file)] = counts / len(everywhere)
+    return PartPredictions(written, objects.labels, colours, shares, sorted_failures(failures, missing))
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The object classes of a part segmenter and their parts."""
+
+    classes: tuple[str, ...]
+    parts: tuple[list[int], ...]
+    """For each class the numbers of its parts."""
+    labels: tuple[str, ...]
+    """Part names by number."""
+
+    @classmethod
+    def of(cls, segmenter: Any, name: str) -> "Objects":
+        """As fine-tuning noted them; otherwise by the part names, ``Class/part``; otherwise every class may
+        have every part. Raises ValueError if it is no part segmenter."""
+        config = segmenter.config
+        if config.kind != "part_segmentation":
+            raise ValueError(
+                f"{name}: is of kind {config.kind!r} and knows no parts; 'pointmae-zoo finetune' with a "
+                "recipe of task parts makes a part segmenter of it"
+            )
+        hyper, made = segmenter.hyper, config.provenance
+        everything = list(range(hyper.num_parts))
+        labels = tuple(config.labels or map(str, everything))
+        if "object_classes" in made and "parts" in made:
+            ranges = tuple(list(range(first, end)) for first, end in made["parts"])
+            return cls(tuple(made["object_classes"]), ranges, labels)
+        heads = [label.partition("/")[0] for label in labels if "/" in label]
+        classes = tuple(dict.fromkeys(heads))
+        if len(heads) == len(labels) and len(classes) == hyper.num_object_classes:
+            parts = tuple([part for part in everything if heads[part] == one] for one in classes)
+            return cls(classes, parts, labels)
+        numbers = tuple(map(str, range(hyper.num_object_classes)))
+        return cls(numbers, (everything,) * len(numbers), labels)
+
+    def number(self, object_class: str | int | None) -> int:
+        """Of a class, by name or number; raises ValueError with the known ones."""
+        known = ", ".join(self.classes)
+        if object_class is None:
+            if len(self.classes) > 1:
+                raise ValueError(f"object_class: which of {known} are they? (--class NAME)")
+            return 0
+        wanted = str(object_class)
+        if wanted in self.classes:
+            return self.classes.index(wanted)
+        if isinstance(object_class, int) and 0 <= object_class < len(self.classes):
+            return object_class
+        near = difflib.get_close_matches(wanted, self.classes, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {known}"
+        raise ValueError(f"object_class: the model knows no {wanted!r}; {hint}")
+
+
+def _logits(segmenter: Any, points: Any, number: int) -> Any:
+    import torch
+
+    from pointmae_zoo.models.encoder import evaluating
+
+    with evaluating(segmenter):
+        return segmenter(points, torch.full((len(points),), number, device=points.device))
+
+
+def _carried(
+    cloud: NDArray[np.float32], chosen: NDArray[np.int64], recipe: Preprocess, up: str, device: str
+) -> NDArray[np.int64]:
+    """Part numbers of the network's points (N,) to all points as they were read: (M, 3) -> (M,)."""
+    import torch
+
+    from pointmae_zoo.ops import knn
+
+    taken = recipe.kept(cloud, up=up, device=device)
+    middle = (cloud.min(0).astype(np.float64) + cloud.max(0)) / 2  # far from the origin float32 is coarse
+    places = torch.from_numpy((cloud - middle).astype(np.float32)).to(device)
+    nearest = knn(places[None], places[taken][None], 1)[0, :, 0].cpu().numpy()
+    return chosen[nearest]
+
+
+def _targets(files: list[Path], folder: Path, suffix: str) -> dict[Path, Path]:
+    """Where each file's cloud goes: the folders below what all files share stay."""
+    parents = [Path(os.path.abspath(file)).parent for file in files]
+    shared = os.path.commonpath(parents)
+    return {
+        file: folder / parent.relative_to(shared) / f"{file.name}.parts{suffix}"
+        for file, parent in zip(files, parents, strict=True)
+    }
