@@ -3,7 +3,7 @@
 python examples/part_shapes.py shapes.npz           (600 to train on, 180 to test on)
 python examples/part_shapes.py shapes.npz 60 30     (fewer)
 
-Then: pointmae-zoo finetune --recipe i2p_mae/parts_tiny --data shapes.npz --out run
+Then: pointmae-zoo finetune --recipe parts_tiny --data shapes.npz --out run
 """
 
 import sys

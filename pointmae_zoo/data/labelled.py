@@ -27,7 +27,7 @@ def open_labelled(
     most_points: int | None = None,
     classes: ClassSet | None = None,
     with_parts: bool = False,
-    cache: Path | None = None,
+    cache: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> LabelledClouds:
@@ -58,6 +58,7 @@ def open_labelled(
         raise ValueError(f"num_points {num_points}, most_points {most_points}: expected 2 or more, in order")
     if split not in get_args(Split):
         raise ValueError(f"split: {split!r}, expected one of {', '.join(get_args(Split))}")
+    cache = None if cache is None else Path(cache)
     name, path = benchmarks.split_entry(entry)
     if name is not None:
         if classes == "core":
