@@ -47,7 +47,7 @@ NETWORKS = {
     "pointnet": Network("PointNet, from scratch"),
 }
 
-STEPS: dict[int | None, int] = {1: 60, 5: 120, 10: 180, None: 400}
+STEPS: dict[int | None, int] = {1: 50, 5: 100, 10: 150, None: 300}
 """Optimizer steps by the number of training clouds of each class; None: all there are."""
 
 RATES = (3e-3, 1e-3)
