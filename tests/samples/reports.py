@@ -1,4 +1,4 @@
-"""What ``evaluate linear --robustness --few-shot --out`` writes, with numbers by hand."""
+"""What commands of ``evaluate`` write, with numbers by hand; of frozen features all in one file."""
 
 import json
 from pathlib import Path
@@ -67,6 +67,45 @@ def linear_report(
                 {"ways": ways, "shots": 10, "queries": 20, "episodes": 500, "C": 10.0} for ways in (5, 10)
             ],
             **context,
+        },
+    }
+
+
+def score_report(
+    label: str = "x", *, shots: int | None = None, score: float = 60.0, num_train: int | None = 90
+) -> dict[str, Any]:
+    """What ``evaluate finetuned`` writes, of three runs."""
+    summary = [
+        {"measure": measure, "votes": 0, "runs": 3, "mean": score, "std": 1.0, "low": score - 3}
+        | {"high": score + 3}
+        for measure in ("accuracy", "class mean")
+    ]
+    return {
+        "rows": [],
+        "summary": summary,
+        "per_class": [{"class": name, "clouds": 5, "mean": score, "std": 1.0} for name in ("one", "two")],
+        "per_part": [],
+        "confusion": [[9, 6], [6, 9]],
+        "robustness": [],
+        "clouds": {"group": "0 1", "class": "0 1", "asked": "3 3", "score": "2 1"},
+        "context": {
+            "task": "finetuned",
+            "label": label,
+            "models": ["a", "b", "c"],
+            "model_sha256": ["1" * 64] * 3,
+            "recipe": {"shots": shots},
+            "dataset": {"file": "some.npz", "sha256": "0" * 64, "classes": ["one", "two"]},
+            "class_set": "all",
+            "split": "test",
+            "num_train": num_train,
+            "num_test": 10,
+            "num_points": 1024,
+            "protocol_name": "standard",
+            "protocol": "as said",
+            "majority_accuracy": 50.0,
+            "chance_accuracy": 50.0,
+            "robustness": {},
+            "votes": 0,
         },
     }
 

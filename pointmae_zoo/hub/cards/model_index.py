@@ -20,6 +20,13 @@ _LICENCES = frozenset(
     + ["cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0"]
 )
 
+# The Hub's client puts results of one task, data and configuration together, under the first one's protocol.
+_OF_TASK = {
+    "finetuned": ", fine-tuned",
+    "fewshot": ", few-shot",
+    "robustness": ", test clouds changed",
+}
+
 
 def front_matter(
     title: str,
@@ -85,12 +92,13 @@ def _of_data(report: dict[str, Any], data_names: dict[str, str]) -> dict[str, An
         "dataset_type": PurePosixPath(file).stem,
         "dataset_name": f"{data_names[file]} ({file})" if file in data_names else file,
         "dataset_config": f"{context['class_set']}, {len(context['dataset']['classes'])} classes, "
-        f"{context['num_points']} points, protocol {context['protocol_name']}",
+        f"{context['num_points']} points, protocol {context['protocol_name']}"
+        + _OF_TASK.get(context.get("task"), ""),
         "dataset_split": held_out if on_train else "test",
         "dataset_revision": context["dataset"]["sha256"],
         "dataset_args": {
             "protocol": context["protocol"],
-            "train_clouds": context["num_train"],
+            **({} if context["num_train"] is None else {"train_clouds": context["num_train"]}),
             "test_clouds": context["num_test"],
         },
     }

@@ -1,0 +1,363 @@
+"""Scores of fine-tuned networks: what is asked, how answers are judged, what reports and pictures say."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from torch import Tensor, nn
+
+from pointmae_zoo import cli, push_to_hub, save_pretrained
+from pointmae_zoo.data.labelled import open_labelled
+from pointmae_zoo.data.splits import validation_split
+from pointmae_zoo.evaluate import Run, compare, evaluate_finetuned, evaluate_parts, evaluate_robustness
+from pointmae_zoo.evaluate.label_curve import label_curve
+from pointmae_zoo.hub.cards.evaluations import read_evaluation
+from pointmae_zoo.hub.cards.scores import tables
+from samples.models import small
+from samples.reports import score_report, written
+
+CLASSES = ("wide", "high", "deep")
+PNG = b"\x89PNG"
+
+
+class Longest(nn.Module):
+    """Says along which axis a cloud is longest; of ``blind`` classes nothing, so that it takes them for the
+    next longest."""
+
+    def __init__(self, order: tuple[int, ...] = (0, 1, 2), blind: int | None = None) -> None:
+        super().__init__()
+        self.order, self.blind = order, blind
+        self.asked: list[Tensor] = []
+
+    def forward(self, points: Tensor) -> Tensor:
+        self.asked.append(points)
+        extent = points.amax(1) - points.amin(1)
+        if self.blind is not None:
+            extent[:, self.blind] = 0.0
+        return extent[:, list(self.order)]
+
+
+def run(name: str = "longest", labels: tuple[str, ...] = CLASSES, **more: Any) -> Run:
+    order = tuple(CLASSES.index(label) if label in CLASSES else 0 for label in labels)
+    network = Longest(order, more.pop("blind", None))
+    recipe = more.pop("recipe", {"seed": 0, "validation_share": 0.2})
+    provenance = {"recipe": recipe, "clouds_from_data": 45}
+    return Run(name, network, labels, num_points=32, provenance=provenance, **more)
+
+
+@pytest.fixture(scope="module")
+def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """90 boxes, half of them to train: 15 of each class; of the test clouds 5, 10 and 30."""
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.tile([0, 1, 2], 15), np.repeat([0, 1, 2], [5, 10, 30])])
+    sides = np.where(np.eye(3, dtype=bool)[labels], 1.0, rng.uniform(0.2, 0.5, size=(90, 3)))
+    points = rng.uniform(-1, 1, size=(90, 100, 3)) * sides[:, None]
+    path = tmp_path_factory.mktemp("boxes") / "boxes.npz"
+    np.savez(
+        path,
+        points=points.astype(np.float32) * 7 + 3,
+        y=labels,
+        classes=np.array(CLASSES),
+        split=np.repeat(["train", "test"], 45),
+        group=np.arange(90) // 2,
+    )
+    return path
+
+
+def test_answers_are_judged_by_name_and_clouds_are_prepared(boxes: Path, tmp_path: Path) -> None:
+    sure, mixed = run(), run("mixed", labels=("deep", "wide", "high"))
+    report = evaluate_finetuned([sure, mixed], boxes, out=tmp_path / "out.json", progress=False)
+    stored = read_evaluation(tmp_path / "out.json")
+    assert stored == json.loads(json.dumps(report.as_json()))
+    assert [row["score"] for row in stored["rows"]] == [100.0] * 4
+    assert stored["confusion"] == [[10, 0, 0], [0, 20, 0], [0, 0, 60]]  # of both runs
+    context = stored["context"]
+    assert context["majority_accuracy"] == pytest.approx(100 * 30 / 45)
+    assert (context["num_test"], context["num_train"], context["num_points"]) == (45, 45, 32)
+    assert str(boxes.parent) not in json.dumps(stored)
+    # What the network saw: the first points of the file, in the unit sphere.
+    given = open_labelled(boxes, "test", num_points=32).points
+    seen = torch.cat(sure.network.asked).numpy()  # type: ignore[arg-type,union-attr]
+    centred = given - given.mean(axis=1, keepdims=True)
+    radius = np.linalg.norm(centred, axis=2).max(axis=1)[:, None, None]
+    np.testing.assert_allclose(seen, centred / radius, atol=1e-5)
+
+
+def test_a_class_that_is_never_named_counts_a_third_of_the_class_mean(boxes: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "confusion.png"
+    report = evaluate_finetuned(run(blind=2), boxes, picture=picture, progress=False)
+    found = {row["measure"]: row for row in report.summary}
+    assert found["accuracy"]["mean"] == pytest.approx(100 * 15 / 45)
+    assert found["class mean"]["mean"] == pytest.approx(100 * 2 / 3)
+    assert found["accuracy"]["low"] < 100 * 15 / 45 < found["accuracy"]["high"]
+    assert [row["mean"] for row in report.per_class] == [100.0, 100.0, 0.0]
+    assert [row["clouds"] for row in report.per_class] == [5, 10, 30]
+    assert np.array(report.confusion)[2, 2] == 0 and sum(report.confusion[2]) == 30
+    most = CLASSES[int(np.argmax(report.confusion[2]))]
+    assert f"{most} " in report.table().splitlines()[-1]
+    assert picture.read_bytes().startswith(PNG)
+
+
+def test_seeds_deviate_and_are_compared_cloud_by_cloud(boxes: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "blind.json", tmp_path / "both.json", tmp_path / "sure.json"]
+    evaluate_finetuned(run(blind=0), boxes, out=files[0], progress=False)
+    both = evaluate_finetuned([run(), run(blind=0)], boxes, out=files[1], progress=False)
+    evaluate_finetuned(run(), boxes, out=files[2], progress=False)
+    row = both.summary[0]
+    assert (row["runs"], row["mean"]) == (2, pytest.approx(100 * (1 + 40 / 45) / 2))
+    assert row["std"] == pytest.approx(100 * np.std([1, 40 / 45], ddof=1))
+    found = compare(files, tmp_path / "compared.json")
+    differences = [one["difference"]["mean"] for one in found["rows"][1:]]
+    assert differences == [pytest.approx(100 * 5 / 45 / 2), pytest.approx(100 * 5 / 45)]
+    assert "+11.1" in tables(read_evaluation(tmp_path / "compared.json"))
+    assert "cross-validation" not in tables(found)
+
+
+def test_votes_stand_beside_the_plain_prediction(boxes: Path) -> None:
+    plain = evaluate_finetuned(run(blind=2), boxes, progress=False)
+    first, again = (evaluate_finetuned(run(), boxes, votes=3, progress=False) for _ in range(2))
+    assert [row["votes"] for row in first.summary] == [0, 0, 3, 3]
+    assert first.summary == again.summary
+    assert "accuracy, 3 votes" in first.table() and "votes" not in plain.table()
+    assert first.context["votes"] == 3
+    with pytest.raises(ValueError, match="votes: 1, expected 2 or more, or 0"):
+        evaluate_finetuned(run(), boxes, votes=1)
+
+
+def test_validation_is_what_each_run_held_out(boxes: Path, tmp_path: Path) -> None:
+    with np.load(boxes) as loaded:
+        arrays = dict(loaded)
+    arrays["points"][arrays["split"] == "test"] = np.nan
+    only_train = {name: value[:45] if len(value) == 90 else value for name, value in arrays.items()}
+    np.savez(tmp_path / "train.npz", **only_train)
+    runs = [run(str(seed), recipe={"seed": seed, "validation_share": 0.2}) for seed in (0, 1)]
+    report = evaluate_finetuned(runs, tmp_path / "train.npz", split="validation", progress=False)
+    train = open_labelled(tmp_path / "train.npz", "train", num_points=32)
+    held = [validation_split(train.labels, train.groups, 0.2, seed)[1] for seed in (0, 1)]
+    for one, rows in zip(runs, held, strict=True):
+        seen = torch.cat(one.network.asked)  # type: ignore[arg-type,union-attr]
+        assert len(seen) == len(rows)
+    asked = np.array(report.clouds["asked"].split(), dtype=int)
+    assert len(asked) == len(np.union1d(*held)) and asked.sum() == len(held[0]) + len(held[1])
+    assert report.context["num_test"] == len(asked) and "test was not touched" in report.context["protocol"]
+    with pytest.raises(ValueError, match="says nothing of a validation part"):
+        evaluate_finetuned(run(recipe={}), boxes, split="validation", progress=False)
+
+
+def test_protocol_of_the_papers_takes_points_as_they_are(boxes: Path) -> None:
+    one = run()
+    report = evaluate_finetuned(one, boxes, protocol="paper", progress=False)
+    assert report.table().startswith("the papers' protocol")
+    stored = open_labelled(boxes, "test", num_points=100).points
+    seen = torch.cat(one.network.asked).numpy()  # type: ignore[arg-type,union-attr]
+    assert seen.shape == (45, 32, 3)
+    for some, cloud in zip(seen, stored, strict=True):
+        assert {point.tobytes() for point in some} <= {point.tobytes() for point in cloud}
+    # Farthest point sampling: no two lie as close as the closest of the first 32.
+    gaps = [
+        np.sort(np.linalg.norm(cloud[:, None] - cloud[None], axis=2), axis=1)[:, 1].min()
+        for cloud in (seen[0], stored[0][:32])
+    ]
+    assert gaps[0] > gaps[1]
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        ([], "an empty list"),
+        ([run(labels=("wide", "high", "round"))], r"only in the data: 'deep'; only in the model: 'round'"),
+        ([run(), run(labels=("wide", "high", "round"))], "other labels than longest"),
+        (
+            [run(recipe={"shots": 1}), run("five", recipe={"shots": 5})],
+            "five and longest are no seeds of one recipe: shots is 5 and 1",
+        ),
+    ],
+)
+def test_runs_that_are_not_asked(boxes: Path, runs: list[Run], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        evaluate_finetuned(runs, boxes, progress=False)
+
+
+def test_robustness_of_a_classifier(boxes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "robust.json"
+    report = evaluate_robustness(run(), boxes, out=out, progress=False)
+    found = {row["change"]: row["test_mean"] for row in read_evaluation(out)["robustness"]}
+    assert report.summary[0]["mean"] == 100.0
+    # "wide" and "deep" boxes look like each other when turned about the up axis, "high" ones like themselves.
+    assert found["noise 0.02"] == 100.0 and found["rotation about up"] < 100.0
+    assert found["rotation"] < 90.0
+    table = tables(read_evaluation(out))
+    assert "| rotation about up |" in table and "Fine-tuned classifier" in table
+
+
+class Halves(nn.Module):
+    """Parts of stacks by height: the lower half of "a" is part 0, of "b" part 2 (and a part 4 that no cloud
+    has); ``swapped`` names them the other way around."""
+
+    def __init__(self, swapped: bool = False) -> None:
+        super().__init__()
+        self.swapped = swapped
+
+    def forward(self, points: Tensor, object_class: Tensor) -> Tensor:
+        above = (points[..., 1] > 0) ^ self.swapped
+        scores = torch.full((*points.shape[:2], 5), 0.0)
+        scores[..., 0] = 100.0  # of whatever class: only its own parts compete
+        scores[..., 1] = 100.0 + 2 * above.float() - 1
+        scores[..., 2], scores[..., 3] = (~above).float(), above.float()
+        assert bool(((object_class == 0) | (object_class == 1)).all())
+        return scores
+
+
+PART_NAMES = ("a/low", "a/high", "b/low", "b/high", "b/lid")
+
+
+@pytest.fixture(scope="module")
+def stacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(4)
+    points = rng.uniform(-1, 1, size=(20, 64, 3))
+    points -= points.mean(axis=1, keepdims=True)
+    labels = np.arange(20) % 2
+    parts = (points[..., 1] > 0) + 2 * labels[:, None]
+    path = tmp_path_factory.mktemp("stacks") / "stacks.npz"
+    np.savez(
+        path,
+        points=points.astype(np.float32),
+        parts=parts,
+        part_names=np.array(PART_NAMES),
+        y=labels,
+        classes=np.array(["a", "b"]),
+        split=np.repeat(["train", "test"], [8, 12]),
+    )
+    return path
+
+
+def test_parts_by_instance_and_by_category(stacks: Path, tmp_path: Path) -> None:
+    def segmenter(**how: bool) -> Run:
+        return Run("halves", Halves(**how), PART_NAMES, num_points=64)
+
+    out, picture = tmp_path / "parts.json", tmp_path / "parts.png"
+    report = evaluate_parts(segmenter(), stacks, out=out, picture=picture, votes=2, progress=False)
+    stored = read_evaluation(out)
+    assert stored["summary"][0] == {
+        **{"measure": "mIoU by instance", "votes": 0, "runs": 1},
+        **{"mean": 100.0, "std": 0.0, "low": 100.0, "high": 100.0},
+    }
+    assert {row["measure"] for row in stored["summary"]} == {"mIoU by instance", "mIoU by category"}
+    assert picture.read_bytes().startswith(PNG)
+    wrong = evaluate_parts(segmenter(swapped=True), stacks, progress=False)
+    # Nothing is right but the lid, which is neither there nor predicted.
+    assert [row["mean"] for row in wrong.per_part] == [0.0, 0.0, 0.0, 0.0, 100.0]
+    assert [row["mean"] for row in wrong.per_class] == [0.0, pytest.approx(100 / 3)]
+    assert wrong.summary[1]["mean"] == pytest.approx(100 / 6)
+    assert "b/lid" in wrong.table() and "| b/lid | 6 | 100.0 |" in tables(wrong.as_json())
+    assert "mIoU by category, 2 votes" in report.table()
+    with pytest.raises(ValueError, match=r"different parts \(only in the data: 'a/high'"):
+        evaluate_parts(Run("x", Halves(), ("a/low", "b/low"), num_points=64), stacks, progress=False)
+
+
+def test_a_curve_of_labels(tmp_path: Path) -> None:
+    files = [
+        written(tmp_path / f"{label}{shots}.json", score_report(label, shots=shots, score=score))
+        for label, scores in (("pre-trained", (40.0, 60.0, 75.0)), ("from scratch", (20.0, 45.0, 70.0)))
+        for shots, score in zip((1, 5, None), scores, strict=True)
+    ]
+    out = tmp_path / "curve.png"
+    table = label_curve(files, out)
+    assert out.read_bytes().startswith(PNG)
+    rows = [line.split() for line in table.splitlines()[1:]]
+    assert rows[2] == ["pre-trained", "all", "75.0", "+-", "1.0"]
+    assert [row[-4] for row in rows] == ["1", "5", "all"] * 2
+    with pytest.raises(ValueError, match="a second point of 'pre-trained' at 1 labels"):
+        label_curve([files[0], files[0]], out)
+    other = score_report("x", shots=1)
+    other["context"]["dataset"]["file"] = "other.npz"
+    with pytest.raises(ValueError, match=r"other\.json: another data than"):
+        label_curve([files[0], written(tmp_path / "other.json", other)], out)
+    unknown = written(tmp_path / "unknown.json", score_report("x", shots=None, num_train=None))
+    with pytest.raises(ValueError, match="neither shots nor how many clouds"):
+        label_curve([unknown], out)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from pointmae_zoo import from_pretrained
+
+    folder = tmp_path_factory.mktemp("run")
+    save_pretrained(small(), folder / "encoder")
+    model = from_pretrained(folder / "encoder", kind="classification", labels=CLASSES)
+    return save_pretrained(model.eval(), folder / "classifier")
+
+
+def test_the_command_keeps_its_numbers_and_push_takes_them(
+    classifier: Path, boxes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def evaluate(*words: object) -> tuple[int, str, str]:
+        code = cli.main(["evaluate", *map(str, words)])
+        return code, *capsys.readouterr()
+
+    given = ["--data", boxes, "--points", 64]
+    picture = classifier / "confusion.png"
+    code, said, _ = evaluate("finetuned", classifier, *given, "--votes", 2, "--picture", picture)
+    kept = classifier / "evaluations" / "finetuned.boxes.json"
+    assert code == 0 and f"written to {kept}" in said and f"written to {picture}" in said
+    code, said, _ = evaluate("robustness", classifier, *given, "--markdown")
+    assert code == 0 and "| rotation |" in said
+    code, _, wrong = evaluate("finetuned", classifier, *given)
+    assert code == 2 and "holds other settings: --votes 2" in wrong
+    stored = read_evaluation(kept)
+    pushed = push_to_hub(classifier, "org/classifier", dry_run=True)
+    names = {file.name for file in pushed.files}
+    assert {f"evaluations/{kept.name}", "evaluations/robustness.boxes.json", "confusion.png"} <= names
+    results = ModelCard(pushed.card).data.eval_results
+    values = {(one.metric_name, one.metric_value) for one in results}
+    for row in stored["summary"]:
+        name = row["measure"] + (f", {row['votes']} votes" if row["votes"] else "")
+        assert (f"{name} (%)", row["mean"]) in values
+    assert any("test clouds changed: rotation" in one.metric_name for one in results)
+    assert "(confusion.png)" in pushed.card and "fine-tuned, 3 classes" in pushed.card
+    # Numbers of another head are not this one's.
+    stored["context"]["model_sha256"] = ["0" * 64]
+    before = kept.read_text(encoding="utf-8")
+    kept.write_text(json.dumps(stored), encoding="utf-8")
+    with pytest.raises(ValueError, match="measured other weights"):
+        push_to_hub(classifier, "org/classifier", dry_run=True)
+    kept.write_text(before, encoding="utf-8")
+
+
+def test_the_wrong_task_for_a_model_says_which_is_right(
+    classifier: Path, boxes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, said in (
+        (("finetuned", classifier.parent / "encoder"), "'pointmae-zoo evaluate linear' is for those"),
+        (("parts", classifier), "'pointmae-zoo evaluate finetuned' is for those"),
+    ):
+        assert cli.main(["evaluate", *map(str, words), "--data", str(boxes)]) == 2
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("summary.0.mean", None, "summary[0].mean is None"),
+        ("confusion", [[1, 2]], "confusion is no table of 2 times 2 counts"),
+        ("per_class.0.std", None, "per_class[0]: one of mean and std is null"),
+        ("context.recipe.shots", 0, "context.recipe.shots is 0"),
+        ("context.num_points", "many", "context.num_points is 'many'"),
+        ("clouds.asked", None, "clouds.asked is None"),
+    ],
+)
+def test_a_report_with_something_wrong_is_refused(tmp_path: Path, place: str, value: Any, said: str) -> None:
+    report: Any = score_report("x", shots=5)
+    *path, last = (int(part) if part.isdigit() else part for part in place.split("."))
+    there = report
+    for part in path:
+        there = there[part]
+    there[last] = value
+    with pytest.raises(ValueError, match="evaluate again") as caught:
+        read_evaluation(written(tmp_path / "report.json", report))
+    assert said in str(caught.value)
