@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pointmae_zoo.data.preprocess import Preprocess
     from pointmae_zoo.hub import convert_checkpoint, from_pretrained, save_pretrained
     from pointmae_zoo.hub.push import push_to_hub
-    from pointmae_zoo.inference import embed_files, predict_files, predict_parts, similar
+    from pointmae_zoo.inference import Predictions, embed_files, predict_files, predict_parts, similar
     from pointmae_zoo.inference.export import export_model
     from pointmae_zoo.registry import (
         create_model,
@@ -36,6 +36,7 @@ DEFAULT_CLASSIFIER = "i2p_mae_tiny.shapes24"
 """The weights that `predict_files` and ``pointmae-zoo predict`` use unless told otherwise."""
 
 _HOMES = {
+    "Predictions": "pointmae_zoo.inference",
     "Preprocess": "pointmae_zoo.data.preprocess",
     "convert_checkpoint": "pointmae_zoo.hub",
     "create_model": "pointmae_zoo.registry",
@@ -55,6 +56,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Predictions",
     "Preprocess",
     "convert_checkpoint",
     "create_model",

@@ -25,8 +25,8 @@ def example(monkeypatch: pytest.MonkeyPatch):
         return __import__(name)
 
     yield load
-    for name in ("demo", "make_meshes", "procedural_shapes", "search_folder"):
-        sys.modules.pop(name, None)
+    for path in EXAMPLES.glob("*.py"):
+        sys.modules.pop(path.stem, None)
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +145,55 @@ def test_the_sheet_of_procedural_shapes(example, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(script, "SIDE", 2)
     script.draw(tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_example_is_in_the_list() -> None:
+    listed = (EXAMPLES / "README.md").read_text()
+    assert all(f"`{path.name}`" in listed for path in EXAMPLES.glob("*.py"))
+
+
+def test_finetune_own_data(example, tmp_path: Path, capsys) -> None:
+    script = example("finetune_own_data")
+    folder = script.sorted_into_classes(tmp_path / "data")
+    assert len(list(folder.iterdir())) == 7 and len(list(folder.glob("*/*"))) == len(MESHES)
+    found = script.classify(folder, tmp_path / "run", steps=1, batch_size=4, num_points=256, warmup_steps=0)
+    assert set(found.labels) == {path.name for path in folder.iterdir()}
+    assert len(found.paths) == len(MESHES) and not found.failures
+    assert len([line for line in capsys.readouterr().out.splitlines() if "%" in line]) == len(MESHES)
+
+
+def test_few_shot(example, untrained, capsys) -> None:
+    pytest.importorskip("sklearn")
+    script = example("few_shot")
+    assert 0 <= script.name_the_others(untrained) <= 1
+    assert len(capsys.readouterr().out.splitlines()) == 7
+
+
+def test_part_colours(example, tmp_path: Path, capsys) -> None:
+    script = example("part_colours")
+    ply, glb = script.colour(tmp_path, shapes=12, steps=1, num_points=256, warmup_steps=0)
+    assert ply.read_bytes().startswith(b"ply") and glb.read_bytes().startswith(b"glTF")
+    assert np.load(tmp_path / "features.npy").shape[0] == 1024
+    assert "chair/" in capsys.readouterr().out
+
+
+def test_masks_and_reconstruction(example, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    picture = example("masks_and_reconstruction").show(
+        tmp_path, steps=1, batch_size=2, procedural_clouds=4, warmup_steps=0
+    )
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_export_onnx(example, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from pointmae_zoo.inference.export import OLDEST_TORCH
+
+    if tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) < OLDEST_TORCH:
+        pytest.skip("this torch is too old to export")
+    sizes = {"num_tokens": (32, 8), "num_neighbors": (8, 4), "dims": (12, 24), "depths": (1, 1)}
+    model = pointmae_zoo.create_model("i2p_mae_tiny", **sizes, num_heads=3).eval()
+    features = example("export_onnx").export_and_run(tmp_path / "encoder.onnx", model)
+    table = pointmae_zoo.embed_files(EXAMPLES / "meshes", model, progress=False)
+    np.testing.assert_allclose(features, table.features, atol=1e-4)

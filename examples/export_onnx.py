@@ -1,0 +1,36 @@
+"""Features without torch: the encoder as ONNX, run by onnxruntime on the meshes beside this file.
+
+    python examples/export_onnx.py [encoder.onnx]
+
+Points are prepared with what the file says of itself.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+import pointmae_zoo
+from pointmae_zoo.data.mesh import find_files
+
+MESHES = Path(__file__).parent / "meshes"
+
+
+def export_and_run(out: Path, model: Any = pointmae_zoo.DEFAULT_MODEL) -> np.ndarray:
+    made = pointmae_zoo.export_model(model, out, labels=False)
+    print(f"{out}: {made.bytes / 1e6:.1f} MB, differs from the model by at most {made.difference:.1g}")
+
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    described = json.loads(session.get_modelmeta().custom_metadata_map["pointmae_zoo"])
+    prepare = pointmae_zoo.Preprocess.from_dict(described["preprocess"])
+    clouds = [pointmae_zoo.read_points(path, prepare.surface_samples) for path in find_files(MESHES)]
+    (features,) = session.run(None, {"points": prepare(clouds).numpy()})
+    print(f"{len(clouds)} meshes -> features {features.shape}")
+    return features
+
+
+if __name__ == "__main__":
+    export_and_run(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("encoder.onnx"))

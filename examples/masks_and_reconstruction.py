@@ -1,0 +1,29 @@
+"""What pre-training sees and what it fills in: a short run on procedural shapes, then a picture of others.
+
+    python examples/masks_and_reconstruction.py [OUT]
+
+OUT (masks/) gets the run and reconstruction.png: the input, the visible points, and these with the predicted.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+import pointmae_zoo
+from pointmae_zoo.data.procedural import generate_many
+from pointmae_zoo.train import pretrain, read_recipe
+from pointmae_zoo.viz import draw_reconstruction
+
+
+def show(out: Path, recipe: str = "joint_mae/smoke", **changes: object) -> Path:
+    pretrain(read_recipe(recipe, **changes), out / "run")
+    model = pointmae_zoo.from_pretrained(str((out / "run").resolve()))
+    shapes = generate_many(4, seed=1, num_points=2048)
+    points = model.config.preprocess(list(shapes))  # (4, N, 3)
+    with torch.no_grad():
+        return draw_reconstruction(model, points, None, out / "reconstruction.png")
+
+
+if __name__ == "__main__":
+    print(show(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("masks")))
