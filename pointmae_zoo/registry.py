@@ -67,6 +67,8 @@ class Weights:
     commit: str | None = None
     """The Hub commit that is loaded, 40 hexadecimal digits: a branch may move, and a hash beside the file in
     the same repository proves nothing."""
+    encoder: str | None = None
+    """Other published weights whose encoder these use as it is: their file holds all but the encoder."""
 
     def __post_init__(self) -> None:
         name = self.name

@@ -80,6 +80,10 @@ def from_pretrained(
         raise ValueError(f"{name}: {why}; revision is for repositories of the Hub")
     elif is_published(source):
         pinned = get_weights(name)
+        if pinned.encoder is not None:
+            loading["encoder"] = from_pretrained(
+                pinned.encoder, kind="encoder", token=token, cache_dir=cache_dir, **cache
+            )
         if pinned.repo is None or (BUNDLED / pinned.name).is_dir():
             model = load_folder(BUNDLED / pinned.name, pinned=pinned, **loading)
         else:

@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,15 @@ def save_pretrained(
             "save a model from create_model or from_pretrained"
         )
     config = dataclasses.replace(config, provenance={**config.provenance, **(provenance or {})})
+    return write_folder(folder, config, model.state_dict(), half=half)
+
+
+def write_folder(
+    folder: str | os.PathLike[str], config: ModelConfig, state: Mapping[str, Tensor], *, half: bool
+) -> Path:
+    """What `save_pretrained` does with a model's configuration and tensors, or with some of them."""
     tensors = {}
-    for key, tensor in model.state_dict().items():
+    for key, tensor in state.items():
         tensor = tensor.detach().to("cpu")
         if tensor.is_floating_point():
             tensor = tensor.to(torch.float16 if half and tensor.ndim > 1 else torch.float32)
@@ -90,6 +97,7 @@ def load_folder(
     pinned: Weights | None = None,
     origin: Mapping[str, str] | None = None,
     name: str | None = None,
+    encoder: nn.Module | None = None,
 ) -> nn.Module:
     """Rebuild the model of a folder; float32, CPU, evaluation mode.
 
@@ -103,6 +111,7 @@ def load_folder(
         origin: the Hub repository and commit that it came from, kept as ``provenance["hub"]``. Its files may
             be links, as they are in the Hub's cache.
         name: what messages call the model.
+        encoder: where the file leaves the encoder out: the one to use.
 
     Raises:
         CheckpointError: anything missing, extra, wrongly shaped, damaged or not finite.
@@ -123,13 +132,15 @@ def load_folder(
             f"{path}: damaged or exchanged: {path.stat().st_size:,} bytes, not the {pinned.size:,} that were "
             "published; copy or download it again"
         )
-    check_header(path, stored.state_dict())
+    lent = {} if encoder is None else {f"encoder.{key}": one for key, one in encoder.state_dict().items()}
+    check_header(path, {key: one for key, one in stored.state_dict().items() if key not in lent})
     if file_sha256(path) != (pinned.sha256 if pinned else sha256):
         raise CheckpointError(
             f"{path}: damaged or exchanged (its sha256 is not the one "
             f"{'that was published' if pinned else 'in ' + CONFIG_FILE}); copy or download it again"
         )
-    tensors = {plan.tensors[key]: tensor for key, tensor in _read_tensors(path, plan.tensors).items()}
+    read = _read_tensors(path, [key for key in plan.tensors if key not in lent])
+    tensors = {to: lent[key] if key in lent else read[key] for key, to in plan.tensors.items()}
     model: Any
     if plan.new:
         logger.warning(
@@ -203,7 +214,7 @@ def _check_there(file: Path, *, may_be_link: bool) -> None:
         raise CheckpointError(f"{file}: a link that leads out of its folder; put the file itself there")
 
 
-def _read_tensors(path: Path, wanted: Mapping[str, str]) -> dict[str, Tensor]:
+def _read_tensors(path: Path, wanted: Iterable[str]) -> dict[str, Tensor]:
     tensors = {}
     with safe_open(path, framework="pt") as file:
         for key in wanted:
