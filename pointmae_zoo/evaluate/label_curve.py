@@ -62,7 +62,9 @@ def label_curve(
         points.append(CurvePoint(labels, row["mean"], row["std"], everything))
     first = reports[0]["context"]
     usual = f"{first['dataset']['file']}, {len(first['dataset']['classes'])} classes"
-    draw_label_curve(lines, out, measure=measure, chance=first.get("chance_accuracy"), title=title or usual)
+    asked = f"{measure} on {first['split']} clouds"
+    chance = first.get("chance_accuracy")
+    draw_label_curve(lines, out, measure=asked, chance=chance, title=title or usual)
     width = max(map(len, lines)) + 2
     table = [f"{'':<{width}}labels   {measure}"]
     for name, points in lines.items():

@@ -96,7 +96,7 @@ def draw_label_curve(
     ax.set_xticks(list(ticks), list(ticks.values()))
     ax.minorticks_off()
     ax.set_xlabel("labelled clouds of each class")
-    ax.set_ylabel(f"{measure} on test, %")
+    ax.set_ylabel(f"{measure}, %")
     ax.set_ylim(bottom=0)
     ax.grid(color="#e4e7eb", linewidth=0.7)
     ax.set_axisbelow(True)

@@ -28,6 +28,10 @@ _READ = {
     "steps": _COUNT,
     "seconds": _NUMBER,
     "final_losses": _MAPPING,
+    "recipe.task": _TEXT,
+    "validation": _MAPPING,
+    "validation.accuracy": _NUMBER,
+    "validation.miou": _NUMBER,
     "versions": _MAPPING,
     "commit": _TEXT,
     "initialised_from": _MAPPING,
@@ -83,7 +87,12 @@ def training_data(release: Release) -> str:
     )
     counts = {"from files": made.get("clouds_from_data"), "procedural": made.get("clouds_procedural")}
     told = [f"{count:,} {which}" for which, count in counts.items() if count]
-    return f"{table}\n\nClouds: {', '.join(told)}; labels were not used." if told else table
+    task = _field(made, "recipe.task")
+    labels = {
+        "classification": "their labels were what it learned",
+        "parts": "the labels of their points were what it learned",
+    }.get(task, "labels were not used")
+    return f"{table}\n\nClouds: {', '.join(told)}; {labels}." if told else table
 
 
 def recipe(release: Release) -> str:
@@ -112,6 +121,9 @@ def making(release: Release) -> str:
         rows.append(
             ("losses at the end", ", ".join(f"{name} {_plain(value)}" for name, value in losses.items()))
         )
+    if found := made.get("validation"):
+        scores = (f"{name} {found[name]:.1%}" for name in ("accuracy", "miou") if found.get(name) is not None)
+        rows.append(("on clouds held out of training", ", ".join(scores)))
     if made.get("commit"):
         rows.append(("commit of pointmae-zoo", f"`{made['commit']}`"))
     if versions := made.get("versions"):
@@ -147,6 +159,10 @@ def _recipe_rows(release: Release, recipe: Mapping[str, Any]) -> Iterator[tuple[
         yield "architecture, changed", ", ".join(f"{name} {_plain(value)}" for name, value in changed.items())
     if masked := release.config.arguments.get("mask_ratio"):
         yield "mask", f"{masked:.0%} of the tokens"
+    if changed := given(
+        "shots", "validation_share", "select", "trained_part", "layer_decay", "label_smoothing"
+    ):
+        yield "fine-tuning", changed
     yield "points", given("cloud_points", "num_points")
     yield "augmentation", given(*(f"augmentation.{name}" for name in recipe.get("augmentation") or ()))
     yield "AdamW", given("learning_rate", "final_learning_rate", "weight_decay", "betas", "clip_norm")

@@ -12,6 +12,14 @@ pip install "pointmae-zoo[fast]"
 pointmae-zoo embed parts/ --out features.npz --model {name}
 ```"""
 
+_PREDICT = """\
+On the command line, files to {what}:
+
+```sh
+pip install "pointmae-zoo[fast]"
+pointmae-zoo predict parts/ --model {name}{more}
+```"""
+
 _PYTHON = """\
 From Python:
 
@@ -75,8 +83,14 @@ def usage(release: Release, model: Any, repo_id: str | None) -> str:
         load += "  # without kind: with its decoder"
     if config.kind == "part_segmentation":
         load = f"import torch\n\n{load}"
+    if config.kind == "classification":
+        cli = _PREDICT.format(what="class names with probabilities", name=name, more="")
+    elif config.kind == "part_segmentation":
+        cli = _PREDICT.format(what="clouds coloured by part", name=name, more=" --parts-out coloured/")
+    else:
+        cli = _CLI.format(name=name)
     parts = [
-        _CLI.format(name=name),
+        cli,
         _PYTHON.format(
             load=load,
             model=variable,
