@@ -82,7 +82,12 @@ def from_pretrained(
         pinned = get_weights(name)
         if pinned.encoder is not None:
             loading["encoder"] = from_pretrained(
-                pinned.encoder, kind="encoder", token=token, cache_dir=cache_dir, **cache
+                pinned.encoder,
+                kind="encoder",
+                token=token,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                force_download=force_download,
             )
         if pinned.repo is None or (BUNDLED / pinned.name).is_dir():
             model = load_folder(BUNDLED / pinned.name, pinned=pinned, **loading)
