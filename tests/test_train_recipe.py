@@ -1,15 +1,20 @@
 """Recipes: strict, typed, complete; YAML in and out."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from pointmae_zoo.cli import main
+from pointmae_zoo.data.yaml_files import dump_yaml
+from pointmae_zoo.registry import create_model
 from pointmae_zoo.train.recipe import PretrainRecipe
 from pointmae_zoo.train.recipe_files import (
     find_recipe,
     list_recipes,
     parse_setting,
     read_recipe,
+    recipe_command,
     write_recipe,
 )
 
@@ -148,14 +153,77 @@ def test_names_of_recipes() -> None:
         find_recipe("smok")
     with pytest.raises(FileNotFoundError, match=r"'joint_mae/smok'; did you mean joint_mae/smoke\?"):
         find_recipe("joint_mae/smok")
-    with pytest.raises(FileNotFoundError, match=r"known: i2p_mae/finetune_tiny, .*joint_mae/smoke"):
+    with pytest.raises(FileNotFoundError, match=r"known: i2p_mae/finetune_modelnet40, .*joint_mae/smoke"):
         find_recipe("zebra")
-    with pytest.raises(FileNotFoundError, match="'joint_mae'; known: joint_mae/pretrain_shapenet, joint_mae"):
+    with pytest.raises(
+        FileNotFoundError, match="'joint_mae'; known: joint_mae/finetune_modelnet40, joint_mae"
+    ):
         find_recipe("joint_mae")
     with pytest.raises(FileNotFoundError, match=r"nowhere/mine\.yaml: no such recipe file"):
         find_recipe("nowhere/mine.yaml")
     with pytest.raises(ValueError, match="recipe smoke, as changed: no field 'stpes'; did you mean steps"):
         read_recipe("smoke", stpes=5)
+
+
+@pytest.mark.parametrize("name", [name for name in list_recipes() if recipe_command(name) == "finetune"])
+def test_shipped_recipes_of_finetuning_fit_their_model(name: str) -> None:
+    """All but the weights, which are not there for all: a model of their architecture takes the arguments."""
+    recipe = read_recipe(name)
+    kind = {"classification": "classification", "parts": "part_segmentation"}[recipe.task]
+    architecture = recipe.weights.partition(".")[0]
+    plain = create_model(architecture, kind)
+    model = create_model(architecture, kind, **recipe.model_arguments)
+    shapes, changed = (
+        {key: value.shape for key, value in one.encoder.state_dict().items()} for one in (plain, model)
+    )
+    assert {key: changed[key] for key in shapes} == shapes  # so that pre-trained weights fit
+    assert type(recipe).from_dict(recipe.to_dict()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"task": "segmentation"},
+            "task is 'segmentation', expected one of 'pretraining', 'classification', 'parts'",
+        ),
+        ({"task": "classification", "weights": ""}, "weights and model are both empty"),
+        ({"task": "classification", "model": "i2p_mae_tiny"}, "model is 'i2p_mae_tiny', but weights"),
+        ({"task": "classification", "teacher": {}}, "no field 'teacher'"),
+        ({"task": "classification", "select": "first"}, "select is 'first', expected one of 'last', 'best'"),
+        ({"task": "classification", "select": "best", "validation_share": 0.0}, "validation_share is 0"),
+        (
+            {"task": "classification", "layer_decay": 1.5},
+            "layer_decay is 1.5, expected above 0 and at most 1",
+        ),
+        ({"task": "classification", "layer_decay": 0}, "layer_decay is 0.0, expected above 0"),
+        ({"task": "classification", "shots": 0}, "shots is 0, expected at least 1"),
+        ({"task": "classification", "label_smoothing": 1.0}, "label_smoothing is 1.0, expected at least 0"),
+        ({"task": "classification", "num_points": 4096}, "num_points is 4096, more than cloud_points"),
+        ({"task": "parts", "data": ["a.npz"]}, r"data is \['a.npz'\], expected text"),
+    ],
+)
+def test_wrong_fields_of_finetuning_are_named(tmp_path: Path, values: dict, message: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump_yaml({"steps": 3, **values}), encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        read_recipe(path)
+
+
+def test_the_other_command_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["--out", str(tmp_path / "run")]
+    assert main(["pretrain", "--recipe", "finetune_tiny", *run]) == 2
+    assert "finetune_tiny: is one for 'pointmae-zoo finetune'" in capsys.readouterr().err
+    assert main(["finetune", "--recipe", "smoke", *run]) == 2
+    assert "smoke: is one for 'pointmae-zoo pretrain'" in capsys.readouterr().err
+    assert main(["finetune", *run]) == 2
+    assert "--recipe: a name (i2p_mae/finetune_modelnet40" in capsys.readouterr().err
+    assert main(["finetune", "--recipe", "finetune_tiny", *run]) == 2
+    assert "no data; give --data" in capsys.readouterr().err
+    assert main(["recipes"]) == 0
+    listed = capsys.readouterr().out
+    assert re.search(r"i2p_mae/parts_tiny +finetune +Parts", listed)
+    assert re.search(r"i2p_mae/smoke +pretrain +A minute", listed)
 
 
 def test_an_ambiguous_name_lists_what_it_may_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ class FinetuneRecipe(TrainingRecipe):
         label_smoothing: share of a target that goes to all classes alike.
         cloud_points: points kept of each stored cloud, if it has so many.
         num_points: points that the model sees: in training another choice of them each time; in validation
-            the ones that farthest point sampling takes.
+            the first ones of each cloud, as in evaluations.
         augmentation: see ``Augmentation``.
     """
 

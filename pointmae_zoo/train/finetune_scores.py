@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pointmae_zoo.data.augment import Augmentation, augment
+from pointmae_zoo.data.clouds import normalize_clouds
 from pointmae_zoo.data.labelled import LabelledClouds
-from pointmae_zoo.ops import farthest_point_sample
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 class Scorer:
     """``accuracy`` of a classifier, or ``miou`` by instance of a part segmenter, and ``loss`` without label
-    smoothing, on clouds as they are prepared for prediction: evenly thinned, centred, in the unit sphere.
+    smoothing, on the first points of the clouds, centred and scaled to the unit sphere, as in evaluations.
 
     Several processes share the clouds, and get the same scores.
     """
@@ -28,17 +28,12 @@ class Scorer:
         self.batch_size = recipe.batch_size
         self.parts = recipe.task == "parts"
         self.headline = "miou" if self.parts else "accuracy"
-        mine = slice(accelerator.process_index, None, accelerator.num_processes)
+        mine = np.arange(accelerator.process_index, len(clouds), accelerator.num_processes)
+        self.points = torch.from_numpy(normalize_clouds(clouds.points[mine, : recipe.num_points]))
         self.labels = torch.from_numpy(clouds.labels[mine])
         self.part_labels: Tensor | None = None
-        points = torch.from_numpy(clouds.points[mine])
-        chosen = [farthest_point_sample(one, recipe.num_points) for one in points.split(self.batch_size)]
-        if chosen:
-            order = torch.cat(chosen)
-            points = points.gather(1, order[:, :, None].expand(-1, -1, 3))
-            if self.parts and clouds.part_labels is not None:
-                self.part_labels = torch.from_numpy(clouds.part_labels[mine]).gather(1, order)
-        self.points = augment(points, Augmentation(scale=1.0), torch.Generator())
+        if self.parts and clouds.part_labels is not None:
+            self.part_labels = torch.from_numpy(clouds.part_labels[mine, : recipe.num_points])
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         device = self.accelerator.device
@@ -65,10 +60,8 @@ class Scorer:
         for scores, true, label in zip(logits, truth, labels.tolist(), strict=True):
             numbers = torch.tensor(list(self.clouds.parts[label]), device=scores.device)
             predicted = scores[:, numbers].argmax(dim=1)
-            ours, theirs = (
-                (predicted[:, None] == torch.arange(len(numbers), device=scores.device)),
-                (true[:, None] == numbers),
-            )
+            ours = predicted[:, None] == torch.arange(len(numbers), device=scores.device)
+            theirs = true[:, None] == numbers
             union = (ours | theirs).sum(dim=0)
             ious = torch.where(union > 0, (ours & theirs).sum(dim=0) / union.clamp_min(1), 1.0)
             found.append(ious.double().mean())
