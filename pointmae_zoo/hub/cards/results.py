@@ -81,7 +81,8 @@ def ablation_table(found: dict[str, Any]) -> str:
     the same clouds."""
     rows, tested = found["rows"], found["context"]["measure"] == "test"
     shots = list(dict.fromkeys((one["ways"], one["shots"]) for row in rows for one in row["few_shot"]))
-    titles = ["variant", "training seeds", "cross-validation on train", *(["test"] if tested else [])]
+    first = "weights" if tested else "variant"
+    titles = [first, "training seeds", "cross-validation on train", *(["test"] if tested else [])]
     lines = head(*titles, "minus the first [95 %]", *(f"{ways}-way {count}-shot" for ways, count in shots))
     for row in rows:
         cells = [
