@@ -380,14 +380,14 @@ def test_a_comparison_with_a_row_of_these_weights(run: Path) -> None:
     other = written(run.parent / "other.json", linear_report(encoder_sha256=["1" * 64]))
     compare([other, run / "evaluations" / "linear.some.json"], run / "evaluations" / "compared.json")
     pushed = push_to_hub(run, "org/shapes", dry_run=True)
-    assert "## Ablations" in pushed.card
+    assert "## Beside other weights" in pushed.card
     assert "evaluations/compared.json" in {file.name for file in pushed.files}
 
 
 def test_a_comparison_of_others_that_a_person_lists(run: Path) -> None:
     compare_others(run)
     (run / "card.yaml").write_text("evaluations: [evaluations/linear.some.json, evaluations/compared.json]\n")
-    assert "## Ablations" in push_to_hub(run, "org/shapes", dry_run=True).card
+    assert "## Beside other weights" in push_to_hub(run, "org/shapes", dry_run=True).card
 
 
 def push(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:

@@ -155,17 +155,20 @@ def test_two_processes_equal_one(clouds: Path, cache: Path, tmp_path: Path, fami
     assert len(curves[0]) == 6
     for one, two in zip(*curves, strict=True):
         # Rounding decides near ties (which neighbour is nearest, which value the largest): no loss changes
-        # by that, but its gradient does. Before the first update there is nothing to be rounded differently.
+        # by that, but its gradient does, and so do all steps that follow. Before the first update there is
+        # nothing to be rounded differently, and in the second step no loss has seen such a gradient yet; with
+        # wrong shares of a batch these two would differ already.
         # Nor is there anything in training mode that a bias before a BatchNorm changes, which has no gradient
         # but rounding; in evaluation mode there is, until the running means have followed.
+        step = one["step"]
         for name in [name for name in one if name.startswith(("gradient_norm", "loss_3d_with"))]:
-            close = 1e-5 if one["step"] == 1 else 5e-3
+            close = 1e-5 if step == 1 else 5e-3 if step == 2 else 5e-2
             assert two.pop(name) == pytest.approx(one.pop(name), rel=close), name
-        assert two == pytest.approx(one, rel=2e-5)
+        assert two == pytest.approx(one, rel=2e-5 if step <= 2 else 5e-2)
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
     for name, value in weights[0].items():
         if value.ndim > 1:  # biases before a BatchNorm have no gradient but rounding, which Adam blows up
             apart = (weights[1][name] - value).norm()
-            assert apart <= 1e-3 * value.norm(), (name, apart)
+            assert apart <= 5e-3 * value.norm(), (name, apart)
     said = json.loads((tmp_path / "two" / "environment.json").read_text(encoding="utf-8"))
     assert said["sessions"][0]["processes"] == 2

@@ -92,8 +92,9 @@ def render_release(release: Release, repo_id: str | None = None) -> str:
     sections = {
         "Use": usage(release, model, repo_id),
         "Results": _results(release),
+        "Beside other weights": _comparisons(release, "test"),
         "Robustness": _tables(release, "robustness"),
-        "Ablations": "\n\n".join(map(ablation_table, release.comparisons.values())),
+        "Ablations": _comparisons(release, "cv"),
         "Limits": "\n".join(f"- {one.strip()}" for one in facts.limits) or f"{NOT_STATED.capitalize()}.",
         "Input": _input(release),
         "Training data": training_data(release),
@@ -239,6 +240,12 @@ def _tables(release: Release, which: str) -> str:
         dataset = report["context"]["dataset"]
         parts += [f"{dataset['file']}, {len(dataset['classes'])} classes:", shown(report)]
     return "\n\n".join(parts)
+
+
+def _comparisons(release: Release, measure: str) -> str:
+    """What weights do on test is of interest to who chooses among them; variants are told apart on train."""
+    found = [one for one in release.comparisons.values() if one["context"]["measure"] == measure]
+    return "\n\n".join(map(ablation_table, found))
 
 
 def _input(release: Release) -> str:

@@ -84,7 +84,8 @@ def ablation_table(found: dict[str, Any]) -> str:
     shots = list(dict.fromkeys((one["ways"], one["shots"]) for row in rows for one in row["few_shot"]))
     probed = any(row["cv_mean"] is not None for row in rows)  # fine-tuned networks have no cross-validation
     split = str(found["context"]["split"])
-    titles = ["variant", "training seeds", *(["cross-validation on train"] if probed else [])]
+    titles = ["weights" if tested else "variant", "training seeds"]
+    titles += ["cross-validation on train"] if probed else []
     titles += [split] if tested else []
     lines = head(*titles, "minus the first [95 %]", *(f"{ways}-way {count}-shot" for ways, count in shots))
     for row in rows:
