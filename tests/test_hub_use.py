@@ -9,7 +9,7 @@ import pytest
 
 from pointmae_zoo import embed_files, from_pretrained, registry
 from pointmae_zoo.cli import main
-from pointmae_zoo.evaluate.evaluation import public_names
+from pointmae_zoo.evaluate.runs import public_names
 from pointmae_zoo.inference import similar
 from pointmae_zoo.inference.tables import read_table
 from samples.hub import LoopbackHub
