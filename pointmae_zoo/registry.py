@@ -352,3 +352,17 @@ register_weights(
         metrics={"linear probe, 24 classes": 76.2, "5-way 10-shot": 81.8},
     )
 )
+register_weights(
+    Weights(
+        architecture="i2p_mae_tiny",
+        tag="shapes24",
+        sha256="14bec5f698ce7a57e77cb2be0b354800b8ac7b510cbb4962e1cb49b267f8f7a6",
+        size=37536,
+        config_sha256="cefaff3817104f466d00b3338e17278ab0c4baf61e184a2ebe71c54756f527c2",
+        encoder="i2p_mae_tiny.shapes",
+        status="own-recipe",
+        licence="Apache-2.0",
+        summary="classifier of 24 kinds of low-poly objects, a linear head on i2p_mae_tiny.shapes",
+        metrics={"accuracy, 24 classes": 76.9},
+    )
+)
