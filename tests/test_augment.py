@@ -101,3 +101,38 @@ def test_everything_off_is_the_identity() -> None:
     points = torch.randn(2, 10, 3)
     off = Augmentation(scale=1.0, normalize=False)
     assert torch.equal(augment(points, off, _generator()), points)
+
+
+def test_one_factor_for_all_axes() -> None:
+    points = torch.randn(200, 12, 3, generator=_generator(8))
+    settings = Augmentation(scale=1.25, scale_draw="uniform", scale_axes="together", normalize=False)
+    factors = augment(points, settings, _generator(1)) / points
+    torch.testing.assert_close(factors, factors[:, :1, :1].expand_as(factors), rtol=1e-4, atol=1e-4)
+    assert 0.8 - 1e-4 <= factors.amin() < 0.85 and 1.2 < factors.amax() <= 1.25 + 1e-4
+
+
+def test_turned_about_up_as_far_as_allowed() -> None:
+    points = torch.randn(300, 12, 3, generator=_generator(8))
+    for most in (30.0, 180.0):
+        turned = augment(points, Augmentation(scale=1.0, turn=most, normalize=False), _generator(1))
+        assert torch.equal(turned[..., 1], points[..., 1])
+        before, after = (torch.complex(one[..., 2], one[..., 0]) for one in (points, turned))
+        quotient = after / before  # of one cloud's points all the same, of length 1
+        torch.testing.assert_close(quotient, quotient[:, :1].expand_as(quotient), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(quotient.abs(), torch.ones(300, 12), rtol=1e-4, atol=1e-4)
+        angles = quotient[:, 0].angle().rad2deg()
+        assert angles.abs().max() <= most + 0.01
+        assert angles.min() < -0.9 * most and angles.max() > 0.9 * most
+
+
+def test_surplus_of_farthest_points() -> None:
+    """Another choice each time, but never of the points that are passed over: the second of a pair."""
+    spread = torch.rand(8, 24, 3, generator=_generator(3)) * 10
+    points = torch.cat([spread, spread + 1e-4], dim=1)
+    one, other = (subsample(points, 16, 1.0, _generator(seed), fps_surplus=1.5) for seed in (1, 2))
+    for chosen in (one, other):
+        assert all(len({int(index) % 24 for index in row}) == 16 for row in chosen)
+    assert not torch.equal(one.sort(dim=1).values % 24, other.sort(dim=1).values % 24)
+    assert subsample(points, 40, 1.0, _generator(1), fps_surplus=9.0).shape == (8, 40)
+    with pytest.raises(ValueError, match=r"fps_surplus is 0\.5, expected at least 1"):
+        Augmentation(fps_surplus=0.5)

@@ -10,11 +10,13 @@ import pytest
 from pointmae_zoo import cli
 from pointmae_zoo.data.folder import HELD_OUT, is_held_out
 from pointmae_zoo.train import parse_setting, read_recipe
+from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings, merged
+from pointmae_zoo.train.recipe_files import list_recipes, recipe_command
 
 DOCS = Path(__file__).parents[1] / "docs"
 README = DOCS.with_name("README.md")
-EXTRAS = {"pretrain": "train", "evaluate": "eval"}
+EXTRAS = {"pretrain": "train", "finetune": "train", "evaluate": "eval"}
 """What a command cannot do without."""
 
 
@@ -39,11 +41,12 @@ def test_commands_are_ones(page: Path) -> None:
         if command[-1] == "...":
             continue
         arguments = cli.build_parser().parse_args(command)
-        if command[0] == "pretrain" and not arguments.resume:
+        if command[0] in ("pretrain", "finetune") and not arguments.resume:
             changes: dict = {}
             for text in arguments.set:
                 changes = merged(changes, parse_setting(text))
             read_recipe(arguments.recipe, **changes)
+            assert recipe_command(arguments.recipe) == command[0]
 
 
 def test_what_is_installed_is_what_the_commands_need() -> None:
@@ -77,3 +80,17 @@ def test_pretraining_page_names_fields_that_exist() -> None:
         read_recipe("pretrain_tiny", **parse_setting(setting))
     for name in re.findall(r"`((?:checkpoint|keep|log|batch|accumulation)_\w+)`", text):
         assert name in {one.name for one in dataclasses.fields(PretrainRecipe)}
+
+
+def test_finetuning_page_names_recipes_and_fields_that_exist() -> None:
+    text = (DOCS / "finetuning.md").read_text(encoding="utf-8")
+    assert len(commands(DOCS / "finetuning.md")) >= 8
+    named = set(re.findall(r"`((?:i2p|joint)_mae/\w+)`", text))
+    assert named == {name for name in list_recipes() if recipe_command(name) == "finetune"}
+    table = text.split("## What is trained")[1].split("\n\n")[1]
+    fields = {row.split("`")[1].rstrip(".") for row in table.splitlines()[2:]}
+    fields |= set(re.findall(r"`(validat\w+|select|shots)", text)) - {
+        "validation_accuracy",
+        "validation_loss",
+    }
+    assert fields - {"validation_miou"} <= {one.name for one in dataclasses.fields(FinetuneRecipe)}

@@ -11,7 +11,8 @@ from torch import nn
 
 from pointmae_zoo import create_model
 from pointmae_zoo.data.augment import Augmentation, augment, subsample
-from pointmae_zoo.models.batch_norm import batch_norm
+from pointmae_zoo.models.batch_norm import BatchNorm, batch_norm
+from pointmae_zoo.models.layers import Dropout
 from pointmae_zoo.ops import draw_per_cloud, share_of_batch
 
 
@@ -127,3 +128,31 @@ def test_statistics_of_two_processes_are_those_of_all_rows(weighted: bool, tmp_p
     for one in found:
         torch.testing.assert_close(one["mean"].double(), plain.running_mean, rtol=0, atol=1e-6)
         torch.testing.assert_close(one["var"].double(), plain.running_var, rtol=0, atol=1e-5)
+
+
+def test_one_row_is_normalised_by_what_is_known() -> None:
+    """Of several rows a layer does what torch's does; one row leaves the statistics as they are."""
+    layer, plain = BatchNorm(3), nn.BatchNorm1d(3)
+    x = torch.randn(5, 3, generator=_generator(1))
+    torch.testing.assert_close(layer(x), plain(x))
+    torch.testing.assert_close(layer.running_var, plain.running_var)
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    row = x[:1].requires_grad_()
+    out = layer(row)
+    torch.testing.assert_close(out, layer.eval()(row))
+    out.square().sum().backward()
+    assert row.grad is not None and bool(row.grad.abs().sum() > 0)
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
+
+
+def test_dropout_does_not_depend_on_how_a_batch_is_split() -> None:
+    layer, x = Dropout(0.25), torch.ones(64, 50)
+    torch.manual_seed(3)
+    whole = layer(x)
+    kept = whole > 0
+    assert 0.7 < float(kept.float().mean()) < 0.8
+    torch.testing.assert_close(whole[kept], torch.full_like(whole[kept], 1 / 0.75))
+    torch.manual_seed(3)
+    with share_of_batch(40, 64):
+        assert torch.equal(layer(x[40:]), whole[40:])
+    assert torch.equal(layer.eval()(x), x)

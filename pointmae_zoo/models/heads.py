@@ -13,7 +13,7 @@ from pointmae_zoo.data.fields import check_fields
 from pointmae_zoo.models.batch_norm import BatchNorm
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder
-from pointmae_zoo.models.layers import init_linear
+from pointmae_zoo.models.layers import Dropout, init_linear
 from pointmae_zoo.models.tokens import Tokens, pooled
 from pointmae_zoo.ops import three_nn_interpolate
 
@@ -61,10 +61,10 @@ class PointForClassification(nn.Module):
                 nn.Linear(before, width),
                 BatchNorm(width),
                 nn.ReLU(),
-                nn.Dropout(config.head_dropout),
+                Dropout(config.head_dropout),
             ]
         if not width:
-            layers += [BatchNorm(dim), nn.Dropout(config.head_dropout)]
+            layers += [BatchNorm(dim), Dropout(config.head_dropout)]
         self.head = nn.Sequential(*layers, nn.Linear(width or dim, config.num_classes))
         self.head.apply(init_linear)
 

@@ -66,6 +66,17 @@ class DropPath(nn.Module):
         return x * keep / (1.0 - self.rate)
 
 
+class Dropout(nn.Dropout):
+    """Dropout of a feature vector per cloud, (B, C); what is dropped does not depend on how a batch is
+    split."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0.0:
+            return x
+        keep = draw_per_cloud(lambda batch: x.new_empty(batch, x.shape[1]).bernoulli_(1.0 - self.p), len(x))
+        return x * keep / (1.0 - self.p)
+
+
 class Block(nn.Module):
     """Pre-norm transformer block (LayerNorm eps 1e-5)."""
 
