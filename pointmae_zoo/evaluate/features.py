@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from pointmae_zoo.models.batch_norm import averaging_statistics
 from pointmae_zoo.registry import create_model
 
 
@@ -36,31 +37,19 @@ def random_encoder(config: Any, seed: int, device: str = "cpu") -> Any:
         return create_model(config.architecture, kind="encoder", **config.arguments).to(device).eval()
 
 
-@torch.no_grad()
 def calibrate_batch_norm(
     model: nn.Module, points: NDArray[np.float32], *, batch_size: int = 64, seed: int = 0
 ) -> nn.Module:
-    """A copy whose BatchNorm statistics are the average over ``points`` (M, N, 3), everything else untouched.
-
-    Only the BatchNorms and the modules that hold them are switched to training mode (those may take a
-    shortcut with folded statistics otherwise); drop path and the like stay off.
-    """
+    """A copy whose BatchNorm statistics are the average over ``points`` (M, N, 3), everything else untouched;
+    see `averaging_statistics`."""
     calibrated: Any = copy.deepcopy(model).eval()
-    norms = [module for module in calibrated.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for module in calibrated.modules():
-        if any(child in norms for child in module.children()):
-            module.training = True
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # None: the plain average over all batches
-        norm.train()
     device = next(calibrated.parameters()).device
     order = np.random.default_rng(seed).permutation(len(points))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        if len(chosen) == batch_size or start == 0:  # a short last batch would weigh as much as a full one
-            calibrated.forward_features(torch.from_numpy(points[chosen]).to(device))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    return calibrated.eval()
+    with averaging_statistics(calibrated):
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            if (
+                len(chosen) == batch_size or start == 0
+            ):  # a short last batch would weigh as much as a full one
+                calibrated.forward_features(torch.from_numpy(points[chosen]).to(device))
+    return calibrated

@@ -6,6 +6,8 @@ sums are added over the processes, and their gradients too. (``nn.SyncBatchNorm`
 weights.)
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -44,6 +46,40 @@ class BatchNorm(nn.BatchNorm1d):
         if self.training and len(x) * _processes() == 1:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return batch_norm(self, x)
+
+
+@contextlib.contextmanager
+def averaging_statistics(model: nn.Module) -> Iterator[None]:
+    """Inside, nothing of a model happens but that its BatchNorms' statistics become the plain average over
+    the batches that it is shown.
+
+    Afterwards the model is in the mode in which it was. Only the BatchNorms and the modules that hold them
+    are switched to training mode (those may take a shortcut with folded statistics otherwise); drop path and
+    the like stay off. A BatchNorm that was shown no statistics keeps those that it had.
+    """
+    modes = {module: module.training for module in model.modules()}
+    norms = [module for module in modes if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    before = [
+        (norm.momentum, {name: value.clone() for name, value in norm.named_buffers()}) for norm in norms
+    ]
+    model.eval()
+    for module in modes:
+        if any(child in norms for child in module.children()):
+            module.training = True
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # None: the plain average over all batches
+        norm.train()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for norm, (momentum, buffers) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            if not norm.num_batches_tracked:
+                norm.load_state_dict(buffers, strict=False)
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def _processes() -> int:

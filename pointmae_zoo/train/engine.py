@@ -15,6 +15,7 @@ import shlex
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -124,6 +125,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     validation: Validation | None = None,
+    settle: Callable[[nn.Module], None] | None = None,
     layer_decay: float = 1.0,
 ) -> TrainingResult:
     """Train ``task.model``, which has its final weights (the moving average's, if the recipe has one; those
@@ -135,6 +137,8 @@ def train(
     Args:
         validation: what is looked at between steps. Its scores are in the lines of metrics, of which there is
             one at every look.
+        settle: what makes a model ready to be used, called with the weights of the moment before every look
+            and after the last step. It must not change what is trained, nor use torch's global generator.
         layer_decay: see ``parameter_groups``.
 
     Raises:
@@ -142,7 +146,7 @@ def train(
             the run can be read.
         OSError: the last checkpoint, or the last metrics, can't be written.
     """
-    run = _Run(task, recipe, out, accelerator, validation, layer_decay)
+    run = _Run(task, recipe, out, accelerator, validation, settle, layer_decay)
     with determinism(recipe.deterministic):
         result = run.train(resume, progress)
     if validation is not None and validation.weights is not None and result.completed:
@@ -175,10 +179,12 @@ class _Run:
         out: Path,
         accelerator: "Accelerator",
         validation: Validation | None,
+        settle: Callable[[nn.Module], None] | None,
         layer_decay: float,
     ) -> None:
         self.task = task
         self.validation = validation
+        self.settle = settle
         self.recipe = recipe
         self.out = out
         self.accelerator = accelerator
@@ -374,8 +380,11 @@ class _Run:
         rate = learning_rate(self.step - 1, self.recipe, self.task.count)
         looked = {} if self.look is None else self.look.values()
         line = {**means, "learning_rate": rate, **looked}
-        if self.validation is not None and self.validation.due(self.step, self.steps):
-            final = self.model if self.average is None else self.average.module
+        final = self.model if self.average is None else self.average.module
+        looked_at = self.validation is not None and self.validation.due(self.step, self.steps)
+        if self.settle is not None and (looked_at or self.step == self.steps):
+            self.settle(final)
+        if self.validation is not None and looked_at:
             self.scores = {
                 f"validation_{name}": value for name, value in self.validation.look(final, self.step).items()
             }

@@ -33,6 +33,9 @@ class FinetuneRecipe(TrainingRecipe):
         layer_decay: below 1: each layer's learning rate is that of the layer above it times this (see
             ``layer_depths``).
         label_smoothing: share of a target that goes to all classes alike.
+        calibration_batches: BatchNorm's statistics that a trained model is used with are the average over so
+            many training batches, shown to it when it is looked at and in the end. 0: as in the reference,
+            the moving average over the steps, which in a short training lags behind the weights.
         cloud_points: points kept of each stored cloud, if it has so many.
         num_points: points that the model sees: in training another choice of them each time; in validation
             the first ones of each cloud, as in evaluations.
@@ -52,6 +55,7 @@ class FinetuneRecipe(TrainingRecipe):
     trained_part: Literal["all", "head"] = "all"
     layer_decay: float = 1.0
     label_smoothing: float = 0.0
+    calibration_batches: int = 8
     cloud_points: int = 2048
     num_points: int = 1024
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -69,6 +73,7 @@ class FinetuneRecipe(TrainingRecipe):
             check_at_least(self, name, 1)
         for name in ("cloud_points", "num_points"):
             check_at_least(self, name, 2)
+        check_at_least(self, "calibration_batches", 0)
         check_above_zero(self, "layer_decay")
         if self.layer_decay > 1:
             raise ValueError(f"layer_decay is {self.layer_decay}, expected above 0 and at most 1")

@@ -15,7 +15,8 @@ from pointmae_zoo.data.augment import augment, points_of_step, subsample
 from pointmae_zoo.data.labelled import LabelledClouds, open_labelled
 from pointmae_zoo.data.splits import few_per_class, validation_split
 from pointmae_zoo.hub import save_pretrained
-from pointmae_zoo.models.encoder import PointEncoder
+from pointmae_zoo.models.batch_norm import averaging_statistics
+from pointmae_zoo.models.encoder import PointEncoder, evaluating
 from pointmae_zoo.models.losses import LossTerm
 from pointmae_zoo.train.engine import TrainingResult
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
@@ -23,7 +24,7 @@ from pointmae_zoo.train.finetune_scores import Scorer
 from pointmae_zoo.train.finetune_start import KINDS, create_finetuning_model
 from pointmae_zoo.train.provenance import finetune_provenance, without_folder
 from pointmae_zoo.train.run import Run, announced_steps, finished_run, open_run, settled_recipe
-from pointmae_zoo.train.schedule import total_steps
+from pointmae_zoo.train.schedule import batch_indices, total_steps
 from pointmae_zoo.train.validation import Validation
 
 _LOOKS = 20  # at the validation part, unless a recipe says how often
@@ -83,15 +84,25 @@ class FinetuneTask:
     def losses(self, batch: LabelledBatch) -> dict[str, LossTerm]:
         if self.frozen is not None:
             self.frozen.eval()  # the loop puts all of the model into training mode
-        if batch.parts is None:
-            logits, target = self.model(batch.points), batch.labels
-        else:
-            logits, target = self.model(batch.points, batch.labels).flatten(0, 1), batch.parts.flatten()
-        logits = logits.float()
+        logits = _logits(self.model, batch).float()
+        target = batch.labels if batch.parts is None else batch.parts.flatten()
         loss = F.cross_entropy(logits, target, label_smoothing=self.recipe.label_smoothing)
         with torch.no_grad():
             wrong = (logits.argmax(dim=1) != target).float().mean()
         return {"cross_entropy": LossTerm(loss, 1.0, len(target)), "wrong": LossTerm(wrong, 0.0, len(target))}
+
+    def settle(self, model: nn.Module, device: torch.device) -> None:
+        """Give a model with these weights the BatchNorm statistics that belong to them: over the run's first
+        batches, in the parts that are trained."""
+        recipe = self.recipe
+        trained: Any = model if self.frozen is None else model.head
+        generator = torch.Generator(device).manual_seed(recipe.seed)
+        with evaluating(model), averaging_statistics(trained):
+            for step in range(recipe.calibration_batches):
+                indices = batch_indices(
+                    step, count=self.count, batch_size=recipe.batch_size, seed=recipe.seed
+                )
+                _logits(model, self.batch(indices, generator))
 
     def monitors(self, batch: LabelledBatch) -> dict[str, LossTerm]:
         del batch
@@ -244,7 +255,9 @@ def _trained(run: Run, task: FinetuneTask, validation: LabelledClouds | None) ->
         scorer = Scorer(validation, recipe, run.accelerator)
         every = recipe.validate_steps or max(1, total_steps(recipe, task.count) // _LOOKS)
         watched = Validation(scorer, every, scorer.headline if recipe.select == "best" else None)
-    return run.train(task, validation=watched, layer_decay=recipe.layer_decay)
+    device = run.accelerator.device
+    settle = (lambda model: task.settle(model, device)) if recipe.calibration_batches else None
+    return run.train(task, validation=watched, settle=settle, layer_decay=recipe.layer_decay)
 
 
 def _announced(
@@ -261,6 +274,15 @@ def _announced(
     data = f"{len(clouds):,} clouds of {number} {what} ({held_out})"
     only = ", the head alone" if recipe.trained_part == "head" else ""
     return f"{begin} on {data}{only}, {steps}: {out}{cut}"
+
+
+def _logits(model: nn.Module, batch: LabelledBatch) -> Tensor:
+    """(B, classes), or of a part segmenter one row for each point of the batch, (B n, parts)."""
+    if batch.parts is None:
+        found: Tensor = model(batch.points)
+        return found
+    by_point: Tensor = model(batch.points, batch.labels)
+    return by_point.flatten(0, 1)
 
 
 def _on(device: torch.device, array: NDArray[Any]) -> Tensor:

@@ -3,12 +3,13 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
+from torch import nn
 
 from pointmae_zoo.data.commit import current_commit
 from pointmae_zoo.train.checkpoints import list_checkpoints
@@ -103,7 +104,12 @@ class Run:
         write_environment(self.out, self.accelerator, data_sha256, self._place, resumed=self.resume)
 
     def train(
-        self, task: Task, *, validation: Validation | None = None, layer_decay: float = 1.0
+        self,
+        task: Task,
+        *,
+        validation: Validation | None = None,
+        settle: Callable[[nn.Module], None] | None = None,
+        layer_decay: float = 1.0,
     ) -> TrainingResult:
         """See `engine.train`."""
         with tracking(self.accelerator, self.recipe, self._trackers):
@@ -115,6 +121,7 @@ class Run:
                 resume=self.resume,
                 progress=self.progress,
                 validation=validation,
+                settle=settle,
                 layer_decay=layer_decay,
             )
 
