@@ -1,5 +1,9 @@
 """Random views of clouds."""
 
+import dataclasses
+import math
+from typing import Literal
+
 import pytest
 import torch
 
@@ -62,6 +66,34 @@ def test_the_papers_scaling_is_uniform_after_normalisation() -> None:
     each = factors.median(dim=1).values
     assert each.min() >= 2 / 3 - 1e-4 and each.max() <= 1.5 + 1e-4
     assert abs(float(each.mean()) - (2 / 3 + 3 / 2) / 2) < 0.03  # uniform; log-uniform has 1.028
+
+
+@pytest.mark.parametrize(("draw", "mean"), [("uniform", 1.0), ("log", 0.997)])
+def test_the_lower_end_of_the_scaling(draw: Literal["uniform", "log"], mean: float) -> None:
+    points = torch.rand(2000, 1, 3, generator=_generator(8)) + 1
+    settings = Augmentation(scale=1.1, scale_low=0.9, scale_draw=draw, normalize=False)
+    factors = augment(points, settings, _generator(1)) / points
+    assert 0.9 - 1e-4 <= factors.min() < 0.901 and 1.099 < factors.max() <= 1.1 + 1e-4
+    assert abs(float(factors.mean()) - mean) < 0.002
+    symmetric = dataclasses.replace(settings, scale_low=None)
+    said = dataclasses.replace(settings, scale_low=1 / 1.1)
+    torch.testing.assert_close(*(augment(points, one, _generator(1)) for one in (symmetric, said)))
+    smaller = dataclasses.replace(settings, scale=1.0)
+    assert (augment(points, smaller, _generator(1)) <= points).all()
+    assert torch.equal(augment(points, dataclasses.replace(smaller, scale_low=1.0), _generator(1)), points)
+    for wrong in (0.0, -1.0, 1.5, float("nan")):
+        with pytest.raises(ValueError, match=r"scale_low is .*, expected above 0 and at most 1"):
+            Augmentation(scale_low=wrong)
+
+
+def test_scaling_draws_what_it_always_drew() -> None:
+    """Stored recipes, which know no lower end, mean what they meant."""
+    points = torch.ones(2, 1, 3)
+    drawn = 2.0 * torch.rand(2, 1, 3, generator=_generator(1)) - 1.0
+    log = augment(points, Augmentation(scale=1.5, normalize=False), _generator(1))
+    assert torch.equal(log, (drawn * math.log(1.5)).exp())
+    uniform = augment(points, Augmentation(scale=1.5, scale_draw="uniform", normalize=False), _generator(1))
+    assert torch.equal(uniform, 1 / 1.5 + (1.5 - 1 / 1.5) * 0.5 * (drawn + 1.0))
 
 
 def test_normalised_shift_and_jitter() -> None:

@@ -22,8 +22,9 @@ class Augmentation:
         fps_surplus: farthest point sampling keeps so many times the points that are wanted, of which those
             are then drawn at random, so that they are another choice each time. The papers' fine-tuning keeps
             1,200 for 1,024.
-        scale: each axis is multiplied by its own factor in [1 / scale, scale]; 1 for none. The paper's is
+        scale: each axis is multiplied by its own factor in [scale_low, scale]; 1 for none. The paper's is
             1.5.
+        scale_low: the lower end of that; None: 1 / scale.
         scale_draw: how that factor is drawn: ``log``, uniform in its logarithm, so that shapes grow as often
             as they shrink; ``uniform`` as in the paper.
         scale_axes: ``each`` axis has a factor of its own, or all ``together`` have one.
@@ -46,6 +47,7 @@ class Augmentation:
     fps_share: float = 0.5
     fps_surplus: float = 1.0
     scale: float = 1.25
+    scale_low: float | None = None
     scale_draw: Literal["log", "uniform"] = "log"
     scale_axes: Literal["each", "together"] = "each"
     turn: float = 0.0
@@ -69,6 +71,8 @@ class Augmentation:
             value = getattr(self, name)
             if not (value >= least and math.isfinite(value)):
                 raise ValueError(f"augmentation: {name} is {value}, expected at least {least}")
+        if self.scale_low is not None and not 0 < self.scale_low <= 1:
+            raise ValueError(f"augmentation: scale_low is {self.scale_low}, expected above 0 and at most 1")
 
 
 def points_of_step(usual: int, most: int, settings: Augmentation, generator: torch.Generator) -> int:
@@ -137,11 +141,8 @@ def augment(points: Tensor, settings: Augmentation, generator: torch.Generator) 
     if settings.normalize_first:
         points = _in_unit_sphere(points)
     axes = 3 if settings.scale_axes == "each" else 1
-    if settings.scale != 1.0 and settings.scale_draw == "log":
-        points = points * (uniform(axes) * math.log(settings.scale)).exp()
-    elif settings.scale != 1.0:
-        least = 1.0 / settings.scale
-        points = points * (least + (settings.scale - least) * 0.5 * (uniform(axes) + 1.0))
+    if settings.scale != 1.0 or settings.scale_low not in (None, 1.0):
+        points = points * _scales(settings, uniform(axes))
     if settings.turn:
         points = _turned(points, uniform(1)[:, :, 0] * math.radians(settings.turn))
     if settings.normalize:
@@ -153,6 +154,16 @@ def augment(points: Tensor, settings: Augmentation, generator: torch.Generator) 
         noise = draw_per_cloud(lambda clouds: torch.randn(clouds, count, 3, **given), batch)
         points = points + settings.jitter * strength * noise
     return points
+
+
+def _scales(settings: Augmentation, drawn: Tensor) -> Tensor:
+    """Factors from what was drawn of [-1, 1]."""
+    if settings.scale_draw == "log":
+        most = math.log(settings.scale)
+        least = -most if settings.scale_low is None else math.log(settings.scale_low)
+        return (drawn * ((most - least) / 2.0) + (most + least) / 2.0).exp()
+    least = 1.0 / settings.scale if settings.scale_low is None else settings.scale_low
+    return least + (settings.scale - least) * 0.5 * (drawn + 1.0)
 
 
 def _turned(points: Tensor, angle: Tensor) -> Tensor:
