@@ -1,5 +1,6 @@
 """Scores of fine-tuned networks: what is asked, how answers are judged, what reports and pictures say."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from huggingface_hub import ModelCard
 from torch import Tensor, nn
 
 from pointmae_zoo import cli, push_to_hub, save_pretrained
+from pointmae_zoo.data.identity import identity_sha256
 from pointmae_zoo.data.labelled import open_labelled
 from pointmae_zoo.data.splits import validation_split
 from pointmae_zoo.evaluate import Run, compare, evaluate_finetuned, evaluate_parts, evaluate_robustness
@@ -146,6 +148,32 @@ def test_validation_is_what_each_run_held_out(boxes: Path, tmp_path: Path) -> No
     assert report.context["num_test"] == len(asked) and "test was not touched" in report.context["protocol"]
     with pytest.raises(ValueError, match="says nothing of a validation part"):
         evaluate_finetuned(run(recipe={}), boxes, split="validation", progress=False)
+
+
+def test_validation_of_other_data_is_refused(boxes: Path, tmp_path: Path) -> None:
+    train = open_labelled(boxes, "train", num_points=32)
+    held = train.select(validation_split(train.labels, train.groups, 0.2, 0)[1])
+    one = run()
+    noted = {"validation_sha256": identity_sha256(held), "clouds_validation": len(held)}
+    one = dataclasses.replace(one, provenance={**one.provenance, **noted})
+    asked: dict[str, Any] = {"split": "validation", "progress": False}
+    moved = tmp_path / "renamed.npz"
+    moved.write_bytes(boxes.read_bytes())
+    for points in (32, 64):
+        report = evaluate_finetuned(one, moved, num_points=points, **asked)
+        assert report.context["num_test"] == len(held)
+    with np.load(boxes) as loaded:
+        arrays = dict(loaded)
+    mirrored = {"points": arrays["points"][:, :, ::-1]}  # the same labels and groups
+    regrouped = {"group": np.arange(90)}
+    for changed in (mirrored, regrouped):
+        np.savez(tmp_path / "boxes.npz", **{**arrays, **changed})
+        with pytest.raises(ValueError, match="the data is not what longest was trained on"):
+            evaluate_finetuned(one, tmp_path / "boxes.npz", **asked)
+    # Of runs that noted only how many they were.
+    one = dataclasses.replace(one, provenance={**run().provenance, "clouds_validation": len(held) + 1})
+    with pytest.raises(ValueError, match="the data is not what longest was trained on"):
+        evaluate_finetuned(one, boxes, **asked)
 
 
 def test_protocol_of_the_papers_takes_points_as_they_are(boxes: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pointmae_zoo.data.clouds import normalize_clouds
+from pointmae_zoo.data.identity import identity_sha256
 from pointmae_zoo.data.labelled import LabelledClouds, open_labelled
 from pointmae_zoo.data.splits import validation_split
 from pointmae_zoo.evaluate.kept import check_kept
@@ -82,7 +83,8 @@ def evaluate_finetuned(
 
     Raises:
         ValueError: classes of model and data differ (names which); models of another kind; runs that are no
-            seeds of one recipe; no validation part; something wrong with the data. Names what.
+            seeds of one recipe; no validation part, or other data than the run's; something wrong with the
+            data. Names what.
         FileNotFoundError, IsADirectoryError: no such file or folder, or ``out`` can't be written there.
     """
     from tqdm import tqdm
@@ -180,7 +182,7 @@ def clouds_of(
     """Test clouds, or the validation part that each run held out of train.
 
     Raises:
-        ValueError: a run says nothing of its validation part, or has none.
+        ValueError: a run says nothing of its validation part, or has none; its data were others.
     """
     clouds = open_labelled(
         data,
@@ -210,6 +212,13 @@ def _validation_rows(run: Run, clouds: LabelledClouds) -> NDArray[np.int64]:
     if not len(rows):
         raise ValueError(
             f"{run.name}: held nothing of {clouds.name} out for validation (validation_share {share})"
+        )
+    noted, count = run.provenance.get("validation_sha256"), run.provenance.get("clouds_validation")
+    other = identity_sha256(clouds.select(rows)) != noted if noted else count not in (None, len(rows))
+    if other:
+        raise ValueError(
+            f"{clouds.name}: the data is not what {run.name} was trained on, so that nobody knows what it "
+            "held out; give the data of its training, unchanged"
         )
     return rows
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from pointmae_zoo.data.benchmarks import split_entry
 from pointmae_zoo.data.commit import versions
+from pointmae_zoo.data.identity import identity_sha256
 from pointmae_zoo.data.labelled import LabelledClouds
 from pointmae_zoo.data.sources import CloudSource
 from pointmae_zoo.hub.pretrained import is_hub_name, is_published
@@ -61,6 +62,7 @@ def finetune_provenance(
         "class_set": clouds.class_set,
         "clouds_from_data": len(clouds),
         "clouds_validation": 0 if validation is None else len(validation),
+        "validation_sha256": None if validation is None else identity_sha256(validation),
         "files_skipped": len(clouds.skipped),
         **parts,
         "steps": result.steps,
