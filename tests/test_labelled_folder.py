@@ -88,8 +88,29 @@ def test_clouds_are_the_surface_as_it_is_in_the_file(tmp_path: Path) -> None:
         "b/sub/two.off",
     ]
     for name, points in zip(found.names, found.points, strict=True):
-        expected = read_points(name, 16, seed=3)
-        assert np.array_equal(np.sort(points, axis=0), np.sort(expected, axis=0))
+        known = {tuple(point) for point in read_points(name, 8192, seed=3).tolist()}
+        assert len(set(map(tuple, points.tolist())) & known) == 16
+
+
+def test_fewer_points_are_the_first_of_more_and_the_hash_is_of_the_files(tmp_path: Path) -> None:
+    folder = meshes(tmp_path / "own", [f"train/{place}.off" for place in ("a/one", "b/two")])
+    rng = np.random.default_rng(0)
+    np.save(folder / "train" / "a" / "some.npy", rng.normal(size=(100, 3)))
+    np.save(folder / "train" / "b" / "many.npy", rng.normal(size=(9000, 3)))
+
+    def read(num_points: int, **more: object) -> LabelledClouds:
+        return open_labelled(folder, "train", num_points=num_points, progress=False, **more)  # type: ignore[arg-type]
+
+    most = read(8192)
+    for num_points, cache in ((16, None), (1000, tmp_path / "cache"), (90, tmp_path / "cache")):
+        fewer = read(num_points, cache=cache)
+        assert np.array_equal(fewer.points, most.points[:, :num_points]) and fewer.sha256 == most.sha256
+    assert np.array_equal(read(16, most_points=200).points, most.points[:, :100])
+    assert read(16, seed=1).sha256 == most.sha256
+    (folder / "train" / "b" / "two.off").rename(folder / "train" / "b" / "another name.off")
+    assert read(16).sha256 == most.sha256
+    (folder / "train" / "b" / "another name.off").rename(folder / "train" / "a" / "two.off")
+    assert read(16).sha256 != most.sha256
 
 
 def test_a_cache_gives_the_same_and_is_used(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def open_labelled(
 
     Every cloud gets as many points as all of them have, up to ``most_points``: the first ones where
     a file holds clouds of one size, in random order, and repeated if there are too few, where they differ.
+    Fewer points are the first of more (of meshes and point files in a folder up to 8,192).
 
     Args:
         entry: file, ``BENCHMARK:PATH`` or folder.

@@ -1,5 +1,6 @@
 """Labelled clouds from the official splits of a benchmark."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,16 @@ from numpy.typing import NDArray
 from pointmae_zoo.data.array_cache import cached_arrays
 from pointmae_zoo.data.benchmarks import Benchmark, open_benchmark
 from pointmae_zoo.data.cache import cache_name
-from pointmae_zoo.data.labelled_clouds import LabelledClouds, Split, drawn, sha256_of, unnamed_parts
+from pointmae_zoo.data.labelled_clouds import LabelledClouds, Split, drawn, unnamed_parts
 from pointmae_zoo.data.sources import stamps
 
 # Nobody has published near duplicates: every cloud is a group of its own, in all splits together.
 _FIRST_GROUP = {"train": 0, "val": 1 << 40, "test": 1 << 41}
 
 _MANY_FILES = 100  # more are worth a cache; of HDF5 files there are a few
+
+_HASHED_POINTS = 1024
+"""Of each cloud, where they are of one size. Evaluations read as many unless told otherwise."""
 
 
 def read_labelled_benchmark(
@@ -42,7 +46,7 @@ def read_labelled_benchmark(
     if cache is not None and len(found.files) > _MANY_FILES:
         settings = {
             "files": stamps(found.files),
-            "points": [num_points, most_points],
+            "points": [num_points, most_points, _HASHED_POINTS],
             "parts": with_parts,
             "seed": seed,
         }
@@ -56,21 +60,26 @@ def read_labelled_benchmark(
         classes=found.classes,
         names=found.names,
         name=f"{name}:{found.variant or folder.resolve().name}",
-        sha256=sha256_of([points, found.labels]),
+        sha256=str(arrays["sha256"]),
         class_set="all",
         part_labels=arrays.get("part_labels"),
         parts=found.parts if with_parts else (),
         part_names=unnamed_parts(found.classes, found.parts) if with_parts else (),
+        hashed=arrays.get("hashed", points[:, :_HASHED_POINTS]) if found.same_size else None,
     )
 
 
 def _read(
     found: Benchmark, num_points: int, most_points: int, with_parts: bool, seed: int, progress: bool
 ) -> dict[str, NDArray]:
-    """``points`` (M, N, 3) and, if asked for, ``part_labels`` (M, N); N is what all clouds have."""
+    """``points`` (M, N, 3) and, if asked for, ``part_labels`` (M, N); N is what all clouds have.
+
+    ``sha256`` of what does not depend on N: the first points of clouds of one size (``hashed``, where
+    ``points`` has fewer), all points of others; then the labels."""
     from tqdm import tqdm
 
-    clouds, parts, sizes = [], [], []
+    clouds, parts, sizes, hashed = [], [], [], []
+    digest = hashlib.sha256()
     quiet = None if progress and len(found.files) > _MANY_FILES else True
     for row in tqdm(range(len(found)), unit="cloud", desc=f"{found.name} {found.split}", disable=quiet):
         points = found.points(row)
@@ -79,14 +88,22 @@ def _read(
                 f"{found.names[row]}: {len(points)} points, fewer than the {num_points} asked for"
             )
         sizes.append(len(points))
+        first = points[:_HASHED_POINTS] if found.same_size else points
+        digest.update(np.ascontiguousarray(first).data)
+        if found.same_size and most_points < len(first):
+            hashed.append(first)
         # In files of one size the points are in random order. Elsewhere they may be part by part.
-        first = np.arange(min(len(points), most_points))
-        order = first if found.same_size else drawn(len(points), most_points, seed)
+        in_order = np.arange(min(len(points), most_points))
+        order = in_order if found.same_size else drawn(len(points), most_points, seed)
         clouds.append(points[order])
         if with_parts:
             parts.append(found.part_labels(row)[order])
     count = min(most_points, max(num_points, min(sizes)))
+    digest.update(found.labels.tobytes())
     arrays: dict[str, NDArray] = {"points": np.stack([points[:count] for points in clouds])}
+    arrays["sha256"] = np.array(digest.hexdigest())
+    if hashed:
+        arrays["hashed"] = np.stack(hashed)
     if with_parts:
         arrays["part_labels"] = np.stack([numbers[:count] for numbers in parts])
     return arrays

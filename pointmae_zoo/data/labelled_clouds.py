@@ -25,13 +25,15 @@ class LabelledClouds:
         classes: names; of all splits, so that labels of train and test agree.
         names: M names for messages: the file, and the row if it has several clouds.
         name: of the data, without where it lies.
-        sha256: of the file; of points and labels where there are several.
+        sha256: of the file; of the files' bytes and classes where it is a folder; of a benchmark's clouds and
+            labels. The same however many points are read.
         class_set: ``core`` or ``all`` classes of the data.
         part_labels: (M, N) int64 part numbers, counted through all classes as ShapeNetPart's; None unless
             asked for.
         parts: for each class its part numbers; empty without part labels.
         part_names: by part number, such as ``Chair/leg``; ``Chair/0`` where nobody named them.
         skipped: files that gave no cloud, and why.
+        hashed: (M, n, 3) the points that ``sha256`` is of, of a benchmark with clouds of one size.
     """
 
     points: NDArray[np.float32]
@@ -46,12 +48,14 @@ class LabelledClouds:
     parts: tuple[range, ...] = ()
     part_names: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    hashed: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.points)
 
     def select(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "LabelledClouds":
-        """The clouds of these rows, or for which a mask (M,) is true. ``sha256`` stays that of the whole."""
+        """The clouds of these rows, or for which a mask (M,) is true. ``sha256`` stays that of the whole,
+        ``hashed`` is left out."""
         chosen = np.arange(len(self))[rows]
         return replace(
             self,
@@ -60,21 +64,28 @@ class LabelledClouds:
             groups=self.groups[chosen],
             names=[self.names[row] for row in chosen.tolist()],
             part_labels=None if self.part_labels is None else self.part_labels[chosen],
+            hashed=None,
         )
 
 
 def joint_sha256(splits: Sequence[LabelledClouds]) -> str:
-    """One hash of several splits of the same data: of the file, or of all points and labels in order."""
+    """One hash of several whole splits of the same data: of the file, of a benchmark's clouds and labels in
+    order, or of the splits' hashes."""
     if len({clouds.sha256 for clouds in splits}) == 1:
         return splits[0].sha256
-    return sha256_of([array for clouds in splits for array in (clouds.points, clouds.labels)])
+    arrays: list[NDArray] = []
+    for clouds in splits:
+        if clouds.hashed is None:
+            return hashlib.sha256("".join(clouds.sha256 for clouds in splits).encode()).hexdigest()
+        arrays += [clouds.hashed, clouds.labels]
+    return sha256_of(arrays)
 
 
 def sha256_of(arrays: Sequence[NDArray]) -> str:
     """Of the bytes of the arrays, one after another."""
     digest = hashlib.sha256()
     for array in arrays:
-        digest.update(array.tobytes())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

@@ -1,5 +1,6 @@
 """Labelled clouds from a folder of one's own meshes or point files."""
 
+import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.data.array_cache import cached_arrays
 from pointmae_zoo.data.cache import Readings, cache_name, cached_clouds
 from pointmae_zoo.data.class_folders import Listing, list_labelled
+from pointmae_zoo.data.files import file_sha256
 from pointmae_zoo.data.folder import read_files
-from pointmae_zoo.data.labelled_clouds import LabelledClouds, Split, drawn, sha256_of
+from pointmae_zoo.data.labelled_clouds import LabelledClouds, Split, drawn
 from pointmae_zoo.data.mesh import SUPPORTED_SUFFIXES
 from pointmae_zoo.data.part_files import PART_SUFFIXES
 from pointmae_zoo.data.part_folder import read_part_folder
@@ -18,6 +21,9 @@ from pointmae_zoo.data.sources import number_of_workers, stamps
 from pointmae_zoo.data.workers import Reading
 
 _MOST_LISTED = 10
+
+_SAMPLED = 8192
+"""Points that every file is asked for, whatever is wanted: fewer points are the first of more."""
 
 
 def read_labelled_folder(
@@ -64,7 +70,7 @@ def read_labelled_folder(
         classes=listing.classes,
         names=[str(paths[number]) for number in kept.tolist()],
         name=folder.resolve().name,
-        sha256=sha256_of([points, labels[kept]]),
+        sha256=_sha256([paths[number] for number in kept], [files[number].label for number in kept], cache),
         class_set="all",
         part_labels=part_labels,
         parts=() if counted is None else counted.parts,
@@ -102,9 +108,11 @@ def _read(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], list[tuple[str, str]]]:
     """Points (M, N, 3), which of the files they are of (M,), and the files without any, with the reason."""
 
+    sampled = _sampled(most_points)
+
     def readings(start: int) -> Readings:
         workers = number_of_workers(None)
-        for reading in read_files(paths[start:], most_points, seed=seed, workers=workers, fewest=2):
+        for reading in read_files(paths[start:], sampled, seed=seed, workers=workers, fewest=2):
             if reading.points is None:
                 yield reading
             else:
@@ -115,7 +123,7 @@ def _read(
         points, reasons = _in_memory(readings(0), len(paths), most_points, str(folder), progress)
         kept = np.array([number for number in range(len(paths)) if number not in reasons], dtype=np.int64)
     else:
-        settings = {"files": stamps(paths), "num_points": most_points, "seed": seed}
+        settings = {"files": stamps(paths), "num_points": most_points, "of": sampled, "seed": seed}
         cached = cached_clouds(
             cache / cache_name("labelled", settings),
             len(paths),
@@ -134,6 +142,23 @@ def _read(
         fewest = min(len(np.unique(cloud, axis=0)) for cloud in points)
         points = np.ascontiguousarray(points[:, : max(num_points, fewest)])
     return points, kept, skipped
+
+
+def _sampled(most_points: int) -> int:
+    """How many points to ask a file for: the same for all that are used, and a power of two beyond it."""
+    return max(_SAMPLED, 1 << (most_points - 1).bit_length())
+
+
+def _sha256(paths: list[Path], labels: list[str], cache: Path | None) -> str:
+    """Of what the files hold and which class each is of, wherever they lie and whatever they are called."""
+
+    def hashes() -> dict[str, NDArray]:
+        return {"sha256": np.array([file_sha256(path) for path in paths])}
+
+    kept = None if cache is None else cache / cache_name("labelled-sha256", {"files": stamps(paths)})
+    found = cached_arrays(kept, hashes)["sha256"].tolist()
+    lines = sorted(f"{one} {label}\n" for one, label in zip(found, labels, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _in_memory(
