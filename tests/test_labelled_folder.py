@@ -197,6 +197,19 @@ def test_groups_of_a_list_stay_together(tmp_path: Path) -> None:
     assert len(np.unique(found.groups)) == 5 + 30
 
 
+def test_equal_bytes_join_the_groups_of_a_list(tmp_path: Path) -> None:
+    folder = meshes(tmp_path, [f"{number}.off" for number in range(8)])
+    for source, copy in ((0, 5), (1, 2), (4, 6)):  # with and without a group, of two groups, of none
+        shutil.copy(folder / f"{source}.off", folder / f"{copy}.off")
+    groups = ["", "x", "y", "x", "", "z", "", "y"]
+    rows = [(f"{number}.off", "ab"[number % 2], group) for number, group in enumerate(groups)]
+    found = looked_through(listed(folder, [("file", "class", "group"), *rows]))
+    together = {
+        frozenset(np.flatnonzero(found.groups == group).tolist()) for group in np.unique(found.groups)
+    }
+    assert together == {frozenset(one) for one in ((0, 5), (1, 2, 3, 7), (4, 6))}
+
+
 @pytest.mark.parametrize("divider", [",", ";", "\t"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_lists_as_spreadsheets_write_them(divider: str, encoding: str, tmp_path: Path) -> None:

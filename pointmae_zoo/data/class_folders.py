@@ -200,21 +200,27 @@ def _check_names(folder: Path, classes: Iterable[str]) -> None:
 
 
 def _groups(folder: Path, files: list[Listed]) -> NDArray[np.int64]:
-    """Files of the same bytes, or of one group in the list, are near duplicates."""
+    """Files of the same bytes, or of one group in the list, are near duplicates; so is what these lead to."""
     paths = [folder / one.file for one in files]
     sizes = [path.stat().st_size for path in paths]
     often = Counter(sizes)
-    keys: dict[tuple[str, str], int] = {}
-    groups = []
-    for one, path, size in zip(files, paths, sizes, strict=True):
-        if one.group:
-            key = ("listed", one.group)
-        elif often[size] > 1:
-            key = ("bytes", file_sha256(path))
-        else:
-            key = ("file", one.file.as_posix())
-        groups.append(keys.setdefault(key, len(keys)))
-    return np.array(groups, dtype=np.int64)
+    first: dict[tuple[str, str], int] = {}  # file of each group of the list, and of each content
+    leads = list(range(len(files)))  # to an earlier file of the same group, or to itself
+
+    def root(number: int) -> int:
+        while leads[number] != number:
+            leads[number] = number = leads[leads[number]]
+        return number
+
+    for number, (one, path, size) in enumerate(zip(files, paths, sizes, strict=True)):
+        keys = [("listed", one.group)] if one.group else []
+        if often[size] > 1:
+            keys.append(("bytes", file_sha256(path)))
+        for key in keys:
+            low, high = sorted((root(first.setdefault(key, number)), root(number)))
+            leads[high] = low
+    _, groups = np.unique([root(number) for number in range(len(files))], return_inverse=True)
+    return groups.astype(np.int64)
 
 
 def _hold_out(files: list[Listed], groups: NDArray[np.int64]) -> list[Listed]:
