@@ -1,4 +1,4 @@
-"""Features without torch: the encoder as ONNX, run by onnxruntime on the meshes beside this file.
+"""Features in another runtime: the encoder as ONNX, run by onnxruntime on the meshes beside this file.
 
     python examples/export_onnx.py [encoder.onnx]
 

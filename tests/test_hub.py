@@ -244,6 +244,13 @@ def test_a_reset_classifier_travels(tmp_path: Path) -> None:
     assert torch.equal(loaded(POINTS), model(POINTS)) and loaded.config.labels is None
 
 
+def test_a_run_that_has_not_finished_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "recipe.yaml").write_text("task: classification\n")
+    with pytest.raises(CheckpointError, match="a run that has not finished.*--resume"):
+        from_pretrained(tmp_path / "run")
+
+
 def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
     torch.save(small().state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=r"pytorch_model\.bin, a pickle.*convert"):

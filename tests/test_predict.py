@@ -270,6 +270,7 @@ def test_the_commands(model: Any, folder: Path, tmp_path: Path, capsys: pytest.C
         ["none"],
         [str(tmp_path / "segmenter")],
         [str(tmp_path / "classifier"), "--class", "lamp"],
+        [*parts, "--class", "lamp", "--top", "2"],
     ):
         assert main([*command, *wrong]) == 2
         assert capsys.readouterr().err.count("\n") == 1

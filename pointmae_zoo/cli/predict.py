@@ -28,7 +28,7 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write .csv or .json")
     parser.add_argument(
-        "--top", type=positive(int), default=3, metavar="K", help="classes of each file (default: 3)"
+        "--top", type=positive(int), metavar="K", help="of a classifier: classes of each file (default: 3)"
     )
     parser.add_argument(
         "--parts-out", type=Path, metavar="FOLDER", help="of a part segmenter: where coloured clouds go"
@@ -51,7 +51,7 @@ def _predict(args: argparse.Namespace) -> int:
         raise ValueError("--class: tells a part segmenter what the files show; --parts-out FOLDER is missing")
     from pointmae_zoo.inference import predict_files
 
-    found = predict_files(args.paths, args.model, top=args.top, out=args.out, **reading(args))
+    found = predict_files(args.paths, args.model, top=args.top or 3, out=args.out, **reading(args))
     if found.paths:
         print_table(
             [
@@ -69,6 +69,8 @@ def _predict(args: argparse.Namespace) -> int:
 def _parts(args: argparse.Namespace) -> int:
     if args.out is not None:
         raise ValueError("--out: is a classifier's table; --parts-out is enough for a part segmenter")
+    if args.top is not None:
+        raise ValueError("--top: is for a classifier's classes; with --parts-out every point has one part")
     import numpy as np
 
     from pointmae_zoo.inference import predict_parts

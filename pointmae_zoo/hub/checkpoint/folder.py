@@ -194,6 +194,11 @@ def nothing_here(place: str, names: list[str]) -> str:
             f"{place}: holds {pickles[0]}, a pickle, which can run code and is never loaded; "
             "'pointmae-zoo convert' turns a reference checkpoint into safetensors"
         )
+    if {"recipe.yaml", "checkpoints"} <= set(names) and WEIGHTS_FILE not in names:
+        return (
+            f"{place}: a run that has not finished, so there are no weights yet; --resume goes on with it "
+            f"('pointmae-zoo pretrain' or 'finetune' --out {place} --resume)"
+        )
     return f"{place}: {WEIGHTS_FILE} and {CONFIG_FILE} expected, as save_pretrained writes them"
 
 
