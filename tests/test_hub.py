@@ -247,7 +247,7 @@ def test_a_reset_classifier_travels(tmp_path: Path) -> None:
 def test_a_run_that_has_not_finished_is_called_so(tmp_path: Path) -> None:
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "recipe.yaml").write_text("task: classification\n")
-    with pytest.raises(CheckpointError, match="a run that has not finished.*--resume"):
+    with pytest.raises(CheckpointError, match=r"a run that has not finished.*--resume"):
         from_pretrained(tmp_path / "run")
 
 
