@@ -1,6 +1,7 @@
 """Scores of fine-tuned networks: what is asked, how answers are judged, what reports and pictures say."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,16 @@ from pointmae_zoo.data.labelled import open_labelled
 from pointmae_zoo.data.splits import validation_split
 from pointmae_zoo.evaluate import Run, compare, evaluate_finetuned, evaluate_parts, evaluate_robustness
 from pointmae_zoo.evaluate.label_curve import label_curve
+from pointmae_zoo.evaluate.runs import _MAY_DIFFER
 from pointmae_zoo.hub.cards.evaluations import read_evaluation
 from pointmae_zoo.hub.cards.scores import tables
+from pointmae_zoo.train.run import _FREE_FIELDS
 from samples.models import small
 from samples.reports import score_report, written
 
 CLASSES = ("wide", "high", "deep")
 PNG = b"\x89PNG"
+_MARKS = itertools.count()
 
 
 class Longest(nn.Module):
@@ -34,6 +38,7 @@ class Longest(nn.Module):
         super().__init__()
         self.order, self.blind = order, blind
         self.asked: list[Tensor] = []
+        self.register_buffer("mark", torch.tensor(next(_MARKS)))  # by it no two are the same network
 
     def forward(self, points: Tensor) -> Tensor:
         self.asked.append(points)
@@ -193,6 +198,19 @@ def test_protocol_of_the_papers_takes_points_as_they_are(boxes: Path) -> None:
     assert gaps[0] > gaps[1]
 
 
+TWICE = run("twice")
+
+
+def test_seeds_may_write_at_other_times(boxes: Path) -> None:
+    recipes = [
+        {"seed": seed, "log_steps": 10 + seed, "learning_rate": 1e-3, "augmentation": {"turn": 5.0}}
+        for seed in (0, 1)
+    ]
+    report = evaluate_finetuned([run(recipe=one) for one in recipes], boxes, progress=False)
+    assert report.summary[0]["runs"] == 2
+    assert set(_MAY_DIFFER) == {"seed", *_FREE_FIELDS}
+
+
 @pytest.mark.parametrize(
     ("runs", "said"),
     [
@@ -203,6 +221,16 @@ def test_protocol_of_the_papers_takes_points_as_they_are(boxes: Path) -> None:
             [run(recipe={"shots": 1}), run("five", recipe={"shots": 5})],
             "five and longest are no seeds of one recipe: shots is 5 and 1",
         ),
+        (
+            [run(recipe={"learning_rate": 1e-3}), run("fast", recipe={"learning_rate": 2e-3, "seed": 1})],
+            "fast and longest are no seeds of one recipe: learning_rate is 0.002 and 0.001",
+        ),
+        (
+            [run(recipe={"augmentation": {"turn": rate, "scale": 1.0}}) for rate in (0.0, 180.0)],
+            r"augmentation\.turn is 180\.0 and 0\.0",
+        ),
+        ([run(recipe={"label_smoothing": 0.2}), run(recipe={})], "label_smoothing is None and 0.2"),
+        ([TWICE, run(), dataclasses.replace(TWICE, name="copy")], "copy: the same weights as twice; give"),
     ],
 )
 def test_runs_that_are_not_asked(boxes: Path, runs: list[Run], said: str) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from pointmae_zoo.data.augment import Augmentation
 from pointmae_zoo.data.fields import from_values
+from pointmae_zoo.data.fixed_view import FixedView
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256, model_sha256
 
 _KINDS = {"classification": "a classifier", "part_segmentation": "a part segmenter"}
@@ -18,9 +19,18 @@ _INSTEAD = {
     "encoder": "evaluate linear",
     "pretraining": "evaluate linear",
 }
-# Runs that are averaged differ in nothing of these; in the seed they may.
-_SHARED = ("weights", "data", "model", "shots", "classes", "trained_part", "layer_decay", "steps", "epochs")
-_TOLD = _SHARED[2:]  # weights and data may say where things lie on somebody's disk
+# Runs that are averaged differ in nothing of their recipes but the seed, and what changes no number: when
+# things are written.
+_MAY_DIFFER = (
+    "seed",
+    "checkpoint_steps",
+    "checkpoint_minutes",
+    "keep_checkpoints",
+    "log_steps",
+    "log_gradient_norms",
+)
+# Of a recipe, what reports tell. Weights and data may say where things lie on somebody's disk.
+_TOLD = ("model", "shots", "classes", "trained_part", "layer_decay", "steps", "epochs")
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,8 @@ class Run:
             -> (B, N, parts).
         labels: names of the outputs.
         num_points: of a cloud, as in training.
+        normalized: whether it was trained on clouds that are centred and scaled to the unit sphere;
+            otherwise it is asked about them as they are in the file, too.
         up: the axis that pointed up in training.
         architecture: its name.
         provenance: of its training, as in ``config.json``: ``recipe`` (``seed``, ``shots``,
@@ -43,6 +55,7 @@ class Run:
     network: nn.Module
     labels: tuple[str, ...]
     num_points: int = 1024
+    normalized: bool = True
     up: str = "y"
     architecture: str = "other"
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -65,6 +78,16 @@ class Run:
         found = self.recipe.get("augmentation")
         return from_values(Augmentation, dict(found)) if isinstance(found, Mapping) else Augmentation()
 
+    def view(self, num_points: int, *, farthest: bool = False) -> FixedView:
+        """What it is shown of a cloud: farthest points if asked for, or if it was trained on no others."""
+        return FixedView(num_points, farthest or self.augmentation.fps_share == 1.0, self.normalized)
+
+    @property
+    def cloud_points(self) -> int:
+        """Of how many points, at most, farthest ones were taken in training."""
+        found = self.recipe.get("cloud_points")
+        return found if isinstance(found, int) else self.num_points
+
     def described(self) -> dict[str, Any]:
         """For the JSON."""
         base = self.provenance.get("initialised_from")
@@ -86,8 +109,8 @@ def load_runs(
         kind: that they must be of.
 
     Raises:
-        ValueError: none, a model of another kind or without labels, or runs that are not alike; names which
-            and what.
+        ValueError: none, a model of another kind or without labels, one twice, or runs that are not alike;
+            names which and what.
     """
     given = [models] if isinstance(models, (str, Path, Run)) else list(models)
     if not given:
@@ -106,14 +129,33 @@ def load_runs(
                 f"({first.architecture}, {first.num_points} points) are no seeds of one recipe; evaluate "
                 "them one by one"
             )
-        for name in _SHARED:
-            one, other = run.recipe.get(name), first.recipe.get(name)
-            if one != other:
-                raise ValueError(
-                    f"{run.name} and {first.name} are no seeds of one recipe: {name} is {one!r} and "
-                    f"{other!r}; evaluate them one by one"
-                )
+        if difference := _difference(run.recipe, first.recipe):
+            name, one, other = difference
+            raise ValueError(
+                f"{run.name} and {first.name} are no seeds of one recipe: {name} is {one!r} and "
+                f"{other!r}; evaluate them one by one"
+            )
+    known: dict[str, Run] = {}
+    for run in runs:
+        other_run = known.setdefault(model_sha256(run.network), run)
+        if other_run is not run:
+            raise ValueError(f"{run.name}: the same weights as {other_run.name}; give every run once")
     return runs
+
+
+def _difference(recipe: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first field, in a group as ``augmentation.scale``, in which recipes of other seeds must agree but
+    do not; with both values, None for one that is not there."""
+    for name in dict.fromkeys((*recipe, *other)):
+        if name in _MAY_DIFFER:
+            continue
+        one, two = recipe.get(name), other.get(name)
+        if isinstance(one, Mapping) and isinstance(two, Mapping):
+            if found := _difference(one, two):
+                return (f"{name}.{found[0]}", *found[1:])
+        elif one != two:
+            return name, one, two
+    return None
 
 
 def described(runs: Sequence[Run]) -> dict[str, Any]:
@@ -160,6 +202,7 @@ def _load(model: str | Path, kind: str, device: str) -> Run:
         network=network,
         labels=config.labels,
         num_points=config.preprocess.num_points,
+        normalized=config.preprocess.scale == "unit_sphere",
         up=config.preprocess.up,
         architecture=config.architecture,
         provenance=config.provenance,
