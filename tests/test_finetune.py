@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -471,3 +472,24 @@ def test_parts(recipe: FinetuneRecipe, tmp_path: Path) -> None:
         del arrays["parts"]
         np.savez(plain, **arrays)
         run(recipe.override(data=str(plain)), tmp_path / "plain")
+
+
+@pytest.mark.parametrize("share", [0.25, 0.0])
+def test_a_stated_validation_split_is_not_used_and_that_is_said(
+    share: float, recipe: FinetuneRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("val", 2)):
+        for label in ("a", "b"):
+            (tmp_path / split / label).mkdir(parents=True)
+            for number in range(count):
+                np.save(tmp_path / split / label / f"{number}.npy", rng.normal(size=(96, 3)))
+    own = recipe.override(data=str(tmp_path), validation_share=share)
+    train, validation = open_training_parts(own)
+    assert not any("/val/" in name for part in (train, validation) if part for name in part.names)
+    said = f"its split val is not used; validation is a part of train (validation_share {share:g})\n"
+    assert capsys.readouterr().err.count(said) == 1
+    shutil.rmtree(tmp_path / "val")
+    for quiet in (own, recipe):  # without one; the file has none either
+        open_training_parts(quiet)
+    assert "split val" not in capsys.readouterr().err

@@ -38,7 +38,7 @@ def test_a_file_of_clouds(tmp_path: Path) -> None:
     assert train.labels.tolist() == [0, 1, 2, 0, 1, 2]
     assert train.groups.tolist() == [0, 0, 1, 1, 2, 2]
     assert (train.classes, train.class_set, train.name) == (tuple(CLASSES), "all", "clouds.npz")
-    assert train.names[4] == f"{path}, row 4"
+    assert train.names[4] == f"{path}, row 4" and train.splits == ("test", "train", "val")
     assert train.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert open_labelled(path, "val", num_points=32, most_points=99).points.shape == (2, 40, 3)
     assert joint_sha256([train, open_labelled(path, "test", num_points=32)]) == train.sha256
@@ -110,6 +110,7 @@ def test_every_benchmark(name: str, build: Any, tmp_path: Path) -> None:
     assert train.points.shape[1:] == test.points.shape[1:] == (32, 3)
     assert train.classes == test.classes and train.labels.max() < len(train.classes)
     assert not set(train.groups.tolist()) & set(test.groups.tolist())
+    assert train.splits == (("train", "val", "test") if name == "shapenetpart" else ("train", "test"))
     assert len(train.names) == len(set(train.names)) == len(train)
     assert train.name.startswith(f"{name}:") and str(tmp_path) not in train.name
     assert joint_sha256([train, test]) not in (train.sha256, test.sha256)

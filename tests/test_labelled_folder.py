@@ -75,7 +75,7 @@ def test_every_layout_gives_the_same_classes_and_splits(layout: Callable, tmp_pa
     assert found.stated and found.classes == ("chair", "lamp") and not found.left_out
     train, test = opened(tmp_path), opened(tmp_path, "test")
     assert train.labels.tolist() == [0, 1] and test.labels.tolist() == [0]
-    assert len(opened(tmp_path, "val")) == 1
+    assert len(opened(tmp_path, "val")) == 1 and train.splits == ("test", "train", "val")
     assert (train.classes, train.class_set, train.name) == (("chair", "lamp"), "all", tmp_path.name)
     assert not set(train.groups.tolist()) & set(test.groups.tolist())
 

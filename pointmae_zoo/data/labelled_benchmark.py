@@ -65,6 +65,7 @@ def read_labelled_benchmark(
         part_labels=arrays.get("part_labels"),
         parts=found.parts if with_parts else (),
         part_names=unnamed_parts(found.classes, found.parts) if with_parts else (),
+        splits=found.splits,
         hashed=arrays.get("hashed", points[:, :_HASHED_POINTS]) if found.same_size else None,
     )
 

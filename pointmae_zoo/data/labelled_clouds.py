@@ -33,6 +33,7 @@ class LabelledClouds:
         parts: for each class its part numbers; empty without part labels.
         part_names: by part number, such as ``Chair/leg``; ``Chair/0`` where nobody named them.
         skipped: files that gave no cloud, and why.
+        splits: those that the data states itself; empty where it states none.
         hashed: (M, n, 3) the points that ``sha256`` is of, of a benchmark with clouds of one size.
     """
 
@@ -48,6 +49,7 @@ class LabelledClouds:
     parts: tuple[range, ...] = ()
     part_names: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    splits: tuple[str, ...] = ()
     hashed: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:

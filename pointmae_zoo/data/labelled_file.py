@@ -69,6 +69,7 @@ def read_labelled_file(
         part_labels=part_labels,
         parts=() if found is None else found.parts,
         part_names=() if found is None else found.names,
+        splits=tuple(sorted(set(clouds.splits[labels >= 0].tolist()) - {""})),
     )
 
 

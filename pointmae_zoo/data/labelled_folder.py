@@ -76,6 +76,7 @@ def read_labelled_folder(
         parts=() if counted is None else counted.parts,
         part_names=() if counted is None else counted.names,
         skipped=(*listing.left_out, *skipped),
+        splits=tuple(sorted({one.split for one in listing.files})) if listing.stated else (),
     )
 
 

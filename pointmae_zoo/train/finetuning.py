@@ -1,5 +1,6 @@
 """Fine-tuning on labelled clouds: the task, and a run of it from recipe to folder of weights."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,6 +228,12 @@ def open_training_parts(
         cache=cache,
         progress=progress,
     )
+    if progress and "val" in found.splits:
+        print(
+            f"{recipe.data}: its split val is not used; validation is a part of train "
+            f"(validation_share {recipe.validation_share:g})",
+            file=sys.stderr,
+        )
     counts = np.bincount(found.labels, minlength=len(found.classes))
     if recipe.task == "classification" and len(found.classes) < 2:
         raise ValueError(

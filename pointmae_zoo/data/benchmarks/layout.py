@@ -26,6 +26,7 @@ class Benchmark:
         load_parts: row -> part number of each of its points (N,), or None where there are no part labels.
         parts: for each class the numbers of its parts; empty without part labels.
         variant: where a benchmark has several, which one, without where it lies.
+        splits: all that the benchmark has.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Benchmark:
     load_parts: Callable[[int], NDArray[np.int64]] | None = None
     parts: tuple[range, ...] = ()
     variant: str = ""
+    splits: tuple[str, ...] = ("train", "test")
 
     def __len__(self) -> int:
         return len(self.names)

@@ -85,6 +85,7 @@ def read(folder: Path, split: str) -> Benchmark:
         same_size=False,
         load_parts=lambda row: _parts(files[row]),
         parts=tuple(range(end - size, end) for end, size in zip(ends, NUM_PARTS.values(), strict=True)),
+        splits=SPLITS,
     )
 
 
