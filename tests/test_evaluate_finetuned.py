@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -181,21 +181,47 @@ def test_validation_of_other_data_is_refused(boxes: Path, tmp_path: Path) -> Non
         evaluate_finetuned(one, boxes, **asked)
 
 
-def test_protocol_of_the_papers_takes_points_as_they_are(boxes: Path) -> None:
-    one = run()
-    report = evaluate_finetuned(one, boxes, protocol="paper", progress=False)
-    assert report.table().startswith("the papers' protocol")
-    stored = open_labelled(boxes, "test", num_points=100).points
+@pytest.mark.parametrize("normalized", [True, False])
+@pytest.mark.parametrize(
+    ("protocol", "fps_share", "said"),
+    [
+        ("standard", 0.5, "first 32 points"),
+        ("standard", 1.0, "32 points by farthest point sampling of those in the file (at most 80)"),
+        (
+            "paper",
+            0.5,
+            "the papers' protocol: 32 points by farthest point sampling of those in the file (at most 8192)",
+        ),
+    ],
+)
+def test_clouds_are_seen_as_they_were_in_training(
+    boxes: Path, protocol: Literal["standard", "paper"], fps_share: float, said: str, normalized: bool
+) -> None:
+    recipe = {"seed": 0, "cloud_points": 80, "augmentation": {"fps_share": fps_share}}
+    one = run(recipe=recipe, normalized=normalized)
+    report = evaluate_finetuned(one, boxes, protocol=protocol, progress=False)
+    place = "centred on the centroid, scaled" if normalized else "not centred or scaled"
+    assert report.context["protocol"].startswith(f"{said}, {place}")
+    assert report.table().startswith("the papers' protocol") == (protocol == "paper")
     seen = torch.cat(one.network.asked).numpy()  # type: ignore[arg-type,union-attr]
-    assert seen.shape == (45, 32, 3)
+    stored = open_labelled(boxes, "test", num_points=100).points
+    if protocol == "standard":
+        stored = stored[:, :80]
     for some, cloud in zip(seen, stored, strict=True):
-        assert {point.tobytes() for point in some} <= {point.tobytes() for point in cloud}
-    # Farthest point sampling: no two lie as close as the closest of the first 32.
-    gaps = [
-        np.sort(np.linalg.norm(cloud[:, None] - cloud[None], axis=2), axis=1)[:, 1].min()
-        for cloud in (seen[0], stored[0][:32])
-    ]
-    assert gaps[0] > gaps[1]
+        wanted = cloud[:32] if said.startswith("first") else _farthest(cloud, 32)
+        if normalized:
+            wanted = wanted - wanted.mean(axis=0)
+            wanted = wanted / np.linalg.norm(wanted, axis=1).max()
+        np.testing.assert_allclose(some, wanted, atol=1e-5)
+
+
+def _farthest(cloud: Any, count: int) -> Any:
+    """By hand: each the one that is farthest from all before it."""
+    taken = [0]
+    while len(taken) < count:
+        gaps = np.linalg.norm(cloud[:, None] - cloud[None, taken], axis=2)
+        taken.append(int(gaps.min(axis=1).argmax()))
+    return cloud[taken]
 
 
 TWICE = run("twice")
@@ -313,6 +339,15 @@ def test_parts_by_instance_and_by_category(stacks: Path, tmp_path: Path) -> None
     assert "mIoU by category, 2 votes" in report.table()
     with pytest.raises(ValueError, match=r"different parts \(only in the data: 'a/high'"):
         evaluate_parts(Run("x", Halves(), ("a/low", "b/low"), num_points=64), stacks, progress=False)
+
+
+def test_parts_of_the_points_that_are_seen(stacks: Path) -> None:
+    """Farthest points, as in training, are judged by their own labels; points that stay where they are."""
+    recipe = {"seed": 0, "cloud_points": 64, "augmentation": {"fps_share": 1.0}}
+    one = Run("halves", Halves(), PART_NAMES, num_points=48, normalized=False, provenance={"recipe": recipe})
+    report = evaluate_parts(one, stacks, progress=False)
+    assert report.summary[0]["mean"] == 100.0  # "low" is below y = 0 of the stored cloud
+    assert report.context["protocol"].startswith("48 points by farthest point sampling")
 
 
 def test_a_curve_of_labels(tmp_path: Path) -> None:

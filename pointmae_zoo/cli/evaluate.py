@@ -79,7 +79,7 @@ def _add_finetuned(tasks: argparse._SubParsersAction) -> None:
         "intervals, class by class.",
     )
     _add_runs(parser)
-    _add_protocol(parser, "farthest point sampling, points as they are in the file")
+    _add_protocol(parser, "farthest point sampling of up to 8,192 points")
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw what is taken for what")
     _add_shared(parser)
     parser.set_defaults(run=_evaluate_finetuned, less_memory=_LESS_MEMORY)

@@ -57,6 +57,11 @@ class Augmentation:
     normalize: bool = True
     normalize_first: bool = False
 
+    @property
+    def normalizes(self) -> bool:
+        """Whether training clouds are centred and scaled to the unit sphere at all."""
+        return self.normalize or self.normalize_first
+
     def __post_init__(self) -> None:
         if not 0 <= self.fps_share <= 1:
             raise ValueError(f"augmentation: fps_share is {self.fps_share}, expected between 0 and 1")

@@ -6,35 +6,25 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from pointmae_zoo.data.clouds import normalize_clouds
 from pointmae_zoo.data.identity import identity_sha256
 from pointmae_zoo.data.labelled import LabelledClouds, open_labelled
 from pointmae_zoo.data.splits import validation_split
 from pointmae_zoo.evaluate.kept import check_kept
 from pointmae_zoo.evaluate.made import check_out, made
-from pointmae_zoo.evaluate.predictions import VOTE_SEED, Floats, in_batches, predict_clouds, vote
+from pointmae_zoo.evaluate.predictions import VOTE_SEED, predict_clouds, vote
 from pointmae_zoo.evaluate.report import file_name
 from pointmae_zoo.evaluate.runs import Run, described, load_runs
 from pointmae_zoo.evaluate.score_report import Measured, ScoreReport
 from pointmae_zoo.evaluate.scores import confusion
-from pointmae_zoo.ops import farthest_point_sample, index_points
 
 PAPER_POINTS = 8192
 """Of so many stored points of a cloud, at most, the papers' protocol samples."""
 
-PROTOCOLS = {
-    "standard": (
-        "first {num_points} points, centred on the centroid, scaled to the unit sphere, upright (no "
-        "rotation); one prediction for a cloud"
-    ),
-    "paper": (
-        "the papers' protocol: {num_points} points by farthest point sampling of those in the file (at most "
-        f"{PAPER_POINTS}), not centred or scaled again, upright (no rotation); one prediction for a cloud"
-    ),
-}
+PROTOCOLS = {"standard": "", "paper": "the papers' protocol: "}
+"""How reports begin to say what was done, see `FixedView.told`."""
+UPRIGHT = ", upright (no rotation); one prediction for a cloud"
 _ENDS = {
     "test": "; test predicted once, by the run's last or on validation chosen weights",
     "validation": "; of each run the validation part of its training clouds; test was not touched",
@@ -70,7 +60,8 @@ def evaluate_finetuned(
         num_points: the first so many points of each cloud; None: as in training.
         votes: also the mean over so many random views of each cloud, changed as in training; a line of its
             own, never the headline. 0: none.
-        protocol: ``"paper"``: farthest point sampling, points as they are in the file.
+        protocol: ``"paper"``: farthest point sampling of up to ``PAPER_POINTS``. By either, clouds are
+            centred and scaled if they were in training.
         label: what tables and pictures call these runs; default: the first one's name.
         picture: where to draw what is taken for what, a PNG.
         out: where to write the JSON.
@@ -95,14 +86,17 @@ def evaluate_finetuned(
     check_out(picture, "a .png file")
     loaded = load_runs(runs, "classification", device)
     num_points = loaded[0].num_points if num_points is None else num_points
+    view = loaded[0].view(num_points, farthest=protocol == "paper")
     most_points = 2 * num_points if votes else num_points
+    if view.farthest:
+        most_points = max(most_points, PAPER_POINTS if protocol == "paper" else loaded[0].cloud_points)
     asked = clouds_of(
         loaded,
         data,
         split,
         classes=classes,
         num_points=num_points,
-        most_points=max(most_points, PAPER_POINTS) if protocol == "paper" else most_points,
+        most_points=most_points,
         cache=cache,
         progress=progress,
     )
@@ -119,7 +113,7 @@ def evaluate_finetuned(
         "num_test": len(clouds),
         "num_points": num_points,
         "protocol_name": protocol,
-        "protocol": PROTOCOLS[protocol].format(num_points=num_points) + _ENDS[split],
+        "protocol": PROTOCOLS[protocol] + view.told(most_points) + UPRIGHT + _ENDS[split],
         "rotation": "none",
         "robustness": {},
         "votes": votes,
@@ -129,8 +123,7 @@ def evaluate_finetuned(
     if keep_in is not None:
         out = Path(keep_in) / file_name(context)
         check_kept(out, context)
-    prepared = _prepared(clouds.points, num_points, protocol)
-    views = clouds.points if protocol == "paper" else normalize_clouds(clouds.points[:, :most_points])
+    prepared, views = view(clouds.points), view.placed(clouds.points)
     tables = np.zeros((len(clouds.classes), len(clouds.classes)), dtype=np.int64)
     bar = tqdm(loaded, desc="predict", unit="run", disable=None if progress else True)
     for run, rows in zip(bar, asked.rows, strict=True):
@@ -247,14 +240,3 @@ def check_choices(split: str, protocol: str, votes: int) -> None:
         raise ValueError(f"protocol: {protocol!r}, expected 'standard' or 'paper'")
     if votes < 0 or votes == 1:
         raise ValueError(f"votes: {votes}, expected 2 or more, or 0 for none")
-
-
-def _prepared(points: Floats, num_points: int, protocol: str) -> Floats:
-    """(M, n, 3) as the network sees them."""
-    if protocol == "standard":
-        return normalize_clouds(points[:, :num_points])
-
-    def spread(batch: torch.Tensor) -> torch.Tensor:
-        return index_points(batch, farthest_point_sample(batch, num_points))
-
-    return in_batches(spread, points)

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.data.clouds import normalize_clouds
 from pointmae_zoo.data.labelled import LabelledClouds
 from pointmae_zoo.evaluate.finetuned import check_choices, check_classes, clouds_of
 from pointmae_zoo.evaluate.kept import check_kept
@@ -20,10 +20,9 @@ from pointmae_zoo.evaluate.runs import Run, described, load_runs
 from pointmae_zoo.evaluate.score_report import Measured, ScoreReport, spread
 
 _PROTOCOL = (
-    "{num_points} points of each cloud, centred on the centroid, scaled to the unit sphere, upright (no "
-    "rotation); the class of the cloud is given, and only its parts compete; intersection over union of "
-    "every part of the class, 1 where a part is neither there nor predicted, averaged over the parts; one "
-    "prediction for a cloud"
+    "{view}, upright (no rotation); the class of the cloud is given, and only its parts compete; "
+    "intersection over union of every part of the class, 1 where a part is neither there nor predicted, "
+    "averaged over the parts; one prediction for a cloud"
 )
 _ENDS = {
     "test": "; test predicted once, by the run's last or on validation chosen weights",
@@ -73,18 +72,24 @@ def evaluate_parts(
     check_out(picture, "a .png file")
     loaded = load_runs(runs, "part_segmentation", device)
     num_points = loaded[0].num_points if num_points is None else num_points
+    view = loaded[0].view(num_points)
+    most_points = max(num_points, loaded[0].cloud_points) if view.farthest else num_points
     asked = clouds_of(
         loaded,
         data,
         split,
         classes=classes,
         num_points=num_points,
-        most_points=num_points,
+        most_points=most_points,
         cache=cache,
         progress=progress,
         with_parts=True,
     )
     clouds = asked.clouds
+    assert clouds.part_labels is not None
+    chosen = view.rows(clouds.points)
+    points = view.placed(np.take_along_axis(clouds.points, chosen[:, :, None], axis=1))
+    clouds = replace(clouds, part_labels=np.take_along_axis(clouds.part_labels, chosen, axis=1))
     assert clouds.part_labels is not None
     check_classes(clouds.name, clouds.part_names, loaded[0], "parts")
     context = {
@@ -99,7 +104,7 @@ def evaluate_parts(
         "num_test": len(clouds),
         "num_points": num_points,
         "protocol_name": "standard",
-        "protocol": _PROTOCOL.format(num_points=num_points) + _ENDS[split],
+        "protocol": _PROTOCOL.format(view=view.told(most_points)) + _ENDS[split],
         "rotation": "none",
         "robustness": {},
         "votes": votes,
@@ -109,7 +114,6 @@ def evaluate_parts(
     if keep_in is not None:
         out = Path(keep_in) / file_name(context)
         check_kept(out, context)
-    points = normalize_clouds(clouds.points)
     by_part: list[NDArray[np.float64]] = []
     bar = tqdm(loaded, desc="predict", unit="run", disable=None if progress else True)
     shown: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]] | None = None

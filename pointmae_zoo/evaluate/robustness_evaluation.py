@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from pointmae_zoo.data.clouds import normalize_clouds
+from pointmae_zoo.data.fixed_view import FixedView
 from pointmae_zoo.evaluate.features import embed_clouds
-from pointmae_zoo.evaluate.finetuned import PROTOCOLS, check_classes, clouds_of
+from pointmae_zoo.evaluate.finetuned import UPRIGHT, check_classes, clouds_of
 from pointmae_zoo.evaluate.frozen import Floats, list_of, load_encoders, read_data
 from pointmae_zoo.evaluate.kept import check_kept
 from pointmae_zoo.evaluate.linear import LinearProbe, linear_probe
@@ -184,6 +185,7 @@ def _of_classifiers(
     )
     check_classes(clouds.name, clouds.classes, loaded[0])
     tried = changes(clouds.points.shape[1], num_points)
+    view = FixedView(num_points, normalized=loaded[0].normalized)
     context = {
         "task": "robustness",
         "label": label or loaded[0].name,
@@ -195,7 +197,7 @@ def _of_classifiers(
         "num_test": len(clouds),
         "num_points": num_points,
         "protocol_name": "standard",
-        "protocol": PROTOCOLS["standard"].format(num_points=num_points),
+        "protocol": view.told(num_points) + UPRIGHT,
         "rotation": "none",
         "robustness": _described(tried),
         "votes": 0,
@@ -208,7 +210,7 @@ def _of_classifiers(
     for run, chosen in zip(bar, rows, strict=True):
         order = [run.labels.index(name) for name in clouds.classes]
         for change in (CLEAN, *tried):
-            points = _changed(clouds.points, change, num_points, run.up)
+            points = view.placed(change_clouds(clouds.points, change, num_points=num_points, up=run.up))
             scores = predict_clouds(run.network, points, batch_size=batch_size, device=device)
             right = scores[:, order].argmax(1) == clouds.labels
             if change is CLEAN:

@@ -38,7 +38,7 @@ class FinetuneRecipe(TrainingRecipe):
             the moving average over the steps, which in a short training lags behind the weights.
         cloud_points: points kept of each stored cloud, if it has so many.
         num_points: points that the model sees: in training another choice of them each time; in validation
-            the first ones of each cloud, as in evaluations.
+            the first ones of each cloud, as in evaluations, or the farthest, if training takes no others.
         augmentation: see ``Augmentation``.
     """
 

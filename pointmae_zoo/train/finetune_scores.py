@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pointmae_zoo.data.clouds import normalize_clouds
+from pointmae_zoo.data.fixed_view import FixedView
 from pointmae_zoo.data.labelled import LabelledClouds
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 class Scorer:
     """``accuracy`` of a classifier, or ``miou`` by instance of a part segmenter, and ``loss`` without label
-    smoothing, on the first points of the clouds, centred and scaled to the unit sphere, as in evaluations.
+    smoothing, on the view of the clouds that evaluations take, too (see ``FixedView.of_training``).
 
     Several processes share the clouds, and get the same scores.
     """
@@ -29,11 +29,13 @@ class Scorer:
         self.parts = recipe.task == "parts"
         self.headline = "miou" if self.parts else "accuracy"
         mine = np.arange(accelerator.process_index, len(clouds), accelerator.num_processes)
-        self.points = torch.from_numpy(normalize_clouds(clouds.points[mine, : recipe.num_points]))
+        view = FixedView.of_training(recipe.num_points, recipe.augmentation)
+        self.points = torch.from_numpy(view(clouds.points[mine]))
         self.labels = torch.from_numpy(clouds.labels[mine])
         self.part_labels: Tensor | None = None
         if self.parts and clouds.part_labels is not None:
-            self.part_labels = torch.from_numpy(clouds.part_labels[mine, : recipe.num_points])
+            chosen = view.rows(clouds.points[mine])
+            self.part_labels = torch.from_numpy(np.take_along_axis(clouds.part_labels[mine], chosen, axis=1))
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         device = self.accelerator.device

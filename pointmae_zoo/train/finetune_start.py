@@ -108,9 +108,12 @@ def _architecture_head(kind: str) -> set[str]:
 
 
 def _preprocess(stored: Preprocess, recipe: FinetuneRecipe) -> Preprocess:
-    """Weights say what they were trained on: as many points."""
+    """Weights say what they were trained on: as many points, and whether centred and scaled."""
     samples = max(stored.surface_samples, recipe.num_points)
-    return dataclasses.replace(stored, num_points=recipe.num_points, surface_samples=samples)
+    center, scale = ("centroid", "unit_sphere") if recipe.augmentation.normalizes else ("none", "none")
+    return dataclasses.replace(
+        stored, num_points=recipe.num_points, surface_samples=samples, center=center, scale=scale
+    )
 
 
 @contextlib.contextmanager
