@@ -13,11 +13,14 @@ from huggingface_hub import ModelCard
 from torch import Tensor, nn
 
 from pointmae_zoo import cli, push_to_hub, save_pretrained
+from pointmae_zoo.data.augment import Augmentation
+from pointmae_zoo.data.clouds import normalize_clouds
 from pointmae_zoo.data.identity import identity_sha256
 from pointmae_zoo.data.labelled import open_labelled
 from pointmae_zoo.data.splits import validation_split
 from pointmae_zoo.evaluate import Run, compare, evaluate_finetuned, evaluate_parts, evaluate_robustness
 from pointmae_zoo.evaluate.label_curve import label_curve
+from pointmae_zoo.evaluate.predictions import vote
 from pointmae_zoo.evaluate.runs import _MAY_DIFFER
 from pointmae_zoo.hub.cards.evaluations import read_evaluation
 from pointmae_zoo.hub.cards.scores import tables
@@ -133,6 +136,55 @@ def test_votes_stand_beside_the_plain_prediction(boxes: Path) -> None:
     assert first.context["votes"] == 3
     with pytest.raises(ValueError, match="votes: 1, expected 2 or more, or 0"):
         evaluate_finetuned(run(), boxes, votes=1)
+
+
+def test_votes_are_the_mean_of_probabilities_of_views_as_in_training(boxes: Path) -> None:
+    augmentation = {"fps_share": 1.0, "fps_surplus": 1.25, "scale": 1.0, "normalize": False}
+    voting = run(recipe={"seed": 0, "cloud_points": 80, "augmentation": augmentation})
+    report = evaluate_finetuned(voting, boxes, votes=4, batch_size=64, progress=False)
+    asked = voting.network.asked
+    assert isinstance(asked, list) and len(asked) == 1 + 4
+    stored = normalize_clouds(open_labelled(boxes, "test", num_points=80, most_points=80).points)
+    seen = np.zeros((45, 80), dtype=int)
+    for view in asked[1:]:
+        assert view.shape == (45, 32, 3)
+        for row, (some, cloud) in enumerate(zip(view.numpy(), stored, strict=True)):
+            distance = np.linalg.norm(some[:, None] - cloud[None], axis=2)
+            assert distance.min(axis=1).max() < 1e-6  # points of the cloud, none else
+            chosen = distance.argmin(axis=1)
+            assert len(set(chosen.tolist())) == 32
+            seen[row, chosen] += 1
+    sets = [{tuple(point) for point in view[0].tolist()} for view in asked[1:]]
+    assert all(one != other for one, other in itertools.combinations(sets, 2))
+    assert (seen[:, 64:] > 0).any()  # not of twice 32 points alone
+    total = np.zeros((45, 3))
+    for view in asked[1:]:
+        extent = (view.amax(1) - view.amin(1)).double().numpy()
+        total += np.exp(extent) / np.exp(extent).sum(axis=1, keepdims=True)
+    again = run()
+    found = vote(again.network, stored, 4, voting.augmentation, num_points=32)
+    np.testing.assert_allclose(found, total / 4, atol=1e-6)
+    for view, other in zip(asked[1:], again.network.asked, strict=True):  # type: ignore[arg-type]
+        assert torch.equal(view, other)
+    labels = open_labelled(boxes, "test", num_points=32).labels
+    right = 100 * float(np.mean(total.argmax(axis=1) == labels))
+    assert {row["score"] for row in report.rows if row["measure"] == "accuracy" and row["votes"]} == {right}
+
+
+def test_views_of_a_vote_keep_the_surplus_of_farthest_points() -> None:
+    """Eight clumps in a cloud: eight farthest points are of eight clumps, of sixteen eight are of fewer."""
+    rng = np.random.default_rng(0)
+    clumps = 10.0 * np.arange(8)[:, None] * np.array([1.0, 0.0, 0.0])
+    points = (np.repeat(clumps, 8, axis=0)[None] + rng.normal(size=(6, 64, 3))).astype(np.float32)
+
+    def clumps_seen(surplus: float) -> int:
+        network = Longest()
+        settings = Augmentation(fps_share=1.0, fps_surplus=surplus, scale=1.0, normalize=False)
+        vote(network, points, 2, settings, num_points=8)
+        rounded = [(view[..., 0] / 10).round() for view in network.asked]
+        return min(len(set(cloud.tolist())) for view in rounded for cloud in view)
+
+    assert clumps_seen(1.0) == 8 and clumps_seen(3.0) < 8
 
 
 def test_validation_is_what_each_run_held_out(boxes: Path, tmp_path: Path) -> None:

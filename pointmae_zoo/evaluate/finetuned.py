@@ -58,8 +58,8 @@ def evaluate_finetuned(
         classes: the cleaner core classes, or all; None: as in training, if the run says.
         split: ``"validation"``: what the runs held out of train, which settings are chosen with.
         num_points: the first so many points of each cloud; None: as in training.
-        votes: also the mean over so many random views of each cloud, changed as in training; a line of its
-            own, never the headline. 0: none.
+        votes: also the mean over so many random views of each cloud, chosen (of the recipe's
+            ``cloud_points``) and changed as in training; a line of its own, never the headline. 0: none.
         protocol: ``"paper"``: farthest point sampling of up to ``PAPER_POINTS``. By either, clouds are
             centred and scaled if they were in training.
         label: what tables and pictures call these runs; default: the first one's name.
@@ -87,7 +87,8 @@ def evaluate_finetuned(
     loaded = load_runs(runs, "classification", device)
     num_points = loaded[0].num_points if num_points is None else num_points
     view = loaded[0].view(num_points, farthest=protocol == "paper")
-    most_points = 2 * num_points if votes else num_points
+    offered = max(num_points, loaded[0].cloud_points)
+    most_points = offered if votes else num_points
     if view.farthest:
         most_points = max(most_points, PAPER_POINTS if protocol == "paper" else loaded[0].cloud_points)
     asked = clouds_of(
@@ -123,7 +124,7 @@ def evaluate_finetuned(
     if keep_in is not None:
         out = Path(keep_in) / file_name(context)
         check_kept(out, context)
-    prepared, views = view(clouds.points), view.placed(clouds.points)
+    prepared, views = view(clouds.points), view.placed(clouds.points[:, :offered])
     tables = np.zeros((len(clouds.classes), len(clouds.classes)), dtype=np.int64)
     bar = tqdm(loaded, desc="predict", unit="run", disable=None if progress else True)
     for run, rows in zip(bar, asked.rows, strict=True):

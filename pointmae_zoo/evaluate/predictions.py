@@ -83,7 +83,9 @@ def vote(
 
         def view(batch: Tensor, generator: torch.Generator = generator) -> Tensor:
             if num_points is not None:
-                chosen = subsample(batch, num_points, settings.fps_share, generator)
+                chosen = subsample(
+                    batch, num_points, settings.fps_share, generator, fps_surplus=settings.fps_surplus
+                )
                 batch = batch.gather(1, chosen[..., None].expand(-1, -1, 3))
             return augment(batch, settings, generator)
 
