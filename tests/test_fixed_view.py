@@ -62,7 +62,7 @@ class Told(nn.Module):
         return both.repeat(1, 1, 3)
 
 
-def _scores(recipe: FinetuneRecipe, model: nn.Module, **process: int) -> dict[str, float]:
+def _scores(recipe: FinetuneRecipe, model: nn.Module, **process: Any) -> dict[str, float]:
     accelerator: Any = SimpleNamespace(
         process_index=0, num_processes=1, device=torch.device("cpu"), reduce=lambda sums, _: sums
     )
@@ -91,6 +91,18 @@ def test_validation_takes_the_view_of_evaluations(tmp_path: Path, raw: bool, fps
     else:
         assert float(seen.mean(dim=1).abs().max()) < 1e-5
         torch.testing.assert_close(seen.norm(dim=2).amax(dim=1), torch.ones(len(seen)))
+
+
+def test_a_process_without_validation_clouds_asks_nothing(tmp_path: Path) -> None:
+    """Fewer clouds than processes: most models refuse a batch of none."""
+    data = labelled_file(tmp_path / "clouds.npz")
+    recipe = FinetuneRecipe(data=str(data), validation_share=0.25, cloud_points=96, num_points=64, steps=1)
+    told: dict[str, Any] = {"num_processes": 7, "reduce": lambda sums, _: sums + 1.0}  # of another process
+    network = Told()
+    assert _scores(recipe, network, process_index=6, **told) == {"accuracy": 1.0, "loss": 1.0}
+    assert network.asked == []
+    _scores(recipe, network, process_index=5, **told)
+    assert [len(points) for points in network.asked] == [1]
 
 
 def test_parts_are_those_of_the_points(tmp_path: Path) -> None:
