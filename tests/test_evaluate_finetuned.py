@@ -86,7 +86,7 @@ def test_answers_are_judged_by_name_and_clouds_are_prepared(boxes: Path, tmp_pat
     assert [row["score"] for row in stored["rows"]] == [100.0] * 4
     assert stored["confusion"] == [[10, 0, 0], [0, 20, 0], [0, 0, 60]]  # of both runs
     context = stored["context"]
-    assert context["majority_accuracy"] == pytest.approx(100 * 30 / 45)
+    assert "majority_accuracy" not in context and "most frequent" not in report.table()
     assert (context["num_test"], context["num_train"], context["num_points"]) == (45, 45, 32)
     assert str(boxes.parent) not in json.dumps(stored)
     # What the network saw: the first points of the file, in the unit sphere.
@@ -95,6 +95,20 @@ def test_answers_are_judged_by_name_and_clouds_are_prepared(boxes: Path, tmp_pat
     centred = given - given.mean(axis=1, keepdims=True)
     radius = np.linalg.norm(centred, axis=2).max(axis=1)[:, None, None]
     np.testing.assert_allclose(seen, centred / radius, atol=1e-5)
+
+
+def test_the_most_frequent_class_is_that_of_train(boxes: Path) -> None:
+    def trained(name: str, counts: dict[str, int]) -> Run:
+        one = run(name, labels=("deep", "wide", "high"))
+        return dataclasses.replace(one, provenance={**one.provenance, "class_counts": counts})
+
+    most_wide = trained("a", {"wide": 20, "high": 10, "deep": 15})
+    shared = trained("b", {"wide": 5, "high": 20, "deep": 20})
+    # Of the test clouds 5 are wide, 10 high and 30 deep.
+    for runs, right in (([most_wide], 5), ([shared], 20), ([most_wide, shared], 12.5)):
+        report = evaluate_finetuned(runs, boxes, progress=False)
+        assert report.context["majority_accuracy"] == pytest.approx(100 * right / 45)
+        assert "always the most frequent class" in report.table()
 
 
 def test_a_class_that_is_never_named_counts_a_third_of_the_class_mean(boxes: Path, tmp_path: Path) -> None:

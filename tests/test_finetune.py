@@ -144,6 +144,7 @@ def test_run_folder(recipe: FinetuneRecipe, tmp_path: Path) -> None:
     assert stored["kind"] == "classification" and stored["labels"] == list(SHAPES)
     assert stored["preprocess"]["num_points"] == 64
     assert made["clouds_from_data"] + made["clouds_validation"] == 24 and made["clouds_validation"] == 6
+    assert made["class_counts"] == dict.fromkeys(SHAPES, 6)
     assert made["recipe"]["data"] == "clouds.npz" and made["recipe"]["weights"] == "mine"
     assert made["initialised_from"]["name"] == "mine" and made["initialised_from"]["kind"] == "pretraining"
     assert made["initialised_from"]["provenance"] == {"status": "own-recipe"}

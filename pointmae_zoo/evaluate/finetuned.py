@@ -139,12 +139,9 @@ def evaluate_finetuned(
             measured.add(run, rows, voted[:, order].argmax(1) == truth, votes)
     report.confusion = tables.tolist()
     measured.fill(report)
-    counts = np.bincount(clouds.labels, minlength=len(clouds.classes))
-    report.context |= {
-        "majority_accuracy": float(100.0 * counts.max() / len(clouds)),
-        "chance_accuracy": 100.0 / len(clouds.classes),
-        **made(started),
-    }
+    majority = _majority_accuracy(loaded, asked)
+    report.context |= {} if majority is None else {"majority_accuracy": majority}
+    report.context |= {"chance_accuracy": 100.0 / len(clouds.classes), **made(started)}
     if out is not None:
         report.save(Path(out))
     if picture is not None:
@@ -152,6 +149,19 @@ def evaluate_finetuned(
 
         draw_confusion(report.confusion, clouds.classes, picture, title=report.title())
     return report
+
+
+def _majority_accuracy(runs: Sequence[Run], asked: "Asked") -> float | None:
+    """In percent, of always answering the class that training had most of, or any one of several; mean over
+    the runs. None if a run does not say what it was trained on."""
+    found = []
+    for run, rows in zip(runs, asked.rows, strict=True):
+        if run.class_counts is None:
+            return None
+        trained = np.array([run.class_counts[name] for name in asked.clouds.classes])
+        shares = np.bincount(asked.clouds.labels[rows], minlength=len(trained)) / len(rows)
+        found.append(100.0 * float(shares[trained == trained.max()].mean()))
+    return float(np.mean(found))
 
 
 class Asked(NamedTuple):

@@ -73,6 +73,12 @@ class Run:
         return found if isinstance(found, int) else None
 
     @property
+    def class_counts(self) -> Mapping[str, int] | None:
+        """How many clouds of each class it was trained on, where that is known."""
+        found = self.provenance.get("class_counts")
+        return found if isinstance(found, Mapping) and set(found) == set(self.labels) else None
+
+    @property
     def augmentation(self) -> Augmentation:
         """Of its training; where it is not known the usual one."""
         found = self.recipe.get("augmentation")

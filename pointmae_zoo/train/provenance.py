@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pointmae_zoo.data.benchmarks import split_entry
 from pointmae_zoo.data.commit import versions
 from pointmae_zoo.data.identity import identity_sha256
@@ -50,6 +52,7 @@ def finetune_provenance(
     named["data"] = without_folder(recipe.data)
     if recipe.weights and not (is_published(recipe.weights) or is_hub_name(recipe.weights)):
         named["weights"] = Path(recipe.weights).expanduser().resolve().name
+    counts = np.bincount(clouds.labels, minlength=len(clouds.classes))
     parts = {}
     if recipe.task == "parts":
         parts = {
@@ -61,6 +64,7 @@ def finetune_provenance(
         "data_sha256": {named["data"]: clouds.sha256},
         "class_set": clouds.class_set,
         "clouds_from_data": len(clouds),
+        "class_counts": dict(zip(clouds.classes, counts.tolist(), strict=True)),
         "clouds_validation": 0 if validation is None else len(validation),
         "validation_sha256": None if validation is None else identity_sha256(validation),
         "files_skipped": len(clouds.skipped),
