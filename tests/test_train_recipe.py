@@ -9,6 +9,7 @@ import torch
 from pointmae_zoo.cli import main
 from pointmae_zoo.data.augment import augment
 from pointmae_zoo.data.yaml_files import dump_yaml
+from pointmae_zoo.hub.convert import PRESETS
 from pointmae_zoo.registry import create_model
 from pointmae_zoo.train.recipe import PretrainRecipe
 from pointmae_zoo.train.recipe_files import (
@@ -192,11 +193,28 @@ _SCANOBJECTNN = (5e-4, 32, 300, 10, 10, 0.0, 2048, 2048, (0.9, 1.1), 0.0)
 PAPERS = {
     "i2p_mae/finetune_modelnet40": ((48, 24, 24), (0.24, 0.48, 0.96), "mean+max", *_MODELNET40),
     "i2p_mae/finetune_scanobjectnn": ((32, 16, 16), (0.48, 0.96, 1.92), "mean,max", *_SCANOBJECTNN, 180),
-    "i2p_mae/finetune_shapenetpart": (None, None, None, *_PARTS),
+    "i2p_mae/finetune_shapenetpart": (None, (0.32, 0.64, 1.28), None, *_PARTS),
     "joint_mae/finetune_modelnet40": ((48, 24, 24), None, "mean+max", *_MODELNET40),
     "joint_mae/finetune_scanobjectnn": ((32, 16, 16), None, "mean+max", *_SCANOBJECTNN, 0),
     "joint_mae/finetune_shapenetpart": (None, None, None, *_PARTS),
 }
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "preset"),
+    [
+        ("modelnet40", "classification", "modelnet40"),
+        ("scanobjectnn", "classification", "scanobjectnn_pb"),
+        ("shapenetpart", "part_segmentation", "shapenetpart"),
+    ],
+)
+def test_fine_tuned_models_are_those_of_the_reference(data: str, kind: str, preset: str) -> None:
+    """Whose checkpoints are converted with these arguments."""
+    recipe = read_recipe(f"i2p_mae/finetune_{data}")
+    given = {name: value for name, value in PRESETS[kind][preset].items() if name != "pool"}
+    assert recipe.model_arguments == {
+        name: list(value) if isinstance(value, tuple) else value for name, value in given.items()
+    }
 
 
 def test_every_recipe_with_a_papers_values_is_in_the_table() -> None:
