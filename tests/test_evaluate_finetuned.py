@@ -18,7 +18,14 @@ from pointmae_zoo.data.clouds import normalize_clouds
 from pointmae_zoo.data.identity import identity_sha256
 from pointmae_zoo.data.labelled import open_labelled
 from pointmae_zoo.data.splits import validation_split
-from pointmae_zoo.evaluate import Run, compare, evaluate_finetuned, evaluate_parts, evaluate_robustness
+from pointmae_zoo.evaluate import (
+    Run,
+    compare,
+    evaluate_finetuned,
+    evaluate_linear,
+    evaluate_parts,
+    evaluate_robustness,
+)
 from pointmae_zoo.evaluate.label_curve import label_curve
 from pointmae_zoo.evaluate.predictions import vote
 from pointmae_zoo.evaluate.runs import _MAY_DIFFER
@@ -288,6 +295,20 @@ def _farthest(cloud: Any, count: int) -> Any:
         gaps = np.linalg.norm(cloud[:, None] - cloud[None, taken], axis=2)
         taken.append(int(gaps.min(axis=1).argmax()))
     return cloud[taken]
+
+
+def test_a_name_that_promises_another_format_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    nothing = tmp_path / "nothing"
+    for evaluate in (evaluate_finetuned, evaluate_parts):
+        with pytest.raises(ValueError, match=r"x\.pdf: expected the name of a \.png file"):
+            evaluate(nothing, nothing, picture=tmp_path / "x.pdf")  # type: ignore[operator]
+    for evaluate in (evaluate_finetuned, evaluate_parts, evaluate_robustness, evaluate_linear):
+        with pytest.raises(ValueError, match=r"x\.csv: expected the name of a \.json file"):
+            evaluate(nothing, nothing, out=tmp_path / "x.csv")  # type: ignore[operator]
+    with pytest.raises(ValueError, match=r"x\.csv: expected the name of a \.json file"):
+        compare([nothing, nothing], tmp_path / "x.csv")
+    with pytest.raises(ValueError, match=r"x: expected the name of a \.png file"):
+        label_curve([nothing], tmp_path / "x")
 
 
 TWICE = run("twice")

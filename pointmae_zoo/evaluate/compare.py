@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pointmae_zoo.data.files import file_sha256
 from pointmae_zoo.evaluate.linear import paired_difference
-from pointmae_zoo.evaluate.made import made
+from pointmae_zoo.evaluate.made import check_out, made
 from pointmae_zoo.evaluate.report import save_json
 from pointmae_zoo.hub.cards.evaluations import is_comparison, is_scored, of_weights, read_evaluation
 
@@ -41,10 +41,12 @@ def compare(files: Sequence[str | Path], out: str | Path | None = None) -> dict[
         ``context``: what was compared.
 
     Raises:
-        ValueError: fewer than two files, or they are not comparable; names file and what differs.
-        FileNotFoundError: no such file.
+        ValueError: fewer than two files, or they are not comparable; names file and what differs. ``out`` is
+            no name of a .json file.
+        FileNotFoundError, IsADirectoryError: no such file, or ``out`` can't be written there.
     """
     started = time.perf_counter()
+    check_out(out)
     if len(files) < 2:
         raise ValueError("compare: two files or more expected")
     reports = [read_evaluation(Path(file)) for file in files]

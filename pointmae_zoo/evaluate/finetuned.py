@@ -83,7 +83,7 @@ def evaluate_finetuned(
     started = time.perf_counter()
     check_choices(split, protocol, votes)
     check_out(out)
-    check_out(picture, "a .png file")
+    check_out(picture, ".png")
     loaded = load_runs(runs, "classification", device)
     num_points = loaded[0].num_points if num_points is None else num_points
     view = loaded[0].view(num_points, farthest=protocol == "paper")

@@ -39,7 +39,7 @@ def label_curve(
     """
     from pointmae_zoo.viz import CurvePoint, draw_label_curve
 
-    check_out(out, "a .png file")
+    check_out(out, ".png")
     if not files:
         raise ValueError("curve: a file or more expected")
     reports = [read_evaluation(Path(file)) for file in files]

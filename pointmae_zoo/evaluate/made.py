@@ -17,16 +17,19 @@ def made(started: float) -> dict[str, Any]:
     }
 
 
-def check_out(path: str | Path | None, what: str = "a .json file") -> None:
+def check_out(path: str | Path | None, suffix: str = ".json") -> None:
     """An evaluation takes minutes: a place where nothing can be written is found before, not after.
 
     Raises:
         FileNotFoundError, IsADirectoryError: names the place.
+        ValueError: a name that promises another format.
     """
     if path is None:
         return
     path = Path(path)
     if path.is_dir():
-        raise IsADirectoryError(f"{path}: a folder; expected the name of {what}")
+        raise IsADirectoryError(f"{path}: a folder; expected the name of a {suffix} file")
+    if path.suffix.lower() != suffix:
+        raise ValueError(f"{path}: expected the name of a {suffix} file, which is what is written")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"{path}: no such folder {path.parent}; make it first")
