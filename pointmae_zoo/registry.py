@@ -40,6 +40,8 @@ class Architecture:
     classification: ClassifierConfig = field(default_factory=ClassifierConfig)
     part_segmentation: PartSegmenterConfig = field(default_factory=PartSegmenterConfig)
     summary: str = ""
+    has_reference: bool = False
+    """Whether others publish checkpoints of it, which ``convert`` takes."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ def i2p_mae_base() -> Architecture:
         pretraining_model=I2PMAEForPretraining,
         preprocess=Preprocess(num_points=2048),
         paper="arXiv:2212.06785",
+        has_reference=True,
     )
 
 
@@ -244,9 +247,12 @@ def get_weights(name: str) -> Weights:
         if entry.architecture == name:
             return entry
     if name in _ARCHITECTURES:
+        convert = ""
+        if get_architecture(name).has_reference:
+            convert = ", 'pointmae-zoo convert' turns your copy of a reference checkpoint into weights for it"
         raise ValueError(
-            f"{name} has no published weights yet; create_model({name!r}) gives it with random ones, and "
-            "'pointmae-zoo convert' turns your copy of a reference checkpoint into weights for it"
+            f"{name} has no published weights yet; create_model({name!r}) gives it with random ones, "
+            f"'pointmae-zoo pretrain' makes your own{convert}"
         )
     known = [*list_weights(), *list_models(pretrained=True)]
     raise ValueError(f"no weights are called {name!r}{_suggest(name, known)}")

@@ -392,7 +392,16 @@ def test_any_module(recipe: FinetuneRecipe, tmp_path: Path, monkeypatch: pytest.
         ({"data": "nowhere"}, "nowhere: no such file or folder"),
         ({"classes": "core"}, "no 'core_classes' array"),
         ({"num_points": 128, "cloud_points": 128}, "96 points a cloud, fewer than the 128"),
-        ({"weights": "i2p_mae_base"}, "i2p_mae_base has no published weights yet"),
+        (
+            {"weights": "i2p_mae_base"},
+            "i2p_mae_base has no published weights yet; give --weights FOLDER of your own pretrain run, or of "
+            "a reference checkpoint that 'pointmae-zoo convert' has read, or --from-scratch i2p_mae_base",
+        ),
+        (
+            {"weights": "joint_mae_tiny"},
+            "joint_mae_tiny has no published weights yet; give --weights FOLDER of your own pretrain run, or "
+            "--from-scratch joint_mae_tiny",
+        ),
         ({"weights": "i2p_mae_tinny"}, "no weights are called 'i2p_mae_tinny'"),
         ({"model_arguments": {"num_classes": 7}}, r"model_arguments\.num_classes: the data says it"),
         ({"model_arguments": {"dims": [24, 48]}}, "model_arguments: dims: .* holds weights of other shapes"),

@@ -64,7 +64,8 @@ def _info(args: argparse.Namespace) -> int:
         model = registry.create_model(args.name)
         rows = [("architecture", args.name), ("summary", entry.summary), ("paper", entry.paper)]
         names = registry.list_weights(f"{args.name}.*")
-        tail = [("weights", ", ".join(names) or "none published; 'pointmae-zoo convert' takes your own copy")]
+        copy = "; 'pointmae-zoo convert' takes your own copy" if entry.has_reference else " yet"
+        tail = [("weights", ", ".join(names) or f"none published{copy}")]
     else:
         model = hub.from_pretrained(args.name)
         config = model.config

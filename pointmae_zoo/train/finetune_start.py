@@ -13,7 +13,7 @@ from pointmae_zoo.data.labelled import LabelledClouds
 from pointmae_zoo.data.preprocess import Preprocess
 from pointmae_zoo.hub import from_pretrained
 from pointmae_zoo.hub.pretrained import full_name, is_hub_name, is_published
-from pointmae_zoo.registry import create_model, get_architecture, get_weights, set_config
+from pointmae_zoo.registry import create_model, get_architecture, get_weights, list_models, set_config
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 
 KINDS = {"classification": "classification", "parts": "part_segmentation"}
@@ -39,6 +39,14 @@ def create_finetuning_model(recipe: FinetuneRecipe, clouds: LabelledClouds) -> A
     if taken := [name for name in outputs if name in recipe.model_arguments]:
         raise ValueError(f"recipe: model_arguments.{taken[0]}: the data says it; leave it out")
     torch.manual_seed(recipe.seed)
+    if recipe.weights in list_models() and recipe.weights not in list_models(pretrained=True):
+        own = "your own pretrain run"
+        if get_architecture(recipe.weights).has_reference:
+            own += ", or of a reference checkpoint that 'pointmae-zoo convert' has read"
+        raise ValueError(
+            f"{recipe.weights} has no published weights yet; give --weights FOLDER of {own}, or "
+            f"--from-scratch {recipe.weights}"
+        )
     if recipe.weights:
         return _from_weights(recipe, kind, outputs, labels)
     arguments = {**recipe.model_arguments, **outputs}
