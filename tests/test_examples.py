@@ -13,6 +13,7 @@ import trimesh
 
 import pointmae_zoo
 from pointmae_zoo.inference import read_table
+from samples.models import small
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 MESHES = sorted((EXAMPLES / "meshes").iterdir())
@@ -31,8 +32,7 @@ def example(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture(scope="module")
 def untrained():
-    torch.manual_seed(0)
-    return pointmae_zoo.create_model("i2p_mae_tiny").eval()
+    return small()
 
 
 def triangles(path: Path) -> np.ndarray:
@@ -156,7 +156,8 @@ def test_finetune_own_data(example, tmp_path: Path, capsys) -> None:
     script = example("finetune_own_data")
     folder = script.sorted_into_classes(tmp_path / "data")
     assert len(list(folder.iterdir())) == 7 and len(list(folder.glob("*/*"))) == len(MESHES)
-    found = script.classify(folder, tmp_path / "run", steps=1, batch_size=4, num_points=256, warmup_steps=0)
+    quick = {"steps": 1, "batch_size": 4, "num_points": 256, "warmup_steps": 0, "calibration_batches": 1}
+    found = script.classify(folder, tmp_path / "run", **quick)
     assert set(found.labels) == {path.name for path in folder.iterdir()}
     assert len(found.paths) == len(MESHES) and not found.failures
     assert len([line for line in capsys.readouterr().out.splitlines() if "%" in line]) == len(MESHES)
@@ -171,7 +172,8 @@ def test_few_shot(example, untrained, capsys) -> None:
 
 def test_part_colours(example, tmp_path: Path, capsys) -> None:
     script = example("part_colours")
-    ply, glb = script.colour(tmp_path, shapes=12, steps=1, num_points=256, warmup_steps=0)
+    quick = {"steps": 1, "num_points": 256, "warmup_steps": 0, "calibration_batches": 1}
+    ply, glb = script.colour(tmp_path, shapes=12, **quick)
     assert ply.read_bytes().startswith(b"ply") and glb.read_bytes().startswith(b"glTF")
     assert np.load(tmp_path / "features.npy").shape[0] == 1024
     assert "chair/" in capsys.readouterr().out
@@ -185,15 +187,13 @@ def test_masks_and_reconstruction(example, tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_export_onnx(example, tmp_path: Path) -> None:
+def test_export_onnx(example, untrained, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     from pointmae_zoo.inference.export import OLDEST_TORCH
 
     if tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) < OLDEST_TORCH:
         pytest.skip("this torch is too old to export")
-    sizes = {"num_tokens": (32, 8), "num_neighbors": (8, 4), "dims": (12, 24), "depths": (1, 1)}
-    model = pointmae_zoo.create_model("i2p_mae_tiny", **sizes, num_heads=3).eval()
-    features = example("export_onnx").export_and_run(tmp_path / "encoder.onnx", model)
-    table = pointmae_zoo.embed_files(EXAMPLES / "meshes", model, progress=False)
+    features = example("export_onnx").export_and_run(tmp_path / "encoder.onnx", untrained)
+    table = pointmae_zoo.embed_files(EXAMPLES / "meshes", untrained, progress=False)
     np.testing.assert_allclose(features, table.features, atol=1e-4)
