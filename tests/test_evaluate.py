@@ -286,6 +286,42 @@ def test_reports_of_a_probe_of_few_shots_and_of_robustness(shapes: Path) -> None
     assert titles == ["frozen features, 5 classes", "frozen features", "test clouds"]
 
 
+def test_robustness_of_a_part_segmenter_is_said_to_be_its_encoders(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And each model is read once, whatever it is."""
+    import pointmae_zoo.hub
+
+    stored = shapes / "runs" / "seed0"
+    segmenter = pointmae_zoo.hub.from_pretrained(
+        stored, kind="part_segmentation", num_parts=4, num_object_classes=2
+    )
+    classifier = pointmae_zoo.hub.from_pretrained(
+        stored, kind="classification", labels=["plate", "wall", "pole", "beam", "block"]
+    )
+    save_pretrained(segmenter.eval(), tmp_path / "segmenter")
+    save_pretrained(classifier.eval(), tmp_path / "classifier")
+    read: list[Path] = []
+    load = pointmae_zoo.hub.from_pretrained
+
+    def counted(source: Path, **how: Any) -> Any:
+        read.append(source)
+        return load(source, **how)
+
+    monkeypatch.setattr(pointmae_zoo.hub, "from_pretrained", counted)
+    settings: dict[str, Any] = {"num_points": 64, "seeds": 0, "label": "x", "progress": False}
+    models = [tmp_path / "segmenter", tmp_path / "classifier", stored]
+    reports = [evaluate_robustness(model, shapes / "data.npz", **settings) for model in models]
+    assert read == models
+    told = "these are the features of its encoder; its head was not asked"
+    assert [told in report.table() for report in reports] == [True, False, False]
+    assert [told in tables(report.as_json()) for report in reports] == [True, False, False]
+    assert reports[0].robustness == reports[2].robustness
+    assert reports[0].context["encoder_sha256"] == reports[2].context["encoder_sha256"]
+    with pytest.raises(ValueError, match="classifiers and other weights together"):
+        evaluate_robustness(models, shapes / "data.npz", **settings)
+
+
 def test_few_shot_takes_what_the_data_can_give(shapes: Path) -> None:
     """Five core classes of 33 training clouds: no ten ways."""
     model = shapes / "runs" / "seed0"

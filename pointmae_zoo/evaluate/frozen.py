@@ -168,10 +168,19 @@ def load_encoders(model: str | Path | Sequence[str | Path], seeds: int, device: 
     from pointmae_zoo.hub import from_pretrained
 
     models = list_of(model)
+    encoders = [from_pretrained(name, kind="encoder", device=device) for name in models]
+    return encoders_of(public_names(models, encoders), encoders, seeds, device)
+
+
+def encoders_of(names: list[str], encoders: list[Any], seeds: int, device: str) -> Encoders:
+    """What is averaged, loaded already.
+
+    Raises:
+        ValueError: negative ``seeds``, or models of different architectures.
+    """
     if seeds < 0:
         raise ValueError(f"seeds: {seeds}, expected 0 (no baselines) or more")
-    encoders = [from_pretrained(name, kind="encoder", device=device) for name in models]
-    names, config = public_names(models, encoders), encoders[0].config
+    config = encoders[0].config
     for name, other in zip(names, encoders, strict=True):
         if (config.architecture, config.arguments) != (other.config.architecture, other.config.arguments):
             raise ValueError(

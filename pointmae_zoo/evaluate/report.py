@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pointmae_zoo.data.files import written_whole
 from pointmae_zoo.evaluate.fewshot import FewShotSettings
 from pointmae_zoo.evaluate.linear import LinearProbe, paired_difference
+from pointmae_zoo.hub.cards.results import OF_PART_SEGMENTERS
 
 _WIDTH, _WIDE = 32, 44  # of the first column
 
@@ -104,6 +105,7 @@ class LinearReport:
                 f"+- {row['episode_std']:.1f}"
             )
         lines += [f"left out: {one}" for one in self.context.get("left_out", ())]
+        lines += [OF_PART_SEGMENTERS] if self.context.get("of_part_segmenters") is True else []
         return "\n".join(lines).strip("\n")
 
     def _summary_lines(self) -> list[str]:

@@ -12,7 +12,7 @@ from pointmae_zoo.data.clouds import normalize_clouds
 from pointmae_zoo.data.fixed_view import FixedView
 from pointmae_zoo.evaluate.features import embed_clouds
 from pointmae_zoo.evaluate.finetuned import UPRIGHT, check_classes, clouds_of
-from pointmae_zoo.evaluate.frozen import Floats, list_of, load_encoders, read_data
+from pointmae_zoo.evaluate.frozen import Floats, encoders_of, list_of, read_data
 from pointmae_zoo.evaluate.kept import check_kept
 from pointmae_zoo.evaluate.linear import LinearProbe, linear_probe
 from pointmae_zoo.evaluate.linear_evaluation import ENDS
@@ -21,7 +21,7 @@ from pointmae_zoo.evaluate.made import check_out, made
 from pointmae_zoo.evaluate.predictions import predict_clouds
 from pointmae_zoo.evaluate.report import LinearReport, file_name
 from pointmae_zoo.evaluate.robustness import CLEAN, POINT_COUNTS, SEED, Change, change_clouds, changes
-from pointmae_zoo.evaluate.runs import Run, described, load_runs
+from pointmae_zoo.evaluate.runs import Run, described, load_runs, public_names, run_of
 from pointmae_zoo.evaluate.score_report import Measured, ScoreReport, spread
 
 _USUAL_POINTS = 1024
@@ -45,8 +45,9 @@ def evaluate_robustness(
 ) -> LinearReport | ScoreReport:
     """Accuracy on test clouds that were turned, thinned, made noisy or cut (see ``evaluate.robustness``).
 
-    Of fine-tuned classifiers it is their own; of everything else that of a linear SVM on frozen features,
-    beside random weights. Either has learned from upright, clean clouds.
+    Of fine-tuned classifiers it is their own; of everything else, part segmenters among them, that of a
+    linear SVM on the encoder's frozen features, beside random weights. Either has learned from upright, clean
+    clouds.
 
     Args:
         model: runs of ``finetune``, or weights as for `evaluate_linear`; several are averaged.
@@ -62,18 +63,32 @@ def evaluate_robustness(
     started = time.perf_counter()
     check_out(out)
     models = [model] if isinstance(model, (str, Path, Run)) else list(model)
-    kinds = {_kind(one) for one in models}
-    if kinds == {"classification"}:
+    loaded = [one if isinstance(one, Run) else _load(one, device) for one in models]
+    networks = [one for one in loaded if not isinstance(one, Run)]
+    if loaded and not networks:
+        runs = [one for one in loaded if isinstance(one, Run)]
         report: LinearReport | ScoreReport = _of_classifiers(
-            models, data, classes, num_points, label, batch_size, device, keep_in, cache, progress
+            runs, data, classes, num_points, label, batch_size, device, keep_in, cache, progress
         )
-    elif "classification" in kinds:
+    elif len(networks) < len(loaded):
         raise ValueError("fine-tuned classifiers and other weights together; evaluate them one by one")
     else:
-        weights = [one for one in models if not isinstance(one, Run)]
+        names = public_names(list_of([one for one in models if not isinstance(one, Run)]), networks)
         points = _USUAL_POINTS if num_points is None else num_points
         report = _of_features(
-            weights, data, classes, points, pool, seeds, label, batch_size, device, keep_in, cache, progress
+            names,
+            networks,
+            data,
+            classes,
+            points,
+            pool,
+            seeds,
+            label,
+            batch_size,
+            device,
+            keep_in,
+            cache,
+            progress,
         )
     report.context |= made(started)
     if keep_in is not None:
@@ -83,16 +98,18 @@ def evaluate_robustness(
     return report
 
 
-def _kind(model: str | Path | Run) -> str:
-    if isinstance(model, Run):
-        return "classification"
+def _load(model: str | Path, device: str) -> Any:
+    """The run of a classifier; any other model as it is."""
     from pointmae_zoo.hub import from_pretrained
 
-    return str(from_pretrained(model).config.kind)
+    network = from_pretrained(model, device=device)
+    kind = "classification"
+    return run_of(model, network, kind) if network.config.kind == kind else network
 
 
 def _of_features(
-    models: list[str | Path],
+    names: list[str],
+    networks: list[Any],
     data: str | Path,
     classes: Literal["core", "all"] | None,
     num_points: int,
@@ -117,7 +134,8 @@ def _of_features(
         progress=progress,
     )
     train, test = given.train, given.asked
-    encoders = load_encoders(list_of(models), seeds, device)
+    alone = [one if one.config.kind == "encoder" else one.encoder for one in networks]
+    encoders = encoders_of(names, alone, seeds, device)
     tried = changes(test.points.shape[1], num_points)
     context = {
         "task": "robustness",
@@ -127,6 +145,7 @@ def _of_features(
         "protocol": LINEAR_PROTOCOLS["standard"].format(num_points=num_points) + ENDS["test"],
         "robustness": _described(tried),
         "few_shot": [],
+        "of_part_segmenters": any(one.config.kind == "part_segmentation" for one in networks),
     }
     if keep_in is not None:
         check_kept(Path(keep_in) / file_name(context), context, ("svm",))

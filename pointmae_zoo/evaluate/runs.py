@@ -193,7 +193,11 @@ def public_names(models: Sequence[str | Path], networks: Sequence[Any]) -> list[
 def _load(model: str | Path, kind: str, device: str) -> Run:
     from pointmae_zoo.hub import from_pretrained
 
-    network = from_pretrained(model, device=device)
+    return run_of(model, from_pretrained(model, device=device), kind)
+
+
+def run_of(model: str | Path, network: Any, kind: str) -> Run:
+    """What was loaded from ``model``; a ValueError if it is of another kind, or without labels."""
     config = network.config
     if config.kind != kind:
         instead = _INSTEAD.get(config.kind, "info")

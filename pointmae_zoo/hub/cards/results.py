@@ -2,6 +2,9 @@
 
 from typing import Any
 
+OF_PART_SEGMENTERS = (
+    "A part segmenter names no classes: these are the features of its encoder; its head was not asked."
+)
 CLASSIFIERS = {"svm": "linear SVM", "logistic": "logistic regression"}
 
 
@@ -52,6 +55,8 @@ def robustness_table(report: dict[str, Any]) -> str:
         "Gaussian, in units of the cloud's radius. Missing ball: the points nearest to a random one; missing "
         "side: those farthest along a random direction."
     )
+    if report["context"].get("of_part_segmenters") is True:
+        note += f" {OF_PART_SEGMENTERS}"
     return with_note(lines, note)
 
 
