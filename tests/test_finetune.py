@@ -157,6 +157,12 @@ def test_run_folder(recipe: FinetuneRecipe, tmp_path: Path) -> None:
     assert again.steps_now == 0 and again.validation == result.validation and "finished already" in str(again)
     with pytest.raises(ValueError, match="holds a run already"):
         run(recipe, folder)
+    longer = recipe.override(steps=9)
+    with pytest.raises(
+        ValueError, match=r"steps is 9, but .* has 6; it is finished; .*--weights \S+ --out NEW"
+    ):
+        run(longer, folder, resume=True)
+    assert run(longer.override(weights=str(folder)), tmp_path / "new").steps == 9
     with pytest.raises(
         ValueError, match=r"task is classification; that is what 'pointmae-zoo finetune' does"
     ):
@@ -394,8 +400,8 @@ def test_any_module(recipe: FinetuneRecipe, tmp_path: Path, monkeypatch: pytest.
         ({"num_points": 128, "cloud_points": 128}, "96 points a cloud, fewer than the 128"),
         (
             {"weights": "i2p_mae_base"},
-            "i2p_mae_base has no published weights yet; give --weights FOLDER of your own pretrain run, or of "
-            "a reference checkpoint that 'pointmae-zoo convert' has read, or --from-scratch i2p_mae_base",
+            "i2p_mae_base has no published weights yet; give --weights FOLDER of your own pretrain run, or "
+            "of a reference checkpoint that 'pointmae-zoo convert' has read, or --from-scratch i2p_mae_base",
         ),
         (
             {"weights": "joint_mae_tiny"},

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -186,9 +187,14 @@ def settled_recipe(recipe: _Recipe | None, out: Path, kind: type[_Recipe], *, re
     ours, theirs = recipe.to_dict(), before.to_dict()
     for name in ours:
         if name not in _FREE_FIELDS and ours[name] != theirs[name]:
+            instead = "resume it without changes, or choose another folder"
+            if "weights" in ours and (out / "model.safetensors").is_file():
+                base = shlex.quote(str(out))
+                instead = (
+                    f"it is finished; to train its model on, begin another run: --weights {base} --out NEW"
+                )
             raise ValueError(
-                f"recipe: {name} is {ours[name]!r}, but the run in {out} has {theirs[name]!r}; "
-                "resume it without changes, or choose another folder"
+                f"recipe: {name} is {ours[name]!r}, but the run in {out} has {theirs[name]!r}; {instead}"
             )
     return recipe
 
