@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from pointmae_zoo.evaluate.part_scores import overlaps, predicted_parts
+from pointmae_zoo.data.part_scores import overlaps, predicted_parts
 from pointmae_zoo.evaluate.scores import confusion, scores
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.data.labelled import LabelledClouds
+from pointmae_zoo.data.part_scores import overlaps, predicted_parts
 from pointmae_zoo.evaluate.finetuned import check_choices, check_classes, clouds_of
 from pointmae_zoo.evaluate.kept import check_kept
 from pointmae_zoo.evaluate.made import check_out, made
-from pointmae_zoo.evaluate.part_scores import overlaps, predicted_parts
 from pointmae_zoo.evaluate.predictions import VOTE_SEED, Floats, predict_clouds, vote
 from pointmae_zoo.evaluate.report import file_name
 from pointmae_zoo.evaluate.runs import Run, described, load_runs

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pointmae_zoo.data.fixed_view import FixedView
 from pointmae_zoo.data.labelled import LabelledClouds
+from pointmae_zoo.data.part_scores import overlaps, predicted_parts
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 
 if TYPE_CHECKING:
@@ -50,22 +51,14 @@ class Scorer:
             else:
                 truth = self.part_labels[rows].to(device)
                 logits = model(points, labels).float()
-                right = self._ious(logits, truth, labels)
+                right = self._overlaps(logits, truth, labels).to(device)
                 loss = F.cross_entropy(logits.transpose(1, 2), truth, reduction="none").mean(dim=1)
             sums += torch.stack([right.sum(), loss.double().sum(), right.new_tensor(len(right))]).cpu()
         total = self.accelerator.reduce(sums.float().to(device), "sum").tolist()
         return {self.headline: total[0] / total[2], "loss": total[1] / total[2]}
 
-    def _ious(self, logits: Tensor, truth: Tensor, labels: Tensor) -> Tensor:
-        """(B,): of each cloud the mean over its class's parts; only they compete, and one that is neither
-        there nor predicted counts 1."""
-        found = []
-        for scores, true, label in zip(logits, truth, labels.tolist(), strict=True):
-            numbers = torch.tensor(list(self.clouds.parts[label]), device=scores.device)
-            predicted = scores[:, numbers].argmax(dim=1)
-            ours = predicted[:, None] == torch.arange(len(numbers), device=scores.device)
-            theirs = true[:, None] == numbers
-            union = (ours | theirs).sum(dim=0)
-            ious = torch.where(union > 0, (ours & theirs).sum(dim=0) / union.clamp_min(1), 1.0)
-            found.append(ious.double().mean())
-        return torch.stack(found)
+    def _overlaps(self, logits: Tensor, truth: Tensor, labels: Tensor) -> Tensor:
+        """(B,): of each cloud the mean over its class's parts."""
+        parts, own = self.clouds.parts, labels.cpu().numpy()
+        predicted = predicted_parts(logits.detach().cpu().numpy(), own, parts)
+        return torch.from_numpy(np.nanmean(overlaps(truth.cpu().numpy(), predicted, own, parts), axis=1))
