@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import os
-import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +11,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pointmae_zoo import from_pretrained, save_pretrained
+from pointmae_zoo import from_pretrained
 from pointmae_zoo.data.augment import Augmentation
 from pointmae_zoo.data.clouds import normalize_clouds
 from pointmae_zoo.data.labelled import LabelledClouds, open_labelled
 from pointmae_zoo.train import (
     FinetuneRecipe,
-    PretrainRecipe,
-    TrainingResult,
-    engine,
-    finetune,
-    finetune_model,
     open_training_parts,
     pretrain,
 )
+from pointmae_zoo.train.finetuning import FinetuneTask
 from pointmae_zoo.train.optimizer import layer_depths, parameter_groups
 from pointmae_zoo.train.validation import Validation
+from samples.finetuning import assert_same_run, config, curve, pretrained, run, small_recipe, stop_after
 from samples.labelled import SHAPES, labelled_file
 from samples.models import SMALL, small
 
@@ -47,62 +41,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pre-training model, as a run of it leaves it."""
-    folder = tmp_path_factory.mktemp("weights") / "mine"
-    model = small(7, kind="pretraining", num_views=3)
-    save_pretrained(model, folder, provenance={"status": "own-recipe"})
-    return folder
+    return pretrained(tmp_path_factory.mktemp("weights") / "mine")
 
 
 @pytest.fixture
 def recipe(data: Path, weights: Path) -> FinetuneRecipe:
-    return FinetuneRecipe(
-        weights=str(weights),
-        model_arguments={"head_width": 16},
-        data=str(data),
-        validation_share=0.25,
-        cloud_points=96,
-        num_points=64,
-        steps=6,
-        batch_size=6,
-        learning_rate=3e-3,
-        checkpoint_steps=2,
-        log_steps=2,
-    )
-
-
-def run(recipe: FinetuneRecipe | None, out: Path, **arguments: Any) -> TrainingResult:
-    return finetune(recipe, out, progress=False, **arguments)
-
-
-def curve(out: Path) -> list[dict]:
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-def config(out: Path) -> dict:
-    return json.loads((out / "config.json").read_text(encoding="utf-8"))
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    assert curve(one) == curve(other)
-    first, second = (load_file(folder / "model.safetensors") for folder in (one, other))
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[key], second[key]) for key in first)
-    made, again = (config(folder)["provenance"] for folder in (one, other))
-    assert made["validation"] == again["validation"]
-
-
-def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    original, done = engine._Run._one_step, 0
-
-    def step(self: object) -> object:
-        nonlocal done
-        done += 1
-        if done == steps:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(self)
-
-    monkeypatch.setattr(engine._Run, "_one_step", step)
+    return small_recipe(data, weights)
 
 
 def accuracy(model: nn.Module, clouds: LabelledClouds, num_points: int) -> float:
@@ -343,169 +287,35 @@ def test_layers_learn_at_their_own_rates(recipe: FinetuneRecipe, weights: Path, 
         assert moved == pytest.approx(1e-3 * 0.5 ** (max(depths.values()) - depths[name]), rel=0.02)
 
 
-def test_label_smoothing_and_batches_of_one(recipe: FinetuneRecipe, tmp_path: Path) -> None:
-    smooth = run(recipe.override(steps=1, label_smoothing=0.3), tmp_path / "smooth")
-    plain = run(recipe.override(steps=1), tmp_path / "plain")
-    assert smooth.losses != plain.losses
-    for name, changes in (("one", {"batch_size": 1}), ("parts", {"accumulation_steps": 6})):
-        assert run(recipe.override(steps=3, **changes), tmp_path / name).completed
+class Said(nn.Module):
+    """Has its answers ready."""
 
-
-class Flat(nn.Module):
-    """No encoder, no configuration."""
-
-    def __init__(self) -> None:
+    def __init__(self, logits: Tensor) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+        self.logits = logits
 
     def forward(self, points: Tensor) -> Tensor:
-        return self.layers(torch.cat([points.abs().mean(dim=1), points.std(dim=1)], dim=1))
+        return self.logits
 
 
-def test_any_module(recipe: FinetuneRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = recipe.override(steps=80, learning_rate=2e-2, select="best", validate_steps=40)
-    clouds, validation = open_training_parts(recipe)
-
-    def trained(out: Path, **arguments: Any) -> tuple[Flat, TrainingResult]:
-        torch.manual_seed(0)
-        model = Flat()
-        return model, finetune_model(model, clouds, validation, recipe, out, progress=False, **arguments)
-
-    model, result = trained(tmp_path / "whole")
-    assert not model.training and result.validation["accuracy"] == 1.0
-    with monkeypatch.context() as patch:
-        stop_after(patch, 50)
-        assert not trained(tmp_path / "parts")[1].completed
-    for out in ("parts", "parts", "whole"):  # resumed, finished already, finished already
-        again, _ = trained(tmp_path / out, resume=True)
-        assert all(
-            torch.equal(one, other) for one, other in zip(model.parameters(), again.parameters(), strict=True)
-        )
-    for changes, message in (
-        ({"trained_part": "head"}, "Flat has no encoder"),
-        ({"layer_decay": 0.5}, "Flat has no"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            finetune_model(
-                Flat(), clouds, None, recipe.override(**changes), tmp_path / "wrong", progress=False
-            )
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_label_smoothing(recipe: FinetuneRecipe, share: float) -> None:
+    """The share of the target goes to all classes alike, the right one among them."""
+    clouds, _ = open_training_parts(recipe)
+    rows = np.arange(6) * 3
+    labels = clouds.labels[rows]
+    assert set(labels) == {0, 1, 2}
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    task = FinetuneTask(Said(logits), clouds, recipe.override(label_smoothing=share))
+    term = task.losses(task.batch(rows, torch.Generator().manual_seed(0)))["cross_entropy"]
+    by_hand = []
+    for row, label in zip(logits.double().numpy(), labels, strict=True):
+        target = np.full(3, share / 3)
+        target[label] += 1.0 - share
+        by_hand.append(-(target * np.log(np.exp(row) / np.exp(row).sum())).sum())
+    assert float(term.value) == pytest.approx(np.mean(by_hand), rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"data": ""}, "no data; give --data"),
-        ({"data": "nowhere"}, "nowhere: no such file or folder"),
-        ({"classes": "core"}, "no 'core_classes' array"),
-        ({"num_points": 128, "cloud_points": 128}, "96 points a cloud, fewer than the 128"),
-        (
-            {"weights": "i2p_mae_base"},
-            "i2p_mae_base has no published weights yet; give --weights FOLDER of your own pretrain run, or "
-            "of a reference checkpoint that 'pointmae-zoo convert' has read, or --from-scratch i2p_mae_base",
-        ),
-        (
-            {"weights": "joint_mae_tiny"},
-            "joint_mae_tiny has no published weights yet; give --weights FOLDER of your own pretrain run, or "
-            "--from-scratch joint_mae_tiny",
-        ),
-        ({"weights": "i2p_mae_tinny"}, "no weights are called 'i2p_mae_tinny'"),
-        ({"model_arguments": {"num_classes": 7}}, r"model_arguments\.num_classes: the data says it"),
-        ({"model_arguments": {"dims": [24, 48]}}, "model_arguments: dims: .* holds weights of other shapes"),
-        ({"model_arguments": {"deepths": [1, 1]}}, r"no argument 'deepths'; did you mean depths"),
-        ({"weights": "", "model": "i2p_mae_tinny"}, "no architecture is called 'i2p_mae_tinny'"),
-        (
-            {"weights": "", "model": "i2p_mae_tiny", "model_arguments": {"head_pol": 1}},
-            "no argument 'head_pol'",
-        ),
-        ({"batch_size": 10, "accumulation_steps": 3}, "expected a multiple"),
-    ],
-)
-def test_what_does_not_fit_is_named(
-    recipe: FinetuneRecipe, tmp_path: Path, changes: dict, message: str
-) -> None:
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
-        run(recipe.override(**changes), tmp_path / "run")
-    assert not (tmp_path / "run" / "recipe.yaml").exists()
-
-
-def test_data_that_does_not_fit_is_named(recipe: FinetuneRecipe, tmp_path: Path) -> None:
-    labels = np.repeat([0, 1, 2], 4)
-    one = labelled_file(tmp_path / "one.npz", train=4, test=0, y=np.zeros(12, int))
-    with pytest.raises(ValueError, match="one class only"):
-        run(recipe.override(data=str(one)), tmp_path / "run")
-    absent = labelled_file(
-        tmp_path / "absent.npz", train=4, test=0, split=np.where(labels == 1, "test", "train")
-    )
-    with pytest.raises(ValueError, match="no training cloud of class 'rod'"):
-        run(recipe.override(data=str(absent)), tmp_path / "run")
-    alike = labelled_file(tmp_path / "alike.npz", train=4, test=0, group=labels)
-    with pytest.raises(ValueError, match="nothing can be held out"):
-        run(recipe.override(data=str(alike), select="best"), tmp_path / "run")
-    assert run(recipe.override(data=str(alike)), tmp_path / "alike").validation == {}
-    single = labelled_file(tmp_path / "single.npz", train=1, test=0)
-    assert run(recipe.override(data=str(single)), tmp_path / "single").completed
-
-
-def test_another_recipe_does_not_resume(recipe: FinetuneRecipe, tmp_path: Path) -> None:
-    run(recipe, tmp_path / "run")
-    (tmp_path / "run" / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"recipe: shots is 3, but the run in .* has None"):
-        run(recipe.override(shots=3), tmp_path / "run", resume=True)
-    with pytest.raises(ValueError, match="task is pretraining; that is what 'pointmae-zoo pretrain' does"):
-        finetune(PretrainRecipe(steps=1), tmp_path / "other")  # type: ignore[arg-type]
-
-
-def test_parts(recipe: FinetuneRecipe, tmp_path: Path) -> None:
-    """Lower and upper half of every shape: learned by heart, and scored as ShapeNetPart is."""
-    arguments = {"propagated_dims": [24, 24], "head_dims": [32, 24, 16], "label_dim": 4, "head_dropout": 0.0}
-    recipe = dataclasses.replace(recipe, task="parts", model_arguments=arguments, steps=100)
-    recipe = recipe.override(learning_rate=1e-2, augmentation={"scale": 1.0})
-    result = run(recipe.override(log_steps=20, validate_steps=50), tmp_path / "run")
-    assert result.losses["loss_wrong"] < 0.15 and result.validation["miou"] > 0.75
-    stored = config(tmp_path / "run")
-    assert stored["kind"] == "part_segmentation"
-    assert stored["labels"][:2] == ["ball/lower", "ball/upper"] and len(stored["labels"]) == 6
-    assert stored["provenance"]["object_classes"] == list(SHAPES)
-    assert stored["provenance"]["parts"] == [[0, 2], [2, 4], [4, 6]]
-    model = from_pretrained(tmp_path / "run")
-    _, validation = open_training_parts(recipe)
-    assert validation is not None and validation.part_labels is not None
-    ious = []
-    for row in range(len(validation)):
-        points = torch.from_numpy(normalize_clouds(validation.points[row : row + 1, :64]))
-        label, true = int(validation.labels[row]), validation.part_labels[row, :64]
-        with torch.no_grad():
-            scores = model(points, torch.tensor([label]))[0].numpy()
-        allowed = list(validation.parts[label])
-        predicted = np.array(allowed)[scores[:, allowed].argmax(axis=1)]
-        for part in allowed:
-            union = ((predicted == part) | (true == part)).sum()
-            ious.append(((predicted == part) & (true == part)).sum() / union if union else 1.0)
-    assert result.validation["miou"] == pytest.approx(np.mean(ious), abs=1e-6)
-    with pytest.raises(ValueError, match="parts"):
-        plain = labelled_file(tmp_path / "plain.npz")
-        arrays = dict(np.load(plain))
-        del arrays["parts"]
-        np.savez(plain, **arrays)
-        run(recipe.override(data=str(plain)), tmp_path / "plain")
-
-
-@pytest.mark.parametrize("share", [0.25, 0.0])
-def test_a_stated_validation_split_is_not_used_and_that_is_said(
-    share: float, recipe: FinetuneRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 6), ("val", 2)):
-        for label in ("a", "b"):
-            (tmp_path / split / label).mkdir(parents=True)
-            for number in range(count):
-                np.save(tmp_path / split / label / f"{number}.npy", rng.normal(size=(96, 3)))
-    own = recipe.override(data=str(tmp_path), validation_share=share)
-    train, validation = open_training_parts(own)
-    assert not any("/val/" in name for part in (train, validation) if part for name in part.names)
-    said = f"its split val is not used; validation is a part of train (validation_share {share:g})\n"
-    assert capsys.readouterr().err.count(said) == 1
-    shutil.rmtree(tmp_path / "val")
-    for quiet in (own, recipe):  # without one; the file has none either
-        open_training_parts(quiet)
-    assert "split val" not in capsys.readouterr().err
+def test_batches_of_one(recipe: FinetuneRecipe, tmp_path: Path) -> None:
+    for name, changes in (("one", {"batch_size": 1}), ("parts", {"accumulation_steps": 6})):
+        assert run(recipe.override(steps=3, **changes), tmp_path / name).completed
