@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.models.batch_norm import averaging_statistics
 from pointmae_zoo.models.encoder import PointEncoder, evaluating
 from pointmae_zoo.models.losses import LossTerm
+from pointmae_zoo.ops.draws import share_of_batch
 from pointmae_zoo.train.engine import TrainingResult
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 from pointmae_zoo.train.finetune_scores import Scorer
@@ -27,6 +28,9 @@ from pointmae_zoo.train.provenance import finetune_provenance, without_folder
 from pointmae_zoo.train.run import Run, announced_steps, finished_run, open_run, settled_recipe
 from pointmae_zoo.train.schedule import batch_indices, total_steps
 from pointmae_zoo.train.validation import Validation
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 _LOOKS = 20  # at the validation part, unless a recipe says how often
 
@@ -92,18 +96,20 @@ class FinetuneTask:
             wrong = (logits.argmax(dim=1) != target).float().mean()
         return {"cross_entropy": LossTerm(loss, 1.0, len(target)), "wrong": LossTerm(wrong, 0.0, len(target))}
 
-    def settle(self, model: nn.Module, device: torch.device) -> None:
+    def settle(self, model: nn.Module, accelerator: "Accelerator") -> None:
         """Give a model with these weights the BatchNorm statistics that belong to them: over the run's first
-        batches, in the parts that are trained."""
-        recipe = self.recipe
+        batches, which the processes share, in the parts that are trained."""
+        recipe, device = self.recipe, accelerator.device
         trained: Any = model if self.frozen is None else model.head
         generator = torch.Generator(device).manual_seed(recipe.seed)
-        with evaluating(model), averaging_statistics(trained):
+        size = recipe.batch_size // accelerator.num_processes
+        first = size * accelerator.process_index
+        with evaluating(model), averaging_statistics(trained), share_of_batch(first, recipe.batch_size):
             for step in range(recipe.calibration_batches):
                 indices = batch_indices(
                     step, count=self.count, batch_size=recipe.batch_size, seed=recipe.seed
                 )
-                _logits(model, self.batch(indices, generator))
+                _logits(model, self.batch(indices[first : first + size], generator))
 
     def monitors(self, batch: LabelledBatch) -> dict[str, LossTerm]:
         del batch
@@ -262,8 +268,7 @@ def _trained(run: Run, task: FinetuneTask, validation: LabelledClouds | None) ->
         scorer = Scorer(validation, recipe, run.accelerator)
         every = recipe.validate_steps or max(1, total_steps(recipe, task.count) // _LOOKS)
         watched = Validation(scorer, every, scorer.headline if recipe.select == "best" else None)
-    device = run.accelerator.device
-    settle = (lambda model: task.settle(model, device)) if recipe.calibration_batches else None
+    settle = (lambda model: task.settle(model, run.accelerator)) if recipe.calibration_batches else None
     return run.train(task, validation=watched, settle=settle, layer_decay=recipe.layer_decay)
 
 
