@@ -437,6 +437,25 @@ def test_parts_of_the_points_that_are_seen(stacks: Path) -> None:
     assert report.context["protocol"].startswith("48 points by farthest point sampling")
 
 
+def test_a_segmenter_is_told_the_class_by_its_own_number(stacks: Path) -> None:
+    class Told(Halves):
+        def forward(self, points: Tensor, object_class: Tensor) -> Tensor:
+            self.told = object_class.tolist()
+            return super().forward(points, object_class)
+
+    noted = {"object_classes": ["b", "a"], "parts": [[2, 5], [0, 2]]}
+    labels = open_labelled(stacks, "test", num_points=64, with_parts=True).labels.tolist()
+    for provenance, numbers in (({}, [0, 1]), (noted, [1, 0])):
+        network = Told()
+        one = Run("halves", network, PART_NAMES, num_points=64, provenance=provenance)
+        evaluate_parts(one, stacks, progress=False)
+        assert network.told == [numbers[label] for label in labels]
+    noted = {"object_classes": ["x", "a"], "parts": [[2, 5], [0, 2]]}
+    one = Run("halves", Told(), PART_NAMES, num_points=64, provenance=noted)
+    with pytest.raises(ValueError, match=r"halves knows the object classes x, a, but stacks\.npz has 'b'"):
+        evaluate_parts(one, stacks, progress=False)
+
+
 def test_a_curve_of_labels(tmp_path: Path) -> None:
     files = [
         written(tmp_path / f"{label}{shots}.json", score_report(label, shots=shots, score=score))

@@ -18,6 +18,7 @@ from pointmae_zoo.evaluate.predictions import VOTE_SEED, Floats, predict_clouds,
 from pointmae_zoo.evaluate.report import file_name
 from pointmae_zoo.evaluate.runs import Run, described, load_runs
 from pointmae_zoo.evaluate.score_report import Measured, ScoreReport, spread
+from pointmae_zoo.models.object_parts import ObjectParts
 
 _PROTOCOL = (
     "{view}, upright (no rotation); the class of the cloud is given, and only its parts compete; "
@@ -151,14 +152,16 @@ def _judged(
 
 
 def _object_classes(run: Run, clouds: LabelledClouds) -> NDArray[np.int64]:
-    """(C,) for each class of the data the segmenter's number of it: what its training recorded; else classes
-    in the order of its labels."""
-    recorded = run.provenance.get("object_classes")
-    if isinstance(recorded, (list, tuple)) and set(recorded) == set(clouds.classes):
-        return np.array([list(recorded).index(name) for name in clouds.classes], dtype=np.int64)
-    known = list(dict.fromkeys(label.rpartition("/")[0] for label in run.labels))
-    names = [clouds.part_names[own.start].rpartition("/")[0] for own in clouds.parts]
-    return np.array([known.index(name) for name in names], dtype=np.int64)
+    """(C,) for each class of the data the segmenter's number of it; a ValueError if it does not know one."""
+    number = getattr(getattr(run.network, "hyper", None), "num_object_classes", None)
+    known = ObjectParts.of(run.labels, run.provenance, len(run.labels), number).classes
+    for name in clouds.classes:
+        if name not in known:
+            raise ValueError(
+                f"{run.name} knows the object classes {', '.join(known)}, but {clouds.name} has {name!r}; "
+                "evaluate on the classes that the model was trained on"
+            )
+    return np.array([known.index(name) for name in clouds.classes], dtype=np.int64)
 
 
 def _per_part(clouds: LabelledClouds, by_part: list[NDArray[np.float64]]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from pointmae_zoo.inference.clouds import (
 )
 from pointmae_zoo.inference.coloured import SUFFIXES, palette, write_coloured
 from pointmae_zoo.inference.network import opened
+from pointmae_zoo.models.object_parts import ObjectParts
 
 
 @dataclass(frozen=True)
@@ -120,27 +121,17 @@ class Objects:
 
     @classmethod
     def of(cls, segmenter: Any, name: str) -> "Objects":
-        """As fine-tuning noted them; otherwise by the part names, ``Class/part``; otherwise every class may
-        have every part. Raises ValueError if it is no part segmenter."""
+        """See `ObjectParts.of`. Raises ValueError if it is no part segmenter."""
         config = segmenter.config
         if config.kind != "part_segmentation":
             raise ValueError(
                 f"{name}: is of kind {config.kind!r} and knows no parts; 'pointmae-zoo finetune' with a "
                 "recipe of task parts makes a part segmenter of it"
             )
-        hyper, made = segmenter.hyper, config.provenance
-        everything = list(range(hyper.num_parts))
-        labels = tuple(config.labels or map(str, everything))
-        if "object_classes" in made and "parts" in made:
-            ranges = tuple(list(range(first, end)) for first, end in made["parts"])
-            return cls(tuple(made["object_classes"]), ranges, labels)
-        heads = [label.partition("/")[0] for label in labels if "/" in label]
-        classes = tuple(dict.fromkeys(heads))
-        if len(heads) == len(labels) and len(classes) == hyper.num_object_classes:
-            parts = tuple([part for part in everything if heads[part] == one] for one in classes)
-            return cls(classes, parts, labels)
-        numbers = tuple(map(str, range(hyper.num_object_classes)))
-        return cls(numbers, (everything,) * len(numbers), labels)
+        hyper = segmenter.hyper
+        known = ObjectParts.of(config.labels, config.provenance, hyper.num_parts, hyper.num_object_classes)
+        labels = tuple(config.labels or map(str, range(hyper.num_parts)))
+        return cls(known.classes, tuple(map(list, known.parts)), labels)
 
     def number(self, object_class: str | int | None) -> int:
         """Of a class, by name or number; raises ValueError with the known ones."""
