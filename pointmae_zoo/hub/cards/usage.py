@@ -39,7 +39,12 @@ Through `torch.hub`, with a clone of pointmae-zoo in the folder of that name:
 ```python
 import torch
 
-{model} = torch.hub.load("pointmae-zoo", "{architecture}", source="local", {arguments})
+{model} = torch.hub.load(
+    "pointmae-zoo",
+    "{architecture}",
+    source="local",
+    {arguments},
+)
 ```"""
 
 _ENCODER = """\
@@ -102,6 +107,6 @@ def usage(release: Release, model: Any, repo_id: str | None) -> str:
     if published is not None or repo_id is not None:
         arguments = f'pretrained="{pretrained}"'
         if config.kind in ("classification", "part_segmentation"):
-            arguments += f', kind="{config.kind}"'
+            arguments += f',\n    kind="{config.kind}"'
         parts.append(_HUB.format(model=variable, architecture=config.architecture, arguments=arguments))
     return "\n\n".join(parts)
