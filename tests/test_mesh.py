@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 import trimesh
 
-from pointmae_zoo.data.mesh import SUPPORTED_SUFFIXES, MeshError, find_files, read_points, search_files
+from pointmae_zoo.data.mesh import (
+    SUPPORTED_SUFFIXES,
+    MeshError,
+    find_files,
+    passed_over,
+    read_points,
+    search_files,
+)
 from pointmae_zoo.data.readers.pcd import decompress_lzf
 from samples.meshes import (
     CLOUD,
@@ -316,6 +323,15 @@ def test_search_files_goes_on_after_what_is_missing(tmp_path: Path) -> None:
     assert files == [tmp_path / "b.stl"]
     assert [name for name, _ in missing] == [str(given[number]) for number in (0, 2, 3)]
     assert missing[0][1] == "no such file or folder"
+
+
+def test_shapes_that_are_passed_over_are_counted(tmp_path: Path) -> None:
+    for name in ("a.dae", "sub/b.DAE", "sub/c.fbx", "d.stl", "e.png", "sub/.f.dae", "g.step"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    inputs = [tmp_path, tmp_path / "sub", tmp_path / "g.step"]  # a folder within a folder counts once
+    assert passed_over(inputs) == {".dae": 2, ".fbx": 1, ".step": 1}
+    assert passed_over([tmp_path / "a.dae"]) == {}
 
 
 def test_find_files(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pointmae_zoo import DEFAULT_MODEL
 from pointmae_zoo.cli.arguments import check_device, positive
 from pointmae_zoo.cli.printing import print_failures, print_table
-from pointmae_zoo.cli.reading import add_reading, reading
+from pointmae_zoo.cli.reading import add_reading, print_passed_over, reading
 
 
 def add_embed(commands: argparse._SubParsersAction) -> None:
@@ -51,6 +51,7 @@ def _embed(args: argparse.Namespace) -> int:
         print(f"{args.out}: {rows:,} row{'s' if rows > 1 else ''} of {width} features")
     else:
         print(f"{args.out}: not written, because no file could be read", file=sys.stderr)
+    print_passed_over(args.paths)
     return print_failures(table.failures, rows)
 
 

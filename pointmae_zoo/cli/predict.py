@@ -7,7 +7,7 @@ from pathlib import Path
 from pointmae_zoo import DEFAULT_CLASSIFIER
 from pointmae_zoo.cli.arguments import check_device, positive
 from pointmae_zoo.cli.printing import print_failures, print_table
-from pointmae_zoo.cli.reading import add_reading, reading
+from pointmae_zoo.cli.reading import add_reading, print_passed_over, reading
 
 
 def add_predict(commands: argparse._SubParsersAction) -> None:
@@ -63,6 +63,7 @@ def _predict(args: argparse.Namespace) -> int:
         count = len(found.paths)
         said = f"{count:,} file{'s' if count > 1 else ''}" if count else "not written, no file could be read"
         print(f"{args.out}: {said}", file=sys.stderr)
+    print_passed_over(args.paths)
     return print_failures(found.failures, len(found.paths))
 
 
@@ -99,4 +100,5 @@ def _parts(args: argparse.Namespace) -> int:
                 if used[number]
             ]
         )
+    print_passed_over(args.paths)
     return print_failures(found.failures, len(found.written))

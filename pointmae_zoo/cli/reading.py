@@ -1,9 +1,20 @@
 """The arguments of every command that reads mesh and point files."""
 
 import argparse
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from pointmae_zoo.cli.arguments import positive
+
+
+def print_passed_over(paths: Sequence[str]) -> None:
+    """Say what of the given folders was left alone, which whoever made them may have counted on."""
+    from pointmae_zoo.data.mesh import passed_over
+
+    if found := passed_over(paths):
+        counts = ", ".join(f"{count:,} {suffix}" for suffix, count in found.items())
+        print(f"passed over, as these formats are not read: {counts}", file=sys.stderr)
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ import codecs
 import glob
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from pointmae_zoo.data.readers.stl import read_stl
 from pointmae_zoo.data.readers.with_trimesh import read_3mf, read_gltf, read_obj
 from pointmae_zoo.data.surface import Geometry, MeshError, points_of
 
-__all__ = ["SUPPORTED_SUFFIXES", "MeshError", "find_files", "read_points", "search_files"]
+__all__ = ["SUPPORTED_SUFFIXES", "MeshError", "find_files", "passed_over", "read_points", "search_files"]
 
 READERS: dict[str, Callable[[Path, bytes], Geometry]] = {
     ".stl": read_stl,
@@ -34,6 +35,14 @@ READERS: dict[str, Callable[[Path, bytes], Geometry]] = {
     ".pcd": read_pcd,
 }
 SUPPORTED_SUFFIXES = tuple(READERS)
+OTHER_SHAPES = frozenset(
+    {
+        *(".3dm", ".3ds", ".abc", ".blend", ".dae", ".dwg", ".dxf", ".e57", ".fbx", ".ifc", ".iges", ".igs"),
+        *(".las", ".laz", ".lwo", ".max", ".ms3d", ".prt", ".sat", ".skp", ".sldprt", ".step", ".stp"),
+        *(".usd", ".usda", ".usdc", ".usdz", ".vtk", ".vtp", ".wrl", ".x", ".x3d", ".x_t"),
+    }
+)
+"""Suffixes of formats that hold shapes and are not read."""
 # Text, or text first. Not STL: the free text before its binary data may begin with anything.
 TEXT_SUFFIXES = (".obj", ".off", ".ply", ".gltf", ".xyz", ".pcd")
 
@@ -131,6 +140,21 @@ def search_files(
         for file in here:
             found.setdefault(os.path.abspath(file), file)
     return sorted(found.values(), key=lambda file: file.as_posix()), list(missing.items())
+
+
+def passed_over(paths: Iterable[str | os.PathLike[str]]) -> dict[str, int]:
+    """How many files below these folders hold shapes in formats that are not read (`OTHER_SHAPES`): suffix
+    -> count, the most frequent first. Files that are named themselves fail instead."""
+    below = {
+        os.path.abspath(os.path.join(folder, file))
+        for path in paths
+        if os.path.isdir(path)
+        for folder, _, files in os.walk(path)
+        for file in files
+        if not file.startswith(".")
+    }
+    counts = Counter(Path(file).suffix.lower() for file in below)
+    return {suffix: count for suffix, count in counts.most_common() if suffix in OTHER_SHAPES}
 
 
 def check_seed(seed: object) -> None:
