@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from model_cards.pointnet import PointNet
@@ -80,7 +81,12 @@ def trained(network: Network, recipe: FinetuneRecipe, run: Path) -> Path | Run |
     model = PointNet(len(clouds.classes))
     done = finetune_model(model, clouds, validation, recipe, run, resume=resume, progress=False)
     print(done, flush=True)
-    made = {"recipe": recipe.to_dict(), "clouds_from_data": len(clouds)}
+    counts = np.bincount(clouds.labels, minlength=len(clouds.classes)).tolist()
+    made = {
+        "recipe": recipe.to_dict(),
+        "clouds_from_data": len(clouds),
+        "class_counts": dict(zip(clouds.classes, counts, strict=True)),
+    }
     one = Run(run.name, model, clouds.classes, recipe.num_points, architecture="pointnet", provenance=made)
     return one if done.completed else None
 

@@ -16,7 +16,7 @@ from pointmae_zoo.evaluate.made import check_out, made
 from pointmae_zoo.evaluate.predictions import VOTE_SEED, predict_clouds, vote
 from pointmae_zoo.evaluate.report import file_name
 from pointmae_zoo.evaluate.runs import Run, described, load_runs
-from pointmae_zoo.evaluate.score_report import Measured, ScoreReport
+from pointmae_zoo.evaluate.score_report import ENDS, Measured, ScoreReport
 from pointmae_zoo.evaluate.scores import confusion
 
 PAPER_POINTS = 8192
@@ -25,10 +25,6 @@ PAPER_POINTS = 8192
 PROTOCOLS = {"standard": "", "paper": "the papers' protocol: "}
 """How reports begin to say what was done, see `FixedView.told`."""
 UPRIGHT = ", upright (no rotation); one prediction for a cloud"
-_ENDS = {
-    "test": "; test predicted once, by the run's last or on validation chosen weights",
-    "validation": "; of each run the validation part of its training clouds; test was not touched",
-}
 
 
 def evaluate_finetuned(
@@ -114,7 +110,7 @@ def evaluate_finetuned(
         "num_test": len(clouds),
         "num_points": num_points,
         "protocol_name": protocol,
-        "protocol": PROTOCOLS[protocol] + view.told(most_points) + UPRIGHT + _ENDS[split],
+        "protocol": PROTOCOLS[protocol] + view.told(most_points) + UPRIGHT + ENDS[split],
         "rotation": "none",
         "robustness": {},
         "votes": votes,
@@ -245,7 +241,7 @@ def check_classes(name: str, names: Sequence[str], run: Run, what: str = "classe
 
 def check_choices(split: str, protocol: str, votes: int) -> None:
     """Raise a ValueError for a setting that there is not."""
-    if split not in _ENDS:
+    if split not in ENDS:
         raise ValueError(f"split: {split!r}, expected 'test' or 'validation'")
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol: {protocol!r}, expected 'standard' or 'paper'")

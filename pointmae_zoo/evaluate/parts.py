@@ -17,7 +17,7 @@ from pointmae_zoo.evaluate.made import check_out, made
 from pointmae_zoo.evaluate.predictions import VOTE_SEED, Floats, predict_clouds, vote
 from pointmae_zoo.evaluate.report import file_name
 from pointmae_zoo.evaluate.runs import Run, described, load_runs
-from pointmae_zoo.evaluate.score_report import Measured, ScoreReport, spread
+from pointmae_zoo.evaluate.score_report import ENDS, Measured, ScoreReport, spread
 from pointmae_zoo.models.object_parts import ObjectParts
 
 _PROTOCOL = (
@@ -25,10 +25,6 @@ _PROTOCOL = (
     "intersection over union of every part of the class, 1 where a part is neither there nor predicted, "
     "averaged over the parts; one prediction for a cloud"
 )
-_ENDS = {
-    "test": "; test predicted once, by the run's last or on validation chosen weights",
-    "validation": "; of each run the validation part of its training clouds; test was not touched",
-}
 _SHOWN = 8  # clouds of a picture
 
 
@@ -105,7 +101,7 @@ def evaluate_parts(
         "num_test": len(clouds),
         "num_points": num_points,
         "protocol_name": "standard",
-        "protocol": _PROTOCOL.format(view=view.told(most_points)) + _ENDS[split],
+        "protocol": _PROTOCOL.format(view=view.told(most_points)) + ENDS[split],
         "rotation": "none",
         "robustness": {},
         "votes": votes,

@@ -18,6 +18,11 @@ MEASURES = {
     "mIoU": ("mIoU by instance", "mIoU by category"),
 }
 """What the mean over clouds and the mean over classes are called."""
+ENDS = {
+    "test": "; test predicted once, by the run's last or on validation chosen weights",
+    "validation": "; of each run the validation part of its training clouds; test was not touched",
+}
+"""How the text of a protocol ends, by the split."""
 
 
 @dataclass
