@@ -195,6 +195,7 @@ def joint_mae_tiny() -> Architecture:
             image_dims=(48, 96, 192),
             target_level=0,
             filled_gaps=11,
+            weight_3d=10.0,  # its gradient is then about as large as those of the other two
         ),
         pretraining_model=JointMAEForPretraining,
         classification=ClassifierConfig(head_pool="mean+max"),

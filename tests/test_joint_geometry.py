@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -254,7 +255,8 @@ def test_the_cross_loss_leaves_true_surfaces_where_they_are() -> None:
         value, pull, counted = scored(true)
         assert 0.4 < counted < 0.6  # half of them face the viewer
         assert value < scored(true + noise)[0] / fold
-        assert far[1] / 6 < pull < near[1] / 6
+        # Points moved by more than the margin pull no harder than at the margin.
+        assert far[1] / 4 < pull < near[1] / 4
 
 
 def test_the_cross_loss_of_thin_clouds() -> None:
@@ -291,7 +293,7 @@ def test_no_true_point_lies_before_its_surface() -> None:
 
 def test_the_cross_loss_draws_to_the_true_depth() -> None:
     """Every point of the terraces that is seen, moved along the view, those at the rims to the front alone:
-    the loss is its mean squared error, the gradient is that of finite differences, and a step against it
+    the loss is its mean squared error, linear from the margin on, the gradient is that of finite differences, and a step against it
     brings the point back."""
     true = terraces()
     frames = ops.fit_view_frames(true, FRONT, size=64, cover=5)
@@ -309,7 +311,8 @@ def test_the_cross_loss_draws_to_the_true_depth() -> None:
         return cross_loss(at, every, images, frames, 0.05, 1.0).value
 
     loss = value(points)
-    expected = ((moved - true)[0, :147, 2] / float(frames.extent)).square().mean()
+    apart = (moved - true)[0, :147, 2] / float(frames.extent)
+    expected = 2.0 * functional.huber_loss(apart, torch.zeros_like(apart), delta=0.05)
     assert loss.item() == pytest.approx(float(expected))
     loss.backward()
     gradient = points.grad

@@ -440,11 +440,11 @@ def test_draws_do_not_depend_on_how_a_batch_is_split(alignment: str) -> None:
 
 def test_the_losses_are_those_of_the_output() -> None:
     """Recomputed from what the output holds, in plain loops."""
-    model, points = small(weight_2d=0.5, weight_cross=2.0), shapes()
+    model, points = small(weight_3d=3.0, weight_2d=0.5, weight_cross=2.0), shapes()
     output: JointOutput = model(points)
     assert list(output.losses) == ["3d", "2d", "cross"] and list(output.monitors) == ["2d_object"]
     terms = {name: term.value.item() for name, term in output.losses.items()}
-    assert output.loss.item() == pytest.approx(terms["3d"] + 0.5 * terms["2d"] + 2.0 * terms["cross"])
+    assert output.loss.item() == pytest.approx(3.0 * terms["3d"] + 0.5 * terms["2d"] + 2.0 * terms["cross"])
 
     errors = []
     for b, patch in itertools.product(range(2), range(49)):
@@ -482,7 +482,8 @@ def test_the_losses_are_those_of_the_output() -> None:
                 unit * float(d.detach() - (one * shares.detach()).sum()) for one in (four, deep)
             )
             if bool((four > 0).all()) and (behind if bool((deep > 0).all()) else before) > -0.03:
-                squares.append((max(before, 0.0) + min(behind, 0.0)) ** 2)
+                apart = abs(max(before, 0.0) + min(behind, 0.0))
+                squares.append(apart**2 if apart < 0.03 else 0.03**2 + 2 * 0.03 * (apart - 0.03))
     assert float(output.losses["cross"].count) == len(squares) > 10
     assert terms["cross"] == pytest.approx(sum(squares) / len(squares), rel=1e-3)
 

@@ -36,8 +36,10 @@ def cross_loss(
     points: Tensor, valid: Tensor, images: Tensor, frames: ViewFrames, margin: float, weight: float
 ) -> LossTerm:
     """Predicted points against the depth images: how far a point lies, along the view, from the surface that
-    the image shows where the point falls, squared. Read bilinearly, so that there is a gradient along the
-    image, too. That this loss exists is the paper's; this form of it is ours.
+    the image shows where the point falls. Squared up to ``margin``, linear beyond: a point beside an edge-on
+    wall lies before it by all the depth that the wall hides, and the squares of a few such points would
+    outweigh everything else. Read bilinearly, so that there is a gradient along the image, too. That this loss
+    exists is the paper's; this form of it is ours.
 
     The image puts the nearest depth on all the pixels that a point covers, so that a slope appears up to half
     a cover too near: true points lie at it or behind it, and to compare with it alone draws everything
@@ -53,7 +55,8 @@ def cross_loss(
         valid: (B, M) bool; the others count for nothing.
         images: (B, V, H, W), background 0.
         frames: of the images.
-        margin: as all distances here in units of the view's extent: those of the image's depth mean nothing
+        margin: how far behind the surface points still count, and how far distances are squared; as all
+            distances here in units of the view's extent: those of the image's depth mean nothing
             where a cloud is thin along the view.
         weight: of the term; its count is the number of points that count.
     """
@@ -67,7 +70,7 @@ def cross_loss(
         near = torch.where(has_back, behind, before).detach() > -margin
         inside = place.detach().abs().amax(-1) < 1.0
         counted = valid.unsqueeze(1) & inside & covered & near
-        return _mean(excess.square(), counted, weight)
+        return _mean(_bounded_square(excess, margin), counted, weight)
 
 
 def _read_surface(images: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,6 +96,13 @@ def _read_surface(images: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
     four = [flat.gather(2, corner + step) for step in (0, 1, size, size + 1)]
     upper, lower = torch.lerp(four[0], four[1], right), torch.lerp(four[2], four[3], right)
     return torch.lerp(upper, lower, down), torch.stack(four).amin(0) > 0
+
+
+def _bounded_square(distance: Tensor, bound: float) -> Tensor:
+    """Squared up to ``bound``, and on from there along the tangent (twice Huber's loss)."""
+    size = distance.abs()
+    inner = size.clamp_max(bound)
+    return inner * (2.0 * size - inner)
 
 
 def _mean(values: Tensor, counted: Tensor, weight: float) -> LossTerm:

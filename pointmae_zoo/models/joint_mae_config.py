@@ -52,8 +52,8 @@ class JointMAEConfig:
     specific_blocks: int = 1
     """Decoder blocks of each modality after them. Ours."""
     hidden_margin: float = 0.03
-    """The cross loss leaves out predicted points that lie farther than this behind the visible surface; as a
-    share of the view's extent. Ours."""
+    """The cross loss leaves out predicted points that lie farther than this behind the visible surface, and
+    grows linearly for those that lie farther than this before it; as a share of the view's extent. Ours."""
     filled_gaps: int = 15
     """The cross loss reads surfaces whose gaps narrower than so many pixels are filled; odd, 1 fills none.
     Between the points of a sparse cloud the image shows what lies behind, to which no predicted point should
@@ -63,8 +63,8 @@ class JointMAEConfig:
     weight_2d: float = 1.0
     """Of the squared error of masked patches. Ours."""
     weight_cross: float = 1.0
-    """Of the squared distance, along the view, between predicted points and the depth image's surface.
-    Ours."""
+    """Of the distance, along the view, between predicted points and the depth image's surface: squared up to
+    ``hidden_margin``, linear beyond. Ours."""
 
     def __post_init__(self) -> None:
         check_fields(self)
