@@ -293,8 +293,8 @@ def test_no_true_point_lies_before_its_surface() -> None:
 
 def test_the_cross_loss_draws_to_the_true_depth() -> None:
     """Every point of the terraces that is seen, moved along the view, those at the rims to the front alone:
-    the loss is its mean squared error, linear from the margin on, the gradient is that of finite differences, and a step against it
-    brings the point back."""
+    the loss is its mean squared error, linear from the margin on, the gradient is that of finite differences,
+    and a step against it brings the point back."""
     true = terraces()
     frames = ops.fit_view_frames(true, FRONT, size=64, cover=5)
     images = ops.render_depth_images(true, frames).images

@@ -38,8 +38,8 @@ def cross_loss(
     """Predicted points against the depth images: how far a point lies, along the view, from the surface that
     the image shows where the point falls. Squared up to ``margin``, linear beyond: a point beside an edge-on
     wall lies before it by all the depth that the wall hides, and the squares of a few such points would
-    outweigh everything else. Read bilinearly, so that there is a gradient along the image, too. That this loss
-    exists is the paper's; this form of it is ours.
+    outweigh everything else. Read bilinearly, so that there is a gradient along the image, too. That this
+    loss exists is the paper's; this form of it is ours.
 
     The image puts the nearest depth on all the pixels that a point covers, so that a slope appears up to half
     a cover too near: true points lie at it or behind it, and to compare with it alone draws everything
