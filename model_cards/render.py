@@ -11,6 +11,7 @@ evaluations that it lists. A block of README is filled from the JSON file that i
 command of ``pointmae-zoo evaluate`` of that name wrote, ``changed`` what ``evaluate robustness`` of a
 fine-tuned classifier wrote, ``ablation`` what ``evaluate compare`` wrote; ``speed`` and ``step`` what
 ``python -m benchmarks --out`` wrote: times beside plain code, and where the time of training steps goes.
+``labels`` renders a folder: all that ``python -m model_cards.downstream`` wrote there.
 
 No number is written by hand; a test runs this with ``--check``.
 """
@@ -19,6 +20,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,37 @@ def step_table(report: dict[str, Any]) -> str:
     return with_note(lines, _machine(report))
 
 
+def labels_table(reports: list[dict[str, Any]]) -> str:
+    """Test accuracy of fine-tuned networks, a line for each, a column for each number of labels."""
+    shots = sorted({_shots(report) for report in reports})
+    names = ["all" if number == inf else f"{number:g} of each class" for number in shots]
+    lines = head("labelled clouds to learn from", *names)
+    cells = {(report["context"]["label"], _shots(report)): report["summary"] for report in reports}
+    for label in sorted(
+        dict.fromkeys(label for label, _ in cells), key=lambda label: -cells[label, shots[0]][0]["mean"]
+    ):
+        found = [cells.get((label, number)) for number in shots]
+        lines.append(line(label, *("" if not rows else spread_of(rows) for rows in found)))
+    context = reports[0]["context"]
+    return with_note(
+        lines,
+        f"{context['dataset']['file']}, {len(context['dataset']['classes'])} classes, {context['num_test']} "
+        f"clouds to test, {len(context['runs'])} seeds each (draws of clouds and of weights). "
+        f"{context['protocol'][:1].upper()}{context['protocol'][1:]}.",
+    )
+
+
+def spread_of(summary: list[dict[str, Any]]) -> str:
+    """Mean and deviation of the accuracy."""
+    row = next(row for row in summary if (row["measure"], row["votes"]) == ("accuracy", 0))
+    return f"{row['mean']:.1f} ± {row['std']:.1f}"
+
+
+def _shots(report: dict[str, Any]) -> float:
+    shots = report["context"]["recipe"]["shots"]
+    return inf if shots is None else float(shots)
+
+
 def _machine(report: dict[str, Any]) -> str:
     machine = report["machine"]
     return f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}."
@@ -83,12 +116,22 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 
 
+def read(file: Path) -> dict[str, Any]:
+    """One report."""
+    report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return report
+
+
 def rendered(text: str) -> str:
     """The text with every block filled from its file."""
 
     def fill(match: re.Match[str]) -> str:
-        report = json.loads((ROOT / match[3]).read_text(encoding="utf-8"))
-        return f"{match[1]}{TABLES[match[2]](report)}\n{match[4]}"
+        place = ROOT / match[3]
+        if match[2] == "labels":
+            table = labels_table([read(file) for file in sorted(place.glob("*.json"))])
+        else:
+            table = TABLES[match[2]](read(place))
+        return f"{match[1]}{table}\n{match[4]}"
 
     return BLOCK.sub(fill, text)
 
