@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pointmae_zoo.ops import cpu_kernels, traced
+from pointmae_zoo.ops import cpu_kernels, gpu, traced
 
 # Distances held at a time: more than this leaves the processor's cache and is paid for in page faults.
 _CHUNK = 1 << 21
@@ -58,6 +58,10 @@ def knn(query: Tensor, points: Tensor, k: int) -> Tensor:
     found_k = min(k, points.shape[1])
     if traced.exporting():
         found = traced.nearest_k(squared_distances(query, points), found_k)
+    elif gpu.searches(query, points, found_k):
+        from pointmae_zoo.ops import triton_ops
+
+        found = triton_ops.knn(query, points, found_k)
     elif query.device.type == "cpu" and precision == torch.float32 and cpu_kernels.available():
         found = cpu_kernels.knn(query, points, found_k)
     else:

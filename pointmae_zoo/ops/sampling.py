@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pointmae_zoo.ops import cpu_kernels, traced
+from pointmae_zoo.ops import cpu_kernels, gpu, traced
 
 # The squared radius within which the reference's sampling kernel never picks a point (see
 # `skip_near_origin`).
@@ -44,6 +44,11 @@ def farthest_point_sample(points: Tensor, num_samples: int, *, skip_near_origin:
     if traced.exporting():
         never = points.square().sum(-1) <= NEAR_ORIGIN if skip_near_origin else None
         return traced.farthest_point_sample(points, num_samples, never, _FAR)
+    if gpu.samples(points):
+        from pointmae_zoo.ops import triton_ops
+
+        near_origin = NEAR_ORIGIN if skip_near_origin else -1.0
+        return triton_ops.farthest_point_sample(points, num_samples, _FAR, near_origin)
     if points.device.type != "cpu":
         return _sample_torch(points, num_samples, skip_near_origin)
     if points.dtype == torch.float32 and cpu_kernels.available():
