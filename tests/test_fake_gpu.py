@@ -27,7 +27,7 @@ from pointmae_zoo.models.losses import weighted_sum
 from pointmae_zoo.models.teacher import Teacher
 from pointmae_zoo.ops import neighbors, projection
 from pointmae_zoo.registry import create_model
-from pointmae_zoo.train import PretrainRecipe, resident
+from pointmae_zoo.train import PretrainRecipe, engine, resident
 from pointmae_zoo.train.optimizer import MovingAverage
 from pointmae_zoo.train.pretraining import PretrainTask
 from pointmae_zoo.train.target_cache import CachedTargets
@@ -112,7 +112,6 @@ def searches_aside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         projection, "_rotations_on", lambda count, device: torch.empty(count, 3, 3, device=device)
     )
-    # An upload, and a device with room.
     monkeypatch.setattr(resident, "free_memory", lambda device: 10**9)
 
 
@@ -120,6 +119,11 @@ def searches_aside(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_autocast(*_: Any, **__: Any) -> Iterator[None]:
     """There is none for ``meta``."""
     yield
+
+
+def sent(array: np.ndarray, device: torch.device) -> Tensor:
+    """An upload, as far as shape and type go."""
+    return torch.empty(array.shape, dtype=torch.from_numpy(array).dtype, device=device)
 
 
 def clouds() -> CloudSource:
@@ -172,11 +176,7 @@ def cached(folder: Any) -> CachedTargets:
 @pytest.mark.parametrize("name", ["i2p_mae_tiny", "joint_mae_tiny"])
 def test_a_step_from_clouds_to_gradients(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setattr(torch, "autocast", no_autocast)
-    monkeypatch.setattr(
-        resident,
-        "sent",
-        lambda array, device: torch.empty(array.shape, dtype=torch.from_numpy(array).dtype, device=device),
-    )
+    monkeypatch.setattr(resident, "sent", sent)
     model = without_values(small(name, drop_path=0.2), "meta")
     targets: Targets | None = cached(tmp_path) if name.startswith("i2p") else None
     task = PretrainTask(model, clouds(), targets, recipe_of(name))
@@ -254,3 +254,48 @@ def test_asking_is_noticed(asks: str) -> None:
         }[asks]
         with pytest.raises(Exception, match=r"asks the device|is waited for|item|nonzero|data-dependent"):
             ask()
+
+
+class Alone:
+    """What the training loop asks of accelerate, for one process on a device without values."""
+
+    device = torch.device("meta")
+    num_processes, process_index, is_main_process, sync_gradients = 1, 0, True, True
+
+    def prepare(self, *given: Any) -> Any:
+        return given
+
+    def accumulate(self, _: Any) -> Any:
+        return contextlib.nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def clip_grad_norm_(self, parameters: Any, norm: float) -> Tensor:
+        return nn.utils.clip_grad_norm_(parameters, norm)
+
+
+@pytest.mark.usefixtures("searches_aside")
+@pytest.mark.parametrize("name", ["i2p_mae_tiny", "joint_mae_tiny"])
+def test_the_loops_own_step(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """In parts, with a moving average and clipped gradients, from reading the clouds to new weights."""
+    monkeypatch.setattr(torch, "autocast", no_autocast)
+    of_host = torch.Generator
+    monkeypatch.setattr(torch, "Generator", lambda device=None: OfDevice() if device else of_host())
+    monkeypatch.setattr(resident, "sent", sent)
+    recipe = recipe_of(name).override(
+        steps=9, batch_size=4, accumulation_steps=2, ema_decay=0.9, log_steps=9, clip_norm=1.0
+    )
+    model = without_values(small(name, drop_path=0.2), "meta")
+    task = PretrainTask(model, clouds(), cached(tmp_path) if name.startswith("i2p") else None, recipe)
+    run = engine._Run(task, recipe, tmp_path, Alone(), None, None, 1.0)  # type: ignore[arg-type]
+    run.model.train()
+    for step in range(3):
+        with Unasked() if step else contextlib.nullcontext():
+            values = run._one_step()
+        run.unread.add(values)
+        run.step += 1
+    assert len(run.unread) == 3 and {one.device.type for one in values.values()} == {"meta"}
+    assert set(values) >= {"loss", "loss_3d", "gradient_norm"}
+    with pytest.raises(Exception, match=r"meta|data"):
+        run.unread.read(run.step)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 import benchmarks.__main__
-from benchmarks import gpu, gpu_embed, gpu_floors, gpu_ops, gpu_steps
+from benchmarks import gpu, gpu_embed, gpu_floors, gpu_ops, gpu_rows, gpu_steps
 from benchmarks.clocks import Counted, Parts, ProcessorClock, peak_memory, seconds_of
 from benchmarks.gpu_floors import Floors
 from benchmarks.gpu_rows import Bench, DeviceRow, floor_of, plain_ops
@@ -138,8 +139,15 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["I2P-MAE, tiny", "Joint-MAE, tiny"])
-def test_steps(name: str, uncompiled: list[str]) -> None:
+def test_steps(name: str, uncompiled: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("timm")
+
+    def once(runs: list[Callable[[], object]], *_: Any) -> list[float]:
+        for run in runs:
+            run()
+        return [1.0 for _ in runs]
+
+    monkeypatch.setattr(gpu_rows, "seconds_of", once)
     changes: dict[str, Any] = {**TINY, "model_arguments": {"num_tokens": [16, 8], "depths": [0, 1]}}
     if name.startswith("I2P"):
         changes |= {"teacher": {"name": "mobilenetv2_035", "weights": "random", "views": 3, "size": 64}}
@@ -282,7 +290,7 @@ def test_the_chain_of_dependent_steps() -> None:
     code = (
         "import torch\nfrom benchmarks.gpu_chain import chain_in_torch, run_chain\n"
         "table = torch.randperm(64, generator=torch.Generator().manual_seed(0)).int()\n"
-        "for steps in (0, 1, 7, 20):\n"
+        "for steps in (0, 1, 9):\n"
         "    assert run_chain(table, 2, steps).tolist() == [chain_in_torch(table, steps)] * 2, steps\n"
     )
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pointmae_zoo.models import encoder, i2p_mae, joint_mae, reconstruction
 from pointmae_zoo.models.layers import Block, DropPath, Stage
+from pointmae_zoo.models.losses import weighted_sum
 from pointmae_zoo.train import compiling, resident
 from pointmae_zoo.train.compiling import compile_blocks
 from pointmae_zoo.train.optimizer import MovingAverage, adamw, load_optimizer
@@ -24,11 +25,9 @@ from pointmae_zoo.train.target_cache import CachedTargets
 from samples.pretraining import MODELS, losses_and_gradients, model_and_batch
 
 
-@pytest.mark.parametrize("name", list(MODELS))
-def test_padded_to_known_numbers_it_is_the_same_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU is not asked how many tokens are visible: as many as can be are computed with."""
-    given = model_and_batch(name, torch.float64)
-    expected = losses_and_gradients(*given)
+def padded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """From now on a CPU does as a GPU does: it is not asked how many tokens are visible, as many as can be
+    are computed with. Returns the fewest that were and the most that can be, of every packing."""
     widths: list[tuple[int, int]] = []
 
     def pack(mask: Tensor, bound: int | None) -> tuple[Tensor, Tensor]:
@@ -41,6 +40,14 @@ def test_padded_to_known_numbers_it_is_the_same_step(name: str, monkeypatch: pyt
     for module in (encoder, reconstruction, i2p_mae, joint_mae):
         monkeypatch.setattr(module, "pack", pack)
     monkeypatch.setattr(encoder.PointEncoder, "_embed_visible", encoder.PointEncoder._embed_padded)
+    return widths
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_padded_to_known_numbers_it_is_the_same_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = model_and_batch(name, torch.float64)
+    expected = losses_and_gradients(*given)
+    widths = padded(monkeypatch)
     found = losses_and_gradients(*given)
     assert any(fewest < bound for fewest, bound in widths), "nothing was padded"
     torch.testing.assert_close(found[0], expected[0], rtol=1e-10, atol=0)
@@ -100,6 +107,44 @@ def test_compiled_blocks_give_the_same_and_are_compiled_once(
         losses_and_gradients(*given)
     assert len(graphs) == count <= blocks + 1
     torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_where_numbers_are_known_nothing_is_compiled_again(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other clouds, masks and drops at every step, and a graph for every shape: as on a GPU."""
+    torch._dynamo.reset()
+    graphs: list[Any] = []
+    compiled = eager_compile(graphs)
+    monkeypatch.setattr(compiling.torch, "compile", lambda function, **_: compiled(function, dynamic=False))
+    monkeypatch.setattr(encoder.PointEncoder, "_level", _never_full(encoder.PointEncoder._level))
+    padded(monkeypatch)
+    model, points, views = model_and_batch(name)
+    compile_blocks(model, backward_once=True)
+    counts = []
+    for step in range(4):
+        torch.manual_seed(step)
+        with torch.compiler.set_stance("fail_on_recompile" if step else "default"):
+            weighted_sum(model(points.roll(step, 0) + 0.01 * step, views).losses).backward()
+        counts.append(len(graphs))
+    assert counts == [counts[0]] * 4 and 0 < counts[0] <= 8
+    torch._dynamo.reset()
+
+
+def _never_full(level: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A level that does not ask whether all its tokens are visible."""
+    full = torch.ones((), dtype=torch.bool)
+
+    def asked(self: Tensor, *_: Any) -> Tensor:
+        return ~full
+
+    def wrapped(self: Any, *arguments: Any) -> Tensor:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Tensor, "all", asked)
+            return level(self, *arguments)
+
+    return wrapped
 
 
 def test_blocks_of_one_size_share_a_graph_whatever_their_rates(monkeypatch: pytest.MonkeyPatch) -> None:
