@@ -1,10 +1,10 @@
 """Print a table: ``python -m benchmarks [ROW...] [--seconds 5] [--out benchmarks/results/NAME.json]``.
 
-``python -m benchmarks train`` measures training steps instead, and where their time goes.
+``python -m benchmarks train`` measures training steps instead, and where their time goes; ``python -m
+benchmarks gpu`` all that only a GPU can show (docs/gpu.md).
 """
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -13,6 +13,9 @@ from typing import Any
 
 import torch
 
+from benchmarks.gpu import PARTS as GPU_PARTS
+from benchmarks.gpu import measure_gpu
+from benchmarks.results_file import write_results
 from benchmarks.rows import ROWS
 from benchmarks.steps import TRAIN_ROWS, where_time_goes
 from benchmarks.timing import Row
@@ -24,11 +27,14 @@ def main() -> int:
         "rows",
         nargs="*",
         metavar="ROW",
-        help=f"which rows; all by default: {', '.join(ROWS)}; or 'train': {', '.join(TRAIN_ROWS)}",
+        help=f"which rows; all by default: {', '.join(ROWS)}; or 'train': {', '.join(TRAIN_ROWS)}; "
+        f"or 'gpu', and of that, if not all: {', '.join(GPU_PARTS)}",
     )
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each row, after its warm-up")
     parser.add_argument("--out", type=Path, help="write the numbers here, as JSON")
     args = parser.parse_args()
+    if args.rows[:1] == ["gpu"]:
+        return measure_gpu(machine(), args.seconds, args.out, args.rows[1:] or GPU_PARTS)
     known = {**ROWS, **TRAIN_ROWS}
     train = args.rows == ["train"]
     chosen = list(TRAIN_ROWS if train else args.rows or ROWS)
@@ -55,10 +61,7 @@ def main() -> int:
             for part, seconds in step["seconds"].items():
                 print(f"  {part:<26} {1e3 * seconds:9.1f} ms {100 * seconds / whole:5.1f} %")
     if args.out is not None:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = args.out.with_name(args.out.name + ".tmp")
-        temporary.write_text(json.dumps(results, indent=1) + "\n")
-        os.replace(temporary, args.out)
+        write_results(args.out, results)
     return 1 if missed else 0
 
 

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 def farthest_point_sample(points: Tensor, num_samples: int) -> Tensor:
     """The gather loop of the PointNet++ ports, copied from one to the next. (B, N, 3) -> (B, num_samples)."""
     batch, count, _ = points.shape
-    picked = torch.zeros(batch, num_samples, dtype=torch.long)
-    nearest = torch.ones(batch, count) * 1e10
-    last = torch.zeros(batch, dtype=torch.long)
-    clouds = torch.arange(batch)
+    device = points.device
+    picked = torch.zeros(batch, num_samples, dtype=torch.long, device=device)
+    nearest = torch.ones(batch, count, dtype=points.dtype, device=device) * 1e10
+    last = torch.zeros(batch, dtype=torch.long, device=device)
+    clouds = torch.arange(batch, device=device)
     for step in range(num_samples):
         picked[:, step] = last
         center = points[clouds, last].view(batch, 1, 3)
@@ -37,9 +38,18 @@ def knn(query: Tensor, points: Tensor, k: int) -> Tensor:
     return distance.topk(k, largest=False, sorted=True).indices
 
 
+def three_nn_interpolate(query: Tensor, source: Tensor, features: Tensor) -> Tensor:
+    """All distances sorted, the first three weighted. (B, N, 3), (B, G, 3), (B, G, C) -> (B, N, C)."""
+    table = ((query.unsqueeze(2) - source.unsqueeze(1)) ** 2).sum(-1)
+    distance, order = table.sort(dim=-1)
+    weight = 1.0 / (distance[..., :3] + 1e-8)
+    weight = weight / weight.sum(-1, keepdim=True)
+    return (gather(features, order[..., :3]) * weight.unsqueeze(-1)).sum(2)
+
+
 def gather(values: Tensor, indices: Tensor) -> Tensor:
     """(B, N, C), (B, ...) -> (B, ..., C)."""
-    clouds = torch.arange(len(values)).view(-1, *[1] * (indices.ndim - 1))
+    clouds = torch.arange(len(values), device=values.device).view(-1, *[1] * (indices.ndim - 1))
     return values[clouds, indices]
 
 
@@ -55,7 +65,7 @@ def summed_depth_images(points: Tensor, size: int = 224) -> tuple[Tensor, Tensor
     (B, N, 3) -> images (B, 3 views, 3 channels, size, size), and each point's own pixel, (B, 3, N, 2).
     """
     batch, count, _ = points.shape
-    steps = torch.arange(-2, 3, dtype=points.dtype)
+    steps = torch.arange(-2, 3, dtype=points.dtype, device=points.device)
     cover = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), -1).reshape(25, 2)
     images, pixels = [], []
     for view in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
@@ -71,7 +81,7 @@ def summed_depth_images(points: Tensor, size: int = 224) -> tuple[Tensor, Tensor
         copies[copies > size - 1] -= 1
         flat = (copies[..., 0] * size + copies[..., 1]).long().unsqueeze(-1).expand(-1, -1, 3)
         depths = depth.view(batch, count, 1, 1).expand(-1, -1, 25, 3).reshape(batch, count * 25, 3)
-        canvas = torch.zeros(batch, size * size, 3).scatter_add_(1, flat, depths)
+        canvas = torch.zeros(batch, size * size, 3, device=points.device).scatter_add_(1, flat, depths)
         images.append(canvas.view(batch, size, size, 3).permute(0, 3, 1, 2))
     return torch.stack(images, dim=1), torch.stack(pixels, dim=1)
 
@@ -182,7 +192,7 @@ class Encoder(nn.Module):
             )
             x = self.embeddings[level](groups)
             position = self.positions[level](centers)
-            mask = torch.zeros(len(x), tokens, tokens)
+            mask = torch.zeros(len(x), tokens, tokens, device=x.device)
             for block in self.levels[level]:
                 x = block(x + position, mask)
             features = x

@@ -91,7 +91,7 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor, centers: Tensor) -> Tensor:
         position = self.position(centers)
-        mask = torch.zeros(len(x), x.shape[1], x.shape[1])
+        mask = torch.zeros(len(x), x.shape[1], x.shape[1], device=x.device)
         for block in self.blocks:
             x = block(x + position, mask)
         return x
@@ -107,11 +107,7 @@ class Propagation(nn.Module):
         self.conv2, self.norm2 = nn.Conv1d(channels, channels, 1), nn.BatchNorm1d(channels)
 
     def forward(self, centers: Tensor, coarse_centers: Tensor, skip: Tensor, coarse: Tensor) -> Tensor:
-        table = ((centers.unsqueeze(2) - coarse_centers.unsqueeze(1)) ** 2).sum(-1)
-        distance, order = table.sort(dim=-1)
-        weight = 1.0 / (distance[..., :3] + 1e-8)
-        weight = weight / weight.sum(-1, keepdim=True)
-        carried = (plain.gather(coarse, order[..., :3]) * weight.unsqueeze(-1)).sum(2)
+        carried = plain.three_nn_interpolate(centers, coarse_centers, coarse)
         x = torch.cat([skip, carried], dim=-1).transpose(1, 2)
         x = F.gelu(self.fuse_norm(self.fuse(x)))
         residual = self.norm2(self.conv2(F.gelu(self.norm1(self.conv1(x)))))
@@ -175,7 +171,7 @@ class Pretraining(nn.Module):
             x = encoder.embeddings[level](groups)
             counts = [int(one.sum()) for one in shown[level]]
             packed, where = x.new_zeros(len(x), max(counts), channels), x.new_zeros(len(x), max(counts), 3)
-            mask = torch.ones(len(x), max(counts), max(counts))
+            mask = torch.ones(len(x), max(counts), max(counts), device=x.device)
             for cloud, count in enumerate(counts):
                 packed[cloud, :count] = x[cloud, shown[level][cloud]]
                 where[cloud, :count] = centers[level][cloud, shown[level][cloud]]
@@ -210,7 +206,7 @@ class Pretraining(nn.Module):
         """Each level's mask, cloud by cloud: whatever a shown coarser token gathers is shown."""
         levels = [visible]
         for level in (2, 1):
-            finer = torch.zeros(len(visible), self.encoder.tokens[level - 1], dtype=torch.bool)
+            finer = torch.zeros_like(visible[:, :1]).repeat(1, self.encoder.tokens[level - 1])
             for cloud in range(len(visible)):
                 finer[cloud, neighbours[level][cloud, levels[0][cloud]].flatten().unique()] = True
             levels.insert(0, finer)

@@ -3,7 +3,6 @@
 import statistics
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ import torch
 from torch import Tensor
 
 from benchmarks import plain_step
+from benchmarks.clocks import Parts, ProcessorClock
 from benchmarks.rows import clouds
-from benchmarks.timing import Row, Stopwatch, interleaved_medians
+from benchmarks.timing import Row, interleaved_medians
 from pointmae_zoo.data.augment import Augmentation, augment
 from pointmae_zoo.data.sources import procedural_source
 from pointmae_zoo.models.i2p_mae import TeacherViews
@@ -21,36 +21,46 @@ from pointmae_zoo.models.joint_mae import JointMAEForPretraining
 from pointmae_zoo.models.losses import weighted_sum
 from pointmae_zoo.models.teacher import Teacher
 from pointmae_zoo.registry import create_model
-from pointmae_zoo.train.optimizer import adamw
+from pointmae_zoo.train.optimizer import adamw, parameter_groups
 from pointmae_zoo.train.pretraining import PretrainTask, create_pretraining_model
 from pointmae_zoo.train.process import keep_freed_memory, precision
-from pointmae_zoo.train.recipe import PretrainRecipe
+from pointmae_zoo.train.recipe import PretrainRecipe, merged
 from pointmae_zoo.train.recipe_files import read_recipe
 from pointmae_zoo.train.target_cache import cached_targets
 from pointmae_zoo.train.targets import LiveTargets, Rendering
 
 CLIP = "vit_base_patch16_clip_quickgelu_224"
+CPU = torch.device("cpu")
 _AUGMENTATION = Augmentation(scale=1.5, shift=0.2, normalize=False)  # the paper's
 _TOLERANCE = 1e-5  # of the losses, relative
 _HALF_TOLERANCE = 2e-2  # of the losses, relative, where the teacher computes in bfloat16
 _GRADIENT_TOLERANCE = 1e-3  # of the norm of all gradients, relative: float32 sums of 10^5 rows
 
 
-class _Sides:
-    """Both steps on the same clouds, with the same weights, draws and teacher (of random weights)."""
+class Sides:
+    """Both steps on the same clouds, with the same weights, draws and teacher (of random weights).
 
-    def __init__(self, batch: int) -> None:
-        keep_freed_memory()  # as training does; it serves both sides
+    Args:
+        batch: clouds.
+        device: where both run.
+    """
+
+    def __init__(self, batch: int, device: torch.device = CPU) -> None:
+        if device.type == "cpu":
+            keep_freed_memory()  # as training does; it serves both sides
         torch.manual_seed(0)
-        self.clouds = clouds(batch, 2048)
+        self.clouds = clouds(batch, 2048).to(device)
+        self.half = False  # our model in bfloat16, as the recipe's precision says
         # Drop path draws random numbers, which the two sides would not share.
-        self.model = create_model("i2p_mae_base", kind="pretraining", drop_path=0.0).train()
-        self.plain = plain_step.Pretraining().train()
+        self.model = create_model("i2p_mae_base", kind="pretraining", drop_path=0.0).train().to(device)
+        self.plain = plain_step.Pretraining().train().to(device)
         self.plain.load_from(self.model.state_dict())
-        self.teacher = Teacher(CLIP, weights="random", normalization="imagenet", precision="float32")
+        teacher = Teacher(CLIP, weights="random", normalization="imagenet", precision="float32")
+        self.teacher = teacher.to(device)
         self.targets = LiveTargets(self.teacher, Rendering("summed", views=3, size=224, cover=5))
         self.optimizers = [
-            adamw(model, weight_decay=0.05, betas=(0.9, 0.999)) for model in (self.model, self.plain)
+            adamw(self.model, weight_decay=0.05, betas=(0.9, 0.999)),
+            torch.optim.AdamW(parameter_groups(self.plain, 0.05), lr=0.0, betas=(0.9, 0.999)),
         ]
         # What was drawn, seen from outside: zeros are only shifted, ones are scaled and shifted.
         shift = self.augmented(torch.zeros_like(self.clouds))[:, 0]
@@ -58,23 +68,27 @@ class _Sides:
         self.visible = torch.empty(0)
 
     def augmented(self, points: Tensor) -> Tensor:
-        return augment(points, _AUGMENTATION, torch.Generator().manual_seed(0))
+        return augment(points, _AUGMENTATION, torch.Generator(points.device).manual_seed(0))
 
     def views(self, points: Tensor) -> TeacherViews:
-        every = torch.arange(points.shape[1]).expand(len(points), -1)
+        every = torch.arange(points.shape[1], device=points.device).expand(len(points), -1)
         return self.targets.views(np.arange(len(points)), every, points, points.device)
 
-    def ours(self, views: TeacherViews | None = None, update: bool = True) -> tuple[float, float]:
+    def ours(self, views: TeacherViews | None = None, update: bool = True) -> Tensor:
+        """The two losses, (2,)."""
         points = self.augmented(self.clouds)
         torch.manual_seed(0)  # of the drawn masks
-        output = self.model(points, self.views(points) if views is None else views)
+        views = self.views(points) if views is None else views
+        with torch.autocast(points.device.type, torch.bfloat16, enabled=self.half):
+            output = self.model(points, views)
         output.loss.backward()
         self.visible = output.visible
         if update:
             self._update(0)
-        return output.losses["3d"].value.item(), output.losses["2d"].value.item()
+        return torch.stack([output.losses[name].value.detach() for name in ("3d", "2d")])
 
-    def theirs(self, maps: plain_step.Maps | None = None, update: bool = True) -> tuple[float, float]:
+    def theirs(self, maps: plain_step.Maps | None = None, update: bool = True) -> Tensor:
+        """The two losses, (2,)."""
         points = plain_step.augmented(self.clouds, *self.draws)
         if maps is None:
             maps = self.maps(points)
@@ -82,7 +96,7 @@ class _Sides:
         (losses.loss_3d + losses.loss_2d).backward()
         if update:
             self._update(1)
-        return losses.loss_3d.item(), losses.loss_2d.item()
+        return torch.stack([losses.loss_3d, losses.loss_2d]).detach()
 
     def maps(self, points: Tensor) -> plain_step.Maps:
         return plain_step.maps_of(self.teacher.network, points, self.teacher.mean, self.teacher.std)
@@ -92,9 +106,13 @@ class _Sides:
         self.optimizers[side].zero_grad()
 
     def check(self) -> str:
-        """Losses and gradients of both sides agree; a note that says how well."""
+        """Losses and gradients of both sides agree; a note that says how well.
+
+        Raises:
+            AssertionError: they don't.
+        """
         ours, theirs = self.ours(update=False), self.theirs(update=False)
-        worst = _difference(ours, theirs)
+        worst = difference(ours, theirs)
         if not worst <= _TOLERANCE:
             raise AssertionError(f"the losses differ: {ours} and {theirs}")
         norms = [_gradient_norm(model) for model in (self.model, self.plain)]
@@ -112,7 +130,7 @@ def _gradient_norm(model: torch.nn.Module) -> float:
 
 def whole_step(seconds: float) -> Row:
     """Everything in float32. The image network is timm's on both sides, and half of our step."""
-    sides = _Sides(batch=2)
+    sides = Sides(batch=2)
     note = sides.check()
     times = interleaved_medians(sides.ours, sides.theirs, seconds, warm_up=1)
     return Row("training step, base, 2 clouds, CLIP float32", *times, target=None, note=note)
@@ -120,11 +138,11 @@ def whole_step(seconds: float) -> Row:
 
 def whole_step_bfloat16(seconds: float) -> Row:
     """The recipes' ``teacher.precision: auto``: bfloat16 where the processor has it."""
-    sides = _Sides(batch=2)
+    sides = Sides(batch=2)
     sides.check()
     reference = sides.ours()
     sides.teacher.precision = "auto"
-    worst = _difference(sides.ours(), reference)
+    worst = difference(sides.ours(), reference)
     if not worst <= _HALF_TOLERANCE:
         raise AssertionError(f"with the teacher in half precision the losses differ by {worst:.2g}")
     times = interleaved_medians(sides.ours, sides.theirs, seconds, warm_up=0)
@@ -135,19 +153,19 @@ def whole_step_bfloat16(seconds: float) -> Row:
 
 def student_step(seconds: float) -> Row:
     """What is left where the teacher's maps are there already, or come from an accelerator."""
-    sides = _Sides(batch=4)
+    sides = Sides(batch=4)
     points = sides.augmented(sides.clouds)
     sides.check()
     views, maps = sides.views(points), sides.maps(points)
     times = interleaved_medians(lambda: sides.ours(views), lambda: sides.theirs(maps), seconds, warm_up=1)
-    worst = _difference(sides.ours(views), sides.theirs(maps))
+    worst = difference(sides.ours(views), sides.theirs(maps))
     note = f"the teacher's feature maps are given; losses within {worst:.0e}"
     return Row("training step, base, 4 clouds, maps given", *times, target=2.0, note=note)
 
 
-def _difference(ours: tuple[float, float], theirs: tuple[float, float]) -> float:
-    """The larger relative difference of the two losses."""
-    return max(abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True))
+def difference(ours: Tensor, theirs: Tensor) -> float:
+    """The largest relative difference of losses."""
+    return float(((ours - theirs).abs() / theirs.abs()).max())
 
 
 def joint_step(seconds: float) -> Row:
@@ -155,7 +173,7 @@ def joint_step(seconds: float) -> Row:
     batch = 32
     with tempfile.TemporaryDirectory() as folder:
         joint, other = (
-            _recipe_step(read_recipe(f"{family}/pretrain_tiny", batch_size=batch), Path(folder))
+            RecipeStep(read_recipe(f"{family}/pretrain_tiny", batch_size=batch), Path(folder))
             for family in ("joint_mae", "i2p_mae")
         )
         times = interleaved_medians(joint.take, other.take, seconds)
@@ -204,82 +222,92 @@ def _parts(name: str, title: str, *, batch: int, rounds: int, precision: str | N
     Args:
         precision: the teacher's; None: there is no teacher.
     """
-    teacher = {} if precision is None else {"weights": "random", "precision": precision}
-    recipe = read_recipe(name, batch_size=batch, teacher=teacher)
+    recipe = recipe_of(name, batch, precision)
     with tempfile.TemporaryDirectory() as folder:
-        step = _recipe_step(recipe, Path(folder))
-        watch, model = step.watch, step.task.model
-        if isinstance(step.task.targets, LiveTargets):
-            watch.watch(step.task.targets.teacher, "forward", "teacher")
-        watch.watch(model.encoder, "group", "sampling and neighbours")
-        watch.watch(model.encoder, "forward_features", "encoder")
-        if isinstance(model, JointMAEForPretraining):
-            watch.watch(model, "_look", "depth images and masks")
-            watch.watch(model.image_embedding, "forward", "2D embedding")
+        step = RecipeStep(recipe, Path(folder))
+        step.watch(Parts(ProcessorClock()))
         rows = []
         for _ in range(rounds + 2):
-            watch.seconds.clear()
             step.take()
-            rows.append(dict(watch.seconds))
-    return {
-        "name": title,
-        "recipe": recipe.to_dict(),
-        "seconds": {
-            part: statistics.median(row[part] for row in rows[2:]) for part in PARTS if part in rows[0]
-        },
-    }
+            rows.append(step.parts.taken())
+    return {"name": title, "recipe": recipe.to_dict(), "seconds": medians(rows[2:])}
 
 
-@dataclass
-class _RecipeStep:
-    """A step of a recipe, to be taken again and again on the same clouds."""
+def recipe_of(name: str, batch: int, teacher_precision: str | None, **changes: Any) -> PretrainRecipe:
+    """A shipped recipe with a teacher of random weights; None: it has none."""
+    teacher = {} if teacher_precision is None else {"weights": "random", "precision": teacher_precision}
+    return read_recipe(name, **merged({"batch_size": batch, "teacher": teacher}, changes))
 
-    task: PretrainTask
-    optimizer: torch.optim.Optimizer
-    watch: Stopwatch
-    taken: int = 0
 
-    def take(self) -> None:
-        """As the engine does."""
+def medians(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Of each part over several steps, in the order in which the parts are listed."""
+    return {part: statistics.median(row[part] for row in rows) for part in PARTS if part in rows[0]}
+
+
+class RecipeStep:
+    """A step of a recipe, to be taken again and again on the same clouds.
+
+    Args:
+        recipe: a teacher of it has random weights.
+        folder: where its cache may lie.
+        device: where it runs.
+    """
+
+    def __init__(self, recipe: PretrainRecipe, folder: Path, device: torch.device = CPU) -> None:
+        if device.type == "cpu":
+            keep_freed_memory()
+        settings = recipe.teacher
+        torch.manual_seed(0)
+        source = procedural_source(recipe.batch_size, 0, recipe.cloud_points, progress=False)
+        teacher, targets = None, None
+        if settings.name:
+            teacher = Teacher(
+                settings.name,
+                weights="random",
+                strides=settings.strides,
+                normalization=settings.normalization,
+                precision=settings.precision,
+            ).to(device)
+            targets = (
+                LiveTargets(teacher, settings.rendering())
+                if settings.targets == "live"
+                else cached_targets(source, teacher, settings.rendering(), folder, progress=False)
+            )
+        model = create_pretraining_model(recipe, teacher).train().to(device)
+        stored = source.read(np.arange(recipe.batch_size))
+        source.read = lambda indices: stored[indices]  # made beforehand, as in a run with a cache
+        self.task = PretrainTask(model, source, targets, recipe)
+        self.optimizer = adamw(model, recipe.weight_decay, recipe.betas)
+        self.device = device
+        self.parts = Parts(ProcessorClock())
+        self.taken = 0
+
+    def watch(self, parts: Parts) -> None:
+        """From now on its parts are these."""
+        self.parts, model = parts, self.task.model
+        if isinstance(self.task.targets, LiveTargets):
+            parts.watch(self.task.targets.teacher, "forward", "teacher")
+        parts.watch(model.encoder, "group", "sampling and neighbours")
+        parts.watch(model.encoder, "forward_features", "encoder")
+        if isinstance(model, JointMAEForPretraining):
+            parts.watch(model, "_look", "depth images and masks")
+            parts.watch(model.image_embedding, "forward", "2D embedding")
+
+    def take(self) -> Tensor:
+        """One step, as the engine does it; its loss."""
         self.taken += 1
-        recipe, watch = self.task.recipe, self.watch
+        recipe, parts, kind = self.task.recipe, self.parts, self.device.type
         torch.manual_seed(self.taken)
-        with watch.part("data"):  # with a teacher's depth images, or the reading of cached targets
+        with parts.part("data"):  # with a teacher's depth images, or the reading of cached targets
             indices = np.arange(recipe.batch_size)
-            batch = self.task.batch(indices, torch.Generator().manual_seed(self.taken))
-        half = torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.precision == "bfloat16")
-        with watch.part("decoder and losses"), half, precision(recipe.precision, torch.device("cpu")):
+            batch = self.task.batch(indices, torch.Generator(self.device).manual_seed(self.taken))
+        half = torch.autocast(kind, dtype=torch.bfloat16, enabled=recipe.precision == "bfloat16")
+        with parts.part("decoder and losses"), half, precision(recipe.precision, self.device):
             loss = weighted_sum(self.task.losses(batch))
-        with watch.part("backward"):
+        with parts.part("backward"):
             loss.backward()
-        with watch.part("optimizer"):
+        with parts.part("optimizer"):
             torch.nn.utils.clip_grad_norm_(self.task.model.parameters(), recipe.clip_norm or float("inf"))
             self.optimizer.step()
             self.optimizer.zero_grad()
-
-
-def _recipe_step(recipe: PretrainRecipe, folder: Path) -> _RecipeStep:
-    """With a teacher of random weights, if the recipe has one, whose cache may lie in ``folder``."""
-    keep_freed_memory()
-    settings = recipe.teacher
-    torch.manual_seed(0)
-    source = procedural_source(recipe.batch_size, 0, recipe.cloud_points, progress=False)
-    teacher, targets = None, None
-    if settings.name:
-        teacher = Teacher(
-            settings.name,
-            weights="random",
-            strides=settings.strides,
-            normalization=settings.normalization,
-            precision=settings.precision,
-        )
-        targets = (
-            LiveTargets(teacher, settings.rendering())
-            if settings.targets == "live"
-            else cached_targets(source, teacher, settings.rendering(), folder, progress=False)
-        )
-    model = create_pretraining_model(recipe, teacher).train()
-    stored = source.read(np.arange(recipe.batch_size))
-    source.read = lambda indices: stored[indices]  # shapes are made beforehand, as in a run with a cache
-    task = PretrainTask(model, source, targets, recipe)
-    return _RecipeStep(task, adamw(model, recipe.weight_decay, recipe.betas), Stopwatch())
+        return loss.detach()

@@ -1,11 +1,9 @@
 """Two ways of doing the same thing, timed in turns."""
 
-import contextlib
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -54,38 +52,3 @@ def interleaved_medians(
             run()
             kept.append(time.perf_counter() - start)
     return statistics.median(times[0]), statistics.median(times[1])
-
-
-class Stopwatch:
-    """Seconds that were spent in named parts; a part within a part counts for the inner one only."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._open: list[str] = []
-        self._since = 0.0
-
-    @contextlib.contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        self._turn()
-        self._open.append(name)
-        try:
-            yield
-        finally:
-            self._turn()
-            self._open.pop()
-
-    def watch(self, owner: Any, method: str, name: str) -> None:
-        """From now on that object's method is the part ``name``."""
-        inner = getattr(owner, method)
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            with self.part(name):
-                return inner(*args, **kwargs)
-
-        setattr(owner, method, watched)
-
-    def _turn(self) -> None:
-        now = time.perf_counter()
-        if self._open:
-            self.seconds[self._open[-1]] = self.seconds.get(self._open[-1], 0.0) + now - self._since
-        self._since = now

@@ -10,8 +10,10 @@ evaluations that it lists. A block of README is filled from the JSON file that i
 ``linear``, ``fewshot``, ``robustness`` (of frozen features), ``finetuned`` and ``parts`` render what the
 command of ``pointmae-zoo evaluate`` of that name wrote, ``changed`` what ``evaluate robustness`` of a
 fine-tuned classifier wrote, ``ablation`` what ``evaluate compare`` wrote; ``speed`` and ``step`` what
-``python -m benchmarks --out`` wrote: times beside plain code, and where the time of training steps goes.
-``labels`` renders a folder: all that ``python -m model_cards.downstream`` wrote there.
+``python -m benchmarks --out`` wrote: times beside plain code, and where the time of training steps goes;
+``gpu`` what ``python -m benchmarks gpu --out`` wrote. ``labels`` renders a folder: all that
+``python -m model_cards.downstream`` wrote there. Only a ``gpu`` block may name a file that is not there (nobody
+has measured yet): it is empty then.
 
 No number is written by hand; a test runs this with ``--check``.
 """
@@ -98,6 +100,58 @@ def _shots(report: dict[str, Any]) -> float:
     return inf if shots is None else float(shots)
 
 
+def gpu_table(report: dict[str, Any]) -> str:
+    """All that was measured on a GPU: one table for each kind of number."""
+    lines = [*head("", "plain", "here", "ratio", "times the floor")]
+    for row in report["rows"]:
+        plain = "" if row["plain"] is None else f"{1e3 * row['plain']:.2f} ms"
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.1f}×"
+        floor = "" if row["of_floor"] is None else f"{row['of_floor']:.1f}× ({row['floor_by']})"
+        lines.append(line(row["name"], plain, f"{1e3 * row['ours']:.2f} ms", ratio, floor))
+    steps = report["steps"]
+    lines += ["", *head("part of a step", *(step["name"] for step in steps))] if steps else []
+    for part in dict.fromkeys(part for step in steps for part in step["seconds"]):
+        lines.append(line(part, *(_share(step, part) for step in steps)))
+    speeds = report["clouds_per_second"]
+    batches = sorted({one["clouds"] for speed in speeds for one in speed["batches"]})
+    if speeds:
+        lines += ["", *head("`embed`, clouds/s in batches of", *(f"{batch:,}" for batch in batches))]
+    for speed in speeds:
+        found = {one["clouds"]: f"{one['clouds_per_second']:,.0f}" for one in speed["batches"]}
+        lines.append(
+            line(f"{speed['model']}, {speed['dtype']}", *(found.get(batch, "") for batch in batches))
+        )
+    sizes = report["over_points"]
+    if sizes:
+        first = sizes[0]
+        title = f"points, {first['clouds']} clouds, {first['model']}"
+        lines += ["", *head(title, *first["seconds"], "peak memory")]
+    for size in sizes:
+        times = (f"{1e3 * seconds:.2f} ms" for seconds in size["seconds"].values())
+        memory = "" if size["peak_memory"] is None else f"{size['peak_memory'] / 1e9:.1f} GB"
+        lines.append(line(f"{size['points']:,}", *times, memory))
+    machine = report["machine"]
+    note = f"{machine['gpu']}, torch {machine['torch']}, CUDA {machine['cuda']}."
+    if agreed := report["agreement"]:
+        worst = max(one["largest_difference"] for one in agreed)
+        cosine = min(one["smallest_cosine"] for one in agreed)
+        note += (
+            f" Features are the CPU's within {worst:.0e} in float32, and in bfloat16 at a cosine of at least "
+            f"{cosine:.4f}."
+        )
+    return with_note(lines, note)
+
+
+def _share(step: dict[str, Any], part: str) -> str:
+    """A part's time, its share of the step, and how near its matrix products come to their measured rate."""
+    seconds = step["seconds"].get(part)
+    if seconds is None:
+        return ""
+    said = f"{1e3 * seconds:.1f} ms, {100 * seconds / sum(step['seconds'].values()):.0f} %"
+    peak = step["share_of_peak"].get(part)
+    return said if peak is None else f"{said}, at {100 * peak:.0f} % of the rate"
+
+
 def _machine(report: dict[str, Any]) -> str:
     machine = report["machine"]
     return f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}."
@@ -113,6 +167,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "ablation": ablation_table,
     "speed": speed_table,
     "step": step_table,
+    "gpu": gpu_table,
 }
 
 
@@ -129,6 +184,8 @@ def rendered(text: str) -> str:
         place = ROOT / match[3]
         if match[2] == "labels":
             table = labels_table([read(file) for file in sorted(place.glob("*.json"))])
+        elif match[2] == "gpu" and not place.is_file():
+            return f"{match[1]}{match[4]}"
         else:
             table = TABLES[match[2]](read(place))
         return f"{match[1]}{table}\n{match[4]}"

@@ -17,7 +17,8 @@ from pointmae_zoo.data.secrets import without_secrets
 from pointmae_zoo.models.losses import LossTerm
 from pointmae_zoo.train import TrainingRecipe, TrainingResult, checkpoints, process, train
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
-from pointmae_zoo.train.process import accelerated, compile_blocks
+from pointmae_zoo.train.compiling import compile_blocks
+from pointmae_zoo.train.process import accelerated
 from pointmae_zoo.train.schedule import batch_indices, learning_rate
 
 pytest.importorskip("accelerate")

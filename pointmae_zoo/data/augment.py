@@ -124,7 +124,10 @@ def subsample(
     chosen = order[:, :count].clone()
     host = _on_host(generator, 2)
     spread = draw_per_cloud(lambda clouds: torch.rand(clouds, generator=host), batch) < fps_share
-    which = spread.nonzero()[:, 0].to(points.device, non_blocking=True)
+    which = spread.nonzero()[:, 0]
+    if points.device.type == "cuda":  # a copy from other memory may wait until the GPU is done
+        which = which.pin_memory()
+    which = which.to(points.device, non_blocking=True)
     if len(which):
         shuffled = points[which].gather(1, order[which, :, None].expand(-1, -1, 3))
         kept = farthest_point_sample(shuffled, min(available, round(count * fps_surplus)))

@@ -29,7 +29,7 @@ def batch_norm(norm: nn.BatchNorm1d, x: Tensor, counts: Tensor | None = None) ->
     """
     if norm.training and (counts is not None or _processes() > 1):
         return _normalize(norm, x, counts)
-    if not norm.training or x.dtype == torch.bfloat16:
+    if not norm.training or x.dtype == torch.bfloat16 or x.device.type != "cpu":
         return nn.BatchNorm1d.forward(norm, x)
     # torch's CPU kernel for (M, C) adds up the rows one by one in float32, which for 10^5 rows costs the
     # gradient three digits (bfloat16 has no more than that anyway); the one for (1, C, M) does not.

@@ -1,6 +1,5 @@
 """The depth images of a batch for Joint-MAE: views, what they show, and which patches stay visible."""
 
-import functools
 from math import pi, radians
 from typing import NamedTuple
 
@@ -42,17 +41,10 @@ class SeenImages(NamedTuple):
 def draw_rotations(batch: int, device: torch.device, config: JointMAEConfig) -> Tensor:
     """The views of a batch (B, V, 3, 3): drawn, or three along the axes."""
     if config.views > 1:
-        return _axis_rotations(config.views, device).expand(batch, -1, -1, -1)
+        return view_rotations(config.views, device).expand(batch, -1, -1, -1)
     drawn = draw_per_cloud(lambda clouds: torch.rand(clouds, 2, device=device), batch)
     yaw, elevation = drawn[:, :1] * (2 * pi), (2 * drawn[:, 1:] - 1) * radians(config.elevation)
     return orbit_rotations(yaw, elevation)
-
-
-@functools.cache
-def _axis_rotations(count: int, device: torch.device) -> Tensor:
-    """Made once, as a GPU would be waited for. Not a buffer: weights would have to hold it."""
-    with torch.inference_mode(False):
-        return view_rotations(count).to(device)
 
 
 def render_views(

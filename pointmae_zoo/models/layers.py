@@ -1,7 +1,9 @@
 """Transformer parts: attention, MLP, block with drop path, and the position embedding."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -58,12 +60,24 @@ class DropPath(nn.Module):
         super().__init__()
         self.rate = rate
 
-    def forward(self, x: Tensor) -> Tensor:
+    def draw(self, x: Tensor) -> Tensor | None:
+        """By what to divide a branch of the shape of x (B, ...), which `without` does: (B, 1, ...), infinity
+        for the clouds that lose it. None: by nothing."""
         if not self.training or self.rate == 0.0:
-            return x
-        ones = [1] * (x.ndim - 1)
-        keep = draw_per_cloud(lambda batch: x.new_empty(batch, *ones).bernoulli_(1.0 - self.rate), len(x))
-        return x * keep / (1.0 - self.rate)
+            return None
+        ones, dtype = [1] * (x.ndim - 1), torch.promote_types(x.dtype, torch.float32)
+        keep = draw_per_cloud(
+            lambda batch: x.new_empty(batch, *ones, dtype=dtype).bernoulli_(1.0 - self.rate), len(x)
+        )
+        return (1.0 - self.rate) / keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        return without(x, self.draw(x))
+
+
+def without(branch: Tensor, divisor: Tensor | None) -> Tensor:
+    """A residual branch after `DropPath.draw`."""
+    return branch if divisor is None else (branch / divisor).to(branch.dtype)
 
 
 class Dropout(nn.Dropout):
@@ -78,7 +92,14 @@ class Dropout(nn.Dropout):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block (LayerNorm eps 1e-5)."""
+    """Pre-norm transformer block (LayerNorm eps 1e-5).
+
+    What is random in it is drawn first, so that all the rest is one function of tensors, ``residuals``, the
+    same for all blocks of a size: that is what `torch.compile` gets to see.
+    """
+
+    compiled: Callable[..., Tensor] | None = None
+    """``residuals`` as `torch.compile` gives it; copies and files of a model are without it."""
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float, drop_path: float) -> None:
         super().__init__()
@@ -89,8 +110,18 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, allowed: Tensor | None = None) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x), allowed))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        compute = Block.residuals if self.compiled is None else self.compiled
+        return compute(self, x, allowed, self.drop_path.draw(x), self.drop_path.draw(x))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "compiled"}
+
+    def residuals(
+        self, x: Tensor, allowed: Tensor | None, attention: Tensor | None, mlp: Tensor | None
+    ) -> Tensor:
+        """x (B, G, C), which pairs may attend, and by what the two branches are divided (see `DropPath`)."""
+        x = x + without(self.attn(self.norm1(x), allowed), attention)
+        return x + without(self.mlp(self.norm2(x)), mlp)
 
 
 def run_blocks(blocks: Iterable[nn.Module], x: Tensor, position: Tensor, allowed: Tensor | None) -> Tensor:

@@ -1,5 +1,6 @@
 """Depth images of point clouds, and reading image features back at the points."""
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -34,8 +35,10 @@ def summed_depth_images(points: Tensor, *, size: int = 224, cover: int = 5) -> D
         images (B, 3, size, size), empty pixels 0, and pixels (B, 3, N, 2).
     """
     margin = _margin(cover)
-    # (B, V, 3, N): the points run along the last axis, where torch's reductions are vectorised.
-    views = points.transpose(1, 2).contiguous()[:, torch.tensor(AXIS_VIEWS, device=points.device)]
+    # (B, V, 3, N): the points run along the last axis, where torch's reductions are vectorised. Not by an
+    # index tensor: a GPU would be waited for until it has it.
+    axes = points.unbind(2)
+    views = torch.stack([torch.stack([axes[axis] for axis in view], 1) for view in AXIS_VIEWS], 1)
     plane, depth = views[:, :, :2], views[:, :, 2]
     low, high = plane.amin(3, keepdim=True), plane.amax(3, keepdim=True)
     cell = (high - low).amax(2, keepdim=True) / (size - 3)
@@ -84,16 +87,30 @@ def _grid_coordinates(index: Tensor, size: int) -> Tensor:
     return (2.0 * index.flip(-1).float() + 1.0) / size - 1.0
 
 
-def view_rotations(count: int) -> Tensor:
+def view_rotations(count: int, device: torch.device | None = None) -> Tensor:
     """Rotations (V, 3, 3) for ``zbuffer_depth_images``: rows are the image's right, up and towards-the-viewer
     directions.
 
-    ``count`` 3: along the three axes (front, side, top; y is up). 6: three oblique views more, from corners
-    of the cube, which see what the axis views hide.
+    Made once for each device, as a GPU is waited for until it has them; not to be changed.
+
+    Args:
+        count: 3: along the three axes (front, side, top; y is up). 6: three oblique views more, from corners
+            of the cube, which see what the axis views hide.
+        device: where they are wanted; None: on the CPU.
 
     Raises:
         ValueError: another count.
     """
+    return _rotations_on(count, torch.device("cpu") if device is None else device)
+
+
+@functools.cache
+def _rotations_on(count: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return _rotations(count).to(device)
+
+
+def _rotations(count: int) -> Tensor:
     towards = [
         (0.0, 0.0, 1.0),
         (1.0, 0.0, 0.0),

@@ -7,12 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pointmae_zoo.train.engine import Task, TrainingResult, train
+    from pointmae_zoo.train.engine import train
     from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
     from pointmae_zoo.train.finetuning import FinetuneTask, finetune, finetune_model, open_training_parts
     from pointmae_zoo.train.pretraining import pretrain
     from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings, TrainingRecipe
     from pointmae_zoo.train.recipe_files import list_recipes, parse_setting, read_recipe
+    from pointmae_zoo.train.result import TrainingResult
+    from pointmae_zoo.train.task import Task
     from pointmae_zoo.train.trackers import TRACKERS
 
 _HOMES = {
@@ -23,10 +25,10 @@ _HOMES = {
     "open_training_parts": "finetuning",
     "TRACKERS": "trackers",
     "PretrainRecipe": "recipe",
-    "Task": "engine",
+    "Task": "task",
     "TeacherSettings": "recipe",
     "TrainingRecipe": "recipe",
-    "TrainingResult": "engine",
+    "TrainingResult": "result",
     "list_recipes": "recipe_files",
     "parse_setting": "recipe_files",
     "pretrain": "pretraining",

@@ -11,14 +11,12 @@ stored.
 """
 
 import math
-import shlex
 import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,92 +26,22 @@ from torch import Tensor, nn
 from pointmae_zoo.models.losses import LossTerm
 from pointmae_zoo.ops.draws import share_of_batch
 from pointmae_zoo.train.checkpoints import load_latest, save_checkpoint, whole_checkpoints
-from pointmae_zoo.train.optimizer import adamw, moving_average
-from pointmae_zoo.train.process import catch_signals, compile_blocks, determinism, precision
+from pointmae_zoo.train.compiling import compile_blocks
+from pointmae_zoo.train.optimizer import MovingAverage, adamw, load_optimizer
+from pointmae_zoo.train.process import catch_signals, determinism, precision
 from pointmae_zoo.train.recipe import TrainingRecipe
+from pointmae_zoo.train.result import TrainingResult
 from pointmae_zoo.train.run_folder import Metrics
 from pointmae_zoo.train.schedule import batch_indices, learning_rate, step_seed, total_steps
+from pointmae_zoo.train.task import Task
 from pointmae_zoo.train.terms import CloserLook, over_processes
+from pointmae_zoo.train.unread import NORM, Unread
 from pointmae_zoo.train.validation import Validation
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-_NORM = "gradient_norm"
-_NAMED_CLOUDS = 3
 _SECONDS_BETWEEN_LINES = 60.0  # where there is no terminal to draw a bar on
-
-
-class Task(Protocol):
-    """What is trained on what."""
-
-    model: nn.Module
-    count: int
-    """Clouds."""
-    command: str
-    """The word for it on the command line, by which a stopped run is resumed."""
-
-    def batch(self, indices: NDArray[np.int64], generator: torch.Generator) -> Any:
-        """The clouds of these numbers (B,), ready for ``losses``: read, augmented, on the generator's
-        device."""
-
-    def losses(self, batch: Any) -> dict[str, LossTerm]:
-        """Every loss by its name, and with weight 0 and no gradient whatever else is to be logged."""
-
-    def monitors(self, batch: Any) -> dict[str, LossTerm]:
-        """What is worth a look now and then: asked at the last step before a line of metrics, for each part
-        of its batch, after that is back-propagated and before the weights change; in evaluation mode, without
-        gradients, with the step's random numbers. Their weights don't matter."""
-
-    def describe(self, indices: NDArray[np.int64]) -> list[str]:
-        """What to call these clouds (B,) in an error message."""
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """How a run ended.
-
-    Args:
-        folder: the run folder.
-        steps: optimizer steps done, in all.
-        completed: False if a signal stopped it; the run folder then holds a checkpoint to resume from, but no
-            weights.
-        command: the word for the task on the command line.
-        losses: means over the last logged interval.
-        validation: scores of the final weights on the validation part, and the ``step`` that they are of;
-            empty where there is none.
-        steps_now: of these, done by this process.
-        seconds: of training in this process, teacher and data not counted; 0 if the run was finished before.
-        clouds_per_second: over ``seconds``.
-        total_seconds: of training in all sessions of the run, up to the checkpoints each was resumed from.
-    """
-
-    folder: Path
-    steps: int
-    completed: bool
-    command: str
-    losses: dict[str, float] = field(default_factory=dict)
-    validation: dict[str, float] = field(default_factory=dict)
-    steps_now: int = 0
-    seconds: float = 0.0
-    clouds_per_second: float = 0.0
-    total_seconds: float = 0.0
-
-    def __str__(self) -> str:
-        losses = ", ".join(f"{name} {value:.4f}" for name, value in self.losses.items())
-        if self.validation:
-            scores = (f"{name} {value:.4f}" for name, value in self.validation.items() if name != "step")
-            losses += f"; validation {', '.join(scores)} (weights of step {self.validation['step']:.0f})"
-        resumed = self.steps_now != self.steps
-        speed = f"{self.seconds:.0f} s, {self.clouds_per_second:.0f} clouds/s"
-        if self.completed and not self.seconds:
-            return f"{self.folder}: finished already, {self.steps} steps; {losses}"
-        if self.completed:
-            steps = f"{self.steps_now} of {self.steps}" if resumed else f"{self.steps}"
-            return f"{self.folder}: {steps} steps in {speed}; {losses}"
-        done = f"{self.steps_now} steps in {speed}" if resumed else speed
-        go_on = f"pointmae-zoo {self.command} --out {shlex.quote(str(self.folder))} --resume"
-        return f"{self.folder}: stopped after step {self.steps} ({done}); to go on: {go_on}"
 
 
 def train(
@@ -191,7 +119,7 @@ class _Run:
         self.device = accelerator.device
         self.steps = total_steps(recipe, task.count)
         self.model = task.model.to(self.device)
-        self.average = moving_average(self.model, recipe.ema_decay) if recipe.ema_decay else None
+        self.average = MovingAverage(self.model, recipe.ema_decay) if recipe.ema_decay else None
         if recipe.compile:
             compile_blocks(self.model, backward_once=not recipe.log_gradient_norms)
         optimizer = adamw(self.model, recipe.weight_decay, recipe.betas, layer_decay)
@@ -200,7 +128,7 @@ class _Run:
             self.wrapped, self.optimizer = accelerator.prepare(_Losses(task), optimizer)
         self.metrics = Metrics(out / "metrics.jsonl")
         self.step = 0
-        self.pending: list[dict[str, Tensor]] = []  # losses not yet read: reading waits for the device
+        self.unread = Unread(out, task, self._indices, accelerator.is_main_process)
         self.losses: dict[str, float] = {}
         self.scores: dict[str, float] = {}  # of the validation part, when it was last looked at
         self.look: CloserLook | None = None  # at the last step, if a line of metrics is due after it
@@ -233,11 +161,11 @@ class _Run:
         with catch_signals() as stopped, bar:
             stop = False
             while self.step < self.steps and not stop:
-                self.pending.append(self._one_step())
+                self.unread.add(self._one_step())
                 self.step += 1
                 bar.update()
                 if self.look is not None:
-                    speed = len(self.pending) * self.recipe.batch_size / (time.perf_counter() - last_log)
+                    speed = len(self.unread) * self.recipe.batch_size / (time.perf_counter() - last_log)
                     self._log(speed)
                     last_log = time.perf_counter()
                     said = f"{self._short_losses()}, {speed:.0f} clouds/s"
@@ -299,7 +227,7 @@ class _Run:
             self.average.update_parameters(self.model)
         # Cloned: a loss may be a view into a far larger tensor, which would live as long as it.
         values = {name: torch.stack([one[name] for one in parts]).mean(0).clone() for name in parts[0]}
-        return {**values, _NORM: norm.detach().clone()}
+        return {**values, NORM: norm.detach().clone()}
 
     def _line_due(self) -> bool:
         """Whether there is a line of metrics after the step that comes."""
@@ -341,42 +269,11 @@ class _Run:
         stop_sum, late_sum = self.accelerator.reduce(wishes, "sum").tolist()
         return stop_sum > 0, late_sum > 0
 
-    def _flush(self) -> list[dict[str, float]]:
-        """Read the pending losses and gradient norms; stops the run at the first that is not finite."""
-        if not self.pending:
-            return []
-        names = list(self.pending[0])
-        rows = torch.stack([torch.stack([one[name] for name in names]) for one in self.pending]).tolist()
-        for offset, row in enumerate(rows):
-            for name, value in zip(names, row, strict=True):
-                if not math.isfinite(value):
-                    raise ValueError(self._broken(self.step - len(rows) + offset, name, value))
-        return [dict(zip(names, row, strict=True)) for row in rows]
-
-    def _broken(self, step: int, name: str, value: float) -> str:
-        clouds = self.task.describe(self._indices(step))
-        named = "; ".join(clouds[:_NAMED_CLOUDS])
-        if len(clouds) > _NAMED_CLOUDS:
-            path = self.out / f"broken_step_{step:08d}.txt"
-            named += f" and {len(clouds) - _NAMED_CLOUDS} more"
-            if self.is_main:
-                try:
-                    path.write_text("\n".join(clouds) + "\n", encoding="utf-8")
-                    named += f" (all in {path.name})"
-                except OSError:
-                    pass
-        kept = whole_checkpoints(self.out / "checkpoints")
-        last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-        return (
-            f"step {step}: {name.replace('_', ' ')} is {value}; its clouds are {named}; {last}; "
-            "lower learning_rate or use float32"
-        )
-
     def _log(self, speed: float) -> None:
-        values = self._flush()
-        self.pending = []
+        values = self.unread.read(self.step)
+        self.unread.clear()
         means = {name: float(np.mean([one[name] for one in values])) for name in values[0]}
-        self.losses = {name: value for name, value in means.items() if name != _NORM}
+        self.losses = {name: value for name, value in means.items() if name != NORM}
         rate = learning_rate(self.step - 1, self.recipe, self.task.count)
         looked = {} if self.look is None else self.look.values()
         line = {**means, "learning_rate": rate, **looked}
@@ -399,7 +296,7 @@ class _Run:
 
     def _save(self, must: bool) -> None:
         """Write a checkpoint, after a look at what has not been read yet: broken weights are not stored."""
-        self._flush()
+        self.unread.read(self.step)
         self.saved = time.perf_counter()
         if not self.is_main:
             return
@@ -409,7 +306,7 @@ class _Run:
             "average": None if self.average is None else self.average.state_dict(),
             "validation": None if self.validation is None else self.validation.state_dict(),
             # Since the last line of metrics, so that a resumed run logs what an uninterrupted one does.
-            "pending": [{name: value.cpu() for name, value in one.items()} for one in self.pending],
+            "pending": self.unread.state(),
             "losses": self.losses,
             "unwritten_metrics": self.metrics.waiting,
             "seconds": self.seconds_before + time.perf_counter() - self.started,
@@ -433,15 +330,13 @@ class _Run:
         if state is None:
             return
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         if self.validation is not None:
             self.validation.load_state_dict(state["validation"])
         self.step = int(state["step"])
-        self.pending = [
-            {name: value.to(self.device) for name, value in one.items()} for one in state["pending"]
-        ]
+        self.unread.load(state["pending"], self.device)
         self.losses = dict(state["losses"])
         self.unwritten = state.get("unwritten_metrics", "")  # older checkpoints lack it
         self.seconds_before = float(state["seconds"])

@@ -1,10 +1,10 @@
-"""AdamW with its parameter groups, and the moving average of weights."""
+"""AdamW with its parameter groups, and the moving average of weights; neither has a GPU waited for."""
 
 from typing import Any
 
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from pointmae_zoo.models.encoder import PointEncoder
 from pointmae_zoo.models.layers import Stage
@@ -94,11 +94,49 @@ def layer_depths(model: nn.Module) -> dict[str, int]:
 def adamw(
     model: nn.Module, weight_decay: float, betas: tuple[float, float], layer_decay: float = 1.0
 ) -> torch.optim.AdamW:
-    """AdamW over ``parameter_groups``; the learning rate is set anew before every step."""
-    return torch.optim.AdamW(parameter_groups(model, weight_decay, layer_decay), lr=0.0, betas=betas)
+    """AdamW over ``parameter_groups``; the learning rate is set anew before every step.
+
+    On a GPU one kernel for many weights; on a CPU torch's own choice, by which results are reproduced.
+    """
+    fused = True if next(model.parameters()).device.type == "cuda" else None
+    groups = parameter_groups(model, weight_decay, layer_decay)
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=fused)
 
 
-def moving_average(model: nn.Module, decay: float) -> AveragedModel:
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take the state of a checkpoint, which may have been written on another device: how the optimizer
+    computes is its own affair."""
+    pairs = zip(state["param_groups"], optimizer.param_groups, strict=False)
+    groups = [{**saved, "fused": own.get("fused")} for saved, own in pairs]
+    optimizer.load_state_dict({**state, "param_groups": groups})
+
+
+class MovingAverage(AveragedModel):
     """The exponential moving average of a model: of its weights, and of the statistics of its BatchNorms,
-    which belong to them. It begins with the model as it is after the first step."""
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    which belong to them. It begins with the model as it is after the first step.
+
+    torch's own copies its count of steps to the model's device at every step, and a GPU is waited for.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__(model, use_buffers=True)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        pairs = list(zip(_tensors(self.module), _tensors(model), strict=True))
+        if self.n_averaged == 0:
+            for average, now in pairs:
+                average.copy_(now)
+        else:
+            floats = [pair for pair in pairs if pair[0].is_floating_point()]
+            averages, values = zip(*floats, strict=True)
+            torch._foreach_lerp_(list(averages), list(values), 1 - self.decay)
+            for average, now in pairs:
+                if not average.is_floating_point():  # how many batches a BatchNorm has seen
+                    average.copy_(average * self.decay + now * (1 - self.decay))
+        self.n_averaged += 1
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [one.detach() for one in (*model.parameters(), *model.buffers())]

@@ -20,9 +20,11 @@ from pointmae_zoo.models.teacher import Teacher
 from pointmae_zoo.models.teacher_weights import check_weights_file
 from pointmae_zoo.ops import farthest_point_sample
 from pointmae_zoo.registry import create_model, get_architecture
-from pointmae_zoo.train.engine import TrainingResult
+from pointmae_zoo.train.compiling import compile_teacher
 from pointmae_zoo.train.provenance import clouds_from_data, entry_names, provenance
 from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings
+from pointmae_zoo.train.resident import Rows
+from pointmae_zoo.train.result import TrainingResult
 from pointmae_zoo.train.run import announced_steps, finished_run, open_run, settled_recipe
 from pointmae_zoo.train.target_cache import cached_targets
 from pointmae_zoo.train.targets import LiveTargets, Targets
@@ -48,6 +50,7 @@ class PretrainTask:
         self.model = model
         self.count = len(source)
         self.source = source
+        self.clouds = Rows(source.read, len(source))
         self.targets = targets
         self.recipe = recipe
 
@@ -55,10 +58,7 @@ class PretrainTask:
         self, indices: NDArray[np.int64], generator: torch.Generator
     ) -> tuple[Tensor, TeacherViews | None]:
         device = generator.device
-        points = torch.from_numpy(self.source.read(indices))
-        if device.type == "cuda":  # a copy from other memory waits until the device is done with all before
-            points = points.pin_memory()
-        points = points.to(device, non_blocking=True)
+        points = self.clouds.fetch(indices, device)
         settings = self.recipe.augmentation
         count = points_of_step(self.recipe.num_points, points.shape[1], settings, generator)
         chosen = subsample(points, count, settings.fps_share, generator)
@@ -278,6 +278,8 @@ def _targets(
     settings = recipe.teacher
     teacher = teacher.to(accelerator.device)
     if settings.targets == "live":
+        if recipe.compile:
+            compile_teacher(teacher)
         return LiveTargets(teacher, settings.rendering())
     return cached_targets(
         source, teacher, settings.rendering(), cache, standardize=settings.standardize, progress=progress

@@ -12,11 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-import torch._functorch.config as functorch_config
-from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pointmae_zoo.models.layers import Block
 from pointmae_zoo.train.recipe import TrainingRecipe
 from pointmae_zoo.train.trackers import check_trackers
 
@@ -99,23 +96,6 @@ def precision(name: str, device: torch.device) -> Iterator[None]:
             yield
     else:
         yield
-
-
-def compile_blocks(model: nn.Module, *, backward_once: bool) -> None:
-    """``torch.compile`` a model's transformer blocks, in place; a model without any as a whole.
-
-    They are where the time goes, and are alike, so that compiling is quick; grouping and masks in between
-    have kernels of their own, which the compiler can't look into.
-
-    Args:
-        backward_once: what the forward pass has left for the backward pass may be overwritten by it, which
-            saves memory. False forbids it in this process from now on.
-    """
-    if not backward_once:
-        functorch_config.donated_buffer = False
-    alike: list[nn.Module] = [module for module in model.modules() if isinstance(module, Block)]
-    for module in alike or [model]:
-        module.compile()
 
 
 @contextlib.contextmanager

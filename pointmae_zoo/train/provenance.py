@@ -11,9 +11,9 @@ from pointmae_zoo.data.identity import identity_sha256
 from pointmae_zoo.data.labelled import LabelledClouds
 from pointmae_zoo.data.sources import CloudSource
 from pointmae_zoo.hub.pretrained import is_hub_name, is_published
-from pointmae_zoo.train.engine import TrainingResult
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 from pointmae_zoo.train.recipe import PretrainRecipe
+from pointmae_zoo.train.result import TrainingResult
 
 
 def provenance(

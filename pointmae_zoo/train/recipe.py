@@ -35,7 +35,7 @@ class TrainingRecipe:
         clip_norm: largest gradient norm; 0 for no clipping.
         ema_decay: above 0: the saved weights are an exponential moving average over the steps, of this decay.
         precision: ``float32``, or ``bfloat16`` autocast (geometry and losses stay float32).
-        compile: ``torch.compile`` the transformer blocks.
+        compile: ``torch.compile`` the transformer blocks, those of a live transformer teacher, too.
         deterministic: only algorithms whose result does not vary from run to run; slower on GPUs. On CPU
             runs are reproducible without it.
         seed: of weights, data order, augmentation and masks.

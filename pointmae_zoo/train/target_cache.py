@@ -8,6 +8,7 @@ them.
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -28,6 +29,7 @@ from pointmae_zoo.data.sources import CloudSource
 from pointmae_zoo.models.i2p_mae import TeacherViews
 from pointmae_zoo.models.teacher import Teacher
 from pointmae_zoo.ops import read_maps
+from pointmae_zoo.train.resident import Rows
 from pointmae_zoo.train.targets import Rendering
 
 _FORMAT = 2
@@ -75,6 +77,23 @@ class CachedTargets:
         assert fields is not None
         return fields[name][0].shape
 
+    @functools.cached_property
+    def _rows(self) -> dict[str, Rows]:
+        count = sum(len(part) for part in self.parts)
+        names = self.parts[0].dtype.names or ()
+        return {name: Rows(functools.partial(self.read, name), count) for name in names}
+
+    @functools.cached_property
+    def _standards(self) -> dict[torch.device, list[tuple[Tensor, Tensor]]]:
+        return {}
+
+    def _standard(self, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+        """Shift and scale of each map on a device, where they stay."""
+        if device not in self._standards:
+            pairs = zip(self.shifts, self.scales, strict=True)
+            self._standards[device] = [(shift.to(device), scale.to(device)) for shift, scale in pairs]
+        return self._standards[device]
+
     def read(self, name: str, indices: NDArray[np.int64]) -> NDArray[Any]:
         """One field of some clouds: (B,) -> (B, ...), as stored."""
         return np.stack([self.parts[index // _PART][name][index % _PART] for index in indices])
@@ -85,13 +104,13 @@ class CachedTargets:
         """See ``Targets.views``; these are of the clouds as stored, so that ``points`` does not matter."""
 
         def load(name: str) -> Tensor:
-            return torch.from_numpy(self.read(name, indices)).to(device).float()
+            return self._rows[name].fetch(indices, device).float()
 
         maps = [load(name) for name in self.map_names]
         saliency = load("saliency") if "saliency" in (self.parts[0].dtype.names or ()) else None
         if self.shifts:
-            for one, shift, scale in zip(maps, self.shifts, self.scales, strict=True):
-                one.sub_(shift.to(device)).div_(scale.to(device))
+            for one, (shift, scale) in zip(maps, self._standard(device), strict=True):
+                one.sub_(shift).div_(scale)
             if saliency is not None:
                 saliency = saliency / saliency.mean(dim=(2, 3), keepdim=True).clamp_min(1e-12)
         pixels = load("pixels") / _PIXEL_SCALE

@@ -89,7 +89,7 @@ class Rendering:
             if self.projection == "summed":
                 images, pixels = summed_depth_images(points.float(), size=self.size, cover=self.cover)
                 return DepthViews(images.sigmoid(), pixels)
-            rotations = view_rotations(self.views).to(points.device)
+            rotations = view_rotations(self.views, points.device)
             return zbuffer_depth_images(points.float(), rotations, size=self.size, cover=self.cover)
 
     def settings(self) -> dict[str, Any]:

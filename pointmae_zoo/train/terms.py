@@ -24,7 +24,12 @@ def over_processes(losses: dict[str, LossTerm], accelerator: "Accelerator") -> t
     values = torch.stack([one.value.float() for one in losses.values()])
     if accelerator.num_processes == 1:
         return values, values.detach()
-    counts = torch.stack([torch.as_tensor(one.count).to(values) for one in losses.values()])
+    counts = torch.stack(
+        [
+            one.count.to(values) if isinstance(one.count, Tensor) else values.new_full((), one.count)
+            for one in losses.values()
+        ]
+    )
     sums = accelerator.reduce(torch.stack([values.detach() * counts, counts]), "sum")
     totals = sums[1].clamp_min(1e-12)
     return values * (counts * accelerator.num_processes / totals), sums[0] / totals

@@ -1,0 +1,71 @@
+"""Rows of arrays (clouds, a teacher's targets) for a device: from a copy that lies there, where it has room.
+
+A copy to a GPU from ordinary memory waits until the GPU is done with all that was asked of it before. From
+pinned memory it does not, and rows that are on the GPU already are only gathered.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_SHARE = 0.25
+"""Of a GPU's free memory that one array may take for good; the rest is for the step."""
+_UPLOADED = 256
+"""Rows that are read at a time."""
+
+
+class Rows:
+    """M rows that are asked for by number, batch after batch.
+
+    Args:
+        read: numbers (B,) -> (B, ...), of one shape and type whatever the numbers.
+        count: M.
+    """
+
+    def __init__(self, read: Callable[[NDArray[np.int64]], NDArray[Any]], count: int) -> None:
+        self._read, self._count = read, count
+        self._resident: dict[torch.device, Tensor | None] = {}  # None: no room there
+
+    def fetch(self, indices: NDArray[np.int64], device: torch.device) -> Tensor:
+        """(B,) -> (B, ...) on the device, without waiting for it. At the first call for a GPU all rows are
+        copied there, if they take no more than a quarter of its free memory; every process has its own."""
+        if device.type == "cpu":
+            return torch.from_numpy(self._read(indices))
+        if device not in self._resident:
+            self._resident[device] = self._uploaded(device)
+        resident = self._resident[device]
+        if resident is None:
+            return sent(self._read(indices), device)
+        return resident.index_select(0, sent(indices, device))
+
+    def _uploaded(self, device: torch.device) -> Tensor | None:
+        first = self._read(np.zeros(1, np.int64))
+        if first.nbytes * self._count > _SHARE * free_memory(device):
+            return None
+        like = torch.from_numpy(first)
+        resident = _empty((self._count, *first.shape[1:]), like.dtype, device)
+        for start in range(0, self._count, _UPLOADED):
+            rows = self._read(np.arange(start, min(start + _UPLOADED, self._count)))
+            resident[start : start + len(rows)] = sent(rows, device)
+        return resident
+
+
+def _empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device=device)
+
+
+def sent(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array on a device; a GPU gets it while it goes on with what it has to do."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device; 0 where nobody says."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
