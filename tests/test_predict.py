@@ -71,6 +71,22 @@ def test_a_models_mode_is_left_alone_and_does_not_matter(folder: Path) -> None:
     np.testing.assert_array_equal(found.probabilities, again.probabilities)
 
 
+def test_bfloat16_is_close_and_said(model: Any, folder: Path, tmp_path: Path) -> None:
+    exact = predict_files(folder, model, progress=False)
+    rough = predict_files(folder, model, dtype="bfloat16", out=tmp_path / "t.json", progress=False)
+    np.testing.assert_allclose(rough.probabilities, exact.probabilities, atol=0.03)
+    assert not np.array_equal(rough.probabilities, exact.probabilities)
+    assert json.loads((tmp_path / "t.json").read_text())["dtype"] == "bfloat16"
+    coloured = [
+        predict_parts(
+            folder, segmenter(), tmp_path / str(dtype), object_class="mug", dtype=dtype, progress=False
+        )
+        for dtype in (None, "bfloat16")
+    ]
+    for path, shares in coloured[0].shares.items():
+        np.testing.assert_allclose(coloured[1].shares[path], shares, atol=0.1)
+
+
 def test_tables(model: Any, folder: Path, tmp_path: Path) -> None:
     found = predict_files(folder, model, out=tmp_path / "t.csv", progress=False)
     predict_files(folder, model, out=tmp_path / "t.json", top=99, progress=False)

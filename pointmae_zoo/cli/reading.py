@@ -27,7 +27,10 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the surface samples (default: 0)")
     parser.add_argument(
-        "--batch-size", type=positive(int), default=16, metavar="B", help="clouds at a time (default: 16)"
+        "--batch-size",
+        type=positive(int),
+        metavar="B",
+        help="clouds at a time (default: 16 on a CPU, what is fastest on a GPU)",
     )
     parser.add_argument(
         "--workers", type=positive(int), metavar="N", help="processes that read files (default: by cores)"
@@ -47,6 +50,12 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         help="for reading one file, in each worker (default: 2)",
     )
     parser.add_argument("--device", default="cpu", help="where the network runs (default: cpu)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of weights and activations; what comes out is float32 (default: float32)",
+    )
     parser.set_defaults(less_memory="a smaller --batch-size or fewer --workers need less")
 
 
@@ -60,4 +69,5 @@ def reading(args: argparse.Namespace) -> dict[str, Any]:
         "timeout": args.timeout,
         "memory_limit_gb": args.memory_limit,
         "device": args.device,
+        "dtype": args.dtype,
     }

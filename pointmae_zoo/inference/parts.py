@@ -1,6 +1,7 @@
 """Files -> points -> part segmenter -> coloured clouds."""
 
 import difflib
+import functools
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.data.preprocess import Preprocess
+from pointmae_zoo.inference.batches import Batches, launcher_for
 from pointmae_zoo.inference.clouds import (
-    Batches,
     Paths,
     check_arguments,
     find_inputs,
@@ -20,7 +21,7 @@ from pointmae_zoo.inference.clouds import (
     sorted_failures,
 )
 from pointmae_zoo.inference.coloured import SUFFIXES, palette, write_coloured
-from pointmae_zoo.inference.network import opened
+from pointmae_zoo.inference.network import in_dtype, opened
 from pointmae_zoo.models.object_parts import ObjectParts
 
 
@@ -49,11 +50,12 @@ def predict_parts(
     suffix: str = ".ply",
     up: str = "y",
     seed: int = 0,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     workers: int | None = None,
     timeout: float = 60.0,
     memory_limit_gb: float = 2.0,
     device: str | None = None,
+    dtype: str | None = None,
     progress: bool = True,
 ) -> PartPredictions:
     """Write every file's points, as they lie in the file, coloured by part: OUT/NAME.parts.ply or .glb.
@@ -75,7 +77,7 @@ def predict_parts(
         FileNotFoundError: no path leads to a file.
         ValueError: a wrong argument, a model that is no part segmenter, or an unknown or missing class.
     """
-    check_arguments(up, seed, batch_size, workers, timeout, memory_limit_gb)
+    check_arguments(up, seed, batch_size, workers, timeout, memory_limit_gb, dtype)
     if suffix not in SUFFIXES:
         raise ValueError(f"suffix: {' or '.join(SUFFIXES)} expected, got {suffix!r}")
     folder = Path(out)
@@ -86,26 +88,29 @@ def predict_parts(
     failures: dict[Path, str] = {}
     written: dict[str, Path] = {}
     shares: dict[str, NDArray[np.float64]] = {}
-    with readers_for(files, workers, timeout, memory_limit_gb) as readers:
-        segmenter, name = opened(model, device)
-        objects = Objects.of(segmenter, name or "model")
-        number = objects.number(object_class)
-        recipe = segmenter.config.preprocess
-        where = str(next(segmenter.parameters()).device)
-        batches = Batches(recipe, where, up=up, seed=int(seed), batch_size=batch_size)
-        colours = palette(len(objects.labels))
-        with progress_bar(len(files), 0, progress) as bar:
-            for batch in batches.read(files, readers, failures, bar):
-                found = batches.compute(lambda points: _logits(segmenter, points, number), batch, failures)
-                for file, logits in found.items():
-                    parts = objects.parts[number]
-                    chosen = np.asarray(parts)[logits[:, parts].argmax(axis=1)]
-                    everywhere = _carried(batch[file], chosen, recipe, up, where)
-                    targets[file].parent.mkdir(parents=True, exist_ok=True)
-                    write_coloured(targets[file], batch[file], everywhere, colours)
-                    written[str(file)] = targets[file]
-                    counts = np.bincount(everywhere, minlength=len(objects.labels))
-                    shares[str(file)] = counts / len(everywhere)
+    given, name = opened(model, device)
+    objects = Objects.of(given, name or "model")
+    number = objects.number(object_class)
+    segmenter, recipe = in_dtype(given, dtype), given.config.preprocess
+    where = str(next(segmenter.parameters()).device)
+    launcher = launcher_for(recipe, where, up)
+    batches = Batches(launcher, recipe.surface_samples, seed=int(seed), batch_size=batch_size)
+    colours = palette(len(objects.labels))
+    with (
+        readers_for(files, workers, timeout, memory_limit_gb, where) as readers,
+        progress_bar(len(files), 0, progress) as bar,
+    ):
+        network = functools.partial(_logits, segmenter, number)
+        for clouds, found in batches.run(network, files, readers, failures, bar):
+            for file, logits in found.items():
+                parts = objects.parts[number]
+                chosen = np.asarray(parts)[logits[:, parts].argmax(axis=1)]
+                everywhere = _carried(clouds[file], chosen, recipe, up, where)
+                targets[file].parent.mkdir(parents=True, exist_ok=True)
+                write_coloured(targets[file], clouds[file], everywhere, colours)
+                written[str(file)] = targets[file]
+                counts = np.bincount(everywhere, minlength=len(objects.labels))
+                shares[str(file)] = counts / len(everywhere)
     return PartPredictions(written, objects.labels, colours, shares, sorted_failures(failures, missing))
 
 
@@ -150,7 +155,7 @@ class Objects:
         raise ValueError(f"object_class: the model knows no {wanted!r}; {hint}")
 
 
-def _logits(segmenter: Any, points: Any, number: int) -> Any:
+def _logits(segmenter: Any, number: int, points: Any) -> Any:
     import torch
 
     from pointmae_zoo.models.encoder import evaluating
