@@ -157,11 +157,14 @@ class Preprocess:
             given = _near_origin(given)
         with np.errstate(over="ignore"):
             cloud = given.astype(np.float32)
-        if not np.isfinite(cloud).all():
+        if len(cloud) == 0:
+            raise ValueError(f"points of cloud {number}: at least two different points expected")
+        low, high = _bounds(cloud)
+        if not (np.isfinite(low) & np.isfinite(high)).all():
             raise ValueError(
                 f"points of cloud {number}: NaN or infinity in float32; remove such points first"
             )
-        if len(cloud) < 2 or (cloud == cloud[0]).all():
+        if (low == high).all():
             raise ValueError(f"points of cloud {number}: at least two different points expected")
         return cloud
 
@@ -208,15 +211,30 @@ def _near_origin(points: NDArray[Any]) -> NDArray[Any]:
 
     Everything else stays as it is, bit for bit: what is centred later needs no help.
     """
-    if not len(points) or not np.isfinite(points).all():
+    if not len(points):
         return points
-    low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
+    low, high = (bound.astype(np.float64) for bound in _bounds(points))
+    if not (np.isfinite(low) & np.isfinite(high)).all():
+        return points
     reach, size = max(np.abs(low).max(), np.abs(high).max()), (high / 2 - low / 2).max() * 2
     with np.errstate(over="ignore"):
         exact = points.dtype == np.float32 or (points.astype(np.float32) == points).all()
     if exact and reach <= FAR_AWAY * size:
         return points
     return points.astype(np.float64) - (low / 2 + high / 2)
+
+
+def _bounds(points: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Least and largest coordinate of each axis, (3,) each, of at least one point (N, 3); NaN where one is.
+
+    Through rows of 3 numpy goes many times slower than through rows of 192.
+    """
+    whole = len(points) - len(points) % 64
+    if not whole:
+        return points.min(axis=0), points.max(axis=0)
+    wide, rest = points[:whole].reshape(-1, 192), points[whole:]
+    low = np.concatenate([wide.min(axis=0).reshape(-1, 3), rest]).min(axis=0)
+    return low, np.concatenate([wide.max(axis=0).reshape(-1, 3), rest]).max(axis=0)
 
 
 def turn_up(points: NDArray[np.float32], source: str, target: str) -> NDArray[np.float32]:
