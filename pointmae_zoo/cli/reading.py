@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pointmae_zoo.cli.arguments import positive
@@ -44,6 +45,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--memory-limit",
+        dest="memory_limit_gb",
         type=positive(float),
         default=2.0,
         metavar="GB",
@@ -59,6 +61,12 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(less_memory="a smaller --batch-size or fewer --workers need less")
 
 
+def in_place_of(out: Path | None) -> str:
+    """What to add to the last line about an output, asked before the work; both commands replace a file that
+    is there, once the new one is complete."""
+    return ", in place of the file that was there" if out is not None and out.exists() else ""
+
+
 def reading(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments for `embed_files` and its like."""
     return {
@@ -67,7 +75,7 @@ def reading(args: argparse.Namespace) -> dict[str, Any]:
         "batch_size": args.batch_size,
         "workers": args.workers,
         "timeout": args.timeout,
-        "memory_limit_gb": args.memory_limit,
+        "memory_limit_gb": args.memory_limit_gb,
         "device": args.device,
         "dtype": args.dtype,
     }

@@ -1,10 +1,8 @@
 """Which files are read, by how many processes, and why some give nothing."""
 
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from pointmae_zoo.data.mesh import check_seed, search_files
 from pointmae_zoo.data.preprocess import AXES
@@ -73,17 +71,12 @@ def readers_for(
     which is left to what feeds it."""
     cores = available_cores()
     most = max(1, cores - 1) if device.startswith("cuda") else min(MOST_WORKERS, cores)
-    return ReaderPool(min(workers or most, len(files)), timeout=timeout, memory_limit_gb=memory_limit_gb)
+    return ReaderPool(
+        max(1, min(workers or most, len(files))), timeout=timeout, memory_limit_gb=memory_limit_gb
+    )
 
 
 def sorted_failures(failures: dict[Path, str], missing: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """(path, reason) of the files that gave nothing and of the paths that lead to nothing."""
     both = [(str(path), reason) for path, reason in failures.items()] + missing
     return sorted(both, key=lambda failure: Path(failure[0]).as_posix())
-
-
-def progress_bar(total: int, done: int, shown: bool) -> Any:
-    from tqdm import tqdm
-
-    # None: only on a terminal. A log file gets no line per update.
-    return tqdm(total=total, initial=done, unit="file", file=sys.stderr, disable=None if shown else True)

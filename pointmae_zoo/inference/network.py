@@ -30,6 +30,15 @@ def opened(model: Any, device: str | None, *, kind: str | None = None) -> tuple[
     return (model if device is None else model.to(device)), None
 
 
+def stored_config(model: Any) -> Any:
+    """The ModelConfig of weights that lie on this machine, without reading them; None for anything else."""
+    if not isinstance(model, str | os.PathLike):
+        return None
+    from pointmae_zoo.hub.pretrained import local_config
+
+    return local_config(model)
+
+
 def in_dtype(model: Any, dtype: str | None) -> Any:
     """The model if its weights are of this type (None: of any), else a copy with weights that are."""
     import torch

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pointmae_zoo import DEFAULT_CLASSIFIER
 from pointmae_zoo.data.files import written_whole
 from pointmae_zoo.inference.clouds import Paths
-from pointmae_zoo.inference.network import check_out, dtype_of, in_dtype, opened
+from pointmae_zoo.inference.network import check_out, dtype_of, in_dtype, opened, stored_config
 from pointmae_zoo.inference.rows import RowNetwork, Rows, rows_of_files
 
 FORMATS = (".csv", ".json")
@@ -113,18 +113,23 @@ def predict_files(
 
 
 def _classifier(model: Any, device: str | None) -> tuple[Any, str | None]:
+    if (config := stored_config(model)) is not None:
+        _check_kind(config.kind, str(model))
     found, name = opened(model, device)
-    kind = found.config.kind
+    _check_kind(found.config.kind, name or "model")
+    return found, name
+
+
+def _check_kind(kind: str, name: str) -> None:
     if kind == "part_segmentation":
         raise ValueError(
-            f"{name or 'model'}: a part segmenter, which colours clouds: predict_parts, or --parts-out FOLDER"
+            f"{name}: a part segmenter, which colours clouds: predict_parts, or --parts-out FOLDER"
         )
     if kind != "classification":
         raise ValueError(
-            f"{name or 'model'}: is of kind {kind!r} and knows no classes; 'pointmae-zoo finetune' makes a "
+            f"{name}: is of kind {kind!r} and knows no classes; 'pointmae-zoo finetune' makes a "
             "classifier of it, 'pointmae-zoo embed' gives its features"
         )
-    return found, name
 
 
 def _network(given: Any, name: str | None, dtype: str | None, *, up: str, seed: int) -> RowNetwork:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.data.preprocess import Preprocess
+from pointmae_zoo.data.progress import progress_bar
 from pointmae_zoo.data.workers import ReaderPool
 from pointmae_zoo.inference.batches import Batches, launcher_for
 from pointmae_zoo.inference.batching import FIRST_CLOUDS
@@ -18,7 +19,6 @@ from pointmae_zoo.inference.clouds import (
     Paths,
     check_arguments,
     find_inputs,
-    progress_bar,
     readers_for,
     sorted_failures,
 )
@@ -138,7 +138,7 @@ def _compute(
             print(f"{journal.path}: going on, {len(rows)} of {len(files)} rows are there", file=sys.stderr)
     missing = [file for file in files if file not in rows]
     failures: dict[Path, str] = {}
-    with progress_bar(len(files), len(rows), progress) as bar:
+    with progress_bar(total=len(files), initial=len(rows), unit="file", shown=progress) as bar:
         for _, found in batches.run(network.compute, missing, readers, failures, bar):
             if journal is not None and found:
                 journal.add([identities[file] for file in found], np.stack(list(found.values())))
