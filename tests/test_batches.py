@@ -64,7 +64,7 @@ def test_a_given_size_is_not_looked_for_and_halved_only_aloud(capsys: pytest.Cap
 
 
 def test_one_cloud_without_room_is_an_error() -> None:
-    with pytest.raises(MemoryError, match="no room for a single cloud"):
+    with pytest.raises(RuntimeError, match="no room for a single cloud; end other programs"):
         BatchSize(1).halve()
 
 
@@ -200,7 +200,7 @@ def test_out_of_memory_waits_for_what_is_under_way_and_goes_on_with_half() -> No
 
 
 def test_nothing_fits() -> None:
-    with pytest.raises(MemoryError, match="single cloud"):
+    with pytest.raises(RuntimeError, match="single cloud"):
         answers(Asynchronous(2, most=0), 5, 4, Readers())
 
 
@@ -242,6 +242,36 @@ def test_features_are_those_of_the_model_whatever_the_batch() -> None:
     for size in (5, 8):
         launched = Overlapped(model.config.preprocess, "cpu", "y").launch(model, clouds, size)
         np.testing.assert_allclose(launched.outputs(), wanted, atol=2e-5)
+
+
+def test_files_are_read_while_the_network_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the real pool, whose processes alone are made up: a network that returns only when the files of
+    the next batch have been read."""
+    read: list[Path] = []
+
+    def reading(worker: Any, path: Path, num_points: int, seed: int) -> Reading:
+        read.append(path)
+        return Reading(np.random.default_rng(int(path.name)).normal(size=(64, 3)).astype(np.float32))
+
+    monkeypatch.setattr(workers._Worker, "read", reading)
+    calls: list[int] = []
+
+    def network(points: torch.Tensor) -> torch.Tensor:
+        calls.append(len(points))
+        wanted, end = min(20, 4 * (len(calls) + 1)), time.monotonic() + 20
+        while len(read) < wanted:
+            assert time.monotonic() < end, "nobody reads while the network works"
+            time.sleep(0.001)
+        return points.flatten(1)
+
+    files, recipe = [Path(str(number)) for number in range(20)], Preprocess(32, 64)
+    for launcher in (Direct(recipe, "cpu", "y"), Overlapped(recipe, "cpu", "y")):
+        read.clear()
+        calls.clear()
+        batches = Batches(launcher, 64, seed=0, batch_size=4)
+        with ReaderPool(2, timeout=1, memory_limit_gb=1) as pool:
+            found = [file for _, rows in batches.run(network, files, pool, {}, Bar()) for file in rows]
+        assert found == files and calls == [4] * 5
 
 
 def test_readers_run_ahead_by_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,9 +48,12 @@ class BatchSize:
         return self.size
 
     def halve(self) -> None:
-        """After a batch that did not fit. Raises MemoryError if it was of one cloud."""
+        """After a batch that did not fit. Raises RuntimeError if it was of one cloud."""
         if self.size == 1:
-            raise MemoryError("the network has no room for a single cloud on this device")
+            raise RuntimeError(
+                "the GPU has no room for a single cloud; end other programs on it, or give dtype bfloat16 or "
+                "device cpu"
+            )
         self.size = (self.size + 1) // 2
         if self.given is not None:  # the caller wanted another one
             print(f"out of memory: going on with {self.size} clouds at a time", file=sys.stderr)

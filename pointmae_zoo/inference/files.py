@@ -61,7 +61,7 @@ def embed_files(
         FileNotFoundError: no path leads to a file.
         ValueError: a wrong argument, model or table format, an output that another run is writing, or one
             whose OUT.partial was written with other settings.
-        MemoryError: a GPU has no room for a single cloud.
+        RuntimeError: a GPU has no room for a single cloud.
     """
     target = None if out is None else Path(out)
     if target is not None:
