@@ -14,8 +14,9 @@ import pytest
 import torch
 import trimesh
 
+from pointmae_zoo import from_pretrained
 from pointmae_zoo.data.mesh import find_files, read_points
-from pointmae_zoo.inference import Embeddings, embed_files, similar
+from pointmae_zoo.inference import Embeddings, embed_files, read_table, similar
 from pointmae_zoo.inference.journal import Journal
 from pointmae_zoo.registry import create_model
 
@@ -82,6 +83,31 @@ def test_a_row_does_not_depend_on_its_neighbours_bit_for_bit(folder: Path) -> No
     assert all(np.array_equal(rows[path], row) for path, row in zip(some.paths, some.features, strict=True))
 
 
+def test_rows_do_not_depend_on_the_batch_size_beyond_rounding(model: Any, folder: Path) -> None:
+    tables = [embed_files(folder, model, batch_size=size, progress=False) for size in (1, 3, None)]
+    for table in tables[1:]:
+        np.testing.assert_allclose(table.features, tables[0].features, atol=1e-5)
+
+
+def test_bfloat16_rows_are_close_and_say_so(folder: Path, tmp_path: Path) -> None:
+    model = from_pretrained("i2p_mae_tiny.shapes", kind="encoder")
+    out = tmp_path / "t.npz"
+    exact = embed_files(folder, model, progress=False)
+    rough = embed_files(folder, model, dtype="bfloat16", out=out, progress=False)
+    assert next(model.parameters()).dtype == torch.float32  # a copy was rounded
+    assert (exact.metadata["dtype"], read_table(out).metadata["dtype"]) == ("float32", "bfloat16")
+    assert (
+        rough.features.dtype == np.float32 and rough.metadata["fingerprint"] == exact.metadata["fingerprint"]
+    )
+    lengths = [np.linalg.norm(table.features, axis=1) for table in (exact, rough)]
+    cosines = (exact.features * rough.features).sum(1) / (lengths[0] * lengths[1])
+    assert cosines.min() > 0.999 and not np.array_equal(exact.features, rough.features)
+    twin = tmp_path / "twin.npy"
+    twin.write_bytes((folder / "11.npy").read_bytes())
+    (found, score), *_ = similar(twin, out, model=model)  # in the table's own type
+    assert found == str(folder / "11.npy") and score > 1 - 1e-5
+
+
 def test_pool_is_passed_on(model: Any, folder: Path) -> None:
     table = embed_files(folder / "00.stl", model, pool="mean,max", progress=False)
     assert table.features.shape == (1, model.feature_dim("mean,max")) and table.metadata["pool"] == "mean,max"
@@ -110,6 +136,7 @@ def test_nothing_to_do_and_wrong_arguments_are_told_before_the_work(folder: Path
     fails(FileNotFoundError, "no such folder", out=tmp_path / "none" / "t.npz")
     fails(ValueError, "up: x or y or z", up="w")
     fails(ValueError, "batch_size: ", batch_size=0)
+    fails(ValueError, "dtype: float32 or bfloat16 expected, got 'float16'", dtype="float16")
     fails(ValueError, "workers: ", workers=0)
     fails(ValueError, "timeout: ", timeout=0)
     fails(ValueError, "memory_limit_gb: ", memory_limit_gb=float("nan"))
@@ -152,14 +179,14 @@ def test_an_unknown_pool_is_told(model: Any, folder: Path) -> None:
 def test_a_network_that_gives_nan_is_a_failure(
     model: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    embed = model.embed
+    forward = model.forward
 
     def sometimes_nan(points: torch.Tensor, pool: str | None = None) -> torch.Tensor:
-        features = embed(points, pool)
+        features = forward(points, pool)
         features[1] = torch.nan
         return features
 
-    monkeypatch.setattr(model, "embed", sometimes_nan)
+    monkeypatch.setattr(model, "forward", sometimes_nan)
     table = embed_files([folder / "00.stl", folder / "01.obj"], model, batch_size=2, progress=False)
     assert [Path(path).name for path in table.paths] == ["00.stl"]
     assert table.failures == [(str(folder / "01.obj"), "the network gives NaN or infinity for it")]
@@ -169,8 +196,8 @@ SCRIPT = """
 import sys, time
 from pointmae_zoo.inference import embed_files
 model = small()
-embed = model.embed
-model.embed = lambda points, pool: time.sleep(0.2) or embed(points, pool)  # time to be killed in
+forward = model.forward
+model.forward = lambda points, pool: time.sleep(0.2) or forward(points, pool)  # time to be killed in
 embed_files(sys.argv[1], model, out=sys.argv[2], batch_size=2, workers=1)
 """
 
@@ -198,12 +225,12 @@ def test_killed_and_started_again_gives_the_same_bytes(model: Any, folder: Path,
         file.write(b'{"features": "AAAA')
     kept = lines(journal) - 1
     calls = []
-    embed = model.embed
-    model.embed = lambda points, pool=None: calls.append(len(points)) or embed(points, pool)
+    forward = model.forward
+    model.forward = lambda points, pool=None: calls.append(len(points)) or forward(points, pool)
     try:
         table = embed_files(folder, model, out=out, batch_size=2, progress=False)
     finally:
-        del model.embed
+        del model.forward
     assert len(calls) == (12 - kept + 1) // 2  # what the journal held was not computed again
     assert len(table.failures) == 3
     assert out.read_bytes() == whole.read_bytes() and not journal.exists()
@@ -218,11 +245,11 @@ class Interrupted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)
 
-    def embed(self, points: torch.Tensor, pool: str | None = None) -> torch.Tensor:
+    def __call__(self, points: torch.Tensor, pool: str | None = None) -> torch.Tensor:
         self.calls += 1
         if self.calls == 2:
             raise KeyboardInterrupt
-        return self.model.embed(points, pool)
+        return self.model(points, pool)
 
 
 def test_ctrl_c_keeps_the_rows_and_says_how_to_go_on(
@@ -237,7 +264,9 @@ def test_ctrl_c_keeps_the_rows_and_says_how_to_go_on(
     assert (tmp_path / "t.npz").read_bytes() == (tmp_path / "u.npz").read_bytes()
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"up": "z"}, {"pool": "mean"}, {"model": 1}])
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"up": "z"}, {"pool": "mean"}, {"model": 1}, {"dtype": "bfloat16"}]
+)
 def test_rows_of_other_settings_are_neither_mixed_in_nor_dropped(
     model: Any, folder: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
@@ -350,7 +379,9 @@ def test_similar_takes_nothing_that_contradicts_the_table(model: Any, folder: Pa
             similar(folder / "01.obj", table, model=model, **given)
     assert len(similar(folder / "01.obj", table, model=model, up="z", seed=0)) == 1
     foreign = Embeddings(table.paths, table.features, metadata={"model": "x", "up": "z", "seed": 0})
-    with pytest.raises(ValueError, match="table: its metadata has no fingerprint and no pool; embed"):
+    with pytest.raises(
+        ValueError, match="table: its metadata has no fingerprint and no pool and no dtype; embed"
+    ):
         similar(folder / "01.obj", foreign, model=model)
 
 

@@ -150,6 +150,20 @@ def test_nothing_in_the_cache_and_nobody_there(hub: LoopbackHub) -> None:
     assert said.startswith("runs/seed0: no such folder; on the Hub: ")
 
 
+def test_a_mistyped_folder_is_not_looked_for_on_the_hub(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "head").mkdir(parents=True)
+    hub.stop()
+    said = refused("did you mean", ValueError, source="runs/haed")
+    assert said == "runs/haed: no such folder; did you mean runs/head? (runs/haed@main asks the Hub)"
+    said = refused("did you mean", CheckpointError, source="./runs/haed")
+    assert said == "runs/haed: no such folder; did you mean runs/head?"
+    refused("cannot be reached", source="runs/haed@main")
+    refused("cannot be reached", source="runs/something")
+
+
 def test_half_a_load_is_not_taken_for_one(hub: LoopbackHub, files: Any) -> None:
     hub.create(REPO, files)
     hub.order(refuse(403), "/cdn/", times=None)

@@ -1,6 +1,7 @@
 """Files of every format to points. trimesh, struct and plain text write what ours reads."""
 
 import base64
+import json
 import os
 import shutil
 import subprocess
@@ -374,3 +375,37 @@ def test_real_files_of_many_formats(testdata: Path) -> None:
     assert read > 380 and all("\n" not in reason for reason in reasons)
     assert any("OutOfMemory.off: was cut off" in reason for reason in reasons)
     assert any("BoxTextured0.bin" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_triangle_strips_of_a_gltf(tmp_path: Path, indexed: bool) -> None:
+    """A strip of four triangles over the rectangle from (0, 0) to (2, 1)."""
+    corners = np.array([(x, y, 0) for x in (0, 1, 2) for y in (0, 1)], np.float32)
+    order = np.arange(6, dtype=np.uint16) if not indexed else np.array([5, 4, 3, 2, 1, 0], np.uint16)
+    data = corners.tobytes() + order.tobytes()
+    primitive = {"attributes": {"POSITION": 0}, "mode": 5} | ({"indices": 1} if indexed else {})
+    content = {
+        "asset": {"version": "2.0"},
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [primitive]}],
+        "buffers": [
+            {
+                "uri": "data:application/octet-stream;base64," + base64.b64encode(data).decode(),
+                "byteLength": len(data),
+            }
+        ],
+        "bufferViews": [
+            {"buffer": 0, "byteLength": 72},
+            {"buffer": 0, "byteOffset": 72, "byteLength": 12},
+        ],
+        "accessors": [
+            {"bufferView": 0, "componentType": 5126, "count": 6, "type": "VEC3"},
+            {"bufferView": 1, "componentType": 5123, "count": 6, "type": "SCALAR"},
+        ],
+    }
+    (tmp_path / "strip.gltf").write_text(json.dumps(content))
+    points = read_points(tmp_path / "strip.gltf", 4000)
+    assert np.abs(points[:, 2]).max() == 0
+    counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=(4, 2), range=((0, 2), (0, 1)))
+    assert counts.sum() == 4000 and counts.min() > 400  # 500 expected in each eighth

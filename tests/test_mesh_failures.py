@@ -77,7 +77,20 @@ BAD: dict[str, tuple[str, bytes | object, str]] = {
     ),
     "off, binary": ("off", b"OFF BINARY\n\0\0\0\x08", "is a binary"),
     "obj without faces": ("obj", b"# nothing\n", "no faces and no points"),
-    "obj, index too high": ("obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 4\n", "vertices which do not exist"),
+    "obj, index too high": (
+        "obj",
+        b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 4\n",
+        "line 4 (f 1 2 4): names vertices which",
+    ),
+    "obj, corner 0": (
+        "obj",
+        b"v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 0 1/2 3\n",
+        "line 6 (f 0 1/2 3)",
+    ),
+    "obj, two numbers": ("obj", b"v 0 0 0\nv 1 0\nv 0 1 0\nf 1 2 3\n", "line 2 (v 1 0): three numbers"),
+    "obj, commas": ("obj", b"v 0,5 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "line 1 (v 0,5 0 0): three numbers"),
+    "obj, words": ("obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 x\n", "line 4 (f 1 2 x): numbers of vertices"),
+    "obj, cut off": ("obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0", "line 4 (v 0 0): three numbers expected"),
     "obj, back too far": (
         "obj",
         b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf -1 -2 -4\n",

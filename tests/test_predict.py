@@ -14,9 +14,10 @@ import trimesh
 import pointmae_zoo
 from pointmae_zoo.cli import main
 from pointmae_zoo.data.mesh import read_points
+from pointmae_zoo.data.part_colours import part_colours
 from pointmae_zoo.data.preprocess import Preprocess
 from pointmae_zoo.inference import predict_files, predict_parts
-from pointmae_zoo.inference.coloured import palette, write_coloured
+from pointmae_zoo.inference.coloured import write_coloured
 from pointmae_zoo.inference.parts import Objects
 from samples.models import small
 
@@ -69,6 +70,22 @@ def test_a_models_mode_is_left_alone_and_does_not_matter(folder: Path) -> None:
     assert training.training
     again = predict_files(folder, training.eval(), workers=1, progress=False)
     np.testing.assert_array_equal(found.probabilities, again.probabilities)
+
+
+def test_bfloat16_is_close_and_said(model: Any, folder: Path, tmp_path: Path) -> None:
+    exact = predict_files(folder, model, progress=False)
+    rough = predict_files(folder, model, dtype="bfloat16", out=tmp_path / "t.json", progress=False)
+    np.testing.assert_allclose(rough.probabilities, exact.probabilities, atol=0.03)
+    assert not np.array_equal(rough.probabilities, exact.probabilities)
+    assert json.loads((tmp_path / "t.json").read_text())["dtype"] == "bfloat16"
+    coloured = [
+        predict_parts(
+            folder, segmenter(), tmp_path / str(dtype), object_class="mug", dtype=dtype, progress=False
+        )
+        for dtype in (None, "bfloat16")
+    ]
+    for path, shares in coloured[0].shares.items():
+        np.testing.assert_allclose(coloured[1].shares[path], shares, atol=0.1)
 
 
 def test_tables(model: Any, folder: Path, tmp_path: Path) -> None:
@@ -182,6 +199,70 @@ def test_parts_again_into_the_same_folder(folder: Path, tmp_path: Path) -> None:
         assert list(found.written) == [str(tmp_path / "a.stl")]
 
 
+def test_parts_that_are_there_are_not_made_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = segmenter(), tmp_path / "out"
+    shapes = tmp_path / "in"
+    shapes.mkdir()
+    for number in range(4):
+        trimesh.creation.box(extents=(1, 1, 1 + number)).export(shapes / f"{number}.stl")
+    forward, calls = model.forward, []
+
+    def counted(points: torch.Tensor, object_class: torch.Tensor) -> torch.Tensor:
+        calls.append(len(points))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return forward(points, object_class)
+
+    monkeypatch.setattr(model, "forward", counted)
+    settings: dict[str, Any] = {"object_class": "mug", "batch_size": 1, "workers": 1, "progress": False}
+    with pytest.raises(KeyboardInterrupt):
+        predict_parts(shapes, model, out, **settings)
+    kept = {path.name: path.stat().st_mtime_ns for path in out.glob("*.ply")}
+    assert len(kept) == 2
+    stopped = predict_parts(shapes, model, out, **settings)
+    assert len(calls) == 3 + 2 and "2 of 4 clouds are there" in capsys.readouterr().err
+    assert kept.items() <= {path.name: path.stat().st_mtime_ns for path in out.glob("*.ply")}.items()
+    whole = predict_parts(shapes, model, tmp_path / "whole", **settings)
+    assert list(stopped.written) == list(whole.written) == list(stopped.shares)
+    for path, target in whole.written.items():
+        assert stopped.written[path].read_bytes() == target.read_bytes()
+        np.testing.assert_array_equal(stopped.shares[path], whole.shares[path])
+
+    def made_again(**changes: Any) -> int:
+        calls[:] = [0] * 9
+        predict_parts(shapes, changes.pop("model", model), out, **{**settings, **changes})
+        return len(calls) - 9
+
+    assert made_again() == 0
+    trimesh.creation.box(extents=(3, 1, 1)).export(shapes / "0.stl")  # changed,
+    (out / "1.stl.parts.ply").write_bytes(b"ply")  # damaged,
+    (out / "2.stl.parts.ply").unlink()  # and gone
+    assert made_again() == 3 and made_again() == 0
+    for change in ({"seed": 1}, {"up": "z"}, {"object_class": "lamp"}, {"dtype": "bfloat16"}):
+        predict_parts(shapes, segmenter(), out, **{**settings, **change})
+        assert made_again() == 4, change
+    with torch.no_grad():
+        model.head[-1].bias += 1e-3
+    assert made_again() == 4
+    (out / "parts.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"parts\.json: this name is needed, but the file is not ours"):
+        made_again()
+
+
+def test_a_ply_names_its_parts(tmp_path: Path) -> None:
+    points = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    parts = np.array([0, 2, 2, 0, 2])
+    write_coloured(tmp_path / "c.ply", points, parts, part_colours(3), ["leg", "seat", "back\nrest \u00e9"])
+    header = (tmp_path / "c.ply").read_bytes().split(b"end_header")[0].decode("ascii").splitlines()
+    assert [line for line in header if line.startswith("comment")] == [
+        "comment part 0 leg",
+        "comment part 2 back rest \\xe9",
+    ]
+    np.testing.assert_array_equal(read_points(tmp_path / "c.ply"), points)
+
+
 def test_kept_points_are_those_of_a_call() -> None:
     plain = Preprocess(20, 256, center="none", scale="none")
     for count in (7, 300):
@@ -194,8 +275,8 @@ def test_kept_points_are_those_of_a_call() -> None:
 def test_a_glb_shows_each_point_in_its_colour(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     points, parts = rng.normal(size=(50, 3)).astype(np.float32), rng.integers(0, 3, 50)
-    colours = palette(3)
-    write_coloured(tmp_path / "c.glb", points, parts, colours)
+    colours = part_colours(3)
+    write_coloured(tmp_path / "c.glb", points, parts, colours, ["a", "b", "c"])
     mesh = trimesh.load(tmp_path / "c.glb", force="mesh", process=False)
     assert len(mesh.faces) == 200
     corners = np.asarray(mesh.vertices).reshape(50, 4, 3)
@@ -232,21 +313,21 @@ def attributes(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_colours_differ() -> None:
-    colours = palette(50).astype(int)
+    colours = part_colours(50).astype(int)
     assert len({tuple(colour) for colour in colours}) == 50
-    few = palette(6).astype(float)
+    few = part_colours(6).astype(float)
     apart = np.linalg.norm(few[:, None] - few[None], axis=-1) + 1e9 * np.eye(6)
     assert apart.min() > 60
 
 
 def test_whose_parts_they_are(tmp_path: Path) -> None:
-    by_name = Objects.of(segmenter(), "m")
+    by_name = Objects.of(segmenter().config, "m")
     assert by_name.classes == ("lamp", "mug") and by_name.parts == ([0, 1], [2, 3, 4])
     noted = segmenter(labels=None)
     noted.config.provenance.update(object_classes=["x", "y"], parts=[[0, 4], [4, 5]])
-    assert Objects.of(noted, "m").parts == ([0, 1, 2, 3], [4])
-    assert Objects.of(noted, "m").number("y") == Objects.of(noted, "m").number(1) == 1
-    nothing = Objects.of(segmenter(labels=None), "m")
+    assert Objects.of(noted.config, "m").parts == ([0, 1, 2, 3], [4])
+    assert Objects.of(noted.config, "m").number("y") == Objects.of(noted.config, "m").number(1) == 1
+    nothing = Objects.of(segmenter(labels=None).config, "m")
     assert nothing.classes == ("0", "1") and nothing.parts[1] == [0, 1, 2, 3, 4]
     assert nothing.number("1") == 1
 
@@ -258,13 +339,22 @@ def test_the_commands(model: Any, folder: Path, tmp_path: Path, capsys: pytest.C
     assert main([*command, str(tmp_path / "classifier"), "--out", str(tmp_path / "t.csv"), "--top", "1"]) == 1
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 3 and "1 of 4 files failed:" in said.err
-    assert len(said.out.splitlines()[0].split()) == 3
+    assert len(said.out.splitlines()[0].split()) == 3 and "in place of" not in said.err
+    assert main([*command, str(tmp_path / "classifier"), "--out", str(tmp_path / "t.csv")]) == 1
+    assert f"{tmp_path / 't.csv'}: 3 files, in place of the file that was there" in capsys.readouterr().err
     parts = [str(tmp_path / "segmenter"), "--parts-out", str(tmp_path / "p"), "--parts-format", "glb"]
     assert main([*command, *parts, "--class", "lamp"]) == 1
     said = capsys.readouterr()
     assert len(list((tmp_path / "p").rglob("*.glb"))) == 3
     legend = said.out.split("colours:\n")[1].split()
     assert {word for word in legend if "/" in word} <= {"lamp/foot", "lamp/shade"}
+    (tmp_path / "segmenter" / "model.safetensors").write_bytes(b"")  # not read before the class is known
+    for given, said in (
+        (["--class", "lmap"], "--class: the model knows no 'lmap'; did you mean 'lamp'?"),
+        ([], "--class: which of lamp, mug are they?"),
+    ):
+        assert main([*command, *parts, *given]) == 2
+        assert capsys.readouterr().err == f"error: {said}\n"
     for wrong in (
         parts,
         ["none"],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pointmae_zoo.data.preprocess import AXES, Preprocess, turn_up
+from pointmae_zoo.data.preprocess import AXES, Preprocess, _bounds, turn_up
 
 
 def brute_force_fps(points: np.ndarray, count: int) -> list[int]:
@@ -166,3 +166,14 @@ def test_a_missing_field_is_named() -> None:
     del fields["up"]
     with pytest.raises(ValueError, match="'up' is missing"):
         Preprocess.from_dict(fields)
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 1000])
+def test_bounds_are_numpys(count: int) -> None:
+    points = np.random.default_rng(count).normal(size=(count, 3))
+    for row in (0, count - 1):
+        for value in (1e9, -np.inf, np.nan):
+            points[row, row % 3] = value
+            low, high = _bounds(points)
+            np.testing.assert_array_equal(low, points.min(axis=0))
+            np.testing.assert_array_equal(high, points.max(axis=0))

@@ -49,8 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         ours = isinstance(error, ImportError) and (error.name or "").startswith("pointmae_zoo")
         if debug or ours:
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {_by_option(one_line(error), args.options)}", file=sys.stderr)
         return 2
+
+
+def _by_option(text: str, options: dict[str, str]) -> str:
+    """What is said of an argument is said of the option that it was given by."""
+    name, colon, rest = text.partition(": ")
+    return f"{options.get(name, name)}{colon}{rest}"
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pointmae_zoo import DEFAULT_MODEL
 from pointmae_zoo.cli.arguments import check_device, positive
 from pointmae_zoo.cli.printing import print_failures, print_table
-from pointmae_zoo.cli.reading import add_reading, print_passed_over, reading
+from pointmae_zoo.cli.reading import add_reading, in_place_of, print_passed_over, reading
 
 
 def add_embed(commands: argparse._SubParsersAction) -> None:
@@ -20,7 +20,11 @@ def add_embed(commands: argparse._SubParsersAction) -> None:
         "2 nothing to do or a wrong argument.",
     )
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="FILE", help=".npz, .safetensors, .csv or .parquet"
+        "--out",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help=".npz, .safetensors, .csv or .parquet; replaced at the end if it is there",
     )
     parser.add_argument(
         "--model",
@@ -39,6 +43,7 @@ def _embed(args: argparse.Namespace) -> int:
     check_device(args.device)
     from pointmae_zoo.inference import embed_files
 
+    replaced = in_place_of(args.out)
     table = embed_files(
         args.paths,
         args.model,
@@ -48,7 +53,7 @@ def _embed(args: argparse.Namespace) -> int:
     )
     rows, width = table.features.shape
     if rows:
-        print(f"{args.out}: {rows:,} row{'s' if rows > 1 else ''} of {width} features")
+        print(f"{args.out}: {rows:,} row{'s' if rows > 1 else ''} of {width} features{replaced}")
     else:
         print(f"{args.out}: not written, because no file could be read", file=sys.stderr)
     print_passed_over(args.paths)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pointmae_zoo import DEFAULT_CLASSIFIER
 from pointmae_zoo.cli.arguments import check_device, positive
 from pointmae_zoo.cli.printing import print_failures, print_table
-from pointmae_zoo.cli.reading import add_reading, print_passed_over, reading
+from pointmae_zoo.cli.reading import add_reading, in_place_of, print_passed_over, reading
 
 
 def add_predict(commands: argparse._SubParsersAction) -> None:
@@ -26,12 +26,20 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
         metavar="NAME|FOLDER|ORG/REPO",
         help="a classifier or part segmenter (default: %(default)s)",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also write .csv or .json")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="also write .csv or .json; replaced at the end if it is there",
+    )
     parser.add_argument(
         "--top", type=positive(int), metavar="K", help="of a classifier: classes of each file (default: 3)"
     )
     parser.add_argument(
-        "--parts-out", type=Path, metavar="FOLDER", help="of a part segmenter: where coloured clouds go"
+        "--parts-out",
+        type=Path,
+        metavar="FOLDER",
+        help="of a part segmenter: where coloured clouds go; made already, the same way: kept",
     )
     parser.add_argument(
         "--parts-format", choices=("ply", "glb"), default="ply", help="of these (default: ply)"
@@ -51,6 +59,7 @@ def _predict(args: argparse.Namespace) -> int:
         raise ValueError("--class: tells a part segmenter what the files show; --parts-out FOLDER is missing")
     from pointmae_zoo.inference import predict_files
 
+    replaced = in_place_of(args.out)
     found = predict_files(args.paths, args.model, top=args.top or 3, out=args.out, **reading(args))
     if found.paths:
         print_table(
@@ -61,7 +70,11 @@ def _predict(args: argparse.Namespace) -> int:
         )
     if args.out is not None:
         count = len(found.paths)
-        said = f"{count:,} file{'s' if count > 1 else ''}" if count else "not written, no file could be read"
+        said = (
+            f"{count:,} file{'s' if count > 1 else ''}{replaced}"
+            if count
+            else "not written, no file could be read"
+        )
         print(f"{args.out}: {said}", file=sys.stderr)
     print_passed_over(args.paths)
     return print_failures(found.failures, len(found.paths))

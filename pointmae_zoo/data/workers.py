@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from pointmae_zoo.data.mesh import MeshError, read_points
 
-# Files read ahead of the network: about 50 MB of points. Enough to bridge a file that takes long.
-AHEAD = 512
+# Files read ahead of the network: enough to bridge a file that takes long; fewer where all their points would
+# take more than so many bytes, but one for every worker.
+AHEAD, AHEAD_BYTES = 512, 1 << 28
 START_SECONDS = 120.0
 # A reader whose parent is gone ends itself this long after the parent would have ended it.
 GRACE_SECONDS = 5.0
@@ -84,6 +85,7 @@ class ReaderPool:
 
         Raises RuntimeError if the processes cannot be started.
         """
+        ahead = max(len(self._workers), min(AHEAD, AHEAD_BYTES // (12 * num_points)))
         found: dict[int, Reading | BaseException] = {}
         state = {"next": 0, "wanted": 0}
 
@@ -93,7 +95,7 @@ class ReaderPool:
                     self._changed.wait_for(
                         lambda: (
                             self._closed
-                            or state["next"] < min(len(files), state["wanted"] + AHEAD)
+                            or state["next"] < min(len(files), state["wanted"] + ahead)
                             or state["next"] >= len(files)
                         )
                     )

@@ -1,5 +1,6 @@
 """From a name or a folder to a model."""
 
+import difflib
 import os
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, build_empty, read_config
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.checkpoint.folder import PICKLES, load_folder
 from pointmae_zoo.hub.client import HubError
 from pointmae_zoo.hub.download import HubSource, check_name, fetch, naming
+from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.registry import get_weights, list_models, list_weights
 
 # Weights that come with the package, one folder each.
@@ -99,11 +102,30 @@ def from_pretrained(
     return model.to(device=device, dtype=dtype)
 
 
+def local_config(source: str | os.PathLike[str]) -> ModelConfig | None:
+    """The configuration of weights in a folder, or that came with the package, without the weights; None for
+    what is elsewhere, or nowhere. Raises CheckpointError if it is damaged."""
+    if is_published(source):
+        entry = get_weights(str(source)) if source in list_weights() else None
+        folder = None if entry is None else BUNDLED / entry.name
+    else:
+        folder = None if is_hub_name(source) else Path(source).expanduser()
+    if folder is None or not (folder / CONFIG_FILE).is_file():
+        return None
+    path = folder / CONFIG_FILE
+    checked: Any = build_empty(path, read_config(path)[0])
+    return checked.config
+
+
 def _load_from_hub(
     where: HubSource, cache: dict[str, bool], loading: dict[str, Any], *, may_be_folder: bool = False
 ) -> nn.Module:
     """``may_be_folder``: what was given would be a folder, too, if there were one of that name."""
     if may_be_folder:
+        if near := _near_folder(Path(where.repo)):
+            raise ValueError(
+                f"{where.repo}: no such folder; did you mean {near}? ({where.repo}@main asks the Hub)"
+            )
         try:
             check_name(where.repo)
         except ValueError as error:
@@ -156,8 +178,19 @@ def _checked_folder(folder: Path) -> Path:
     if folder.is_file():
         raise CheckpointError(f"{folder}: a folder expected, not a file; {_way_out(folder)}")
     if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no such folder")
+        near = _near_folder(folder)
+        raise CheckpointError(f"{folder}: no such folder" + (f"; did you mean {near}?" if near else ""))
     return folder
+
+
+def _near_folder(folder: Path) -> Path | None:
+    """A folder beside this one, which is not there, whose name is much like its."""
+    try:
+        beside = [path.name for path in folder.parent.iterdir() if path.is_dir()]
+    except OSError:
+        return None
+    near = difflib.get_close_matches(folder.name, beside, n=1)
+    return folder.parent / near[0] if near else None
 
 
 def _way_out(file: Path) -> str:

@@ -1,34 +1,33 @@
-"""Files -> points -> batches of a network's input, and why some files give none."""
+"""Which files are read, by how many processes, and why some give nothing."""
 
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pointmae_zoo.data.mesh import check_seed, search_files
-from pointmae_zoo.data.preprocess import AXES, Preprocess
+from pointmae_zoo.data.preprocess import AXES
 from pointmae_zoo.data.workers import ReaderPool, available_cores
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from pointmae_zoo.inference.network import DTYPES
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-Clouds = dict[Path, NDArray[np.float32]]
-"""File -> points (N, 3) as they were read."""
-MOST_WORKERS = 8  # a network on the same machine keeps no more readers busy
+MOST_WORKERS = 8  # a network on the same cores keeps no more readers busy
 
 
 def check_arguments(
-    up: str, seed: int, batch_size: int, workers: int | None, timeout: float, memory_limit_gb: float
+    up: str,
+    seed: int,
+    batch_size: int | None,
+    workers: int | None,
+    timeout: float,
+    memory_limit_gb: float,
+    dtype: str | None,
 ) -> None:
     """Raises ValueError for a value that no run can have: to be called before the work."""
     if up not in AXES:
         raise ValueError(f"up: {' or '.join(AXES)} expected, got {up!r}")
     check_seed(seed)
+    if dtype not in (None, *DTYPES):
+        raise ValueError(f"dtype: {' or '.join(DTYPES)} expected, got {dtype!r}")
     for name, value in (("batch_size", batch_size), ("workers", workers)):
         if value is not None and (not isinstance(value, int) or value < 1):
             raise ValueError(f"{name}: a whole number above 0 expected, got {value!r}")
@@ -65,83 +64,19 @@ def _is_in(file: str, place: str) -> bool:
     return file == place or file.startswith(place + os.sep)
 
 
-def readers_for(files: list[Path], workers: int | None, timeout: float, memory_limit_gb: float) -> ReaderPool:
-    """Processes that read; None: as many as cores, at most 8."""
-    wanted = workers or min(MOST_WORKERS, available_cores())
-    return ReaderPool(min(wanted, len(files)), timeout=timeout, memory_limit_gb=memory_limit_gb)
-
-
-class Batches:
-    """What decides how the points of files become a network's input, and goes through files that way."""
-
-    def __init__(self, recipe: Preprocess, device: str, *, up: str, seed: int, batch_size: int) -> None:
-        self.recipe, self.device = recipe, device
-        self.up, self.seed, self.batch_size = up, seed, batch_size
-
-    def read(
-        self, files: list[Path], readers: ReaderPool, failures: dict[Path, str], bar: Any
-    ) -> Iterator[Clouds]:
-        """Points of the files that can be read, batch_size at a time, in order; the others go to failures."""
-        batch: Clouds = {}
-        readings = readers.read(files, self.recipe.surface_samples, self.seed)
-        for file, reading in zip(files, readings, strict=True):
-            if reading.points is None:
-                failures[file] = reading.reason
-            else:
-                batch[file] = reading.points
-            if len(batch) == self.batch_size:
-                yield batch
-                batch = {}
-            bar.update()
-        if batch:
-            yield batch
-
-    def compute(
-        self, network: "Callable[[Tensor], Tensor]", batch: Clouds, failures: dict[Path, str]
-    ) -> dict[Path, NDArray[np.float32]]:
-        """File -> the network's output for it, without those that go to failures."""
-        import torch
-
-        points, failed = self._prepared(list(batch.values()))
-        # Always the same shape, because kernels are chosen by shape: a row must not depend on how many
-        # share its batch.
-        padding = [points[-1]] * (self.batch_size - len(points))
-        with torch.no_grad():
-            outputs = network(torch.stack(points + padding))[: len(points)].float().cpu().numpy()
-        finite = np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
-        for number in np.flatnonzero(~finite):
-            failed.setdefault(int(number), "the network gives NaN or infinity for it")
-        failures.update((list(batch)[number], reason) for number, reason in failed.items())
-        return {file: outputs[number] for number, file in enumerate(batch) if number not in failed}
-
-    def _prepared(self, clouds: list[NDArray[np.float32]]) -> "tuple[list[Tensor], dict[int, str]]":
-        """The network's input for each cloud, something in its place where there is none, and why."""
-        import torch
-
-        try:
-            return list(self.recipe(clouds, up=self.up, device=self.device)), {}
-        except ValueError:
-            pass  # one of them; find out which
-        points, failed = [], {}
-        for number, cloud in enumerate(clouds):
-            try:
-                points.append(self.recipe(cloud, up=self.up, device=self.device))
-            except ValueError as error:
-                failed[number] = str(error)
-                points.append(
-                    torch.linspace(0, 1, self.recipe.num_points * 3, device=self.device).reshape(-1, 3)
-                )
-        return points, failed
+def readers_for(
+    files: list[Path], workers: int | None, timeout: float, memory_limit_gb: float, device: str
+) -> ReaderPool:
+    """Processes that read. None: as many as cores, at most 8; for a network on a GPU one less than cores,
+    which is left to what feeds it."""
+    cores = available_cores()
+    most = max(1, cores - 1) if device.startswith("cuda") else min(MOST_WORKERS, cores)
+    return ReaderPool(
+        max(1, min(workers or most, len(files))), timeout=timeout, memory_limit_gb=memory_limit_gb
+    )
 
 
 def sorted_failures(failures: dict[Path, str], missing: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """(path, reason) of the files that gave nothing and of the paths that lead to nothing."""
     both = [(str(path), reason) for path, reason in failures.items()] + missing
     return sorted(both, key=lambda failure: Path(failure[0]).as_posix())
-
-
-def progress_bar(total: int, done: int, shown: bool) -> Any:
-    from tqdm import tqdm
-
-    # None: only on a terminal. A log file gets no line per update.
-    return tqdm(total=total, initial=done, unit="file", file=sys.stderr, disable=None if shown else True)

@@ -1,8 +1,8 @@
 """Clouds with a part number for each point, as files that viewers open: PLY and GLB."""
 
-import colorsys
 import json
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,43 +18,43 @@ _TETRAHEDRON = np.array([(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)], dtyp
 _FACES = np.array([(0, 1, 2), (0, 3, 1), (0, 2, 3), (1, 3, 2)], dtype=np.uint32)
 
 
-def palette(count: int) -> NDArray[np.uint8]:
-    """(count, 3) red, green, blue: well apart while there are few, the same for every model."""
-    golden = (np.sqrt(5) - 1) / 2
-    colours = [
-        colorsys.hsv_to_rgb(
-            (0.58 + number * golden) % 1, (0.75, 0.55)[number % 2], (0.9, 0.75)[number // 2 % 2]
-        )
-        for number in range(count)
-    ]
-    return np.round(255 * np.array(colours).reshape(count, 3)).astype(np.uint8)
-
-
 def write_coloured(
-    path: Path, points: NDArray[np.float32], parts: NDArray[np.int64], colours: NDArray[np.uint8]
+    path: Path,
+    points: NDArray[np.float32],
+    parts: NDArray[np.int64],
+    colours: NDArray[np.uint8],
+    labels: Sequence[str],
 ) -> None:
     """Write a cloud; the file appears complete or not at all.
 
     Args:
-        path: .ply: vertices with x, y, z, red, green, blue and the integer property ``part``. .glb: a small
-            tetrahedron in the place of each point, because many viewers show no points, with the attributes
-            COLOR_0 and _PART.
+        path: .ply: vertices with x, y, z, red, green, blue and the integer property ``part``; the names of
+            the parts that occur are comments. .glb: a small tetrahedron in the place of each point, because
+            many viewers show no points, with the attributes COLOR_0 and _PART.
         points: (M, 3).
         parts: (M,) part numbers.
         colours: (P, 3), by part number.
+        labels: P names.
     """
-    write = _glb_bytes if path.suffix.lower() == ".glb" else _ply_bytes
+    if path.suffix.lower() == ".glb":
+        content = _glb_bytes(points, parts, colours[parts])
+    else:
+        content = _ply_bytes(points, parts, colours[parts], labels)
     with written_whole(path) as unfinished:
-        unfinished.write_bytes(write(points, parts, colours[parts]))
+        unfinished.write_bytes(content)
 
 
-def _ply_bytes(points: NDArray[np.float32], parts: NDArray[np.int64], colours: NDArray[np.uint8]) -> bytes:
+def _ply_bytes(
+    points: NDArray[np.float32], parts: NDArray[np.int64], colours: NDArray[np.uint8], labels: Sequence[str]
+) -> bytes:
     rows = np.empty(len(points), dtype=[("xyz", "<f4", 3), ("rgb", "u1", 3), ("part", "<i4")])
     rows["xyz"], rows["rgb"], rows["part"] = points, colours, parts
     properties = [f"property float {axis}" for axis in "xyz"]
     properties += [f"property uchar {colour}" for colour in ("red", "green", "blue")] + ["property int part"]
-    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(points)}", *properties]
-    return "\n".join([*lines, "end_header", ""]).encode() + rows.tobytes()
+    named = [f"comment part {number} {' '.join(labels[number].split())}" for number in np.unique(parts)]
+    lines = ["ply", "format binary_little_endian 1.0", *named, f"element vertex {len(points)}", *properties]
+    # Not every reader takes a header that is not ASCII.
+    return "\n".join([*lines, "end_header", ""]).encode("ascii", "backslashreplace") + rows.tobytes()
 
 
 def _glb_bytes(points: NDArray[np.float32], parts: NDArray[np.int64], colours: NDArray[np.uint8]) -> bytes:

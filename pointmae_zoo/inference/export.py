@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from pointmae_zoo import __version__
 from pointmae_zoo.data.files import written_whole
-from pointmae_zoo.inference.network import check_out, fingerprint, opened
+from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256, model_sha256
+from pointmae_zoo.inference.network import check_out, opened
 from pointmae_zoo.inference.onnx_file import onnx_runner, write_onnx
 
 TOLERANCE = 1e-4
@@ -73,10 +74,11 @@ def export_model(
     _check_libraries(path)
     source, _ = opened(model, None)
     network, outputs = _network(source, pool, labels)
+    encoder = getattr(source, "encoder", source)
     count = source.config.preprocess.num_points
     described = {
         "architecture": source.config.architecture,
-        "fingerprint": fingerprint(source),
+        "fingerprint": encoder_sha256(encoder) if outputs == "features" else model_sha256(source),
         "labels": None if outputs == "features" or not source.config.labels else list(source.config.labels),
         "outputs": outputs,
         "pool": network.pool if outputs == "features" else None,

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pointmae_zoo.inference.files import embed_files
-from pointmae_zoo.inference.network import fingerprint
 from pointmae_zoo.inference.tables import Embeddings, read_table
 
 
@@ -80,17 +79,19 @@ def _embed(query: Path, rows: Embeddings, model: Any, given: dict[str, Any]) -> 
                 f"{' and '.join(lacking)} as the table was made (and pool and seed, if they were given then)"
             )
         settings = {"up": given["up"], "pool": given["pool"], "seed": given["seed"] or 0}
-    elif lacking := [name for name in ("fingerprint", "up", "pool", "seed") if name not in made]:
+    elif lacking := [name for name in ("fingerprint", "up", "pool", "seed", "dtype") if name not in made]:
         raise ValueError(f"table: its metadata has no {' and no '.join(lacking)}; embed the files again")
     else:
-        settings = {name: made[name] for name in given}
+        settings = {name: made[name] for name in (*given, "dtype")}
     if model is None and (model := made.get("model")) is None:
         raise ValueError(f"{query}: not in the table, and the table does not name its model; give the model")
     if isinstance(model, str | os.PathLike):
         from pointmae_zoo.hub import from_pretrained
 
         model = from_pretrained(model, kind="encoder")
-    if made and fingerprint(model) != made["fingerprint"]:
+    from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
+
+    if made and encoder_sha256(model) != made["fingerprint"]:
         raise ValueError(
             "model: its weights are not those that made the table; embed the table again with it"
         )

@@ -1,10 +1,12 @@
-"""What every command on files asks first: which model, and where to write."""
+"""What every command on files asks first: which model, in which numbers, and where to write."""
 
-import hashlib
-import json
+import copy
 import os
 from pathlib import Path
 from typing import Any
+
+DTYPES = ("float32", "bfloat16")
+"""In which a network's weights and activations may be; distances and what comes out are always float32."""
 
 
 def opened(model: Any, device: str | None, *, kind: str | None = None) -> tuple[Any, str | None]:
@@ -28,18 +30,27 @@ def opened(model: Any, device: str | None, *, kind: str | None = None) -> tuple[
     return (model if device is None else model.to(device)), None
 
 
-def fingerprint(model: Any) -> str:
-    """sha256 of weights, arguments and preprocessing: models that share it give the same rows."""
+def stored_config(model: Any) -> Any:
+    """The ModelConfig of weights that lie on this machine, without reading them; None for anything else."""
+    if not isinstance(model, str | os.PathLike):
+        return None
+    from pointmae_zoo.hub.pretrained import local_config
+
+    return local_config(model)
+
+
+def in_dtype(model: Any, dtype: str | None) -> Any:
+    """The model if its weights are of this type (None: of any), else a copy with weights that are."""
     import torch
 
-    digest = hashlib.sha256()
-    config = model.config
-    described = [config.architecture, config.arguments, config.preprocess.to_dict()]
-    digest.update(json.dumps(described, sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+    if dtype in (None, dtype_of(model)):
+        return model
+    return copy.deepcopy(model).to(getattr(torch, str(dtype)))
+
+
+def dtype_of(model: Any) -> str:
+    """float32, bfloat16 or what else the weights are."""
+    return str(next(model.parameters()).dtype).removeprefix("torch.")
 
 
 def check_out(path: Path, suffixes: tuple[str, ...]) -> None:

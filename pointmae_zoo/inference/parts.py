@@ -1,7 +1,11 @@
 """Files -> points -> part segmenter -> coloured clouds."""
 
+import contextlib
 import difflib
+import functools
 import os
+import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,19 +13,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.data.part_colours import part_colours
 from pointmae_zoo.data.preprocess import Preprocess
+from pointmae_zoo.data.progress import progress_bar
+from pointmae_zoo.inference.batches import Batches, launcher_for
 from pointmae_zoo.inference.clouds import (
-    Batches,
     Paths,
     check_arguments,
     find_inputs,
-    progress_bar,
     readers_for,
     sorted_failures,
 )
-from pointmae_zoo.inference.coloured import SUFFIXES, palette, write_coloured
-from pointmae_zoo.inference.network import opened
+from pointmae_zoo.inference.coloured import SUFFIXES, write_coloured
+from pointmae_zoo.inference.journal import identity
+from pointmae_zoo.inference.network import dtype_of, in_dtype, opened, stored_config
+from pointmae_zoo.inference.part_manifest import PartManifest
+from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.object_parts import ObjectParts
+
+MANIFEST_SECONDS = 5.0
+"""Between two times that it is written down which clouds are there: what a kill may cost."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,7 @@ class PartPredictions:
     """What `predict_parts` wrote."""
 
     written: dict[str, Path]
-    """File -> its coloured cloud."""
+    """File -> its coloured cloud; also those that were there."""
     labels: tuple[str, ...]
     """Part names by number; the numbers themselves where the model has no names."""
     colours: NDArray[np.uint8]
@@ -49,17 +60,21 @@ def predict_parts(
     suffix: str = ".ply",
     up: str = "y",
     seed: int = 0,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     workers: int | None = None,
     timeout: float = 60.0,
     memory_limit_gb: float = 2.0,
     device: str | None = None,
+    dtype: str | None = None,
     progress: bool = True,
 ) -> PartPredictions:
     """Write every file's points, as they lie in the file, coloured by part: OUT/NAME.parts.ply or .glb.
 
     The network labels the points it takes; the other points read (`Preprocess.surface_samples`) get the label
-    of the nearest of those. Clouds of an earlier run are written again. Files in sub-folders keep them.
+    of the nearest of those. Files in sub-folders keep them.
+
+    OUT/parts.json says how each cloud was made: a run that was stopped goes on where it was, and one like it,
+    later, makes only the clouds of new and changed files. Clouds that were made otherwise are replaced.
 
     Args:
         paths: files, folders or globs.
@@ -75,7 +90,7 @@ def predict_parts(
         FileNotFoundError: no path leads to a file.
         ValueError: a wrong argument, a model that is no part segmenter, or an unknown or missing class.
     """
-    check_arguments(up, seed, batch_size, workers, timeout, memory_limit_gb)
+    check_arguments(up, seed, batch_size, workers, timeout, memory_limit_gb, dtype)
     if suffix not in SUFFIXES:
         raise ValueError(f"suffix: {' or '.join(SUFFIXES)} expected, got {suffix!r}")
     folder = Path(out)
@@ -84,29 +99,62 @@ def predict_parts(
     files, missing = find_inputs(paths, folder)
     targets = _targets(files, folder, suffix)
     failures: dict[Path, str] = {}
-    written: dict[str, Path] = {}
-    shares: dict[str, NDArray[np.float64]] = {}
-    with readers_for(files, workers, timeout, memory_limit_gb) as readers:
-        segmenter, name = opened(model, device)
-        objects = Objects.of(segmenter, name or "model")
-        number = objects.number(object_class)
-        recipe = segmenter.config.preprocess
-        where = str(next(segmenter.parameters()).device)
-        batches = Batches(recipe, where, up=up, seed=int(seed), batch_size=batch_size)
-        colours = palette(len(objects.labels))
-        with progress_bar(len(files), 0, progress) as bar:
-            for batch in batches.read(files, readers, failures, bar):
-                found = batches.compute(lambda points: _logits(segmenter, points, number), batch, failures)
-                for file, logits in found.items():
-                    parts = objects.parts[number]
-                    chosen = np.asarray(parts)[logits[:, parts].argmax(axis=1)]
-                    everywhere = _carried(batch[file], chosen, recipe, up, where)
-                    targets[file].parent.mkdir(parents=True, exist_ok=True)
-                    write_coloured(targets[file], batch[file], everywhere, colours)
-                    written[str(file)] = targets[file]
-                    counts = np.bincount(everywhere, minlength=len(objects.labels))
-                    shares[str(file)] = counts / len(everywhere)
-    return PartPredictions(written, objects.labels, colours, shares, sorted_failures(failures, missing))
+    from pointmae_zoo.hub.checkpoint.fingerprint import model_sha256
+
+    config = stored_config(model)
+    if config is not None:  # a wrong class is told before the weights are read
+        Objects.of(config, str(model)).number(object_class)
+    given, name = opened(model, device)
+    objects = Objects.of(given.config, name or "model")
+    number = objects.number(object_class)
+    segmenter, recipe = in_dtype(given, dtype), given.config.preprocess
+    where = str(next(segmenter.parameters()).device)
+    launcher = launcher_for(recipe, where, up)
+    batches = Batches(launcher, recipe.surface_samples, seed=int(seed), batch_size=batch_size)
+    settings = {
+        "model": name,
+        "fingerprint": model_sha256(given),
+        "dtype": dtype_of(segmenter),
+        "class": objects.classes[number],
+        "labels": list(objects.labels),
+        "seed": int(seed),
+        "up": up,
+        "suffix": suffix,
+    }
+    manifest = PartManifest(folder, settings)
+    shares = {file: kept for file in files if (kept := manifest.shares(file, targets[file])) is not None}
+    if shares:
+        print(f"{folder}: {len(shares)} of {len(files)} clouds are there, made the same way", file=sys.stderr)
+    todo = [file for file in files if file not in shares]
+    identities = {file: identity(file) for file in todo}  # as they are before they are read
+    colours, kept_at = part_colours(len(objects.labels)), time.monotonic()
+    with contextlib.ExitStack() as stack:
+        readers = stack.enter_context(readers_for(todo, workers, timeout, memory_limit_gb, where))
+        bar = stack.enter_context(
+            progress_bar(total=len(files), initial=len(shares), unit="file", shown=progress)
+        )
+        stack.callback(manifest.write)
+        network = functools.partial(_logits, segmenter, number)
+        for clouds, found in batches.run(network, todo, readers, failures, bar):
+            for file, logits in found.items():
+                parts = objects.parts[number]
+                chosen = np.asarray(parts)[logits[:, parts].argmax(axis=1)]
+                everywhere = _carried(clouds[file], chosen, recipe, up, where)
+                targets[file].parent.mkdir(parents=True, exist_ok=True)
+                write_coloured(targets[file], clouds[file], everywhere, colours, objects.labels)
+                shares[file] = np.bincount(everywhere, minlength=len(objects.labels)) / len(everywhere)
+                manifest.add(identities[file], targets[file], shares[file])
+            if time.monotonic() > kept_at + MANIFEST_SECONDS:
+                manifest.write()
+                kept_at = time.monotonic()
+    done = [file for file in files if file in shares]
+    return PartPredictions(
+        {str(file): targets[file] for file in done},
+        objects.labels,
+        colours,
+        {str(file): shares[file] for file in done},
+        sorted_failures(failures, missing),
+    )
 
 
 @dataclass(frozen=True)
@@ -120,17 +168,18 @@ class Objects:
     """Part names by number."""
 
     @classmethod
-    def of(cls, segmenter: Any, name: str) -> "Objects":
-        """See `ObjectParts.of`. Raises ValueError if it is no part segmenter."""
-        config = segmenter.config
+    def of(cls, config: ModelConfig, name: str) -> "Objects":
+        """See `ObjectParts.of`. Raises ValueError if it is no part segmenter's configuration."""
         if config.kind != "part_segmentation":
             raise ValueError(
                 f"{name}: is of kind {config.kind!r} and knows no parts; 'pointmae-zoo finetune' with a "
                 "recipe of task parts makes a part segmenter of it"
             )
-        hyper = segmenter.hyper
-        known = ObjectParts.of(config.labels, config.provenance, hyper.num_parts, hyper.num_object_classes)
-        labels = tuple(config.labels or map(str, range(hyper.num_parts)))
+        count = config.arguments["num_parts"]
+        known = ObjectParts.of(
+            config.labels, config.provenance, count, config.arguments["num_object_classes"]
+        )
+        labels = tuple(config.labels or map(str, range(count)))
         return cls(known.classes, tuple(map(list, known.parts)), labels)
 
     def number(self, object_class: str | int | None) -> int:
@@ -138,7 +187,7 @@ class Objects:
         known = ", ".join(self.classes)
         if object_class is None:
             if len(self.classes) > 1:
-                raise ValueError(f"object_class: which of {known} are they? (--class NAME)")
+                raise ValueError(f"object_class: which of {known} are they?")
             return 0
         wanted = str(object_class)
         if wanted in self.classes:
@@ -150,7 +199,7 @@ class Objects:
         raise ValueError(f"object_class: the model knows no {wanted!r}; {hint}")
 
 
-def _logits(segmenter: Any, points: Any, number: int) -> Any:
+def _logits(segmenter: Any, number: int, points: Any) -> Any:
     import torch
 
     from pointmae_zoo.models.encoder import evaluating

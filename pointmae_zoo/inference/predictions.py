@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pointmae_zoo import DEFAULT_CLASSIFIER
 from pointmae_zoo.data.files import written_whole
 from pointmae_zoo.inference.clouds import Paths
-from pointmae_zoo.inference.network import check_out, fingerprint, opened
+from pointmae_zoo.inference.network import check_out, dtype_of, in_dtype, opened, stored_config
 from pointmae_zoo.inference.rows import RowNetwork, Rows, rows_of_files
 
 FORMATS = (".csv", ".json")
@@ -35,7 +35,7 @@ class Predictions:
     failures: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of every file without a row."""
     metadata: dict[str, Any] = field(default_factory=dict)
-    """model (name or folder, or None), fingerprint of the weights, seed, up."""
+    """model (name or folder, or None), fingerprint of the weights, dtype, seed, up."""
 
     @property
     def best(self) -> list[list[tuple[str, float]]]:
@@ -55,11 +55,12 @@ def predict_files(
     out: str | os.PathLike[str] | None = None,
     up: str = "y",
     seed: int = 0,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     workers: int | None = None,
     timeout: float = 60.0,
     memory_limit_gb: float = 2.0,
     device: str | None = None,
+    dtype: str | None = None,
     progress: bool = True,
 ) -> Predictions:
     """Classes of mesh and point files: a row for each that can be read, a reason for each that cannot.
@@ -88,7 +89,7 @@ def predict_files(
     def network() -> RowNetwork:
         classifier, name = _classifier(model, device)
         labels.extend(classifier.config.labels or map(str, range(classifier.hyper.num_classes)))
-        return _network(classifier, name, up=up, seed=seed)
+        return _network(classifier, name, dtype, up=up, seed=seed)
 
     def predictions(rows: Rows) -> Predictions:
         made = rows.network.metadata
@@ -105,28 +106,37 @@ def predict_files(
         workers=workers,
         timeout=timeout,
         memory_limit_gb=memory_limit_gb,
+        dtype=dtype,
         progress=progress,
     )
     return predictions(rows)
 
 
 def _classifier(model: Any, device: str | None) -> tuple[Any, str | None]:
+    if (config := stored_config(model)) is not None:
+        _check_kind(config.kind, str(model))
     found, name = opened(model, device)
-    kind = found.config.kind
-    if kind == "part_segmentation":
-        raise ValueError(
-            f"{name or 'model'}: a part segmenter, which colours clouds: predict_parts, or --parts-out FOLDER"
-        )
-    if kind != "classification":
-        raise ValueError(
-            f"{name or 'model'}: is of kind {kind!r} and knows no classes; 'pointmae-zoo finetune' makes a "
-            "classifier of it, 'pointmae-zoo embed' gives its features"
-        )
+    _check_kind(found.config.kind, name or "model")
     return found, name
 
 
-def _network(classifier: Any, name: str | None, *, up: str, seed: int) -> RowNetwork:
+def _check_kind(kind: str, name: str) -> None:
+    if kind == "part_segmentation":
+        raise ValueError(
+            f"{name}: a part segmenter, which colours clouds: predict_parts, or --parts-out FOLDER"
+        )
+    if kind != "classification":
+        raise ValueError(
+            f"{name}: is of kind {kind!r} and knows no classes; 'pointmae-zoo finetune' makes a "
+            "classifier of it, 'pointmae-zoo embed' gives its features"
+        )
+
+
+def _network(given: Any, name: str | None, dtype: str | None, *, up: str, seed: int) -> RowNetwork:
+    from pointmae_zoo.hub.checkpoint.fingerprint import model_sha256
     from pointmae_zoo.models.encoder import evaluating
+
+    classifier = in_dtype(given, dtype)
 
     def compute(points: Any) -> Any:
         with evaluating(classifier):
@@ -137,7 +147,13 @@ def _network(classifier: Any, name: str | None, *, up: str, seed: int) -> RowNet
         width=classifier.hyper.num_classes,
         recipe=classifier.config.preprocess,
         device=str(next(classifier.parameters()).device),
-        metadata={"model": name, "fingerprint": fingerprint(classifier), "seed": int(seed), "up": up},
+        metadata={
+            "model": name,
+            "fingerprint": model_sha256(given),
+            "dtype": dtype_of(classifier),
+            "seed": int(seed),
+            "up": up,
+        },
     )
 
 

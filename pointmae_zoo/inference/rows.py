@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.data.preprocess import Preprocess
+from pointmae_zoo.data.progress import progress_bar
 from pointmae_zoo.data.workers import ReaderPool
+from pointmae_zoo.inference.batches import Batches, launcher_for
+from pointmae_zoo.inference.batching import FIRST_CLOUDS
 from pointmae_zoo.inference.clouds import (
-    Batches,
     Paths,
     check_arguments,
     find_inputs,
-    progress_bar,
     readers_for,
     sorted_failures,
 )
@@ -58,22 +59,26 @@ def rows_of_files(
     out: Path | None,
     up: str,
     seed: int,
-    batch_size: int,
+    batch_size: int | None,
     workers: int | None,
     timeout: float,
     memory_limit_gb: float,
+    dtype: str | None,
     progress: bool,
 ) -> Rows:
     """A row for each file that can be read; with `out`, ``write(out, rows)`` at the end if there are any.
 
     The arguments are `embed_files`'s. Raises as it does.
     """
-    check_arguments(up, seed, batch_size, workers, timeout, memory_limit_gb)
+    check_arguments(up, seed, batch_size, workers, timeout, memory_limit_gb, dtype)
     files, missing = find_inputs(paths, out)
     journal = None
-    with readers_for(files, workers, timeout, memory_limit_gb) as readers:
-        network = open_network()
-        batches = Batches(network.recipe, network.device, up=up, seed=int(seed), batch_size=batch_size)
+    network = open_network()
+    launcher = launcher_for(network.recipe, network.device, up)
+    batches = Batches(launcher, network.recipe.surface_samples, seed=int(seed), batch_size=batch_size)
+    if not launcher.tries_sizes:
+        batch_size = batch_size or FIRST_CLOUDS
+    with readers_for(files, workers, timeout, memory_limit_gb, network.device) as readers:
         try:
             if out is not None:
                 journal = Journal(out.with_name(out.name + ".partial"), _settings(network, batch_size))
@@ -102,8 +107,9 @@ def rows_of_files(
     return rows
 
 
-def _settings(network: RowNetwork, batch_size: int) -> dict[str, Any]:
-    """Rows from another batch size, device or torch differ in their last bits, so they are not mixed in."""
+def _settings(network: RowNetwork, batch_size: int | None) -> dict[str, Any]:
+    """Rows from another batch size, device or torch differ in their last bits, so they are not mixed in:
+    unless whoever let the batch size be found (None) allowed for that."""
     import torch
 
     return {
@@ -132,9 +138,8 @@ def _compute(
             print(f"{journal.path}: going on, {len(rows)} of {len(files)} rows are there", file=sys.stderr)
     missing = [file for file in files if file not in rows]
     failures: dict[Path, str] = {}
-    with progress_bar(len(files), len(rows), progress) as bar:
-        for batch in batches.read(missing, readers, failures, bar):
-            found = batches.compute(network.compute, batch, failures)
+    with progress_bar(total=len(files), initial=len(rows), unit="file", shown=progress) as bar:
+        for _, found in batches.run(network.compute, missing, readers, failures, bar):
             if journal is not None and found:
                 journal.add([identities[file] for file in found], np.stack(list(found.values())))
             rows.update(found)

@@ -32,7 +32,8 @@ class Embeddings:
     failures: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of every file without a row. Not stored in a table."""
     metadata: dict[str, Any] = field(default_factory=dict)
-    """model (name or folder, or None), fingerprint of the weights, pool, seed, up. Not stored in .csv."""
+    """model (name or folder, or None), fingerprint of the weights, dtype of the network, pool, seed, up. Not
+    stored in .csv."""
 
 
 def check_table_path(path: Path) -> None:

@@ -9,24 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.data.part_colours import part_colours
 from pointmae_zoo.viz.paint import draw, figure_class, paint, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-PALETTE = (
-    (0.30, 0.47, 0.69),
-    (0.93, 0.55, 0.20),
-    (0.35, 0.64, 0.36),
-    (0.78, 0.33, 0.36),
-    (0.55, 0.43, 0.70),
-    (0.60, 0.46, 0.38),
-    (0.85, 0.55, 0.74),
-    (0.45, 0.72, 0.76),
-    (0.75, 0.72, 0.30),
-    (0.50, 0.52, 0.55),
-)
-"""Colours of a class's parts, in their order; of more parts they are used again."""
 
 _MOST_CLOUDS = 16
 _CELL, _LINE = 1.9, 0.15  # inches
@@ -70,7 +57,11 @@ def draw_parts(pictures: Sequence[PartPicture], out: str | os.PathLike[str], *, 
     legend = _LINE * max(len(one.names) for one in pictures) + 0.15
     width, height = left + _CELL * columns, top + 2 * _CELL + legend
     figure: Figure = new_figure(figsize=(width, height), dpi=110, facecolor="white")
-    palette = np.array(PALETTE)
+    numbers = [len(one.names) for one in pictures]
+    numbers += [
+        int(parts.max()) + 1 for one in pictures for parts in (one.truth, one.predicted) if len(parts)
+    ]
+    colours = part_colours(max(numbers)) / 255
     for column, one in enumerate(pictures):
         middle = (left + _CELL * (column + 0.5)) / width
         figure.text(middle, 1 - (top - 0.14) / height, one.title, ha="center", va="center", fontsize=8.5)
@@ -79,13 +70,13 @@ def draw_parts(pictures: Sequence[PartPicture], out: str | os.PathLike[str], *, 
             ax = figure.add_axes(
                 ((left + _CELL * column + 0.04) / width, low, (_CELL - 0.08) / width, (_CELL - 0.08) / height)
             )
-            draw(ax, paint(one.points, palette[np.asarray(parts) % len(palette)], relief=0.7))
+            draw(ax, paint(one.points, colours[np.asarray(parts)], relief=0.7))
         for place, name in enumerate(one.names):
             figure.text(
                 middle,
                 (legend - 0.12 - _LINE * place) / height,
                 f"\u25cf {name}",
-                color=PALETTE[place % len(PALETTE)],
+                color=colours[place],
                 ha="center",
                 va="center",
                 fontsize=7.5,

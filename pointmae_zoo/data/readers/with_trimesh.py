@@ -14,12 +14,20 @@ from pointmae_zoo.data.surface import Geometry, MeshError, check_faces, from_fac
 PATH_IN_ITEM = re.compile(rb"<(?:\w+:)?item\s[^>]*\bpath\s*=")
 RELATIVE_FACE = re.compile(rb"^[ \t]*f[ \t][^\n]*-\d", re.MULTILINE)
 
+ZERO_CORNER = re.compile(rb"^[ \t]*f[ \t](?:[^\n]*[ \t])?0[/\s]", re.MULTILINE)
+
 
 def read_obj(path: Path, data: bytes) -> Geometry:
     """Triangles of an OBJ file, or its vertices if it has no faces."""
-    if RELATIVE_FACE.search(data):
-        data = _absolute_faces(path, data)
-    return load_scene(path, data, "obj")
+    if _may_have_zero_corner(data) and ZERO_CORNER.search(data):  # to trimesh it is the last vertex
+        raise MeshError(path, f"{_odd_obj_line(data) or 'has a face with a vertex 0'}: export it again")
+    absolute = _absolute_faces(path, data) if RELATIVE_FACE.search(data) else data
+    try:
+        return load_scene(path, absolute, "obj")
+    except MeshError as error:
+        if (odd := _odd_obj_line(data)) is None:
+            raise
+        raise MeshError(path, f"{odd}: export it again") from error
 
 
 def read_gltf(path: Path, data: bytes) -> Geometry:
@@ -108,6 +116,37 @@ def _places_other_files(data: bytes) -> bool:
             return any(PATH_IN_ITEM.search(archive.read(name)) for name in names)
     except Exception:  # zipfile lets out whatever a damaged archive leads to; trimesh will say what is wrong
         return False
+
+
+def _may_have_zero_corner(data: bytes) -> bool:
+    """Far faster than the pattern, which reads every face: zeros seldom stand alone behind the first face."""
+    faces = max(0, data.find(b"\nf"))
+    return any(data.find(zero, faces) >= 0 for zero in (b" 0 ", b" 0/", b" 0\n", b" 0\r", b"\t0"))
+
+
+def _odd_obj_line(data: bytes) -> str | None:
+    """The first line of an OBJ file that cannot be meant, and what should be there."""
+    lines = [line.split() for line in data.splitlines()]
+    count = sum(words[:1] == [b"v"] for words in lines)
+    for number, words in enumerate(lines, start=1):
+        line = " ".join(word.decode("ascii", "backslashreplace") for word in words)[:60]
+        if words[:1] == [b"v"] and not (len(words) >= 4 and all(map(_is_number, words[1:]))):
+            return f"line {number} ({line}): three numbers expected, each with a decimal point if any"
+        if words[:1] == [b"f"]:
+            corners = [word.partition(b"/")[0] for word in words[1:]]
+            if not all(re.fullmatch(rb"[+-]?\d+", corner) for corner in corners):
+                return f"line {number} ({line}): numbers of vertices expected"
+            if not all(1 <= abs(int(corner)) <= count for corner in corners):
+                return f"line {number} ({line}): names vertices which do not exist; there are 1 to {count}"
+    return None
+
+
+def _is_number(word: bytes) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _absolute_faces(path: Path, data: bytes) -> bytes:
