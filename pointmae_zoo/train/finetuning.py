@@ -94,7 +94,8 @@ class FinetuneTask:
         loss = F.cross_entropy(logits, target, label_smoothing=self.recipe.label_smoothing)
         with torch.no_grad():
             wrong = (logits.argmax(dim=1) != target).float().mean()
-        return {"cross_entropy": LossTerm(loss, 1.0, len(target)), "wrong": LossTerm(wrong, 0.0, len(target))}
+        count = len(target)
+        return {"cross_entropy": LossTerm(loss, 1.0, count), "error_rate": LossTerm(wrong, 0.0, count)}
 
     def settle(self, model: nn.Module, accelerator: "Accelerator") -> None:
         """Give a model with these weights the BatchNorm statistics that belong to them: over the run's first
