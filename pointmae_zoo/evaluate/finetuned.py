@@ -8,11 +8,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.data.files import check_out
 from pointmae_zoo.data.identity import identity_sha256
 from pointmae_zoo.data.labelled import LabelledClouds, open_labelled
+from pointmae_zoo.data.progress import progress_bar
 from pointmae_zoo.data.splits import validation_split
 from pointmae_zoo.evaluate.kept import check_kept
-from pointmae_zoo.evaluate.made import check_out, made
+from pointmae_zoo.evaluate.made import made
 from pointmae_zoo.evaluate.predictions import VOTE_SEED, predict_clouds, vote
 from pointmae_zoo.evaluate.report import file_name
 from pointmae_zoo.evaluate.runs import Run, described, load_runs
@@ -63,7 +65,7 @@ def evaluate_finetuned(
         out: where to write the JSON.
         keep_in: a folder to write it to, under the name that `evaluate.report.file_name` gives.
         cache: where points of meshes are kept.
-        progress: a bar on a terminal.
+        progress: a bar on a terminal, elsewhere a line now and then.
 
     Returns:
         The report; its context names runs, data and protocol.
@@ -74,12 +76,10 @@ def evaluate_finetuned(
             data. Names what.
         FileNotFoundError, IsADirectoryError: no such file or folder, or ``out`` can't be written there.
     """
-    from tqdm import tqdm
-
     started = time.perf_counter()
     check_choices(split, protocol, votes)
-    check_out(out)
-    check_out(picture, ".png")
+    check_out(out, (".json",))
+    check_out(picture, (".png",))
     loaded = load_runs(runs, "classification", device)
     num_points = loaded[0].num_points if num_points is None else num_points
     view = loaded[0].view(num_points, farthest=protocol == "paper")
@@ -122,17 +122,17 @@ def evaluate_finetuned(
         check_kept(out, context)
     prepared, views = view(clouds.points), view.placed(clouds.points[:, :offered])
     tables = np.zeros((len(clouds.classes), len(clouds.classes)), dtype=np.int64)
-    bar = tqdm(loaded, desc="predict", unit="run", disable=None if progress else True)
-    for run, rows in zip(bar, asked.rows, strict=True):
-        how: dict[str, Any] = {"batch_size": batch_size, "device": device}
-        order = [run.labels.index(name) for name in clouds.classes]
-        truth = clouds.labels[rows]
-        answer = predict_clouds(run.network, prepared[rows], **how)[:, order].argmax(1)
-        measured.add(run, rows, answer == truth)
-        tables += confusion(truth, answer, len(order))
-        if votes:
-            voted = vote(run.network, views[rows], votes, run.augmentation, num_points=num_points, **how)
-            measured.add(run, rows, voted[:, order].argmax(1) == truth, votes)
+    with asked.progress_bar(1 + votes, progress) as bar:
+        how: dict[str, Any] = {"batch_size": batch_size, "device": device, "tick": bar.update}
+        for run, rows in zip(loaded, asked.rows, strict=True):
+            order = [run.labels.index(name) for name in clouds.classes]
+            truth = clouds.labels[rows]
+            answer = predict_clouds(run.network, prepared[rows], **how)[:, order].argmax(1)
+            measured.add(run, rows, answer == truth)
+            tables += confusion(truth, answer, len(order))
+            if votes:
+                voted = vote(run.network, views[rows], votes, run.augmentation, num_points=num_points, **how)
+                measured.add(run, rows, voted[:, order].argmax(1) == truth, votes)
     report.confusion = tables.tolist()
     measured.fill(report)
     majority = _majority_accuracy(loaded, asked)
@@ -165,6 +165,11 @@ class Asked(NamedTuple):
 
     clouds: LabelledClouds
     rows: list[NDArray[np.int64]]
+
+    def progress_bar(self, times: int, shown: bool) -> Any:
+        """Of predictions, so many times of every cloud of every run."""
+        total = times * sum(len(rows) for rows in self.rows)
+        return progress_bar(total=total, unit="cloud", desc="predict", disable=not shown)
 
 
 def clouds_of(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.data.labelled import LabelledClouds
-from pointmae_zoo.evaluate.report import as_text, save_json
+from pointmae_zoo.evaluate.report import as_text, few_clouds, save_json
 from pointmae_zoo.evaluate.runs import Run
 from pointmae_zoo.evaluate.scores import scores
 
@@ -74,6 +74,7 @@ class ScoreReport:
             lines.append(
                 f"{'always the most frequent class':<32} {'':>4} {context['majority_accuracy']:>14.1f}"
             )
+        lines += few_clouds(context["num_test"])
         if self.robustness:
             lines += ["", f"{'test clouds changed':<32} {'runs':>4} {'accuracy':>14}"]
         for row in self.robustness:

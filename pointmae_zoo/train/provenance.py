@@ -10,7 +10,7 @@ from pointmae_zoo.data.commit import versions
 from pointmae_zoo.data.identity import identity_sha256
 from pointmae_zoo.data.labelled import LabelledClouds
 from pointmae_zoo.data.sources import CloudSource
-from pointmae_zoo.hub.pretrained import is_hub_name, is_published
+from pointmae_zoo.hub.pretrained import public_name
 from pointmae_zoo.train.engine import TrainingResult
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 from pointmae_zoo.train.recipe import PretrainRecipe
@@ -50,8 +50,8 @@ def finetune_provenance(
     """What ``config.json`` says about the making of fine-tuned weights, beside ``initialised_from``."""
     named = recipe.to_dict()
     named["data"] = without_folder(recipe.data)
-    if recipe.weights and not (is_published(recipe.weights) or is_hub_name(recipe.weights)):
-        named["weights"] = Path(recipe.weights).expanduser().resolve().name
+    if recipe.weights:
+        named["weights"] = public_name(recipe.weights)
     counts = np.bincount(clouds.labels, minlength=len(clouds.classes))
     parts = {}
     if recipe.task == "parts":
