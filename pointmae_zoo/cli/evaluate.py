@@ -166,7 +166,7 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
         help="what finetune wrote; several are averaged (seeds of one recipe)",
     )
     _add_data(parser)
-    _add_split(parser, "what the runs held out of train")
+    _add_split(parser, "what the runs held out of train, or the data's own validation split")
     _add_points(parser, "as in training")
     parser.add_argument(
         "--votes",

@@ -100,7 +100,7 @@ def evaluate_parts(
         "num_test": len(clouds),
         "num_points": num_points,
         "protocol_name": "standard",
-        "protocol": _PROTOCOL.format(view=view.told(most_points)) + ENDS[split],
+        "protocol": _PROTOCOL.format(view=view.told(most_points)) + ENDS[asked.split],
         "rotation": "none",
         "robustness": {},
         "votes": votes,

@@ -209,7 +209,7 @@ def _of_classifiers(
     num_points = loaded[0].num_points if num_points is None else num_points
     view = loaded[0].view(num_points)
     most_points = max(num_points, loaded[0].cloud_points if view.farthest else max(POINT_COUNTS))
-    clouds, rows = clouds_of(
+    clouds, rows, _ = clouds_of(
         loaded,
         data,
         "test",

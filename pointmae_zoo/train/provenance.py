@@ -66,6 +66,7 @@ def finetune_provenance(
         "clouds_from_data": len(clouds),
         "class_counts": dict(zip(clouds.classes, counts.tolist(), strict=True)),
         "clouds_validation": 0 if validation is None else len(validation),
+        "validation_split": None if validation is None else validation_of(recipe, clouds),
         "validation_sha256": None if validation is None else identity_sha256(validation),
         "files_skipped": len(clouds.skipped),
         **parts,
@@ -76,6 +77,12 @@ def finetune_provenance(
         "commit": commit,
         "versions": versions(),
     }
+
+
+def validation_of(recipe: FinetuneRecipe, clouds: LabelledClouds) -> str:
+    """The split of the data that a run's validation clouds are of: its own ``val``, if it states one that the
+    recipe wants to look at, else a part of ``train``."""
+    return "val" if recipe.validation_share and "val" in clouds.splits else "train"
 
 
 def clouds_from_data(recipe: PretrainRecipe, source: CloudSource) -> int:
