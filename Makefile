@@ -31,7 +31,7 @@ pytest: .venv/dev.stamp
 bench: .venv/dev.stamp
 	$(RUN)/python -m benchmarks $(BENCH_ARGS)
 
-# Fills the tables of README.md and model_cards/ from the JSON files that commands wrote.
+# Fills the tables of README.md, docs/ and model_cards/ from the JSON files that commands wrote.
 cards: .venv/dev.stamp
 	$(RUN)/python model_cards/render.py
 

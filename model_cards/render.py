@@ -1,7 +1,7 @@
-"""Write the cards of the package's weights, and fill the marked blocks of README: ``make cards``.
+"""Write the cards of the package's weights, and fill the marked blocks of README and docs: ``make cards``.
 
 A card is rendered from the folder of the weights, from what people state in ``NAME.yaml`` here, and from the
-evaluations that it lists. A block of README is filled from the JSON file that it names:
+evaluations that it lists. A block of README or of a page of docs is filled from the JSON file that it names:
 
     <!-- table: linear model_cards/evaluations/i2p_mae_tiny.shapes.core.json -->
     ... replaced ...
@@ -12,8 +12,8 @@ command of ``pointmae-zoo evaluate`` of that name wrote, ``changed`` what ``eval
 fine-tuned classifier wrote, ``ablation`` what ``evaluate compare`` wrote; ``speed`` and ``step`` what
 ``python -m benchmarks --out`` wrote: times beside plain code, and where the time of training steps goes;
 ``gpu`` what ``python -m benchmarks gpu --out`` wrote. ``labels`` renders a folder: all that
-``python -m model_cards.downstream`` wrote there. Only a ``gpu`` block may name a file that is not there (nobody
-has measured yet): it is empty then.
+``python -m model_cards.downstream`` wrote there. Only a ``gpu`` block may name a file that is not there
+(nobody has measured yet): it is empty then.
 
 No number is written by hand; a test runs this with ``--check``.
 """
@@ -194,15 +194,15 @@ def rendered(text: str) -> str:
 
 
 def pages() -> dict[Path, str]:
-    """What README and the cards should be."""
-    readme = ROOT / "README.md"
+    """What README, the pages of docs and the cards should be."""
     cards = {
         ROOT / "model_cards" / f"{name}.md": render_card(
             BUNDLED / name, card=ROOT / "model_cards" / f"{name}.yaml"
         )
         for name in list_weights()
     }
-    return {readme: rendered(readme.read_text(encoding="utf-8"))} | cards
+    written = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return {page: rendered(page.read_text(encoding="utf-8")) for page in written} | cards
 
 
 def main() -> int:

@@ -125,6 +125,18 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         (["pretrain", "--out", "run", "--resume"], "run: there is no run in it"),
         (["evaluate"], "required: TASK"),
         (["evaluate", "linear", "i2p_mae_tiny.shapes", "--data", "nowhere.npz"], "nowhere.npz"),
+        (
+            [
+                "evaluate",
+                "robustness",
+                "i2p_mae_tiny.shapes",
+                "--data",
+                "nowhere.npz",
+                "--conditions",
+                "heat",
+            ],
+            "invalid choice: 'heat'",
+        ),
     ],
 )
 def test_wrong_arguments_give_one_line_and_exit_2(

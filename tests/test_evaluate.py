@@ -12,10 +12,10 @@ from pointmae_zoo.data.labelled import joint_sha256, open_labelled
 from pointmae_zoo.evaluate import evaluate_fewshot, evaluate_linear, evaluate_robustness, linear_probe
 from pointmae_zoo.evaluate.fewshot import FewShotSettings, Pool, draw_episodes, few_shot
 from pointmae_zoo.evaluate.robustness import Change, change_clouds, changes
-from pointmae_zoo.evaluate.runs import public_names
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.hub.cards.evaluations import read_evaluation
 from pointmae_zoo.hub.cards.scores import tables
+from pointmae_zoo.hub.pretrained import public_name
 from pointmae_zoo.registry import create_model
 
 pytest.importorskip("sklearn")
@@ -477,9 +477,7 @@ def test_settings_that_do_not_go_together(settings: dict[str, Any], message: str
 def test_names_of_models_hide_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run").mkdir()
     monkeypatch.chdir(tmp_path / "run")
-    assert public_names(["i2p_mae_tiny.shapes", tmp_path / "run", ".", "../run/"], [None] * 4) == [
-        "i2p_mae_tiny.shapes",
-        "run",
-        "run",
-        "run",
-    ]
+    assert [public_name(source) for source in (tmp_path / "run", ".", "../run/", "./../run/.")] == ["run"] * 4
+    assert public_name("..") == tmp_path.name
+    assert public_name("i2p_mae_tiny.shapes") == public_name("i2p_mae_tiny") == "i2p_mae_tiny.shapes"
+    assert public_name("org/somewhere@main") == "org/somewhere@main"

@@ -363,6 +363,33 @@ def test_robustness_of_a_classifier(boxes: Path, tmp_path: Path) -> None:
     assert "| rotation about up |" in table and "Fine-tuned classifier" in table
 
 
+def test_robustness_of_farthest_points_and_of_some_conditions(boxes: Path) -> None:
+    """Of a classifier that was trained on farthest points."""
+    one = run(recipe={"seed": 0, "cloud_points": 80, "augmentation": {"fps_share": 1.0}})
+    report = evaluate_robustness(
+        one, boxes, conditions=["noise", "missing side"], num_points=40, progress=False
+    )
+    assert [row["change"] for row in report.robustness] == ["noise 0.02", "missing side 25 %"]
+    assert [asked["name"] for asked in report.context["robustness"]["changes"]] == [
+        "noise 0.02",
+        "missing side 25 %",
+    ]
+    said = "40 points by farthest point sampling of those in the file (at most 80)"
+    assert report.context["protocol"].startswith(said)
+    clean, noisy, cut = one.network.asked  # type: ignore[misc,union-attr]
+    stored = open_labelled(boxes, "test", num_points=80).points
+    wanted = np.array([_farthest(cloud, 40) for cloud in stored])
+    np.testing.assert_allclose(clean, normalize_clouds(wanted), atol=1e-5)
+    away = np.linalg.norm(noisy.numpy() - normalize_clouds(wanted), axis=2)
+    assert 0.02 < away.mean() < 0.06 and cut.shape == (45, 30, 3)
+    with pytest.raises(ValueError, match="conditions: 'heat', expected some of rotation about up, rotation,"):
+        evaluate_robustness(one, "nowhere", conditions=["heat"])
+    with pytest.raises(ValueError, match="conditions: an empty list"):
+        evaluate_robustness(one, "nowhere", conditions=[])
+    with pytest.raises(ValueError, match="have 80 points, and 40 are used, so that no other of 256, 512"):
+        evaluate_robustness(one, boxes, conditions=["points"], num_points=40, progress=False)
+
+
 class Halves(nn.Module):
     """Parts of stacks by height: the lower half of "a" is part 0, of "b" part 2 (and a part 4 that no cloud
     has); ``swapped`` names them the other way around."""

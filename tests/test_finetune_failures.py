@@ -1,13 +1,13 @@
 """What fine-tuning refuses, and how it says so; what it does not use."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pointmae_zoo.evaluate import evaluate_finetuned
 from pointmae_zoo.train import FinetuneRecipe, PretrainRecipe, finetune, open_training_parts
-from samples.finetuning import pretrained, run, small_recipe
+from samples.finetuning import config, pretrained, run, small_recipe
 from samples.labelled import labelled_file
 
 pytest.importorskip("accelerate")
@@ -93,21 +93,37 @@ def test_another_recipe_does_not_resume(recipe: FinetuneRecipe, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("share", [0.25, 0.0])
-def test_a_stated_validation_split_is_not_used_and_that_is_said(
+def test_a_stated_validation_split_is_the_one_that_is_looked_at(
     share: float, recipe: FinetuneRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = np.random.default_rng(0)
     for split, count in (("train", 6), ("val", 2)):
         for label in ("a", "b"):
-            (tmp_path / split / label).mkdir(parents=True)
+            (tmp_path / "data" / split / label).mkdir(parents=True)
             for number in range(count):
-                np.save(tmp_path / split / label / f"{number}.npy", rng.normal(size=(96, 3)))
-    own = recipe.override(data=str(tmp_path), validation_share=share)
-    train, validation = open_training_parts(own)
-    assert not any("/val/" in name for part in (train, validation) if part for name in part.names)
-    said = f"its split val is not used; validation is a part of train (validation_share {share:g})\n"
-    assert capsys.readouterr().err.count(said) == 1
-    shutil.rmtree(tmp_path / "val")
-    for quiet in (own, recipe):  # without one; the file has none either
-        open_training_parts(quiet)
-    assert "split val" not in capsys.readouterr().err
+                file = tmp_path / "data" / split / label / f"{number}.npy"
+                np.save(file, rng.normal(size=(96, 3)))
+    data, out = tmp_path / "data", tmp_path / "run"
+    own = recipe.override(data=str(data), validation_share=share, steps=2)
+    train, validation = open_training_parts(own, progress=False)
+    assert len(train) == 12 and all("/train/" in name for name in train.names)
+    finetune(own, out)
+    made = config(out)["provenance"]
+    said = capsys.readouterr().err
+    if not share:
+        assert validation is None and made["validation_split"] is None and "(no validation)" in said
+        with pytest.raises(ValueError, match="held nothing of data out"):
+            evaluate_finetuned(out, data, split="validation", progress=False)
+        return
+    assert validation is not None and len(validation) == 4
+    assert all("/val/" in name for name in validation.names)
+    assert (made["validation_split"], made["clouds_validation"]) == ("val", 4)
+    assert "(4 for validation in its own split)" in said
+    report = evaluate_finetuned(out, data, split="validation", progress=False)
+    assert report.context["num_test"] == 4
+    assert report.context["protocol"].endswith("; on the data's own validation split; test was not touched")
+    # It is what training said of the weights.
+    assert report.summary[0]["mean"] == pytest.approx(100 * made["validation"]["accuracy"])
+    np.save(data / "val" / "a" / "9.npy", rng.normal(size=(96, 3)))
+    with pytest.raises(ValueError, match="the data is not what run was trained on"):
+        evaluate_finetuned(out, data, split="validation", progress=False)

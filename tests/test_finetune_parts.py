@@ -79,7 +79,7 @@ def test_parts(recipe: FinetuneRecipe, tmp_path: Path) -> None:
     recipe = dataclasses.replace(recipe, task="parts", model_arguments=arguments, steps=100)
     recipe = recipe.override(learning_rate=1e-2, augmentation={"scale": 1.0})
     result = run(recipe.override(log_steps=20, validate_steps=50), tmp_path / "run")
-    assert result.losses["loss_wrong"] < 0.15 and result.validation["miou"] > 0.75
+    assert result.losses["error_rate"] < 0.15 and result.validation["miou"] > 0.75
     stored = config(tmp_path / "run")
     assert stored["kind"] == "part_segmentation"
     assert stored["labels"][:2] == ["ball/lower", "ball/upper"] and len(stored["labels"]) == 6

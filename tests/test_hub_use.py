@@ -9,7 +9,7 @@ import pytest
 
 from pointmae_zoo import embed_files, from_pretrained, registry
 from pointmae_zoo.cli import main
-from pointmae_zoo.evaluate.runs import public_names
+from pointmae_zoo.hub.pretrained import public_name
 from pointmae_zoo.inference import similar
 from pointmae_zoo.inference.tables import read_table
 from samples.hub import LoopbackHub
@@ -83,11 +83,8 @@ def test_a_resumed_run_notices_another_commit(
 
 
 def test_reports_name_the_commit(commits: tuple[str, str]) -> None:
-    encoders = [from_pretrained(REPO), from_pretrained("i2p_mae_tiny.shapes")]
-    assert public_names([f"{REPO}@main", "i2p_mae_tiny.shapes"], encoders) == [
-        f"{REPO}@{commits[1]}",
-        "i2p_mae_tiny.shapes",
-    ]
+    assert public_name(f"{REPO}@main", from_pretrained(REPO)) == f"{REPO}@{commits[1]}"
+    assert public_name("i2p_mae_tiny.shapes", from_pretrained("i2p_mae_tiny.shapes")) == "i2p_mae_tiny.shapes"
 
 
 def test_info(commits: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -246,9 +246,12 @@ LIST_ERRORS: dict[str, tuple[list[tuple[str, ...]], str]] = {
     ),
     "missing files": (
         [("file", "class"), ("a.off", "x"), ("z.off", "y"), ("y.off", "y")],
-        r"2 of its 3 files are not there: z.off, y.off; files are looked for below",
+        r"2 of its 3 files are not there: z.off \(line 3\), y.off \(line 4\); files are looked for below",
     ),
-    "case": ([("file", "class"), ("a.off", "Lamp"), ("b.off", "lamp")], "'Lamp' and 'lamp' differ in case"),
+    "case": (
+        [("file", "class"), ("b.off", "lamp"), ("a.off", "Lamp")],
+        r"labels\.csv: lines 3 and 2: classes 'Lamp' and 'lamp' differ in case",
+    ),
     "blanks": (
         [("file", "class"), ("a.off", "arm chair"), ("b.off", "armchair ")],
         "differ in case or blanks",
@@ -351,6 +354,31 @@ def test_a_class_without_any_readable_file(tmp_path: Path) -> None:
     (tmp_path / "train" / "a" / "1.off").write_text("")
     with pytest.raises(ValueError, match=r"none of its 2 files can be used; .*0 bytes"):
         opened(tmp_path)
+
+
+def test_a_class_whose_test_files_are_all_broken_is_told_of_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    meshes(tmp_path, ["a/train/1.off", "a/test/2.off", "b/train/3.off", "b/test/4.off", "c/train/5.off"])
+    for place in ("a/test/0.off", "b/test/4.off", "b/test/5.off"):
+        (tmp_path / place).write_text("OFF\nnonsense")
+    (tmp_path / "c" / "test").mkdir()
+    open_labelled(tmp_path, "train", num_points=16)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "nothing will be known" in line]
+    (line,) = lines  # not a, of which another file can be read, nor c, which has none
+    assert "none of the 2 test files of class 'b' can be used" in line and "test/4.off: " in line
+
+
+def test_the_same_bytes_in_two_classes_are_told_of(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    meshes(tmp_path, [f"{label}/{number}.off" for label in "ab" for number in range(3)])
+    for name in ("8.off", "9.off"):
+        shutil.copy(tmp_path / "a" / "1.off", tmp_path / "b" / name)
+    shutil.copy(tmp_path / "a" / "1.off", tmp_path / "a" / "9.off")
+    open_labelled(tmp_path, "train", num_points=16)
+    told = [line for line in capsys.readouterr().err.splitlines() if "same bytes" in line]
+    assert told == [
+        "  a/1.off (a) and b/8.off (b) are the same bytes in two classes, of which one must be wrong"
+    ]
 
 
 def test_near_duplicates_across_stated_splits_are_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -373,7 +373,7 @@ def test_each_losss_gradient_and_monitors_at_lines_of_metrics(tmp_path: Path, pa
     own = {"gradient_norm_line", "gradient_norm_decay"}
     assert set(lines["with"][0]) - set(lines["without"][0]) == own
     assert lines["without"] == [{name: one[name] for name in one if name not in own} for one in lines["with"]]
-    assert set(result.losses) == {"loss", "loss_line", "loss_decay", "loss_watched"}
+    assert set(result.losses) == {"loss", "loss_line", "loss_decay", "watched"}
     # The line of steps 0 and 1 by plain torch: norms and monitors are the second's.
     task = TwoLosses()
     optimizer = torch.optim.AdamW(task.model.parameters(), weight_decay=0.0, betas=recipe.betas)

@@ -9,6 +9,7 @@ from typing import Any
 from pointmae_zoo.cli.arguments import Parser, check_device, positive
 
 _LESS_MEMORY = "fewer --points, or --classes core, need less"
+_CONDITIONS = ("rotation-about-up", "rotation", "points", "noise", "missing-ball", "missing-side")
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -108,6 +109,12 @@ def _add_robustness(tasks: argparse._SubParsersAction) -> None:
     _add_models(parser)
     _add_data(parser)
     _add_points(parser, "1024; of a classifier as in training")
+    parser.add_argument(
+        "--conditions",
+        nargs="+",
+        choices=_CONDITIONS,
+        help="what is done to the clouds (default: all of it)",
+    )
     _add_frozen(parser)
     _add_shared(parser)
     parser.set_defaults(run=_evaluate_robustness, less_memory=_LESS_MEMORY)
@@ -159,7 +166,7 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
         help="what finetune wrote; several are averaged (seeds of one recipe)",
     )
     _add_data(parser)
-    _add_split(parser, "what the runs held out of train")
+    _add_split(parser, "what the runs held out of train, or the data's own validation split")
     _add_points(parser, "as in training")
     parser.add_argument(
         "--votes",
@@ -252,7 +259,8 @@ def _evaluate_fewshot(args: argparse.Namespace) -> int:
 def _evaluate_robustness(args: argparse.Namespace) -> int:
     from pointmae_zoo.evaluate import evaluate_robustness
 
-    settings = _of_frozen(args) | {"num_points": args.points}
+    conditions = args.conditions and [one.replace("-", " ") for one in args.conditions]
+    settings = _of_frozen(args) | {"num_points": args.points, "conditions": conditions}
     return _finished(args, evaluate_robustness(args.model, args.data, **settings), settings)
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pointmae_zoo.data.clouds import normalize_clouds
 from pointmae_zoo.data.files import locked, written_whole
+from pointmae_zoo.data.progress import progress_bar
 from pointmae_zoo.data.workers import Reading
 
 CHUNK = 256
@@ -153,8 +154,6 @@ def _write(
     normalize: bool,
 ) -> list[dict[str, Any]]:
     """Write what is missing. Returns the journal: one entry a chunk."""
-    from tqdm import tqdm
-
     header = {"descr": "<f4", "fortran_order": False, "shape": (count, num_points, 3)}
     with open(unfinished, "r+b" if unfinished.exists() else "w+b") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
@@ -166,7 +165,7 @@ def _write(
             raise _no_room(unfinished.parent, label, (count - start) * size)
         stream.seek(first + start * size)
         stream.truncate()
-        bar = tqdm(total=count, initial=start, unit="cloud", desc=label, disable=None if progress else True)
+        bar = progress_bar(total=count, initial=start, unit="cloud", desc=label, disable=not progress)
         with written_whole(journal) as trusted:
             trusted.write_text("".join(json.dumps(line) + "\n" for line in done), encoding="utf-8")
         following = readings(start)

@@ -40,6 +40,8 @@ class Listing:
         classes: sorted names.
         stated: whether the folder itself says what is for testing.
         left_out: folders and files that belong to no class, and why.
+        doubtful: pairs of files of the same bytes that are of different classes; for each pair of classes the
+            first.
     """
 
     files: list[Listed]
@@ -47,6 +49,7 @@ class Listing:
     classes: tuple[str, ...]
     stated: bool
     left_out: tuple[tuple[str, str], ...]
+    doubtful: tuple[tuple[Listed, Listed], ...] = ()
 
     def of(self, split: str) -> list[int]:
         """Numbers of the files of one split."""
@@ -78,12 +81,12 @@ def list_labelled(folder: Path, suffixes: Collection[str]) -> Listing:
         found = _sorted_by_class(folder, suffixes, left_out)
     found.sort(key=lambda one: one.file.as_posix())
     classes = tuple(sorted({one.label for one in found}))
-    _check_names(folder, classes)
-    groups = _groups(folder, found)
+    _check_names(folder, found)
+    groups, doubtful = _groups(folder, found)
     stated = any(one.split for one in found)
     if not stated:
         found = _hold_out(found, groups)
-    return Listing(found, groups, classes, stated, tuple(left_out))
+    return Listing(found, groups, classes, stated, tuple(left_out), doubtful)
 
 
 def _sorted_by_class(
@@ -187,25 +190,27 @@ def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"  # what macOS puts into archives
 
 
-def _check_names(folder: Path, classes: Iterable[str]) -> None:
-    seen: dict[str, str] = {}
-    for name in classes:
-        key = "".join(name.split()).casefold()
-        if key in seen:
+def _check_names(folder: Path, files: Iterable[Listed]) -> None:
+    first: dict[str, Listed] = {}
+    for one in sorted(files, key=lambda one: (one.label, one.line)):
+        before = first.setdefault("".join(one.label.split()).casefold(), one)
+        if before.label != one.label:
+            place = f"{folder / NAME}: lines {before.line} and {one.line}" if one.line else f"{folder}"
             raise ValueError(
-                f"{folder}: classes {seen[key]!r} and {name!r} differ in case or blanks only; "
+                f"{place}: classes {before.label!r} and {one.label!r} differ in case or blanks only; "
                 "rename one, so that both are the same or really different"
             )
-        seen[key] = name
 
 
-def _groups(folder: Path, files: list[Listed]) -> NDArray[np.int64]:
-    """Files of the same bytes, or of one group in the list, are near duplicates; so is what these lead to."""
+def _groups(folder: Path, files: list[Listed]) -> tuple[NDArray[np.int64], tuple[tuple[Listed, Listed], ...]]:
+    """Files of the same bytes, or of one group in the list, are near duplicates; so is what these lead to.
+    Also the first of the same bytes for each pair of classes."""
     paths = [folder / one.file for one in files]
     sizes = [path.stat().st_size for path in paths]
     often = Counter(sizes)
     first: dict[tuple[str, str], int] = {}  # file of each group of the list, and of each content
     leads = list(range(len(files)))  # to an earlier file of the same group, or to itself
+    doubtful: dict[tuple[str, str], tuple[Listed, Listed]] = {}
 
     def root(number: int) -> int:
         while leads[number] != number:
@@ -217,10 +222,13 @@ def _groups(folder: Path, files: list[Listed]) -> NDArray[np.int64]:
         if often[size] > 1:
             keys.append(("bytes", file_sha256(path)))
         for key in keys:
-            low, high = sorted((root(first.setdefault(key, number)), root(number)))
+            before = files[first.setdefault(key, number)]
+            if key[0] == "bytes" and before.label != one.label:
+                doubtful.setdefault((before.label, one.label), (before, one))
+            low, high = sorted((root(first[key]), root(number)))
             leads[high] = low
     _, groups = np.unique([root(number) for number in range(len(files))], return_inverse=True)
-    return groups.astype(np.int64)
+    return groups.astype(np.int64), tuple(doubtful.values())
 
 
 def _hold_out(files: list[Listed], groups: NDArray[np.int64]) -> list[Listed]:

@@ -22,6 +22,27 @@ def written_whole(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def check_out(path: str | Path | None, suffixes: tuple[str, ...]) -> None:
+    """Work takes minutes: a place where no such file can be written is found before, not after. None is none.
+
+    Raises:
+        ValueError: a name that promises another format.
+        FileNotFoundError, IsADirectoryError, PermissionError: names the place.
+    """
+    if path is None:
+        return
+    path, wanted = Path(path), " or ".join(suffixes)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: a folder; expected the name of a {wanted} file")
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{path}: expected the name of a {wanted} file, which is what is written")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{path}: no such folder {path.parent}; make it first")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{path}: {path.parent} may not be written to; choose another folder")
+
+
 def file_sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file's bytes."""
     with path.open("rb") as file:

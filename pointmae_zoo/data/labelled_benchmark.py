@@ -10,6 +10,7 @@ from pointmae_zoo.data.array_cache import cached_arrays
 from pointmae_zoo.data.benchmarks import Benchmark, open_benchmark
 from pointmae_zoo.data.cache import cache_name
 from pointmae_zoo.data.labelled_clouds import LabelledClouds, Split, drawn, unnamed_parts
+from pointmae_zoo.data.progress import progress_bar
 from pointmae_zoo.data.sources import stamps
 
 # Nobody has published near duplicates: every cloud is a group of its own, in all splits together.
@@ -77,12 +78,11 @@ def _read(
 
     ``sha256`` of what does not depend on N: the first points of clouds of one size (``hashed``, where
     ``points`` has fewer), all points of others; then the labels."""
-    from tqdm import tqdm
-
     clouds, parts, sizes, hashed = [], [], [], []
     digest = hashlib.sha256()
-    quiet = None if progress and len(found.files) > _MANY_FILES else True
-    for row in tqdm(range(len(found)), unit="cloud", desc=f"{found.name} {found.split}", disable=quiet):
+    quiet = not progress or len(found.files) <= _MANY_FILES
+    bar = progress_bar(range(len(found)), unit="cloud", desc=f"{found.name} {found.split}", disable=quiet)
+    for row in bar:
         points = found.points(row)
         if found.same_size and len(points) < num_points:
             raise ValueError(

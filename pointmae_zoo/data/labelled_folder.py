@@ -15,9 +15,11 @@ from pointmae_zoo.data.files import file_sha256
 from pointmae_zoo.data.folder import read_files
 from pointmae_zoo.data.labelled_clouds import LabelledClouds, Split, drawn
 from pointmae_zoo.data.mesh import SUPPORTED_SUFFIXES
-from pointmae_zoo.data.part_files import PART_SUFFIXES
+from pointmae_zoo.data.part_files import PART_SUFFIXES, read_part_points
 from pointmae_zoo.data.part_folder import read_part_folder
+from pointmae_zoo.data.progress import progress_bar
 from pointmae_zoo.data.sources import number_of_workers, stamps
+from pointmae_zoo.data.surface import MeshError
 from pointmae_zoo.data.workers import Reading
 
 _MOST_LISTED = 10
@@ -61,6 +63,8 @@ def read_labelled_folder(
     labels = np.array([numbers[one.label] for one in files], dtype=np.int64)
     if split == "train":
         _check_classes(folder, listing, labels[kept], skipped, fewest=1 if with_parts else 2)
+        if progress:
+            _tell_untestable(folder, listing, with_parts)
     if skipped and progress:
         _tell_skipped(folder, skipped, len(files))
     return LabelledClouds(
@@ -165,10 +169,8 @@ def _sha256(paths: list[Path], labels: list[str], cache: Path | None) -> str:
 def _in_memory(
     readings: Readings, count: int, num_points: int, label: str, progress: bool
 ) -> tuple[NDArray[np.float32], dict[int, str]]:
-    from tqdm import tqdm
-
     clouds, reasons = [], {}
-    bar = tqdm(readings, total=count, unit="file", desc=label, disable=None if progress else True)
+    bar = progress_bar(readings, total=count, unit="file", desc=label, disable=not progress)
     for number, reading in enumerate(bar):
         if reading.points is None:
             reasons[number] = reading.reason
@@ -211,6 +213,12 @@ def _tell_split(folder: Path, listing: Listing, split: Split) -> None:
             print(f"  left out: {place}: {reason}", file=sys.stderr)
         if len(listing.left_out) > _MOST_LISTED:
             print(f"  and {len(listing.left_out) - _MOST_LISTED:,} more", file=sys.stderr)
+        for one, other in listing.doubtful[:_MOST_LISTED]:
+            print(
+                f"  {one.file} ({one.label}) and {other.file} ({other.label}) are the same bytes in two "
+                "classes, of which one must be wrong",
+                file=sys.stderr,
+            )
     training = set(listing.groups[listing.of("train")].tolist())
     if split != "train" and listing.stated:
         both = [row for row in listing.of(split) if int(listing.groups[row]) in training]
@@ -220,6 +228,46 @@ def _tell_split(folder: Path, listing: Listing, split: Split) -> None:
                 f"{listing.files[both[0]].file}",
                 file=sys.stderr,
             )
+
+
+def _tell_untestable(folder: Path, listing: Listing, with_parts: bool) -> None:
+    """Of each class one file has to be readable for its test; look before somebody has trained for hours."""
+    waiting = {
+        name: [row for row in listing.of("test") if listing.files[row].label == name]
+        for name in listing.classes
+    }
+    first: dict[str, str] = {}
+    counts = {name: len(rows) for name, rows in waiting.items()}
+    while asked := {name: folder / listing.files[rows[0]].file for name, rows in waiting.items() if rows}:
+        for (name, path), reason in zip(
+            asked.items(), _reasons(list(asked.values()), with_parts), strict=True
+        ):
+            first.setdefault(name, f"{path}: {reason}")
+            waiting[name] = waiting[name][1:] if reason else []
+            if not reason:
+                del first[name]
+    for name, said in first.items():
+        print(
+            f"{folder}: none of the {counts[name]} test files of class {name!r} can be used, so that nothing "
+            f"will be known of it; {said}; repair them, or take them out",
+            file=sys.stderr,
+        )
+
+
+def _reasons(paths: list[Path], with_parts: bool) -> list[str]:
+    """Why each of the files cannot be read; nothing of those that can be."""
+    if not with_parts:
+        found = read_files(paths, 2, seed=0, workers=number_of_workers(None))
+        return [reading.reason if reading.points is None else "" for reading in found]
+    reasons = []
+    for path in paths:
+        try:
+            read_part_points(path)
+        except MeshError as error:
+            reasons.append(error.reason)
+        else:
+            reasons.append("")
+    return reasons
 
 
 def _tell_skipped(folder: Path, skipped: Sequence[tuple[str, str]], total: int) -> None:

@@ -19,12 +19,14 @@ _MOST_NAMED = 3
 
 
 class Listed(NamedTuple):
-    """One labelled file, relative to the folder; split and group are empty where unstated."""
+    """One labelled file, relative to the folder; split and group are empty where unstated, line is where the
+    list has it, 0 without one."""
 
     file: Path
     label: str
     split: str = ""
     group: str = ""
+    line: int = 0
 
 
 def read_labels(path: Path) -> list[Listed]:
@@ -47,18 +49,16 @@ def read_labels(path: Path) -> list[Listed]:
     divider = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=divider, skipinitialspace=True, strict=True)
     found: list[Listed] = []
-    lines: list[int] = []
     try:
         columns = _columns(path, next(reader, []))
         for values in reader:
             if any(value.strip() for value in values):
                 found.append(_listed(path, reader.line_num, values, columns))
-                lines.append(reader.line_num)
     except csv.Error as error:
         raise ValueError(f"{path}: line {reader.line_num} is no line of a table ({error})") from error
     if not found:
         raise ValueError(f"{path}: lists no files; expected lines such as chairs/a.obj,chair")
-    _check(path, found, lines)
+    _check(path, found)
     return found
 
 
@@ -88,28 +88,26 @@ def _listed(path: Path, line: int, values: Sequence[str], columns: dict[str, int
     split = SPLIT_NAMES.get(said.lower(), "")
     if said and not split:
         raise ValueError(f"{path}: line {line} has split {said!r}, expected train, val or test")
-    return Listed(
-        Path(value("file").strip().replace("\\", "/")), value("class"), split, value("group").strip()
-    )
+    file = Path(value("file").strip().replace("\\", "/"))
+    return Listed(file, value("class"), split, value("group").strip(), line)
 
 
-def _check(path: Path, found: list[Listed], lines: list[int]) -> None:
-    stated = [bool(one.split) for one in found]
-    if any(stated) and not all(stated):
+def _check(path: Path, found: list[Listed]) -> None:
+    unstated = [one for one in found if not one.split]
+    if unstated and len(unstated) < len(found):
         raise ValueError(
-            f"{path}: line {lines[stated.index(False)]} has no split, others have one; "
-            "give all of them one, or none"
+            f"{path}: line {unstated[0].line} has no split, others have one; give all of them one, or none"
         )
-    missing = [one.file for one in found if not (path.parent / one.file).is_file()]
+    missing = [one for one in found if not (path.parent / one.file).is_file()]
     if missing:
-        named = ", ".join(map(str, missing[:_MOST_NAMED]))
+        named = ", ".join(f"{one.file} (line {one.line})" for one in missing[:_MOST_NAMED])
         raise FileNotFoundError(
             f"{path}: {len(missing):,} of its {len(found):,} files are not there: {named}"
             f"{' ...' if len(missing) > _MOST_NAMED else ''}; files are looked for below {path.parent}"
         )
     before: dict[Path, int] = {}
-    for one, line in zip(found, lines, strict=True):
+    for one in found:
         place = (path.parent / one.file).resolve()
         if place in before:
-            raise ValueError(f"{path}: {one.file} is listed twice, in lines {before[place]} and {line}")
-        before[place] = line
+            raise ValueError(f"{path}: {one.file} is listed twice, in lines {before[place]} and {one.line}")
+        before[place] = one.line

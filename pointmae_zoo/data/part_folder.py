@@ -12,6 +12,7 @@ from pointmae_zoo.data.class_folders import Listing
 from pointmae_zoo.data.labelled_clouds import drawn
 from pointmae_zoo.data.part_files import PartPoints, read_part_points
 from pointmae_zoo.data.part_numbers import PARTS_FILE, PartNumbers, part_numbers, read_part_names
+from pointmae_zoo.data.progress import progress_bar
 from pointmae_zoo.data.sources import stamps
 from pointmae_zoo.data.surface import MeshError
 
@@ -93,13 +94,11 @@ def _read(
     """Of the files that can be read: ``points`` (M, N, 3), ``parts`` (M, N) as in the files, ``labels`` (M,)
     and ``kept`` (M,) positions in ``rows``; positions of the others (``skipped``) with ``reasons``; ``spans``
     (classes, 2), the lowest and highest part of each class, (0, -1) without any."""
-    from tqdm import tqdm
-
     spans: dict[str, tuple[int, int]] = {}
     found: dict[int, PartPoints] = {}
     reasons: dict[int, str] = {}
     wanted = set(rows)
-    bar = tqdm(listing.files, unit="file", desc=str(folder), disable=None if progress else True)
+    bar = progress_bar(listing.files, unit="file", desc=str(folder), disable=not progress)
     for number, one in enumerate(bar):
         try:
             cloud = read_part_points(folder / one.file)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.data.files import file_sha256
+from pointmae_zoo.data.files import check_out, file_sha256
 from pointmae_zoo.evaluate.linear import paired_difference
-from pointmae_zoo.evaluate.made import check_out, made
+from pointmae_zoo.evaluate.made import made
 from pointmae_zoo.evaluate.report import save_json
 from pointmae_zoo.hub.cards.evaluations import is_comparison, is_scored, of_weights, read_evaluation
 
@@ -46,7 +46,7 @@ def compare(files: Sequence[str | Path], out: str | Path | None = None) -> dict[
         FileNotFoundError, IsADirectoryError: no such file, or ``out`` can't be written there.
     """
     started = time.perf_counter()
-    check_out(out)
+    check_out(out, (".json",))
     if len(files) < 2:
         raise ValueError("compare: two files or more expected")
     reports = [read_evaluation(Path(file)) for file in files]

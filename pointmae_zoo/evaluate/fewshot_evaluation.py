@@ -9,11 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.evaluate.features import embed_clouds
+from pointmae_zoo.data.files import check_out
+from pointmae_zoo.data.progress import progress_bar
 from pointmae_zoo.evaluate.fewshot import Episode, FewShotSettings, Pool, draw_episodes, few_shot
-from pointmae_zoo.evaluate.frozen import PREPARED, Data, list_of, load_encoders, read_data
+from pointmae_zoo.evaluate.frozen import PREPARED, Data, embedded, list_of, load_encoders, read_data
 from pointmae_zoo.evaluate.kept import check_kept
-from pointmae_zoo.evaluate.made import check_out, made
+from pointmae_zoo.evaluate.made import made
 from pointmae_zoo.evaluate.report import LinearReport, as_text, file_name
 
 WAYS, SHOTS = (5, 10), (10, 20)
@@ -62,11 +63,9 @@ def evaluate_fewshot(
         ValueError: the data have too few clouds for what is asked; otherwise as for `evaluate_linear`.
         FileNotFoundError, IsADirectoryError: ``out`` cannot be written there.
     """
-    from tqdm import tqdm
-
     started = time.perf_counter()
     models = list_of(model)
-    check_out(out)
+    check_out(out, (".json",))
     given = read_data(
         data, classes=classes, split=split, num_points=num_points, cache=cache, progress=progress
     )
@@ -96,17 +95,15 @@ def evaluate_fewshot(
     found: dict[tuple[str, FewShotSettings], list[NDArray[np.float64]]] = {}
     points, asked = given.prepared(given.train.points), given.prepared(given.asked.points)
     how: dict[str, Any] = {"pool": pool, "batch_size": batch_size, "device": device}
-    with tqdm(
-        desc="few-shot", total=encoders.number, unit="model", disable=None if progress else True
-    ) as bar:
+    total = encoders.number * (len(points) + (0 if given.test is None else len(asked)))
+    with progress_bar(total=total, unit="cloud", desc="few-shot", disable=not progress) as bar:
         for kind, _, encoder in encoders.candidates(points, batch_size):
-            support = Pool(embed_clouds(encoder, points, **how), given.train.labels)
+            support = Pool(embedded(encoder, points, bar, **how), given.train.labels)
             query = support
             if given.test is not None:
-                query = Pool(embed_clouds(encoder, asked, **how), given.test.labels)
+                query = Pool(embedded(encoder, asked, bar, **how), given.test.labels)
             for one, of_setting in drawn.items():
                 found.setdefault((kind, one), []).append(few_shot(support, query, of_setting, C=one.C))
-            bar.update()
     for (kind, one), of_runs in found.items():
         report.add_few_shot(kind, one, of_runs)
     report.context = {**context, **made(started)}

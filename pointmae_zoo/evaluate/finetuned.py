@@ -8,11 +8,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.data.files import check_out
 from pointmae_zoo.data.identity import identity_sha256
-from pointmae_zoo.data.labelled import LabelledClouds, open_labelled
+from pointmae_zoo.data.labelled import LabelledClouds, Split, open_labelled
+from pointmae_zoo.data.progress import progress_bar
 from pointmae_zoo.data.splits import validation_split
 from pointmae_zoo.evaluate.kept import check_kept
-from pointmae_zoo.evaluate.made import check_out, made
+from pointmae_zoo.evaluate.made import made
 from pointmae_zoo.evaluate.predictions import VOTE_SEED, predict_clouds, vote
 from pointmae_zoo.evaluate.report import file_name
 from pointmae_zoo.evaluate.runs import Run, described, load_runs
@@ -52,7 +54,8 @@ def evaluate_finetuned(
             are averaged.
         data: an entry of `open_labelled`. Its classes must be those of the model; their order may differ.
         classes: the cleaner core classes, or all; None: as in training, if the run says.
-        split: ``"validation"``: what the runs held out of train, which settings are chosen with.
+        split: ``"validation"``: what the runs held out of train, or the data's own validation split, if it
+            was looked at in training; settings are chosen with it.
         num_points: the first so many points of each cloud; None: as in training.
         votes: also the mean over so many random views of each cloud, chosen (of the recipe's
             ``cloud_points``) and changed as in training; a line of its own, never the headline. 0: none.
@@ -63,7 +66,7 @@ def evaluate_finetuned(
         out: where to write the JSON.
         keep_in: a folder to write it to, under the name that `evaluate.report.file_name` gives.
         cache: where points of meshes are kept.
-        progress: a bar on a terminal.
+        progress: a bar on a terminal, elsewhere a line now and then.
 
     Returns:
         The report; its context names runs, data and protocol.
@@ -74,12 +77,10 @@ def evaluate_finetuned(
             data. Names what.
         FileNotFoundError, IsADirectoryError: no such file or folder, or ``out`` can't be written there.
     """
-    from tqdm import tqdm
-
     started = time.perf_counter()
     check_choices(split, protocol, votes)
-    check_out(out)
-    check_out(picture, ".png")
+    check_out(out, (".json",))
+    check_out(picture, (".png",))
     loaded = load_runs(runs, "classification", device)
     num_points = loaded[0].num_points if num_points is None else num_points
     view = loaded[0].view(num_points, farthest=protocol == "paper")
@@ -110,7 +111,7 @@ def evaluate_finetuned(
         "num_test": len(clouds),
         "num_points": num_points,
         "protocol_name": protocol,
-        "protocol": PROTOCOLS[protocol] + view.told(most_points) + UPRIGHT + ENDS[split],
+        "protocol": PROTOCOLS[protocol] + view.told(most_points) + UPRIGHT + ENDS[asked.split],
         "rotation": "none",
         "robustness": {},
         "votes": votes,
@@ -122,17 +123,17 @@ def evaluate_finetuned(
         check_kept(out, context)
     prepared, views = view(clouds.points), view.placed(clouds.points[:, :offered])
     tables = np.zeros((len(clouds.classes), len(clouds.classes)), dtype=np.int64)
-    bar = tqdm(loaded, desc="predict", unit="run", disable=None if progress else True)
-    for run, rows in zip(bar, asked.rows, strict=True):
-        how: dict[str, Any] = {"batch_size": batch_size, "device": device}
-        order = [run.labels.index(name) for name in clouds.classes]
-        truth = clouds.labels[rows]
-        answer = predict_clouds(run.network, prepared[rows], **how)[:, order].argmax(1)
-        measured.add(run, rows, answer == truth)
-        tables += confusion(truth, answer, len(order))
-        if votes:
-            voted = vote(run.network, views[rows], votes, run.augmentation, num_points=num_points, **how)
-            measured.add(run, rows, voted[:, order].argmax(1) == truth, votes)
+    with asked.progress_bar(1 + votes, progress) as bar:
+        how: dict[str, Any] = {"batch_size": batch_size, "device": device, "tick": bar.update}
+        for run, rows in zip(loaded, asked.rows, strict=True):
+            order = [run.labels.index(name) for name in clouds.classes]
+            truth = clouds.labels[rows]
+            answer = predict_clouds(run.network, prepared[rows], **how)[:, order].argmax(1)
+            measured.add(run, rows, answer == truth)
+            tables += confusion(truth, answer, len(order))
+            if votes:
+                voted = vote(run.network, views[rows], votes, run.augmentation, num_points=num_points, **how)
+                measured.add(run, rows, voted[:, order].argmax(1) == truth, votes)
     report.confusion = tables.tolist()
     measured.fill(report)
     majority = _majority_accuracy(loaded, asked)
@@ -165,6 +166,13 @@ class Asked(NamedTuple):
 
     clouds: LabelledClouds
     rows: list[NDArray[np.int64]]
+    split: str
+    """Of the data: ``test``, ``val``, or ``train``, of which they are what was held out."""
+
+    def progress_bar(self, times: int, shown: bool) -> Any:
+        """Of predictions, so many times of every cloud of every run."""
+        total = times * sum(len(rows) for rows in self.rows)
+        return progress_bar(total=total, unit="cloud", desc="predict", disable=not shown)
 
 
 def clouds_of(
@@ -179,14 +187,15 @@ def clouds_of(
     progress: bool,
     with_parts: bool = False,
 ) -> Asked:
-    """Test clouds, or the validation part that each run held out of train.
+    """Test clouds, or the validation clouds of each run.
 
     Raises:
         ValueError: a run says nothing of its validation part, or has none; its data were others.
     """
+    asked: Split = "test" if split == "test" else _validation_split(runs)
     clouds = open_labelled(
         data,
-        "test" if split == "test" else "train",
+        asked,
         num_points=num_points,
         most_points=most_points,
         classes=classes or runs[0].recipe.get("classes"),
@@ -194,21 +203,32 @@ def clouds_of(
         cache=cache,
         progress=progress,
     )
-    if split == "test":
-        return Asked(clouds, [np.arange(len(clouds))] * len(runs))
-    parts = [_validation_rows(run, clouds) for run in runs]
+    if asked == "test":
+        return Asked(clouds, [np.arange(len(clouds))] * len(runs), asked)
+    parts = [_validation_rows(run, clouds, asked) for run in runs]
     union = np.unique(np.concatenate(parts))
-    return Asked(clouds.select(union), [np.searchsorted(union, rows) for rows in parts])
+    return Asked(clouds.select(union), [np.searchsorted(union, rows) for rows in parts], asked)
 
 
-def _validation_rows(run: Run, clouds: LabelledClouds) -> NDArray[np.int64]:
+def _validation_split(runs: Sequence[Run]) -> Literal["train", "val"]:
+    """Of which split of the data what the runs looked at in training was; a ValueError if they disagree."""
+    found = {run.name: run.provenance.get("validation_split") or "train" for run in runs}
+    if len(set(found.values())) > 1:
+        told = ", ".join(f"{name} of {split}" for name, split in found.items())
+        raise ValueError(f"validation clouds of different splits ({told}); evaluate the runs one by one")
+    return "val" if "val" in found.values() else "train"
+
+
+def _validation_rows(run: Run, clouds: LabelledClouds, split: str) -> NDArray[np.int64]:
     share, seed = run.recipe.get("validation_share"), run.recipe.get("seed")
     if not isinstance(share, (int, float)) or not isinstance(seed, int):
         raise ValueError(
             f"{run.name}: its config.json says nothing of a validation part; expected what "
             "'pointmae-zoo finetune' wrote"
         )
-    _, rows = validation_split(clouds.labels, clouds.groups, share, seed)
+    rows = np.arange(len(clouds))
+    if split == "train":
+        _, rows = validation_split(clouds.labels, clouds.groups, share, seed)
     if not len(rows):
         raise ValueError(
             f"{run.name}: held nothing of {clouds.name} out for validation (validation_share {share})"
@@ -241,7 +261,7 @@ def check_classes(name: str, names: Sequence[str], run: Run, what: str = "classe
 
 def check_choices(split: str, protocol: str, votes: int) -> None:
     """Raise a ValueError for a setting that there is not."""
-    if split not in ENDS:
+    if split not in ("test", "validation"):
         raise ValueError(f"split: {split!r}, expected 'test' or 'validation'")
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol: {protocol!r}, expected 'standard' or 'paper'")

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from pointmae_zoo.data.clouds import normalize_clouds
 from pointmae_zoo.data.labelled import LabelledClouds, joint_sha256, open_labelled
-from pointmae_zoo.evaluate.features import calibrate_batch_norm, random_encoder
-from pointmae_zoo.evaluate.runs import public_names
+from pointmae_zoo.evaluate.features import calibrate_batch_norm, embed_clouds, random_encoder
 
 Floats = NDArray[np.float32]
 
@@ -159,6 +158,24 @@ class Encoders:
         }
 
 
+def embedded(
+    encoder: Any,
+    points: Floats,
+    bar: Any,
+    *,
+    pool: str | None = None,
+    batch_size: int = 64,
+    device: str = "cpu",
+) -> Floats:
+    """What `embed_clouds` gives, batch by batch, each of which a bar of clouds is told of."""
+    rows = []
+    for start in range(0, len(points), batch_size):
+        batch = points[start : start + batch_size]
+        rows.append(embed_clouds(encoder, batch, pool=pool, batch_size=batch_size, device=device))
+        bar.update(len(batch))
+    return np.concatenate(rows)
+
+
 def load_encoders(model: str | Path | Sequence[str | Path], seeds: int, device: str) -> Encoders:
     """Load what is averaged.
 
@@ -166,10 +183,12 @@ def load_encoders(model: str | Path | Sequence[str | Path], seeds: int, device: 
         ValueError: none at all, negative ``seeds``, or models of different architectures.
     """
     from pointmae_zoo.hub import from_pretrained
+    from pointmae_zoo.hub.pretrained import public_name
 
     models = list_of(model)
     encoders = [from_pretrained(name, kind="encoder", device=device) for name in models]
-    return encoders_of(public_names(models, encoders), encoders, seeds, device)
+    names = [public_name(name, encoder) for name, encoder in zip(models, encoders, strict=True)]
+    return encoders_of(names, encoders, seeds, device)
 
 
 def encoders_of(names: list[str], encoders: list[Any], seeds: int, device: str) -> Encoders:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pointmae_zoo.evaluate.made import check_out
+from pointmae_zoo.data.files import check_out
 from pointmae_zoo.hub.cards.evaluations import is_scored, read_evaluation
 
 _SAME = {
@@ -39,7 +39,7 @@ def label_curve(
     """
     from pointmae_zoo.viz import CurvePoint, draw_label_curve
 
-    check_out(out, ".png")
+    check_out(out, (".png",))
     if not files:
         raise ValueError("curve: a file or more expected")
     reports = [read_evaluation(Path(file)) for file in files]

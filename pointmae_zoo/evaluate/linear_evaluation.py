@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pointmae_zoo.evaluate.features import embed_clouds
-from pointmae_zoo.evaluate.frozen import PREPARED, list_of, load_encoders, read_data
+from pointmae_zoo.data.files import check_out
+from pointmae_zoo.data.progress import progress_bar
+from pointmae_zoo.evaluate.frozen import PREPARED, embedded, list_of, load_encoders, read_data
 from pointmae_zoo.evaluate.kept import check_kept
 from pointmae_zoo.evaluate.linear import Classifier, LinearProbe, linear_probe
-from pointmae_zoo.evaluate.made import check_out, made
+from pointmae_zoo.evaluate.made import made
 from pointmae_zoo.evaluate.report import LinearReport, file_name
 
 PAPER_C = 0.0093
@@ -69,7 +70,7 @@ def evaluate_linear(
         out: where to write the JSON.
         keep_in: a folder to write it to, under its ``evaluate.report.file_name``; made if there is none.
         cache: where points of meshes are kept.
-        progress: a bar on a terminal.
+        progress: a bar on a terminal, elsewhere a line now and then.
 
     Raises:
         ValueError: the data lack a split, classes or points (names what); models of different
@@ -77,15 +78,13 @@ def evaluate_linear(
             these would not replace.
         FileNotFoundError, IsADirectoryError: ``out`` cannot be written there.
     """
-    from tqdm import tqdm
-
     started = time.perf_counter()
     models = list_of(model)
     classifiers = tuple(classifiers or (("svm",) if protocol == "paper" else ("svm", "logistic")))
     _check_settings(classifiers, protocol, C)
     if seeds < 0:
         raise ValueError(f"seeds: {seeds}, expected 0 (no baselines) or more")
-    check_out(out)
+    check_out(out, (".json",))
     fixed_C = (PAPER_C if C is None else C) if protocol == "paper" else None
     given = read_data(
         data,
@@ -115,10 +114,11 @@ def evaluate_linear(
     points = given.prepared(train.points)
     asked = None if test is None else given.prepared(test.points)
     how: dict[str, Any] = {"pool": pool, "batch_size": batch_size, "device": device}
-    with tqdm(desc="probe", total=encoders.number, unit="model", disable=None if progress else True) as bar:
+    total = encoders.number * (len(points) + (0 if asked is None else len(asked)))
+    with progress_bar(total=total, unit="cloud", desc="probe", disable=not progress) as bar:
         for kind, which, encoder in encoders.candidates(points, batch_size):
-            features = embed_clouds(encoder, points, **how)
-            tested = None if asked is None else embed_clouds(encoder, asked, **how)
+            features = embedded(encoder, points, bar, **how)
+            tested = None if asked is None else embedded(encoder, asked, bar, **how)
             for classifier in classifiers:
                 found = linear_probe(
                     features,
@@ -132,7 +132,6 @@ def evaluate_linear(
                 )
                 probes.setdefault((kind, classifier), []).append(found)
                 report.add_row(kind, which, found)
-            bar.update()
     report.add_probes(probes, train.groups, None if test is None else test.groups)
     report.context = {**context, **made(started)}
     if out is not None:

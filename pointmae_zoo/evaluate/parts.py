@@ -9,11 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.data.files import check_out
 from pointmae_zoo.data.labelled import LabelledClouds
 from pointmae_zoo.data.part_scores import overlaps, predicted_parts
 from pointmae_zoo.evaluate.finetuned import check_choices, check_classes, clouds_of
 from pointmae_zoo.evaluate.kept import check_kept
-from pointmae_zoo.evaluate.made import check_out, made
+from pointmae_zoo.evaluate.made import made
 from pointmae_zoo.evaluate.predictions import VOTE_SEED, Floats, predict_clouds, vote
 from pointmae_zoo.evaluate.report import file_name
 from pointmae_zoo.evaluate.runs import Run, described, load_runs
@@ -61,12 +62,10 @@ def evaluate_parts(
             seeds of one recipe; data without part labels. Names what.
         FileNotFoundError, IsADirectoryError: no such file or folder, or ``out`` can't be written there.
     """
-    from tqdm import tqdm
-
     started = time.perf_counter()
     check_choices(split, "standard", votes)
-    check_out(out)
-    check_out(picture, ".png")
+    check_out(out, (".json",))
+    check_out(picture, (".png",))
     loaded = load_runs(runs, "part_segmentation", device)
     num_points = loaded[0].num_points if num_points is None else num_points
     view = loaded[0].view(num_points)
@@ -101,7 +100,7 @@ def evaluate_parts(
         "num_test": len(clouds),
         "num_points": num_points,
         "protocol_name": "standard",
-        "protocol": _PROTOCOL.format(view=view.told(most_points)) + ENDS[split],
+        "protocol": _PROTOCOL.format(view=view.told(most_points)) + ENDS[asked.split],
         "rotation": "none",
         "robustness": {},
         "votes": votes,
@@ -112,23 +111,26 @@ def evaluate_parts(
         out = Path(keep_in) / file_name(context)
         check_kept(out, context)
     by_part: list[NDArray[np.float64]] = []
-    bar = tqdm(loaded, desc="predict", unit="run", disable=None if progress else True)
     shown: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]] | None = None
-    for run, rows in zip(bar, asked.rows, strict=True):
-        how: dict[str, Any] = {"batch_size": batch_size, "device": device}
-        labels, truth = clouds.labels[rows], clouds.part_labels[rows]
-        order, kinds = [run.labels.index(name) for name in clouds.part_names], _object_classes(run, clouds)
-        scores = predict_clouds(run.network, points[rows], kinds[labels], **how)
-        answer, overlap = _judged(scores[..., order], truth, labels, clouds)
-        measured.add(run, rows, np.nanmean(overlap, axis=1))
-        by_part.append(overlap)
-        shown = shown or (rows, answer, np.nanmean(overlap, axis=1))
-        if votes:
-            voted = vote(
-                run.network, points[rows], votes, run.augmentation, object_classes=kinds[labels], **how
+    with asked.progress_bar(1 + votes, progress) as bar:
+        how: dict[str, Any] = {"batch_size": batch_size, "device": device, "tick": bar.update}
+        for run, rows in zip(loaded, asked.rows, strict=True):
+            labels, truth = clouds.labels[rows], clouds.part_labels[rows]
+            order, kinds = (
+                [run.labels.index(name) for name in clouds.part_names],
+                _object_classes(run, clouds),
             )
-            _, overlap = _judged(voted[..., order], truth, labels, clouds)
-            measured.add(run, rows, np.nanmean(overlap, axis=1), votes)
+            scores = predict_clouds(run.network, points[rows], kinds[labels], **how)
+            answer, overlap = _judged(scores[..., order], truth, labels, clouds)
+            measured.add(run, rows, np.nanmean(overlap, axis=1))
+            by_part.append(overlap)
+            shown = shown or (rows, answer, np.nanmean(overlap, axis=1))
+            if votes:
+                voted = vote(
+                    run.network, points[rows], votes, run.augmentation, object_classes=kinds[labels], **how
+                )
+                _, overlap = _judged(voted[..., order], truth, labels, clouds)
+                measured.add(run, rows, np.nanmean(overlap, axis=1), votes)
     measured.fill(report)
     report.per_part = _per_part(clouds, by_part)
     report.context |= made(started)

@@ -25,6 +25,7 @@ def predict_clouds(
     *,
     batch_size: int = 64,
     device: str = "cpu",
+    tick: Callable[[int], object] | None = None,
 ) -> Floats:
     """Scores of prepared clouds, the network in evaluation mode for that time.
 
@@ -33,6 +34,7 @@ def predict_clouds(
             ``forward(points, object_class)``.
         points: (M, N, 3).
         object_classes: (M,) what every cloud is of.
+        tick: is told of so many more clouds that are done.
 
     Returns:
         (M, classes) or (M, N, parts) logits.
@@ -47,6 +49,8 @@ def predict_clouds(
             if object_classes is not None:
                 given.append(torch.from_numpy(object_classes[start : start + batch_size].astype(np.int64)))
             found.append(network(*(one.to(device) for one in given)).float().cpu().numpy())
+            if tick is not None:
+                tick(len(found[-1]))
     logits = np.concatenate(found)
     if not np.isfinite(logits).all():
         raise ValueError("the scores hold NaN or infinity; the model that made them is broken")
@@ -64,11 +68,12 @@ def vote(
     object_classes: NDArray[np.integer] | None = None,
     batch_size: int = 64,
     device: str = "cpu",
+    tick: Callable[[int], object] | None = None,
 ) -> Floats:
     """Mean probabilities over ``votes`` random views of every cloud, each changed as training clouds were.
 
     Args:
-        network, object_classes: as for `predict_clouds`.
+        network, object_classes, tick: as for `predict_clouds`.
         points: (M, N, 3).
         votes: how many views; their draws come from ``VOTE_SEED``.
         settings: of the training.
@@ -90,7 +95,12 @@ def vote(
             return augment(batch, settings, generator)
 
         logits = predict_clouds(
-            network, in_batches(view, points), object_classes, batch_size=batch_size, device=device
+            network,
+            in_batches(view, points),
+            object_classes,
+            batch_size=batch_size,
+            device=device,
+            tick=tick,
         )
         total = total + _probabilities(logits)
     return np.asarray(total / votes, dtype=np.float32)

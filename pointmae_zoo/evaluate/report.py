@@ -15,6 +15,8 @@ from pointmae_zoo.evaluate.fewshot import FewShotSettings
 from pointmae_zoo.evaluate.linear import LinearProbe, paired_difference
 from pointmae_zoo.hub.cards.results import OF_PART_SEGMENTERS
 
+FEW_CLOUDS = 30
+"""Below so many clouds, tables say that these are few."""
 _WIDTH, _WIDE = 32, 44  # of the first column
 
 
@@ -105,6 +107,9 @@ class LinearReport:
                 f"+- {row['episode_std']:.1f}"
             )
         lines += [f"left out: {one}" for one in self.context.get("left_out", ())]
+        if "split" in self.context:
+            asked = "num_test" if self.context["split"] == "test" else "num_train"
+            lines += few_clouds(self.context[asked])
         lines += [OF_PART_SEGMENTERS] if self.context.get("of_part_segmenters") is True else []
         return "\n".join(lines).strip("\n")
 
@@ -175,6 +180,16 @@ def file_name(context: dict[str, Any]) -> str:
     parts += ["validation"] if context["split"] == "validation" else []
     parts += ["paper"] if context["protocol_name"] == "paper" else []
     return re.sub(r"[^\w.-]+", "_", ".".join(parts).replace(":", ".")) + ".json"
+
+
+def few_clouds(count: int) -> list[str]:
+    """A line under a table of so few clouds that its numbers say little; none if they are more."""
+    if count >= FEW_CLOUDS:
+        return []
+    return [
+        f"{count} clouds are few: each is {100 / max(1, count):.1f} % of a score, and an interval drawn from "
+        "so few is too narrow"
+    ]
 
 
 def as_text(numbers: NDArray[Any]) -> str:

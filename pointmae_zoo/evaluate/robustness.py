@@ -4,8 +4,9 @@ The classifier is the one that was trained on upright, clean clouds; only what i
 Every draw comes from a stated seed, one for each cloud in the order of the file.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,12 +51,21 @@ class Change:
 
 
 CLEAN = Change("clean")
+KINDS: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind != "clean")
+"""What may be asked for."""
 
 
-def changes(available: int, num_points: int) -> tuple[Change, ...]:
-    """What is tried where the file has ``available`` points a cloud and ``num_points`` are used."""
+def changes(available: int, num_points: int, kinds: Sequence[str] | None = None) -> tuple[Change, ...]:
+    """What is tried where the file has ``available`` points a cloud and ``num_points`` are used.
+
+    Args:
+        kinds: some of ``KINDS``; None: all.
+
+    Raises:
+        ValueError: nothing, or there is nothing of a kind to be tried; names it.
+    """
     counts = [count for count in POINT_COUNTS if count <= available and count != num_points]
-    return (
+    every = (
         Change("rotation about up"),
         Change("rotation"),
         *(Change("points", count) for count in counts),
@@ -63,6 +73,25 @@ def changes(available: int, num_points: int) -> tuple[Change, ...]:
         *(Change("missing ball", share) for share in MISSING),
         *(Change("missing side", share) for share in MISSING),
     )
+    if kinds is None:
+        return every
+    check_kinds(kinds)
+    if "points" in kinds and not counts:
+        raise ValueError(
+            f"conditions: the clouds have {available} points, and {num_points} are used, so that no other of "
+            f"{', '.join(map(str, POINT_COUNTS))} can be tried; leave 'points' out"
+        )
+    return tuple(change for change in every if change.kind in kinds)
+
+
+def check_kinds(kinds: Sequence[str] | None) -> None:
+    """Raise a ValueError for a kind of change that there is not, or for none at all."""
+    if kinds is None:
+        return
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
+        said = repr(unknown[0]) if unknown else "an empty list"
+        raise ValueError(f"conditions: {said}, expected some of {', '.join(KINDS)}")
 
 
 def change_clouds(

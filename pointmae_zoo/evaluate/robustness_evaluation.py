@@ -2,26 +2,35 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from pointmae_zoo.data.clouds import normalize_clouds
+from pointmae_zoo.data.files import check_out
 from pointmae_zoo.data.fixed_view import FixedView
-from pointmae_zoo.evaluate.features import embed_clouds
+from pointmae_zoo.data.progress import progress_bar
 from pointmae_zoo.evaluate.finetuned import UPRIGHT, check_classes, clouds_of
-from pointmae_zoo.evaluate.frozen import Floats, encoders_of, list_of, read_data
+from pointmae_zoo.evaluate.frozen import Floats, embedded, encoders_of, list_of, read_data
 from pointmae_zoo.evaluate.kept import check_kept
 from pointmae_zoo.evaluate.linear import LinearProbe, linear_probe
 from pointmae_zoo.evaluate.linear_evaluation import ENDS
 from pointmae_zoo.evaluate.linear_evaluation import PROTOCOLS as LINEAR_PROTOCOLS
-from pointmae_zoo.evaluate.made import check_out, made
+from pointmae_zoo.evaluate.made import made
 from pointmae_zoo.evaluate.predictions import predict_clouds
 from pointmae_zoo.evaluate.report import LinearReport, file_name
-from pointmae_zoo.evaluate.robustness import CLEAN, POINT_COUNTS, SEED, Change, change_clouds, changes
-from pointmae_zoo.evaluate.runs import Run, described, load_runs, public_names, run_of
+from pointmae_zoo.evaluate.robustness import (
+    CLEAN,
+    POINT_COUNTS,
+    SEED,
+    Change,
+    change_clouds,
+    changes,
+    check_kinds,
+)
+from pointmae_zoo.evaluate.runs import Run, described, load_runs, run_of
 from pointmae_zoo.evaluate.score_report import Measured, ScoreReport, spread
 
 _USUAL_POINTS = 1024
@@ -33,6 +42,7 @@ def evaluate_robustness(
     *,
     classes: Literal["core", "all"] | None = None,
     num_points: int | None = None,
+    conditions: Sequence[str] | None = None,
     pool: str | None = None,
     seeds: int = 3,
     label: str | None = None,
@@ -52,28 +62,36 @@ def evaluate_robustness(
     Args:
         model: runs of ``finetune``, or weights as for `evaluate_linear`; several are averaged.
         data, classes, label, out, keep_in, cache, progress: as for `evaluate_linear`.
-        num_points: the first so many points of each cloud, except where their number is what changes; None:
-            1024, of a classifier as in training.
-        pool, seeds: of frozen features, as for `evaluate_linear`.
+        num_points: so many points of each cloud, except where their number is what changes: the first ones,
+            of a classifier that was trained on farthest points these, as by `evaluate_finetuned`. None: 1024,
+            of a classifier as in training.
+        conditions: what is done to the clouds, some of ``evaluate.robustness.KINDS``, such as ``rotation``
+            and ``missing ball``; None: all of it, one after the other.
+        pool, seeds: of frozen features, as for `evaluate_linear`; ``seeds=0`` leaves the random baselines
+            out, which are most of the work.
 
     Raises:
         ValueError: as for `evaluate_linear` and `evaluate_finetuned`; classifiers and others together.
         FileNotFoundError, IsADirectoryError: ``out`` cannot be written there.
     """
+    from pointmae_zoo.hub.pretrained import public_name
+
     started = time.perf_counter()
-    check_out(out)
+    check_out(out, (".json",))
+    check_kinds(conditions)
     models = [model] if isinstance(model, (str, Path, Run)) else list(model)
     loaded = [one if isinstance(one, Run) else _load(one, device) for one in models]
     networks = [one for one in loaded if not isinstance(one, Run)]
     if loaded and not networks:
         runs = [one for one in loaded if isinstance(one, Run)]
         report: LinearReport | ScoreReport = _of_classifiers(
-            runs, data, classes, num_points, label, batch_size, device, keep_in, cache, progress
+            runs, data, classes, num_points, conditions, label, batch_size, device, keep_in, cache, progress
         )
     elif len(networks) < len(loaded):
         raise ValueError("fine-tuned classifiers and other weights together; evaluate them one by one")
     else:
-        names = public_names(list_of([one for one in models if not isinstance(one, Run)]), networks)
+        given = list_of([one for one in models if not isinstance(one, Run)])
+        names = [public_name(name, network) for name, network in zip(given, networks, strict=True)]
         points = _USUAL_POINTS if num_points is None else num_points
         report = _of_features(
             names,
@@ -81,6 +99,7 @@ def evaluate_robustness(
             data,
             classes,
             points,
+            conditions,
             pool,
             seeds,
             label,
@@ -113,6 +132,7 @@ def _of_features(
     data: str | Path,
     classes: Literal["core", "all"] | None,
     num_points: int,
+    conditions: Sequence[str] | None,
     pool: str | None,
     seeds: int,
     label: str | None,
@@ -122,8 +142,6 @@ def _of_features(
     cache: Path | None,
     progress: bool,
 ) -> LinearReport:
-    from tqdm import tqdm
-
     given = read_data(
         data,
         classes=classes,
@@ -136,7 +154,7 @@ def _of_features(
     train, test = given.train, given.asked
     alone = [one if one.config.kind == "encoder" else one.encoder for one in networks]
     encoders = encoders_of(names, alone, seeds, device)
-    tried = changes(test.points.shape[1], num_points)
+    tried = changes(test.points.shape[1], num_points, conditions)
     context = {
         "task": "robustness",
         **encoders.described(label, pool),
@@ -154,24 +172,22 @@ def _of_features(
     points = given.prepared(train.points)
     up = encoders.encoders[0].config.preprocess.up
     how: dict[str, Any] = {"pool": pool, "batch_size": batch_size, "device": device}
-    with tqdm(
-        desc="robustness", total=encoders.number, unit="model", disable=None if progress else True
-    ) as bar:
+    total = encoders.number * (len(train) + len(test) * (1 + len(tried)))
+    with progress_bar(total=total, unit="cloud", desc="robustness", disable=not progress) as bar:
         for kind, which, encoder in encoders.candidates(points, batch_size):
             found = linear_probe(
-                embed_clouds(encoder, points, **how),
+                embedded(encoder, points, bar, **how),
                 train.labels,
                 train.groups,
-                embed_clouds(encoder, _changed(test.points, CLEAN, num_points, up), **how),
+                embedded(encoder, _changed(test.points, CLEAN, num_points, up), bar, **how),
                 test.labels,
                 changed={
-                    one.name: embed_clouds(encoder, _changed(test.points, one, num_points, up), **how)
+                    one.name: embedded(encoder, _changed(test.points, one, num_points, up), bar, **how)
                     for one in tried
                 },
             )
             probes.setdefault((kind, "svm"), []).append(found)
             report.add_row(kind, which, found)
-            bar.update()
     report.add_probes(probes, train.groups, test.groups)
     return report
 
@@ -181,6 +197,7 @@ def _of_classifiers(
     data: str | Path,
     classes: Literal["core", "all"] | None,
     num_points: int | None,
+    conditions: Sequence[str] | None,
     label: str | None,
     batch_size: int,
     device: str,
@@ -188,23 +205,22 @@ def _of_classifiers(
     cache: Path | None,
     progress: bool,
 ) -> ScoreReport:
-    from tqdm import tqdm
-
     loaded = load_runs(models, "classification", device)
     num_points = loaded[0].num_points if num_points is None else num_points
-    clouds, rows = clouds_of(
+    view = loaded[0].view(num_points)
+    most_points = max(num_points, loaded[0].cloud_points if view.farthest else max(POINT_COUNTS))
+    clouds, rows, _ = clouds_of(
         loaded,
         data,
         "test",
         classes=classes,
         num_points=num_points,
-        most_points=max(num_points, *POINT_COUNTS),
+        most_points=most_points,
         cache=cache,
         progress=progress,
     )
     check_classes(clouds.name, clouds.classes, loaded[0])
-    tried = changes(clouds.points.shape[1], num_points)
-    view = FixedView(num_points, normalized=loaded[0].normalized)
+    tried = changes(clouds.points.shape[1], num_points, conditions)
     context = {
         "task": "robustness",
         "label": label or loaded[0].name,
@@ -216,7 +232,7 @@ def _of_classifiers(
         "num_test": len(clouds),
         "num_points": num_points,
         "protocol_name": "standard",
-        "protocol": view.told(num_points) + UPRIGHT,
+        "protocol": view.told(most_points) + UPRIGHT,
         "rotation": "none",
         "robustness": _described(tried),
         "votes": 0,
@@ -225,22 +241,31 @@ def _of_classifiers(
         check_kept(Path(keep_in) / file_name(context), context)
     report, measured = ScoreReport(context=context), Measured(clouds, "accuracy")
     found: dict[str, list[float]] = {change.name: [] for change in tried}
-    bar = tqdm(loaded, desc="robustness", unit="run", disable=None if progress else True)
-    for run, chosen in zip(bar, rows, strict=True):
-        order = [run.labels.index(name) for name in clouds.classes]
+    total = len(loaded) * len(clouds) * (1 + len(tried))
+    with progress_bar(total=total, unit="cloud", desc="robustness", disable=not progress) as bar:
+        how: dict[str, Any] = {"batch_size": batch_size, "device": device, "tick": bar.update}
         for change in (CLEAN, *tried):
-            points = view.placed(change_clouds(clouds.points, change, num_points=num_points, up=run.up))
-            scores = predict_clouds(run.network, points, batch_size=batch_size, device=device)
-            right = scores[:, order].argmax(1) == clouds.labels
-            if change is CLEAN:
-                measured.add(run, chosen, right)
-            else:
-                found[change.name].append(100.0 * float(np.mean(right)))
+            seen = _seen(clouds.points, view, change)
+            for run, chosen in zip(loaded, rows, strict=True):
+                order = [run.labels.index(name) for name in clouds.classes]
+                points = view.placed(change_clouds(seen, change, num_points=num_points, up=run.up))
+                right = predict_clouds(run.network, points, **how)[:, order].argmax(1) == clouds.labels
+                if change is CLEAN:
+                    measured.add(run, chosen, right)
+                else:
+                    found[change.name].append(100.0 * float(np.mean(right)))
     measured.fill(report)
     for name, accuracies in found.items():
         row = {f"test_{which}": value for which, value in spread(accuracies).items()}
         report.robustness.append({"change": name, "runs": len(accuracies), **row})
     return report
+
+
+def _seen(points: Floats, view: FixedView, change: Change) -> Floats:
+    """The points of every cloud that a run looks at, before they are changed; (M, n, 3)."""
+    if change.kind == "points":
+        view = replace(view, num_points=int(change.amount))
+    return np.take_along_axis(points, view.rows(points)[:, :, None], axis=1)
 
 
 def _changed(points: Floats, change: Change, num_points: int, up: str) -> Floats:

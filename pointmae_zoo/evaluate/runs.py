@@ -179,17 +179,6 @@ def described(runs: Sequence[Run]) -> dict[str, Any]:
     return found
 
 
-def public_names(models: Sequence[str | Path], networks: Sequence[Any]) -> list[str]:
-    """What reports call models: names of published weights as they are, repositories of the Hub with the
-    commit that was loaded, folders without where they lie."""
-    from pointmae_zoo.hub.pretrained import full_name, is_hub_name
-
-    return [
-        full_name(name, network) if is_hub_name(name) else Path(name).name or Path(name).resolve().name
-        for name, network in zip(models, networks, strict=True)
-    ]
-
-
 def _load(model: str | Path, kind: str, device: str) -> Run:
     from pointmae_zoo.hub import from_pretrained
 
@@ -198,6 +187,8 @@ def _load(model: str | Path, kind: str, device: str) -> Run:
 
 def run_of(model: str | Path, network: Any, kind: str) -> Run:
     """What was loaded from ``model``; a ValueError if it is of another kind, or without labels."""
+    from pointmae_zoo.hub.pretrained import public_name
+
     config = network.config
     if config.kind != kind:
         instead = _INSTEAD.get(config.kind, "info")
@@ -208,7 +199,7 @@ def run_of(model: str | Path, network: Any, kind: str) -> Run:
     if not config.labels:
         raise ValueError(f"{model}: its config.json names no labels, so its answers cannot be judged")
     return Run(
-        name=public_names([model], [network])[0],
+        name=public_name(model, network),
         network=network,
         labels=config.labels,
         num_points=config.preprocess.num_points,

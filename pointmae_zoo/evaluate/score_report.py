@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.data.labelled import LabelledClouds
-from pointmae_zoo.evaluate.report import as_text, save_json
+from pointmae_zoo.evaluate.report import as_text, few_clouds, save_json
 from pointmae_zoo.evaluate.runs import Run
 from pointmae_zoo.evaluate.scores import scores
 
@@ -20,9 +20,10 @@ MEASURES = {
 """What the mean over clouds and the mean over classes are called."""
 ENDS = {
     "test": "; test predicted once, by the run's last or on validation chosen weights",
-    "validation": "; of each run the validation part of its training clouds; test was not touched",
+    "train": "; of each run the validation part of its training clouds; test was not touched",
+    "val": "; on the data's own validation split; test was not touched",
 }
-"""How the text of a protocol ends, by the split."""
+"""How the text of a protocol ends, by the split of the data that the clouds are of."""
 
 
 @dataclass
@@ -63,7 +64,7 @@ class ScoreReport:
         """A few lines for people: the scores, then class by class."""
         context = self.context
         lines = [] if context["protocol_name"] == "standard" else ["the papers' protocol"]
-        what = "test clouds" if context["split"] == "test" else "validation clouds, of train"
+        what = "test clouds" if context["split"] == "test" else "validation clouds"
         lines.append(f"{context['label']}: {context['num_test']} {what} of {context['dataset']['file']}")
         lines.append(f"{'':<32} {'runs':>4} {'score':>14}  95 %, bootstrap over groups")
         for row in self.summary:
@@ -74,6 +75,7 @@ class ScoreReport:
             lines.append(
                 f"{'always the most frequent class':<32} {'':>4} {context['majority_accuracy']:>14.1f}"
             )
+        lines += few_clouds(context["num_test"])
         if self.robustness:
             lines += ["", f"{'test clouds changed':<32} {'runs':>4} {'accuracy':>14}"]
         for row in self.robustness:

@@ -165,6 +165,17 @@ def full_name(source: str | os.PathLike[str], model: Any) -> str:
     return os.fspath(source)
 
 
+def public_name(source: str | os.PathLike[str], model: Any = None) -> str:
+    """What others may read of where a model comes from: of published weights their name, of the Hub the
+    repository, with the commit that ``model`` was loaded from; of a folder its last name alone."""
+    if is_published(source):
+        return get_weights(os.fspath(source)).name
+    if is_hub_name(source):
+        known = model is not None and "hub" in model.config.provenance
+        return full_name(source, model) if known else os.fspath(source)
+    return Path(source).expanduser().resolve().name
+
+
 def _looks_like_a_path(source: str) -> bool:
     return (
         source in (".", "..", "~")

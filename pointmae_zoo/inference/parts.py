@@ -131,7 +131,9 @@ def predict_parts(
     with contextlib.ExitStack() as stack:
         readers = stack.enter_context(readers_for(todo, workers, timeout, memory_limit_gb, where))
         bar = stack.enter_context(
-            progress_bar(total=len(files), initial=len(shares), unit="file", shown=progress)
+            progress_bar(
+                total=len(files), initial=len(shares), unit="file", desc="predict", disable=not progress
+            )
         )
         stack.callback(manifest.write)
         network = functools.partial(_logits, segmenter, number)

@@ -138,7 +138,9 @@ def _compute(
             print(f"{journal.path}: going on, {len(rows)} of {len(files)} rows are there", file=sys.stderr)
     missing = [file for file in files if file not in rows]
     failures: dict[Path, str] = {}
-    with progress_bar(total=len(files), initial=len(rows), unit="file", shown=progress) as bar:
+    with progress_bar(
+        total=len(files), initial=len(rows), unit="file", desc="files", disable=not progress
+    ) as bar:
         for _, found in batches.run(network.compute, missing, readers, failures, bar):
             if journal is not None and found:
                 journal.add([identities[file] for file in found], np.stack(list(found.values())))

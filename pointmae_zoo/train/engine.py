@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pointmae_zoo.data.progress import progress_bar
 from pointmae_zoo.models.losses import LossTerm
 from pointmae_zoo.ops.draws import share_of_batch
 from pointmae_zoo.train.checkpoints import load_latest, save_checkpoint, whole_checkpoints
@@ -40,8 +41,6 @@ from pointmae_zoo.train.validation import Validation
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-_SECONDS_BETWEEN_LINES = 60.0  # where there is no terminal to draw a bar on
 
 
 def train(
@@ -141,23 +140,20 @@ class _Run:
         return self.accelerator.is_main_process
 
     def train(self, resume: bool, progress: bool) -> TrainingResult:
-        from tqdm import tqdm
-
         if resume:
             self._resume()
         if self.is_main:
             self.metrics.start(self.step, self.unwritten)
         self.model.train()
         first = self.step
-        self.started = self.saved = last_log = last_line = time.perf_counter()
-        bar = tqdm(
+        self.started = self.saved = last_log = time.perf_counter()
+        bar = progress_bar(
             total=self.steps,
             initial=self.step,
             desc="train",
             unit="step",
-            disable=None if progress and self.is_main else True,  # None: only on a terminal
+            disable=not (progress and self.is_main),
         )
-        plain = progress and self.is_main and bar.disable
         with catch_signals() as stopped, bar:
             stop = False
             while self.step < self.steps and not stop:
@@ -168,11 +164,7 @@ class _Run:
                     speed = len(self.unread) * self.recipe.batch_size / (time.perf_counter() - last_log)
                     self._log(speed)
                     last_log = time.perf_counter()
-                    said = f"{self._short_losses()}, {speed:.0f} clouds/s"
-                    bar.set_postfix_str(said)
-                    if plain and last_log - last_line >= _SECONDS_BETWEEN_LINES:
-                        print(f"step {self.step} of {self.steps}: {said}", file=sys.stderr, flush=True)
-                        last_line = last_log
+                    bar.set_postfix_str(f"{self._short_losses()}, {speed:.0f} clouds/s")
                 late = time.perf_counter() - self.saved > 60.0 * self.recipe.checkpoint_minutes
                 stop, late = self._agreed(stopped.is_set(), late)
                 if self.step < self.steps and (stop or late or self.step % self.recipe.checkpoint_steps == 0):
@@ -253,7 +245,10 @@ class _Run:
         assert isinstance(total, Tensor)
         return terms, {
             "loss": total,
-            **{f"loss_{name}": mean for name, mean in zip(losses, means, strict=True)},
+            **{
+                f"loss_{name}" if one.value.requires_grad else name: mean
+                for (name, one), mean in zip(losses.items(), means, strict=True)
+            },
         }
 
     def _agreed(self, stop: bool, late: bool) -> tuple[bool, bool]:

@@ -24,7 +24,8 @@ class FinetuneRecipe(TrainingRecipe):
         shots: clouds of each class to train on, drawn by ``seed``, from as many groups of near duplicates as
             there are; None: all.
         validation_share: of the training split, held out to look at how the run does; 0: none. It is drawn by
-            ``seed``, before ``shots``, with groups of near duplicates kept together.
+            ``seed``, before ``shots``, with groups of near duplicates kept together. Where the data states a
+            validation split, that is looked at, whole, whatever the share, and all of train is trained on.
         validate_steps: look at it every so many steps; None: twenty times over the run. It is always looked
             at after the last step.
         select: the weights that the run ends with: its ``last``, or those that did ``best`` in validation

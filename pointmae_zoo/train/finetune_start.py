@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +11,8 @@ import torch
 from pointmae_zoo.data.labelled import LabelledClouds
 from pointmae_zoo.data.preprocess import Preprocess
 from pointmae_zoo.hub import from_pretrained
-from pointmae_zoo.hub.pretrained import full_name, is_hub_name, is_published
-from pointmae_zoo.registry import create_model, get_architecture, get_weights, list_models, set_config
+from pointmae_zoo.hub.pretrained import public_name
+from pointmae_zoo.registry import create_model, get_architecture, list_models, set_config
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 
 KINDS = {"classification": "classification", "parts": "part_segmentation"}
@@ -95,16 +94,6 @@ def _from_weights(recipe: FinetuneRecipe, kind: str, outputs: dict[str, Any], la
         )
     changed.load_state_dict(tensors, strict=True)
     return changed
-
-
-def public_name(weights: str, model: Any) -> str:
-    """What others may read of where a model came from: of a folder its last name alone."""
-    if is_published(weights):
-        return get_weights(weights).name
-    if is_hub_name(weights):
-        provenance = model.config.provenance
-        return full_name(weights, model) if "hub" in provenance else weights
-    return Path(weights).expanduser().resolve().name
 
 
 def _architecture_head(kind: str) -> set[str]:

@@ -1,6 +1,5 @@
 """Fine-tuning on labelled clouds: the task, and a run of it from recipe to folder of weights."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from pointmae_zoo.ops.draws import share_of_batch
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 from pointmae_zoo.train.finetune_scores import Scorer
 from pointmae_zoo.train.finetune_start import KINDS, create_finetuning_model
-from pointmae_zoo.train.provenance import finetune_provenance, without_folder
+from pointmae_zoo.train.provenance import finetune_provenance, validation_of, without_folder
 from pointmae_zoo.train.result import TrainingResult
 from pointmae_zoo.train.run import Run, announced_steps, finished_run, open_run, settled_recipe
 from pointmae_zoo.train.schedule import batch_indices, total_steps
@@ -94,7 +93,8 @@ class FinetuneTask:
         loss = F.cross_entropy(logits, target, label_smoothing=self.recipe.label_smoothing)
         with torch.no_grad():
             wrong = (logits.argmax(dim=1) != target).float().mean()
-        return {"cross_entropy": LossTerm(loss, 1.0, len(target)), "wrong": LossTerm(wrong, 0.0, len(target))}
+        count = len(target)
+        return {"cross_entropy": LossTerm(loss, 1.0, count), "error_rate": LossTerm(wrong, 0.0, count)}
 
     def settle(self, model: nn.Module, accelerator: "Accelerator") -> None:
         """Give a model with these weights the BatchNorm statistics that belong to them: over the run's first
@@ -220,26 +220,22 @@ def open_training_parts(
 ) -> tuple[LabelledClouds, LabelledClouds | None]:
     """The clouds of a recipe: to train on, and to look at meanwhile (None: there are none).
 
+    The latter are the data's own validation split, if it states one, and else a part of train; none where
+    ``validation_share`` is 0.
+
     Raises:
         ValueError: a class without training clouds, or one class only; nothing to choose the best weights by;
             see also ``open_labelled``.
     """
-    found = open_labelled(
-        recipe.data,
-        "train",
-        num_points=recipe.num_points,
-        most_points=recipe.cloud_points,
-        classes=recipe.classes,
-        with_parts=recipe.task == "parts",
-        cache=cache,
-        progress=progress,
-    )
-    if progress and "val" in found.splits:
-        print(
-            f"{recipe.data}: its split val is not used; validation is a part of train "
-            f"(validation_share {recipe.validation_share:g})",
-            file=sys.stderr,
-        )
+    how: dict[str, Any] = {
+        "num_points": recipe.num_points,
+        "most_points": recipe.cloud_points,
+        "classes": recipe.classes,
+        "with_parts": recipe.task == "parts",
+        "cache": cache,
+        "progress": progress,
+    }
+    found = open_labelled(recipe.data, "train", **how)
     counts = np.bincount(found.labels, minlength=len(found.classes))
     if recipe.task == "classification" and len(found.classes) < 2:
         raise ValueError(
@@ -250,16 +246,20 @@ def open_training_parts(
             f"{recipe.data}: no training cloud of class {missing[0]!r}, though other splits have some; "
             "move some to train, or leave the class out"
         )
-    rows, held_out = validation_split(found.labels, found.groups, recipe.validation_share, recipe.seed)
-    if recipe.select == "best" and not len(held_out):
+    validation: LabelledClouds | None
+    if validation_of(recipe, found) == "val":
+        train, validation = found, open_labelled(recipe.data, "val", **how)
+    else:
+        rows, held_out = validation_split(found.labels, found.groups, recipe.validation_share, recipe.seed)
+        train, validation = found.select(rows), found.select(held_out) if len(held_out) else None
+    if recipe.select == "best" and validation is None:
         raise ValueError(
             f"{recipe.data}: no class has clouds of two groups, so nothing can be held out to choose the "
             "best weights by; set select to last"
         )
-    train = found.select(rows)
     if recipe.shots is not None:
         train = train.select(few_per_class(train.labels, train.groups, recipe.shots, recipe.seed))
-    return train, found.select(held_out) if len(held_out) else None
+    return train, validation
 
 
 def _trained(run: Run, task: FinetuneTask, validation: LabelledClouds | None) -> TrainingResult:
@@ -281,7 +281,10 @@ def _announced(
     if base and base["new"]:
         begin += f" with a new {KINDS[recipe.task].replace('_', ' ')} head"
     number, what = len(clouds.classes), "class" if len(clouds.classes) == 1 else "classes"
-    held_out = "no validation" if validation is None else f"{len(validation):,} for validation"
+    held_out = "no validation"
+    if validation is not None:
+        own = " in its own split" if validation_of(recipe, clouds) == "val" else ""
+        held_out = f"{len(validation):,} for validation{own}"
     steps, cut = announced_steps(recipe, len(clouds))
     data = f"{len(clouds):,} clouds of {number} {what} ({held_out})"
     only = ", the head alone" if recipe.trained_part == "head" else ""

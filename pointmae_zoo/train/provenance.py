@@ -10,7 +10,7 @@ from pointmae_zoo.data.commit import versions
 from pointmae_zoo.data.identity import identity_sha256
 from pointmae_zoo.data.labelled import LabelledClouds
 from pointmae_zoo.data.sources import CloudSource
-from pointmae_zoo.hub.pretrained import is_hub_name, is_published
+from pointmae_zoo.hub.pretrained import public_name
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 from pointmae_zoo.train.recipe import PretrainRecipe
 from pointmae_zoo.train.result import TrainingResult
@@ -50,8 +50,8 @@ def finetune_provenance(
     """What ``config.json`` says about the making of fine-tuned weights, beside ``initialised_from``."""
     named = recipe.to_dict()
     named["data"] = without_folder(recipe.data)
-    if recipe.weights and not (is_published(recipe.weights) or is_hub_name(recipe.weights)):
-        named["weights"] = Path(recipe.weights).expanduser().resolve().name
+    if recipe.weights:
+        named["weights"] = public_name(recipe.weights)
     counts = np.bincount(clouds.labels, minlength=len(clouds.classes))
     parts = {}
     if recipe.task == "parts":
@@ -66,6 +66,7 @@ def finetune_provenance(
         "clouds_from_data": len(clouds),
         "class_counts": dict(zip(clouds.classes, counts.tolist(), strict=True)),
         "clouds_validation": 0 if validation is None else len(validation),
+        "validation_split": None if validation is None else validation_of(recipe, clouds),
         "validation_sha256": None if validation is None else identity_sha256(validation),
         "files_skipped": len(clouds.skipped),
         **parts,
@@ -76,6 +77,12 @@ def finetune_provenance(
         "commit": commit,
         "versions": versions(),
     }
+
+
+def validation_of(recipe: FinetuneRecipe, clouds: LabelledClouds) -> str:
+    """The split of the data that a run's validation clouds are of: its own ``val``, if it states one that the
+    recipe wants to look at, else a part of ``train``."""
+    return "val" if recipe.validation_share and "val" in clouds.splits else "train"
 
 
 def clouds_from_data(recipe: PretrainRecipe, source: CloudSource) -> int:

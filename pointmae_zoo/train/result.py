@@ -15,7 +15,7 @@ class TrainingResult:
         completed: False if a signal stopped it; the run folder then holds a checkpoint to resume from, but no
             weights.
         command: the word for the task on the command line.
-        losses: means over the last logged interval.
+        losses: means over the last logged interval, of the losses and of what else the task watches.
         validation: scores of the final weights on the validation part, and the ``step`` that they are of;
             empty where there is none.
         steps_now: of these, done by this process.

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointmae_zoo.data.files import written_whole
+from pointmae_zoo.data.progress import progress_bar
 from pointmae_zoo.data.sources import CloudSource
 from pointmae_zoo.models.i2p_mae import TeacherViews
 from pointmae_zoo.models.teacher import Teacher
@@ -207,13 +208,11 @@ def _build(
     batch_size: int,
     progress: bool,
 ) -> None:
-    from tqdm import tqdm
-
     record = _records(source, np.zeros(1, np.int64), teacher, rendering).dtype
     missing = [part for part in range(len(rows)) if not _is_whole(folder, part, rows)]
     _check_space(folder, sum(rows[part] for part in missing) * record.itemsize)
     total = sum(rows[part] for part in missing)
-    with tqdm(total=total, desc="teacher", unit="cloud", disable=None if progress else True) as bar:
+    with progress_bar(total=total, desc="teacher", unit="cloud", disable=not progress) as bar:
         while missing:
             for part in missing:
                 with _claimed(folder, part) as ours:

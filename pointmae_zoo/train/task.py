@@ -24,7 +24,8 @@ class Task(Protocol):
         device."""
 
     def losses(self, batch: Any) -> dict[str, LossTerm]:
-        """Every loss by its name, and with weight 0 and no gradient whatever else is to be logged."""
+        """Every loss by its name; and with weight 0 and no gradient whatever else is to be logged, which is
+        not called a loss there."""
 
     def monitors(self, batch: Any) -> dict[str, LossTerm]:
         """What is worth a look now and then: asked at the last step before a line of metrics, for each part
