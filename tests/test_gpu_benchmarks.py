@@ -303,6 +303,8 @@ def test_the_chain_of_dependent_steps() -> None:
 @pytest.mark.parametrize("capability", [80, 90])
 def test_the_chain_compiles_for_gpus(capability: int) -> None:
     triton = pytest.importorskip("triton")
+    if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 3):
+        pytest.skip("an older triton is told otherwise what to compile")
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
