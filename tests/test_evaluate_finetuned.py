@@ -1,4 +1,4 @@
-"""Scores of fine-tuned networks: what is asked, how answers are judged, what reports and pictures say."""
+"""Accuracy of fine-tuned classifiers: what is asked, how answers are judged."""
 
 import dataclasses
 import itertools
@@ -9,10 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from huggingface_hub import ModelCard
-from torch import Tensor, nn
 
-from pointmae_zoo import cli, push_to_hub, save_pretrained
 from pointmae_zoo.data.augment import Augmentation
 from pointmae_zoo.data.clouds import normalize_clouds
 from pointmae_zoo.data.identity import identity_sha256
@@ -32,57 +29,14 @@ from pointmae_zoo.evaluate.runs import _MAY_DIFFER
 from pointmae_zoo.hub.cards.evaluations import read_evaluation
 from pointmae_zoo.hub.cards.scores import tables
 from pointmae_zoo.train.run import _FREE_FIELDS
-from samples.models import small
-from samples.reports import score_report, written
+from samples.boxes import CLASSES, Longest, box_file, run
 
-CLASSES = ("wide", "high", "deep")
 PNG = b"\x89PNG"
-_MARKS = itertools.count()
-
-
-class Longest(nn.Module):
-    """Says along which axis a cloud is longest; of ``blind`` classes nothing, so that it takes them for the
-    next longest."""
-
-    def __init__(self, order: tuple[int, ...] = (0, 1, 2), blind: int | None = None) -> None:
-        super().__init__()
-        self.order, self.blind = order, blind
-        self.asked: list[Tensor] = []
-        self.register_buffer("mark", torch.tensor(next(_MARKS)))  # by it no two are the same network
-
-    def forward(self, points: Tensor) -> Tensor:
-        self.asked.append(points)
-        extent = points.amax(1) - points.amin(1)
-        if self.blind is not None:
-            extent[:, self.blind] = 0.0
-        return extent[:, list(self.order)]
-
-
-def run(name: str = "longest", labels: tuple[str, ...] = CLASSES, **more: Any) -> Run:
-    order = tuple(CLASSES.index(label) if label in CLASSES else 0 for label in labels)
-    network = Longest(order, more.pop("blind", None))
-    recipe = more.pop("recipe", {"seed": 0, "validation_share": 0.2})
-    provenance = {"recipe": recipe, "clouds_from_data": 45}
-    return Run(name, network, labels, num_points=32, provenance=provenance, **more)
 
 
 @pytest.fixture(scope="module")
 def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """90 boxes, half of them to train: 15 of each class; of the test clouds 5, 10 and 30."""
-    rng = np.random.default_rng(0)
-    labels = np.concatenate([np.tile([0, 1, 2], 15), np.repeat([0, 1, 2], [5, 10, 30])])
-    sides = np.where(np.eye(3, dtype=bool)[labels], 1.0, rng.uniform(0.2, 0.5, size=(90, 3)))
-    points = rng.uniform(-1, 1, size=(90, 100, 3)) * sides[:, None]
-    path = tmp_path_factory.mktemp("boxes") / "boxes.npz"
-    np.savez(
-        path,
-        points=points.astype(np.float32) * 7 + 3,
-        y=labels,
-        classes=np.array(CLASSES),
-        split=np.repeat(["train", "test"], 45),
-        group=np.arange(90) // 2,
-    )
-    return path
+    return box_file(tmp_path_factory.mktemp("boxes") / "boxes.npz")
 
 
 def test_answers_are_judged_by_name_and_clouds_are_prepared(boxes: Path, tmp_path: Path) -> None:
@@ -146,6 +100,22 @@ def test_seeds_deviate_and_are_compared_cloud_by_cloud(boxes: Path, tmp_path: Pa
     assert differences == [pytest.approx(100 * 5 / 45 / 2), pytest.approx(100 * 5 / 45)]
     assert "+11.1" in tables(read_evaluation(tmp_path / "compared.json"))
     assert "cross-validation" not in tables(found)
+
+
+def test_progress_is_told_by_clouds(
+    boxes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pointmae_zoo.data.progress.SECONDS_BETWEEN_LINES", 0.0)
+
+    def last() -> str:
+        return capsys.readouterr().err.splitlines()[-1]
+
+    evaluate_finetuned([run(), run()], boxes, votes=2, batch_size=20)
+    assert last().startswith("predict: 270 of 270 clouds, ")  # of two runs, three times 45
+    evaluate_robustness(run(), boxes, conditions=["noise"], batch_size=20)
+    assert last().startswith("robustness: 90 of 90 clouds, ")
+    evaluate_finetuned(run(), boxes, progress=False)
+    assert capsys.readouterr().err == ""
 
 
 def test_votes_stand_beside_the_plain_prediction(boxes: Path) -> None:
@@ -388,200 +358,3 @@ def test_robustness_of_farthest_points_and_of_some_conditions(boxes: Path) -> No
         evaluate_robustness(one, "nowhere", conditions=[])
     with pytest.raises(ValueError, match="have 80 points, and 40 are used, so that no other of 256, 512"):
         evaluate_robustness(one, boxes, conditions=["points"], num_points=40, progress=False)
-
-
-class Halves(nn.Module):
-    """Parts of stacks by height: the lower half of "a" is part 0, of "b" part 2 (and a part 4 that no cloud
-    has); ``swapped`` names them the other way around."""
-
-    def __init__(self, swapped: bool = False) -> None:
-        super().__init__()
-        self.swapped = swapped
-
-    def forward(self, points: Tensor, object_class: Tensor) -> Tensor:
-        above = (points[..., 1] > 0) ^ self.swapped
-        scores = torch.full((*points.shape[:2], 5), 0.0)
-        scores[..., 0] = 100.0  # of whatever class: only its own parts compete
-        scores[..., 1] = 100.0 + 2 * above.float() - 1
-        scores[..., 2], scores[..., 3] = (~above).float(), above.float()
-        assert bool(((object_class == 0) | (object_class == 1)).all())
-        return scores
-
-
-PART_NAMES = ("a/low", "a/high", "b/low", "b/high", "b/lid")
-
-
-@pytest.fixture(scope="module")
-def stacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rng = np.random.default_rng(4)
-    points = rng.uniform(-1, 1, size=(20, 64, 3))
-    points -= points.mean(axis=1, keepdims=True)
-    labels = np.arange(20) % 2
-    parts = (points[..., 1] > 0) + 2 * labels[:, None]
-    path = tmp_path_factory.mktemp("stacks") / "stacks.npz"
-    np.savez(
-        path,
-        points=points.astype(np.float32),
-        parts=parts,
-        part_names=np.array(PART_NAMES),
-        y=labels,
-        classes=np.array(["a", "b"]),
-        split=np.repeat(["train", "test"], [8, 12]),
-    )
-    return path
-
-
-def test_parts_by_instance_and_by_category(stacks: Path, tmp_path: Path) -> None:
-    def segmenter(**how: bool) -> Run:
-        return Run("halves", Halves(**how), PART_NAMES, num_points=64)
-
-    out, picture = tmp_path / "parts.json", tmp_path / "parts.png"
-    report = evaluate_parts(segmenter(), stacks, out=out, picture=picture, votes=2, progress=False)
-    stored = read_evaluation(out)
-    assert stored["summary"][0] == {
-        **{"measure": "mIoU by instance", "votes": 0, "runs": 1},
-        **{"mean": 100.0, "std": 0.0, "low": 100.0, "high": 100.0},
-    }
-    assert {row["measure"] for row in stored["summary"]} == {"mIoU by instance", "mIoU by category"}
-    assert picture.read_bytes().startswith(PNG)
-    wrong = evaluate_parts(segmenter(swapped=True), stacks, progress=False)
-    # Nothing is right but the lid, which is neither there nor predicted.
-    assert [row["mean"] for row in wrong.per_part] == [0.0, 0.0, 0.0, 0.0, 100.0]
-    assert [row["mean"] for row in wrong.per_class] == [0.0, pytest.approx(100 / 3)]
-    assert wrong.summary[1]["mean"] == pytest.approx(100 / 6)
-    assert "b/lid" in wrong.table() and "| b/lid | 6 | 100.0 |" in tables(wrong.as_json())
-    assert "mIoU by category, 2 votes" in report.table()
-    with pytest.raises(ValueError, match=r"different parts \(only in the data: 'a/high'"):
-        evaluate_parts(Run("x", Halves(), ("a/low", "b/low"), num_points=64), stacks, progress=False)
-
-
-def test_parts_of_the_points_that_are_seen(stacks: Path) -> None:
-    """Farthest points, as in training, are judged by their own labels; points that stay where they are."""
-    recipe = {"seed": 0, "cloud_points": 64, "augmentation": {"fps_share": 1.0}}
-    one = Run("halves", Halves(), PART_NAMES, num_points=48, normalized=False, provenance={"recipe": recipe})
-    report = evaluate_parts(one, stacks, progress=False)
-    assert report.summary[0]["mean"] == 100.0  # "low" is below y = 0 of the stored cloud
-    assert report.context["protocol"].startswith("48 points by farthest point sampling")
-
-
-def test_a_segmenter_is_told_the_class_by_its_own_number(stacks: Path) -> None:
-    class Told(Halves):
-        def forward(self, points: Tensor, object_class: Tensor) -> Tensor:
-            self.told = object_class.tolist()
-            return super().forward(points, object_class)
-
-    noted = {"object_classes": ["b", "a"], "parts": [[2, 5], [0, 2]]}
-    labels = open_labelled(stacks, "test", num_points=64, with_parts=True).labels.tolist()
-    for provenance, numbers in (({}, [0, 1]), (noted, [1, 0])):
-        network = Told()
-        one = Run("halves", network, PART_NAMES, num_points=64, provenance=provenance)
-        evaluate_parts(one, stacks, progress=False)
-        assert network.told == [numbers[label] for label in labels]
-    noted = {"object_classes": ["x", "a"], "parts": [[2, 5], [0, 2]]}
-    one = Run("halves", Told(), PART_NAMES, num_points=64, provenance=noted)
-    with pytest.raises(ValueError, match=r"halves knows the object classes x, a, but stacks\.npz has 'b'"):
-        evaluate_parts(one, stacks, progress=False)
-
-
-def test_a_curve_of_labels(tmp_path: Path) -> None:
-    files = [
-        written(tmp_path / f"{label}{shots}.json", score_report(label, shots=shots, score=score))
-        for label, scores in (("pre-trained", (40.0, 60.0, 75.0)), ("from scratch", (20.0, 45.0, 70.0)))
-        for shots, score in zip((1, 5, None), scores, strict=True)
-    ]
-    out = tmp_path / "curve.png"
-    table = label_curve(files, out)
-    assert out.read_bytes().startswith(PNG)
-    rows = [line.split() for line in table.splitlines()[1:]]
-    assert rows[2] == ["pre-trained", "all", "75.0", "+-", "1.0"]
-    assert [row[-4] for row in rows] == ["1", "5", "all"] * 2
-    with pytest.raises(ValueError, match="a second point of 'pre-trained' at 1 labels"):
-        label_curve([files[0], files[0]], out)
-    other = score_report("x", shots=1)
-    other["context"]["dataset"]["file"] = "other.npz"
-    with pytest.raises(ValueError, match=r"other\.json: another data than"):
-        label_curve([files[0], written(tmp_path / "other.json", other)], out)
-    unknown = written(tmp_path / "unknown.json", score_report("x", shots=None, num_train=None))
-    with pytest.raises(ValueError, match="neither shots nor how many clouds"):
-        label_curve([unknown], out)
-
-
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from pointmae_zoo import from_pretrained
-
-    folder = tmp_path_factory.mktemp("run")
-    save_pretrained(small(), folder / "encoder")
-    model = from_pretrained(folder / "encoder", kind="classification", labels=CLASSES)
-    return save_pretrained(model.eval(), folder / "classifier")
-
-
-def test_the_command_keeps_its_numbers_and_push_takes_them(
-    classifier: Path, boxes: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def evaluate(*words: object) -> tuple[int, str, str]:
-        code = cli.main(["evaluate", *map(str, words)])
-        return code, *capsys.readouterr()
-
-    given = ["--data", boxes, "--points", 64]
-    picture = classifier / "confusion.png"
-    code, said, _ = evaluate("finetuned", classifier, *given, "--votes", 2, "--picture", picture)
-    kept = classifier / "evaluations" / "finetuned.boxes.json"
-    assert code == 0 and f"written to {kept}" in said and f"written to {picture}" in said
-    code, said, _ = evaluate("robustness", classifier, *given, "--markdown")
-    assert code == 0 and "| rotation |" in said
-    code, _, wrong = evaluate("finetuned", classifier, *given)
-    assert code == 2 and "holds other settings: --votes 2" in wrong
-    stored = read_evaluation(kept)
-    pushed = push_to_hub(classifier, "org/classifier", dry_run=True)
-    names = {file.name for file in pushed.files}
-    assert {f"evaluations/{kept.name}", "evaluations/robustness.boxes.json", "confusion.png"} <= names
-    results = ModelCard(pushed.card).data.eval_results
-    values = {(one.metric_name, one.metric_value) for one in results}
-    for row in stored["summary"]:
-        name = row["measure"] + (f", {row['votes']} votes" if row["votes"] else "")
-        assert (f"{name} (%)", row["mean"]) in values
-    assert any("test clouds changed: rotation" in one.metric_name for one in results)
-    assert "(confusion.png)" in pushed.card and "fine-tuned, 3 classes" in pushed.card
-    # Numbers of another head are not this one's.
-    stored["context"]["model_sha256"] = ["0" * 64]
-    before = kept.read_text(encoding="utf-8")
-    kept.write_text(json.dumps(stored), encoding="utf-8")
-    with pytest.raises(ValueError, match="measured other weights"):
-        push_to_hub(classifier, "org/classifier", dry_run=True)
-    kept.write_text(before, encoding="utf-8")
-
-
-def test_the_wrong_task_for_a_model_says_which_is_right(
-    classifier: Path, boxes: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for words, said in (
-        (("finetuned", classifier.parent / "encoder"), "'pointmae-zoo evaluate linear' is for those"),
-        (("parts", classifier), "'pointmae-zoo evaluate finetuned' is for those"),
-    ):
-        assert cli.main(["evaluate", *map(str, words), "--data", str(boxes)]) == 2
-        error = capsys.readouterr().err
-        assert said in error and error.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("place", "value", "said"),
-    [
-        ("summary.0.mean", None, "summary[0].mean is None"),
-        ("confusion", [[1, 2]], "confusion is no table of 2 times 2 counts"),
-        ("per_class.0.std", None, "per_class[0]: one of mean and std is null"),
-        ("context.recipe.shots", 0, "context.recipe.shots is 0"),
-        ("context.num_points", "many", "context.num_points is 'many'"),
-        ("clouds.asked", None, "clouds.asked is None"),
-    ],
-)
-def test_a_report_with_something_wrong_is_refused(tmp_path: Path, place: str, value: Any, said: str) -> None:
-    report: Any = score_report("x", shots=5)
-    *path, last = (int(part) if part.isdigit() else part for part in place.split("."))
-    there = report
-    for part in path:
-        there = there[part]
-    there[last] = value
-    with pytest.raises(ValueError, match="evaluate again") as caught:
-        read_evaluation(written(tmp_path / "report.json", report))
-    assert said in str(caught.value)

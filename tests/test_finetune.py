@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pointmae_zoo.data.clouds import normalize_clouds
 from pointmae_zoo.data.labelled import LabelledClouds, open_labelled
 from pointmae_zoo.train import (
     FinetuneRecipe,
+    finetune,
     open_training_parts,
     pretrain,
 )
@@ -75,6 +77,20 @@ def test_a_small_set_is_learned_by_heart(recipe: FinetuneRecipe, tmp_path: Path)
     for split in ("train", "test"):  # those of test lie far away: nothing but their place is new
         clouds = open_labelled(recipe.data, split, num_points=64)
         assert accuracy(model, clouds, 64) == 1.0
+
+
+def test_a_log_is_told_of_steps_losses_and_the_time_left(
+    recipe: FinetuneRecipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("pointmae_zoo.data.progress.SECONDS_BETWEEN_LINES", 0.0)
+    finetune(recipe, tmp_path / "run")
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train: ")]
+    assert [line.partition(",")[0] for line in lines] == [f"train: {step} of 6 steps" for step in range(1, 7)]
+    told = r" left, loss \d\.\d{3}, cross_entropy \d\.\d{3}, error_rate \d\.\d{3}, .*, \d+ clouds/s$"
+    assert " left" in lines[0] and re.search(told, lines[2])
 
 
 def test_run_folder(recipe: FinetuneRecipe, tmp_path: Path) -> None:

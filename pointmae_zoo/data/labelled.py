@@ -47,7 +47,7 @@ def open_labelled(
         cache: folder to keep the points of many files in, which take time to read; without one they are read
             again whenever they are asked for.
         seed: of points on meshes, and of the choice among points.
-        progress: progress bars on a terminal, and what is worth saying.
+        progress: bars on a terminal, elsewhere lines now and then, and what is worth saying.
 
     Raises:
         ValueError: classes, a split, points, labels or parts are missing or wrong; names file and what to do.

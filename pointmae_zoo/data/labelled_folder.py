@@ -232,24 +232,28 @@ def _tell_split(folder: Path, listing: Listing, split: Split) -> None:
 
 def _tell_untestable(folder: Path, listing: Listing, with_parts: bool) -> None:
     """Of each class one file has to be readable for its test; look before somebody has trained for hours."""
-    waiting = {
-        name: [row for row in listing.of("test") if listing.files[row].label == name]
-        for name in listing.classes
-    }
-    first: dict[str, str] = {}
-    counts = {name: len(rows) for name, rows in waiting.items()}
-    while asked := {name: folder / listing.files[rows[0]].file for name, rows in waiting.items() if rows}:
+    testing: dict[str, list[Path]] = {}
+    for row in listing.of("test"):
+        testing.setdefault(listing.files[row].label, []).append(folder / listing.files[row].file)
+    first: dict[str, str] = {}  # of the classes of which no file could be read so far
+    waiting, size = dict(testing), 1
+    while waiting:
+        asked = [(name, path) for name, paths in waiting.items() for path in paths[:size]]
+        readable = set()
         for (name, path), reason in zip(
-            asked.items(), _reasons(list(asked.values()), with_parts), strict=True
+            asked, _reasons([path for _, path in asked], with_parts), strict=True
         ):
-            first.setdefault(name, f"{path}: {reason}")
-            waiting[name] = waiting[name][1:] if reason else []
-            if not reason:
-                del first[name]
+            if reason:
+                first.setdefault(name, f"{path}: {reason}")
+            else:
+                readable.add(name)
+        first = {name: said for name, said in first.items() if name not in readable}
+        waiting = {name: paths[size:] for name, paths in waiting.items() if name in first and paths[size:]}
+        size *= 8
     for name, said in first.items():
         print(
-            f"{folder}: none of the {counts[name]} test files of class {name!r} can be used, so that nothing "
-            f"will be known of it; {said}; repair them, or take them out",
+            f"{folder}: none of the {len(testing[name])} test files of class {name!r} can be used, so that "
+            f"nothing will be known of it; {said}; repair them, or take them out",
             file=sys.stderr,
         )
 
