@@ -373,3 +373,16 @@ register_weights(
         metrics={"accuracy, 24 classes": 77.2},
     )
 )
+register_weights(
+    Weights(
+        architecture="joint_mae_tiny",
+        tag="shapes",
+        sha256="a9a5003df3614a571335de227e30eb9a0d0c37713dc5002161aaab7e729e73ef",
+        size=4051992,
+        config_sha256="24fc7b165c7cbe298b5adb55fbddb2bec64dd4b5b14bbfbab5dcafcab89995d6",
+        status="own-recipe",
+        licence="Apache-2.0",
+        summary="encoder, pre-trained on CC0 and procedural shapes (recipe joint_mae/pretrain_tiny)",
+        metrics={},
+    )
+)
