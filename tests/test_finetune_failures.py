@@ -41,9 +41,9 @@ def recipe(data: Path, weights: Path) -> FinetuneRecipe:
             "of a reference checkpoint that 'pointmae-zoo convert' has read, or --from-scratch i2p_mae_base",
         ),
         (
-            {"weights": "joint_mae_tiny"},
-            "joint_mae_tiny has no published weights yet; give --weights FOLDER of your own pretrain run, or "
-            "--from-scratch joint_mae_tiny",
+            {"weights": "joint_mae_base"},
+            "joint_mae_base has no published weights yet; give --weights FOLDER of your own pretrain run, or "
+            "--from-scratch joint_mae_base",
         ),
         ({"weights": "i2p_mae_tinny"}, "no weights are called 'i2p_mae_tinny'"),
         ({"model_arguments": {"num_classes": 7}}, r"model_arguments\.num_classes: the data says it"),

@@ -40,5 +40,5 @@ def test_notes_that_do_not_fit_are_passed_over(noted: dict[str, Any]) -> None:
 def test_a_class_may_have_a_slash_in_its_name() -> None:
     head = {"num_parts": 5, "num_object_classes": 2, "propagated_dims": (8, 8), "head_dims": (8, 8, 8)}
     model = small(kind="part_segmentation", labels=NAMES, label_dim=4, **head)
-    found = Objects.of(model, "m")
+    found = Objects.of(model.config, "m")
     assert (found.classes, found.parts) == (BY_NAME.classes, ([0, 1], [2, 3, 4]))

@@ -386,19 +386,20 @@ def test_what_is_said_without_a_terminal(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(engine, "_SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("pointmae_zoo.data.progress.SECONDS_BETWEEN_LINES", 0.0)
     out = tmp_path / "my run"
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
         result = pretrain(recipe.override(procedural_clouds=5, warmup_steps=9), out, cache=cache)
-    first, second, *lines = capsys.readouterr().err.splitlines()
+    said = capsys.readouterr().err.splitlines()
+    first, second, *lines = [line for line in said if not re.match("procedural shapes: |teacher: ", line)]
     assert first == (
         "i2p_mae_tiny on 24 clouds + 5 procedural, teacher mobilenetv2_050 with random weights, "
         f"6 steps of 8: {out}"
     )
     assert second == "warmup_steps asks for 9 steps, but the run has 6 steps: the warm-up is cut to 0"
-    assert [line.partition(":")[0] for line in lines] == ["step 1 of 6", "step 2 of 6"]
-    assert re.fullmatch(r"step 2 of 6: loss \d.*, 3d \d.*, 2d \d.*, \d+ clouds/s", lines[-1])
+    assert [line.partition(",")[0] for line in lines] == ["train: 1 of 6 steps", "train: 2 of 6 steps"]
+    assert re.fullmatch(r"train: 2 of 6 steps, .* left, loss \d.*, 3d \d.*, 2d \d.*, \d+ clouds/s", lines[-1])
     assert f"to go on: pointmae-zoo pretrain --out '{out}' --resume" in str(result)
     assert "stopped after step 2 (" in str(result)
     result = pretrain(None, out, resume=True, progress=False)
