@@ -11,9 +11,9 @@ evaluations that it lists. A block of README or of a page of docs is filled from
 command of ``pointmae-zoo evaluate`` of that name wrote, ``changed`` what ``evaluate robustness`` of a
 fine-tuned classifier wrote, ``ablation`` what ``evaluate compare`` wrote; ``speed`` and ``step`` what
 ``python -m benchmarks --out`` wrote: times beside plain code, and where the time of training steps goes;
-``gpu`` what ``python -m benchmarks gpu --out`` wrote. ``labels`` renders a folder: all that
-``python -m model_cards.downstream`` wrote there. Only a ``gpu`` block may name a file that is not there
-(nobody has measured yet): it is empty then.
+``gpu`` what ``python -m benchmarks gpu --out`` wrote. ``labels`` and ``changes`` render a folder: all that
+``python -m model_cards.downstream`` wrote there, or ``evaluate robustness`` of its networks. Only a ``gpu``
+block may name a file that is not there (nobody has measured yet): it is empty then.
 
 No number is written by hand; a test runs this with ``--check``.
 """
@@ -93,6 +93,24 @@ def spread_of(summary: list[dict[str, Any]]) -> str:
     """Mean and deviation of the accuracy."""
     row = next(row for row in summary if (row["measure"], row["votes"]) == ("accuracy", 0))
     return f"{row['mean']:.1f} ± {row['std']:.1f}"
+
+
+def changes_table(reports: list[dict[str, Any]]) -> str:
+    """Test accuracy of fine-tuned networks on changed clouds, a column for each network."""
+    reports = sorted(reports, key=lambda report: -report["summary"][0]["mean"])
+    lines = head("test clouds", *(report["context"]["label"] for report in reports))
+    lines.append(line("as they are", *(spread_of(report["summary"]) for report in reports)))
+    for rows in zip(*(report["robustness"] for report in reports), strict=True):
+        if len({row["change"] for row in rows}) > 1:
+            raise ValueError("files of other changes in one folder")
+        found = (f"{row['test_mean']:.1f} ± {row['test_std']:.1f}" for row in rows)
+        lines.append(line(rows[0]["change"], *found))
+    context = reports[0]["context"]
+    return with_note(
+        lines,
+        f"{context['dataset']['file']}, {len(context['dataset']['classes'])} classes, "
+        f"{context['recipe']['shots']} clouds of each to learn from, {len(context['runs'])} seeds each.",
+    )
 
 
 def _shots(report: dict[str, Any]) -> float:
@@ -184,6 +202,8 @@ def rendered(text: str) -> str:
         place = ROOT / match[3]
         if match[2] == "labels":
             table = labels_table([read(file) for file in sorted(place.glob("*.json"))])
+        elif match[2] == "changes":
+            table = changes_table([read(file) for file in sorted(place.glob("*.json"))])
         elif match[2] == "gpu" and not place.is_file():
             return f"{match[1]}{match[4]}"
         else:
