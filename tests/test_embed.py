@@ -132,7 +132,7 @@ def test_nothing_to_do_and_wrong_arguments_are_told_before_the_work(folder: Path
     fails(ValueError, "at least one file", paths=[])
     for seed in (-1, 0.5, True):
         fails(ValueError, "seed: a whole number of 0 or more", seed=seed)
-    fails(ValueError, r"t\.pkl: a name that ends in", out=tmp_path / "t.pkl")
+    fails(ValueError, r"t\.pkl: expected the name of a \.npz or", out=tmp_path / "t.pkl")
     fails(FileNotFoundError, "no such folder", out=tmp_path / "none" / "t.npz")
     fails(ValueError, "up: x or y or z", up="w")
     fails(ValueError, "batch_size: ", batch_size=0)

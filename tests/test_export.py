@@ -163,7 +163,7 @@ def test_what_cannot_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(export, "OLDEST_TORCH", (0, 0))
     encoder = small(preprocess=SIZE)
-    fails(ValueError, r"m\.pth: a name that ends in one of \.onnx \.pt2", encoder, "m.pth")
+    fails(ValueError, r"m\.pth: expected the name of a \.onnx or \.pt2 file", encoder, "m.pth")
     fails(FileNotFoundError, "no such folder", encoder, "none/m.pt2")
     fails(ValueError, "no_such", "no_such")
     fails(TypeError, "model: weights by name or folder", nn.Linear(1, 1))

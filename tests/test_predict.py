@@ -137,7 +137,7 @@ def test_wrong_models_and_arguments(folder: Path, tmp_path: Path) -> None:
         predict_files(folder, small(preprocess=SIZE), progress=False)
     with pytest.raises(ValueError, match="a part segmenter, which colours clouds: predict_parts"):
         predict_files(folder, segmenter(), progress=False)
-    with pytest.raises(ValueError, match=r"t\.npz: a name that ends in one of \.csv \.json"):
+    with pytest.raises(ValueError, match=r"t\.npz: expected the name of a \.csv or \.json file"):
         predict_files(folder, "none", out=tmp_path / "t.npz", progress=False)
     with pytest.raises(ValueError, match="top: "):
         predict_files(folder, "none", top=0, progress=False)

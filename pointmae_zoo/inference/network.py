@@ -1,8 +1,7 @@
-"""What every command on files asks first: which model, in which numbers, and where to write."""
+"""What every command on files asks first: which model, and in which numbers."""
 
 import copy
 import os
-from pathlib import Path
 from typing import Any
 
 DTYPES = ("float32", "bfloat16")
@@ -51,15 +50,3 @@ def in_dtype(model: Any, dtype: str | None) -> Any:
 def dtype_of(model: Any) -> str:
     """float32, bfloat16 or what else the weights are."""
     return str(next(model.parameters()).dtype).removeprefix("torch.")
-
-
-def check_out(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Raises ValueError or OSError if no such file can be written there: to be called before the work."""
-    if path.suffix.lower() not in suffixes:
-        raise ValueError(f"{path}: a name that ends in one of {' '.join(suffixes)} expected")
-    if path.is_dir():
-        raise ValueError(f"{path}: is a folder; the name of a file expected")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} into; make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"{path.parent}: may not be written to; choose another folder")

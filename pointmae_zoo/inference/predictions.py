@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo import DEFAULT_CLASSIFIER
-from pointmae_zoo.data.files import written_whole
+from pointmae_zoo.data.files import check_out, written_whole
 from pointmae_zoo.inference.clouds import Paths
-from pointmae_zoo.inference.network import check_out, dtype_of, in_dtype, opened, stored_config
+from pointmae_zoo.inference.network import dtype_of, in_dtype, opened, stored_config
 from pointmae_zoo.inference.rows import RowNetwork, Rows, rows_of_files
 
 FORMATS = (".csv", ".json")

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.data.files import written_whole
-from pointmae_zoo.inference.network import check_out
+from pointmae_zoo.data.files import check_out, written_whole
 
 # The one key under which .safetensors and .parquet keep metadata: their own maps have no fixed order.
 KEY = "pointmae_zoo"
