@@ -1,5 +1,6 @@
 """Files to a table of features: the same rows whatever happens on the way."""
 
+import copy
 import os
 import signal
 import subprocess
@@ -106,6 +107,10 @@ def test_bfloat16_rows_are_close_and_say_so(folder: Path, tmp_path: Path) -> Non
     twin.write_bytes((folder / "11.npy").read_bytes())
     (found, score), *_ = similar(twin, out, model=model)  # in the table's own type
     assert found == str(folder / "11.npy") and score > 1 - 1e-5
+    double = copy.deepcopy(model).double()  # a type that nobody can ask for
+    table = embed_files(folder / "11.npy", double, progress=False)
+    (found, score), *_ = similar(twin, table, model=double)
+    assert table.metadata["dtype"] == "float64" and score > 1 - 1e-5
 
 
 def test_pool_is_passed_on(model: Any, folder: Path) -> None:
