@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from pointmae_zoo.cli import build_parser
 from pointmae_zoo.evaluate import linear_probe
-from pointmae_zoo.evaluate.robustness import Change, change_clouds, changes
+from pointmae_zoo.evaluate.robustness import KINDS, Change, change_clouds, changes
 
 pytest.importorskip("sklearn")
 
@@ -118,3 +119,9 @@ def test_only_counts_that_the_file_has_are_tried() -> None:
     assert counts == [256, 512, 2048]
     names = [one.name for one in changes(available=4096, num_points=2048)]
     assert len(set(names)) == len(names) and "4096 points" in names and "2048 points" not in names
+
+
+def test_the_command_knows_every_condition() -> None:
+    given = [kind.replace(" ", "-") for kind in KINDS]
+    args = build_parser().parse_args(["evaluate", "robustness", "m", "--data", "d", "--conditions", *given])
+    assert args.conditions == given

@@ -1,5 +1,6 @@
 """Files to a table of features: the same rows whatever happens on the way."""
 
+import copy
 import os
 import signal
 import subprocess
@@ -106,6 +107,10 @@ def test_bfloat16_rows_are_close_and_say_so(folder: Path, tmp_path: Path) -> Non
     twin.write_bytes((folder / "11.npy").read_bytes())
     (found, score), *_ = similar(twin, out, model=model)  # in the table's own type
     assert found == str(folder / "11.npy") and score > 1 - 1e-5
+    double = copy.deepcopy(model).double()  # a type that nobody can ask for
+    table = embed_files(folder / "11.npy", double, progress=False)
+    (found, score), *_ = similar(twin, table, model=double)
+    assert table.metadata["dtype"] == "float64" and score > 1 - 1e-5
 
 
 def test_pool_is_passed_on(model: Any, folder: Path) -> None:
@@ -132,7 +137,7 @@ def test_nothing_to_do_and_wrong_arguments_are_told_before_the_work(folder: Path
     fails(ValueError, "at least one file", paths=[])
     for seed in (-1, 0.5, True):
         fails(ValueError, "seed: a whole number of 0 or more", seed=seed)
-    fails(ValueError, r"t\.pkl: expected the name of a", out=tmp_path / "t.pkl")
+    fails(ValueError, r"t\.pkl: expected the name of a \.npz or", out=tmp_path / "t.pkl")
     fails(FileNotFoundError, "no such folder", out=tmp_path / "none" / "t.npz")
     fails(ValueError, "up: x or y or z", up="w")
     fails(ValueError, "batch_size: ", batch_size=0)

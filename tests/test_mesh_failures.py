@@ -87,6 +87,11 @@ BAD: dict[str, tuple[str, bytes | object, str]] = {
         b"v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 0 1/2 3\n",
         "line 6 (f 0 1/2 3)",
     ),
+    "obj, corner 0 at the end": (
+        "obj",
+        b"v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 1 2 0",
+        "line 6 (f 1 2 0)",
+    ),
     "obj, two numbers": ("obj", b"v 0 0 0\nv 1 0\nv 0 1 0\nf 1 2 3\n", "line 2 (v 1 0): three numbers"),
     "obj, commas": ("obj", b"v 0,5 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "line 1 (v 0,5 0 0): three numbers"),
     "obj, words": ("obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 x\n", "line 4 (f 1 2 x): numbers of vertices"),

@@ -30,7 +30,8 @@ def embed_files(
     """Features of mesh and point files: one row for each that can be read, a reason for each that cannot.
 
     With `out`, rows are kept in `OUT.partial` while the run goes on. If it is killed, the same call goes
-    on from there and writes the same bytes that an undisturbed run would have written.
+    on from there and writes the same bytes that an undisturbed run would have written (on a GPU if
+    `batch_size` is given: one that is found may be another the next time).
 
     Args:
         paths: files, folders (searched to the bottom) or globs; see `data.mesh.find_files`. One that leads

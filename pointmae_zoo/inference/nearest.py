@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pointmae_zoo.inference.files import embed_files
+from pointmae_zoo.inference.network import DTYPES
 from pointmae_zoo.inference.tables import Embeddings, read_table
 
 
@@ -82,7 +83,9 @@ def _embed(query: Path, rows: Embeddings, model: Any, given: dict[str, Any]) -> 
     elif lacking := [name for name in ("fingerprint", "up", "pool", "seed", "dtype") if name not in made]:
         raise ValueError(f"table: its metadata has no {' and no '.join(lacking)}; embed the files again")
     else:
-        settings = {name: made[name] for name in (*given, "dtype")}
+        settings = {name: made[name] for name in given}
+        if made["dtype"] in DTYPES:  # another one is that of a model which was given as it is
+            settings["dtype"] = made["dtype"]
     if model is None and (model := made.get("model")) is None:
         raise ValueError(f"{query}: not in the table, and the table does not name its model; give the model")
     if isinstance(model, str | os.PathLike):

@@ -145,7 +145,7 @@ class _Run:
         if self.is_main:
             self.metrics.start(self.step, self.unwritten)
         self.model.train()
-        first = self.step
+        first = logged = self.step
         self.started = self.saved = last_log = time.perf_counter()
         bar = progress_bar(
             total=self.steps,
@@ -161,9 +161,8 @@ class _Run:
                 self.step += 1
                 bar.update()
                 if self.look is not None:
-                    speed = len(self.unread) * self.recipe.batch_size / (time.perf_counter() - last_log)
-                    self._log(speed)
-                    last_log = time.perf_counter()
+                    speed = self._log(self.step - logged, last_log)
+                    logged, last_log = self.step, time.perf_counter()
                     bar.set_postfix_str(f"{self._short_losses()}, {speed:.0f} clouds/s")
                 late = time.perf_counter() - self.saved > 60.0 * self.recipe.checkpoint_minutes
                 stop, late = self._agreed(stopped.is_set(), late)
@@ -264,8 +263,11 @@ class _Run:
         stop_sum, late_sum = self.accelerator.reduce(wishes, "sum").tolist()
         return stop_sum > 0, late_sum > 0
 
-    def _log(self, speed: float) -> None:
+    def _log(self, steps: int, since: float) -> float:
+        """A line of metrics. Returns clouds per second of the steps taken ``since``, which are over only when
+        their losses could be read."""
         values = self.unread.read(self.step)
+        speed = steps * self.recipe.batch_size / (time.perf_counter() - since)
         self.unread.clear()
         means = {name: float(np.mean([one[name] for one in values])) for name in values[0]}
         self.losses = {name: value for name, value in means.items() if name != NORM}
@@ -284,6 +286,7 @@ class _Run:
         if self.is_main:
             self.metrics.add({"step": self.step, **line})
         self.accelerator.log({**line, "clouds_per_second": speed}, step=self.step)
+        return speed
 
     def _short_losses(self) -> str:
         shown = {**self.losses, **self.scores}

@@ -23,6 +23,7 @@ from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 from pointmae_zoo.train.finetune_scores import Scorer
 from pointmae_zoo.train.finetune_start import KINDS, create_finetuning_model
 from pointmae_zoo.train.provenance import finetune_provenance, validation_of, without_folder
+from pointmae_zoo.train.resident import sent
 from pointmae_zoo.train.result import TrainingResult
 from pointmae_zoo.train.run import Run, announced_steps, finished_run, open_run, settled_recipe
 from pointmae_zoo.train.schedule import batch_indices, total_steps
@@ -76,14 +77,14 @@ class FinetuneTask:
 
     def batch(self, indices: NDArray[np.int64], generator: torch.Generator) -> LabelledBatch:
         clouds, settings, device = self.clouds, self.recipe.augmentation, generator.device
-        points = _on(device, clouds.points[indices])
+        points = sent(clouds.points[indices], device)
         count = points_of_step(self.recipe.num_points, points.shape[1], settings, generator)
         chosen = subsample(points, count, settings.fps_share, generator, fps_surplus=settings.fps_surplus)
         points = augment(points.gather(1, chosen[:, :, None].expand(-1, -1, 3)), settings, generator)
         parts = None
         if self.recipe.task == "parts" and clouds.part_labels is not None:
-            parts = _on(device, clouds.part_labels[indices]).gather(1, chosen)
-        return LabelledBatch(points, _on(device, clouds.labels[indices]), parts)
+            parts = sent(clouds.part_labels[indices], device).gather(1, chosen)
+        return LabelledBatch(points, sent(clouds.labels[indices], device), parts)
 
     def losses(self, batch: LabelledBatch) -> dict[str, LossTerm]:
         if self.frozen is not None:
@@ -298,10 +299,3 @@ def _logits(model: nn.Module, batch: LabelledBatch) -> Tensor:
         return found
     by_point: Tensor = model(batch.points, batch.labels)
     return by_point.flatten(0, 1)
-
-
-def _on(device: torch.device, array: NDArray[Any]) -> Tensor:
-    tensor = torch.from_numpy(array)
-    if device.type == "cuda":  # a copy from other memory waits until the device is done with all before
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)

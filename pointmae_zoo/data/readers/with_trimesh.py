@@ -14,7 +14,7 @@ from pointmae_zoo.data.surface import Geometry, MeshError, check_faces, from_fac
 PATH_IN_ITEM = re.compile(rb"<(?:\w+:)?item\s[^>]*\bpath\s*=")
 RELATIVE_FACE = re.compile(rb"^[ \t]*f[ \t][^\n]*-\d", re.MULTILINE)
 
-ZERO_CORNER = re.compile(rb"^[ \t]*f[ \t](?:[^\n]*[ \t])?0[/\s]", re.MULTILINE)
+ZERO_CORNER = re.compile(rb"^[ \t]*f[ \t](?:[^\n]*[ \t])?0(?:[/\s]|\Z)", re.MULTILINE)
 
 
 def read_obj(path: Path, data: bytes) -> Geometry:
@@ -121,7 +121,8 @@ def _places_other_files(data: bytes) -> bool:
 def _may_have_zero_corner(data: bytes) -> bool:
     """Far faster than the pattern, which reads every face: zeros seldom stand alone behind the first face."""
     faces = max(0, data.find(b"\nf"))
-    return any(data.find(zero, faces) >= 0 for zero in (b" 0 ", b" 0/", b" 0\n", b" 0\r", b"\t0"))
+    found = any(data.find(zero, faces) >= 0 for zero in (b" 0 ", b" 0/", b" 0\n", b" 0\r", b"\t0"))
+    return found or data.endswith(b" 0")
 
 
 def _odd_obj_line(data: bytes) -> str | None:
