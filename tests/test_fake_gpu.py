@@ -112,7 +112,7 @@ def searches_aside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         projection, "_rotations_on", lambda count, device: torch.empty(count, 3, 3, device=device)
     )
-    monkeypatch.setattr(resident, "free_memory", lambda device: 10**9)
+    monkeypatch.setattr(resident, "room", lambda device: 10**9)
 
 
 @contextlib.contextmanager

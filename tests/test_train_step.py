@@ -238,7 +238,7 @@ def test_rows_are_fetched_from_a_copy_where_there_is_room(room: int, monkeypatch
         read.extend(int(one) for one in indices)
         return stored[indices]
 
-    monkeypatch.setattr(resident, "free_memory", lambda _: room)
+    monkeypatch.setattr(resident, "room", lambda _: room)
     monkeypatch.setattr(resident, "sent", lambda array, _: torch.from_numpy(array))
     monkeypatch.setattr(resident, "_empty", lambda shape, dtype, _: torch.empty(shape, dtype=dtype))
     rows, device = Rows(reading, len(stored)), Away()
@@ -262,10 +262,18 @@ def test_cached_targets_are_the_same_from_a_copy(tmp_path: Path, monkeypatch: py
     indices = np.array([8, 0, 3, 3])
     points = torch.zeros(4, 8, 3)
     expected = CachedTargets(tmp_path, (records,), *standard).views(indices, chosen, points, points.device)
-    monkeypatch.setattr(resident, "free_memory", lambda _: 10**9)
+    monkeypatch.setattr(resident, "room", lambda _: 10**9)
     monkeypatch.setattr(Rows, "fetch", lambda self, indices, device: self._uploaded(device)[indices])
     found = CachedTargets(tmp_path, (records,), *standard).views(indices, chosen, points, points.device)
     assert torch.equal(found.maps[0], expected.maps[0]) and torch.equal(found.pixels, expected.pixels)
     assert found.saliency is not None and torch.equal(found.saliency, expected.saliency)
     by_hand = (records["maps_0"][8].astype(np.float32) - standard[0][0].numpy()) / standard[1][0].numpy()
     np.testing.assert_allclose(found.maps[0][0].numpy(), by_hand, rtol=1e-5, atol=1e-6)
+
+
+def test_copies_leave_half_of_a_gpu_to_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda")
+    for free, room in ((100, 50), (60, 10), (30, -20)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 100))
+        assert resident.room(gpu) == room
+    assert resident.room(torch.device("cpu")) == 0

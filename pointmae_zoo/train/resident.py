@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_SHARE = 0.25
-"""Of a GPU's free memory that one array may take for good; the rest is for the step."""
+_FOR_THE_STEP = 0.5
+"""Of a GPU's memory that copies leave free, however many arrays and processes there are."""
 _UPLOADED = 256
 """Rows that are read at a time."""
 
@@ -32,7 +32,7 @@ class Rows:
 
     def fetch(self, indices: NDArray[np.int64], device: torch.device) -> Tensor:
         """(B,) -> (B, ...) on the device, without waiting for it. At the first call for a GPU all rows are
-        copied there, if they take no more than a quarter of its free memory; every process has its own."""
+        copied there, if half of its memory stays free; every process has its own copy."""
         if device.type == "cpu":
             return torch.from_numpy(self._read(indices))
         if device not in self._resident:
@@ -44,7 +44,7 @@ class Rows:
 
     def _uploaded(self, device: torch.device) -> Tensor | None:
         first = self._read(np.zeros(1, np.int64))
-        if first.nbytes * self._count > _SHARE * free_memory(device):
+        if first.nbytes * self._count > room(device):
             return None
         like = torch.from_numpy(first)
         resident = _empty((self._count, *first.shape[1:]), like.dtype, device)
@@ -66,6 +66,9 @@ def sent(array: NDArray[Any], device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device; 0 where nobody says."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+def room(device: torch.device) -> int:
+    """Bytes that copies may take on a device now; 0 where nobody says."""
+    if device.type != "cuda":
+        return 0
+    free, total = torch.cuda.mem_get_info(device)
+    return int(free - _FOR_THE_STEP * total)
