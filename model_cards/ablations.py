@@ -50,11 +50,6 @@ VARIANTS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
             "masks complementary: patches of hidden tokens are visible",
             {"model_arguments": {"mask_alignment": "complementary"}},
         ),
-        "density": ("512 to 2,048 points instead of 1,024", {"augmentation": {"density": 2.0}}),
-        "equal_weights": (
-            "losses weighted 1 : 1 : 1 instead of 10 : 1 : 1",
-            {"model_arguments": {"weight_3d": 1.0}},
-        ),
     },
 }
 
