@@ -32,12 +32,12 @@ LEVELS = {
     "stem_widths": (16, 32),
 }
 SHORT = {
-    "steps": 80,
+    "steps": 160,
     "epochs": None,
     "warmup_epochs": 0,
     "warmup_steps": 5,
     "schedule": "step",
-    "learning_rate": 5e-3,
+    "learning_rate": 3e-3,
     "augmentation.scale": 1.0,
     "augmentation.scale_low": 1.0,
     "augmentation.shift": 0.0,
