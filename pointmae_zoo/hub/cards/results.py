@@ -86,7 +86,8 @@ def ablation_table(found: dict[str, Any]) -> str:
     """What ``evaluate compare`` found: one line for each variant, and how much better than the first it is on
     the same clouds."""
     rows, tested = found["rows"], found["context"]["measure"] == "test"
-    shots = list(dict.fromkeys((one["ways"], one["shots"]) for row in rows for one in row["few_shot"]))
+    asked = [[(one["ways"], one["shots"]) for one in row["few_shot"]] for row in rows]
+    shots = [one for one in asked[0] if all(one in other for other in asked)]
     probed = any(row["cv_mean"] is not None for row in rows)  # fine-tuned networks have no cross-validation
     split = str(found["context"]["split"])
     titles = ["weights" if tested else "variant", "training seeds"]
