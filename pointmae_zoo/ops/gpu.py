@@ -1,12 +1,11 @@
 """Where Triton's kernels serve instead of torch's operators: the one place that decides.
 
 They take float32 tensors on a GPU, up to the sizes below, where Triton is installed (it comes with torch's
-GPU builds for Linux) and can be used; ``POINTMAE_ZOO_TRITON=0`` sets them aside. Everything else, float64
-too, is torch's. Triton is imported, and a kernel compiled, at its first use.
+GPU builds for Linux) and can be used. Everything else, float64 too, is torch's. Triton is imported, and a
+kernel compiled, at its first use.
 """
 
 import importlib.util
-import os
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch import Tensor
 MOST_SAMPLED = 1 << 14
 MOST_NEIGHBORS = 64
 MOST_PAIRS = 1 << 12
-_INSTALLED = os.environ.get("POINTMAE_ZOO_TRITON") != "0" and importlib.util.find_spec("triton") is not None
+_INSTALLED = importlib.util.find_spec("triton") is not None
 
 
 def samples(points: Tensor) -> bool:
