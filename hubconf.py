@@ -3,7 +3,7 @@
 REPO is ``"org/pointmae-zoo"`` on GitHub, or a clone's folder with ``source="local"``.
 """
 
-from pointmae_zoo.hub.entry_points import entry_points as _entry_points
+from pointmae_zoo.hub.torch_hub import entry_points as _entry_points
 
 dependencies = ["torch", "numpy", "safetensors", "huggingface_hub"]
 globals().update(_entry_points())

@@ -10,7 +10,7 @@ from benchmarks.clocks import peak_memory, seconds_of
 from benchmarks.gpu_rows import Bench
 from benchmarks.rows import clouds
 from pointmae_zoo import ops
-from pointmae_zoo.registry import create_model
+from pointmae_zoo.models.registry import create_model
 
 MODELS = ("i2p_mae_tiny", "i2p_mae_base", "joint_mae_tiny", "joint_mae_base")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

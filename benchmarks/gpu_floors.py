@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.clocks import seconds_of
-from pointmae_zoo.ops.gpu import samples
+from pointmae_zoo.ops.triton.dispatch import samples
 
 
 @dataclass(frozen=True)

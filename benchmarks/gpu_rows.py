@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks import plain
 from benchmarks.clocks import seconds_of
 from benchmarks.gpu_floors import Floors
-from pointmae_zoo.data import augment
+from pointmae_zoo.datasets import augmentation as augment
 from pointmae_zoo.models import encoder, reconstruction
 from pointmae_zoo.ops import neighbors
 

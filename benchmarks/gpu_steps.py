@@ -12,7 +12,7 @@ from benchmarks.gpu_rows import Bench, DeviceRow, plain_ops
 from benchmarks.steps import RecipeStep, Sides, difference, medians, recipe_of
 from pointmae_zoo.train.compiling import compile_blocks, compile_teacher
 from pointmae_zoo.train.recipe import PretrainRecipe
-from pointmae_zoo.train.targets import LiveTargets
+from pointmae_zoo.train.teacher_targets import LiveTargets
 
 _FULL_TOLERANCE = 2e-2  # of the losses, relative: a tie that is broken otherwise gives other groups
 _HALF_TOLERANCE = 5e-2  # in bfloat16

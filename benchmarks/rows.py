@@ -15,7 +15,7 @@ from benchmarks import plain
 from benchmarks.timing import Row, interleaved_medians
 from pointmae_zoo import ops
 from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder
-from pointmae_zoo.ops import cpu_kernels
+from pointmae_zoo.ops.cpu import search as cpu_kernels
 
 
 @contextlib.contextmanager
@@ -163,7 +163,7 @@ def mesh_stl(seconds: float) -> Row:
 def _mesh(suffix: str, seconds: float) -> Row:
     import trimesh
 
-    from pointmae_zoo.data.mesh import read_points
+    from pointmae_zoo.shapes.read import read_points
 
     vertices, faces = _bumpy_torus(rows=250, columns=200)
     with tempfile.TemporaryDirectory() as folder:

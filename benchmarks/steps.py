@@ -14,20 +14,20 @@ from benchmarks import plain_step
 from benchmarks.clocks import Parts, ProcessorClock
 from benchmarks.rows import clouds
 from benchmarks.timing import Row, interleaved_medians
-from pointmae_zoo.data.augment import Augmentation, augment
-from pointmae_zoo.data.sources import procedural_source
+from pointmae_zoo.datasets.augmentation import Augmentation, augment
+from pointmae_zoo.datasets.sources import procedural_source
 from pointmae_zoo.models.i2p_mae import TeacherViews
-from pointmae_zoo.models.joint_mae import JointMAEForPretraining
+from pointmae_zoo.models.joint_mae.joint_network import JointMAEForPretraining
 from pointmae_zoo.models.losses import weighted_sum
-from pointmae_zoo.models.teacher import Teacher
-from pointmae_zoo.registry import create_model
+from pointmae_zoo.models.registry import create_model
+from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.train.optimizer import adamw, parameter_groups
 from pointmae_zoo.train.pretraining import PretrainTask, create_pretraining_model
-from pointmae_zoo.train.process import keep_freed_memory, precision
+from pointmae_zoo.train.process_setup import keep_freed_memory, precision
 from pointmae_zoo.train.recipe import PretrainRecipe, merged
 from pointmae_zoo.train.recipe_files import read_recipe
 from pointmae_zoo.train.target_cache import cached_targets
-from pointmae_zoo.train.targets import LiveTargets, Rendering
+from pointmae_zoo.train.teacher_targets import LiveTargets, Rendering
 
 CLIP = "vit_base_patch16_clip_quickgelu_224"
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 import pointmae_zoo
-from pointmae_zoo.data.procedural import generate_many
+from pointmae_zoo.procedural import generate_many
 from pointmae_zoo.train import pretrain, read_recipe
 from pointmae_zoo.viz import draw_reconstruction
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import pointmae_zoo
-from pointmae_zoo.data.procedural.part_shapes import CLASSES, generate_with_parts, write_part_shapes
+from pointmae_zoo.procedural.part_shapes import CLASSES, generate_with_parts, write_part_shapes
 from pointmae_zoo.train import FinetuneRecipe, finetune
 
 NARROW = {"propagated_dims": [96, 64], "label_dim": 16, "head_dims": [128, 64, 64], "head_dropout": 0.0}

@@ -9,7 +9,7 @@ Then: pointmae-zoo finetune --recipe parts_tiny --data shapes.npz --out run
 import sys
 from pathlib import Path
 
-from pointmae_zoo.data.procedural.part_shapes import CLASSES, write_part_shapes
+from pointmae_zoo.procedural.part_shapes import CLASSES, write_part_shapes
 
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 4):

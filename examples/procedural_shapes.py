@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from pointmae_zoo.data.procedural import generate_many
+from pointmae_zoo.procedural import generate_many
 from pointmae_zoo.viz import draw_cloud
 
 SIDE = 8

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 import pointmae_zoo
-from pointmae_zoo.data.files import file_sha256
 from pointmae_zoo.hub import from_pretrained, save_pretrained
-from pointmae_zoo.hub.checkpoint.folder import write_folder
+from pointmae_zoo.hub.checkpoint.model_folder import write_folder
+from pointmae_zoo.system.files import file_sha256
 
 WEIGHTS = Path(pointmae_zoo.__file__).parent / "weights"
 

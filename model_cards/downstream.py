@@ -21,7 +21,7 @@ import torch
 
 from model_cards.pointnet import PointNet
 from pointmae_zoo.evaluate import Run, evaluate_finetuned, label_curve
-from pointmae_zoo.hub.cards.evaluations import read_evaluation
+from pointmae_zoo.reports.schema import read_evaluation
 from pointmae_zoo.train import FinetuneRecipe, finetune, finetune_model, open_training_parts, read_recipe
 
 

@@ -27,7 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from pointmae_zoo.hub.cards.card import render_card
-from pointmae_zoo.hub.cards.results import (
+from pointmae_zoo.hub.pretrained import BUNDLED
+from pointmae_zoo.models.registry import list_weights
+from pointmae_zoo.reports.score_tables import changed_table, scores_table
+from pointmae_zoo.reports.tables import (
     ablation_table,
     fewshot_table,
     head,
@@ -36,9 +39,6 @@ from pointmae_zoo.hub.cards.results import (
     robustness_table,
     with_note,
 )
-from pointmae_zoo.hub.cards.scores import changed_table, scores_table
-from pointmae_zoo.hub.pretrained import BUNDLED
-from pointmae_zoo.registry import list_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- table: (\w+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -13,19 +13,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pointmae_zoo.data.mesh import read_points
-    from pointmae_zoo.data.preprocess import Preprocess
     from pointmae_zoo.hub import convert_checkpoint, from_pretrained, save_pretrained
     from pointmae_zoo.hub.push import push_to_hub
-    from pointmae_zoo.inference import Predictions, embed_files, predict_files, predict_parts, similar
+    from pointmae_zoo.inference import Predictions, embed_files, predict_files, predict_parts
     from pointmae_zoo.inference.export import export_model
-    from pointmae_zoo.registry import (
+    from pointmae_zoo.library import similar
+    from pointmae_zoo.models.preprocess import Preprocess
+    from pointmae_zoo.models.registry import (
         create_model,
         list_models,
         list_weights,
         register_model,
         register_weights,
     )
+    from pointmae_zoo.shapes.read import read_points
 
 __version__ = "0.1.0"
 
@@ -37,22 +38,22 @@ DEFAULT_CLASSIFIER = "i2p_mae_tiny.shapes24"
 
 _HOMES = {
     "Predictions": "pointmae_zoo.inference",
-    "Preprocess": "pointmae_zoo.data.preprocess",
+    "Preprocess": "pointmae_zoo.models.preprocess",
     "convert_checkpoint": "pointmae_zoo.hub",
-    "create_model": "pointmae_zoo.registry",
+    "create_model": "pointmae_zoo.models.registry",
     "embed_files": "pointmae_zoo.inference",
     "export_model": "pointmae_zoo.inference.export",
     "from_pretrained": "pointmae_zoo.hub",
-    "list_models": "pointmae_zoo.registry",
-    "list_weights": "pointmae_zoo.registry",
+    "list_models": "pointmae_zoo.models.registry",
+    "list_weights": "pointmae_zoo.models.registry",
     "predict_files": "pointmae_zoo.inference",
     "predict_parts": "pointmae_zoo.inference",
     "push_to_hub": "pointmae_zoo.hub.push",
-    "read_points": "pointmae_zoo.data.mesh",
-    "register_model": "pointmae_zoo.registry",
-    "register_weights": "pointmae_zoo.registry",
+    "read_points": "pointmae_zoo.shapes.read",
+    "register_model": "pointmae_zoo.models.registry",
+    "register_weights": "pointmae_zoo.models.registry",
     "save_pretrained": "pointmae_zoo.hub",
-    "similar": "pointmae_zoo.inference",
+    "similar": "pointmae_zoo.library",
 }
 
 __all__ = [

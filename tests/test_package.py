@@ -39,7 +39,7 @@ def test_importing_the_package_imports_no_library():
 
 def test_mesh_files_are_read_without_torch():
     """Reader processes start in a fraction of the time that torch takes to import."""
-    assert "torch" not in loaded_after("import pointmae_zoo.data.mesh")
+    assert "torch" not in loaded_after("import pointmae_zoo.shapes.read")
 
 
 def test_models_cost_torch_and_nothing_else_that_is_heavy():
@@ -119,7 +119,7 @@ def layers_broken_by(folder: Path, file: str, line: str) -> str:
     ("file", "line"),
     [
         ("ops/sampling.py", "import pointmae_zoo.models"),
-        ("data/mesh.py", "from pointmae_zoo import hub"),
+        ("shapes/read.py", "from pointmae_zoo import hub"),
         ("registry.py", "from pointmae_zoo.hub import from_pretrained"),
         ("evaluate/linear.py", "import pointmae_zoo.train"),
     ],

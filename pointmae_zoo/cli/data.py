@@ -24,8 +24,8 @@ def add_download(commands: argparse._SubParsersAction) -> None:
 
 
 def _download(args: argparse.Namespace) -> int:
-    from pointmae_zoo.data.datasets import DATASETS
-    from pointmae_zoo.data.download import described, get_dataset
+    from pointmae_zoo.datasets.benchmarks.fetching import described, get_dataset
+    from pointmae_zoo.datasets.benchmarks.terms import DATASETS
 
     if args.name is None:
         print_table([row for dataset in DATASETS.values() for row in described(dataset)])

@@ -82,7 +82,7 @@ def add_similar(commands: argparse._SubParsersAction) -> None:
 
 
 def _similar(args: argparse.Namespace) -> int:
-    from pointmae_zoo.inference import similar
+    from pointmae_zoo.library import similar
 
     found = similar(
         args.query, args.features, args.k, model=args.model, up=args.up, pool=args.pool, seed=args.seed

@@ -279,7 +279,8 @@ def _evaluate_parts(args: argparse.Namespace) -> int:
 
 
 def _evaluate_compare(args: argparse.Namespace) -> int:
-    from pointmae_zoo.evaluate import compare, comparison_table
+    from pointmae_zoo.evaluate import comparison_table
+    from pointmae_zoo.reports import comparison as compare
 
     print(comparison_table(compare(args.files, args.out)))
     if args.out is not None:
@@ -322,8 +323,8 @@ def _common(args: argparse.Namespace, models: Sequence[str]) -> dict[str, Any]:
 
 def _finished(args: argparse.Namespace, report: Any, settings: dict[str, Any]) -> int:
     """Print an evaluation, and where it is."""
-    from pointmae_zoo.evaluate.report import file_name
-    from pointmae_zoo.hub.cards.scores import tables
+    from pointmae_zoo.reports.report import file_name
+    from pointmae_zoo.reports.score_tables import tables
 
     print(tables(report.as_json()) if args.markdown else report.table())
     out = settings["out"] or (settings["keep_in"] and settings["keep_in"] / file_name(report.context))
@@ -339,7 +340,7 @@ def _evaluations_of(models: Sequence[str]) -> Path | None:
     Raises:
         PermissionError: nothing can be written there; found before minutes of work, not after.
     """
-    from pointmae_zoo.registry import list_models, list_weights
+    from pointmae_zoo.models.registry import list_models, list_weights
 
     folder = Path(models[0])
     if len(models) > 1 or models[0] in list_weights() + list_models() or not folder.is_dir():

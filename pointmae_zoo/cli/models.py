@@ -16,7 +16,7 @@ def add_list(commands: argparse._SubParsersAction) -> None:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from pointmae_zoo import registry
+    from pointmae_zoo.models import registry
 
     rows: list[tuple[str, ...]]
     if args.weights:
@@ -56,8 +56,9 @@ def add_info(commands: argparse._SubParsersAction) -> None:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from pointmae_zoo import hub, registry
+    from pointmae_zoo import hub
     from pointmae_zoo.hub.pretrained import is_published
+    from pointmae_zoo.models import registry
 
     if is_published(args.name) and "." not in args.name:  # with one it is architecture.tag, weights
         entry = registry.get_architecture(args.name)

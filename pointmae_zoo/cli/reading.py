@@ -11,7 +11,7 @@ from pointmae_zoo.cli.arguments import positive
 
 def print_passed_over(paths: Sequence[str]) -> None:
     """Say what of the given folders was left alone, which whoever made them may have counted on."""
-    from pointmae_zoo.data.mesh import passed_over
+    from pointmae_zoo.shapes.read import passed_over
 
     if found := passed_over(paths):
         counts = ", ".join(f"{count:,} {suffix}" for suffix, count in found.items())

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pointmae_zoo.models.batch_norm import averaging_statistics
-from pointmae_zoo.registry import create_model
+from pointmae_zoo.models.registry import create_model
 
 
 def embed_clouds(

@@ -7,35 +7,14 @@ Accuracy is the mean over the episode's classes, then over the episodes. Episode
 seed alone, so every model is asked the same questions.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.reports.report import FewShotSettings
+
 _ATTEMPTS = 100  # draws of one episode until every class has queries outside of the support's groups
-
-
-@dataclass(frozen=True)
-class FewShotSettings:
-    """What episodes are made of.
-
-    Args:
-        ways: classes in an episode.
-        shots: support clouds of each class, each of another group.
-        queries: at most so many clouds of each class are asked; all there are if fewer.
-        episodes: how many.
-        C: of the support vector machine; fixed, as there is nothing to choose it on. From 10 up it makes no
-            difference: so few clouds are separable.
-        seed: of the draws.
-    """
-
-    ways: int = 5
-    shots: int = 10
-    queries: int = 20
-    episodes: int = 500
-    C: float = 10.0
-    seed: int = 0
 
 
 class Episode(NamedTuple):

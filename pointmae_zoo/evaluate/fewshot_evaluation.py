@@ -9,13 +9,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.data.files import check_out
-from pointmae_zoo.data.progress import progress_bar
-from pointmae_zoo.evaluate.fewshot import Episode, FewShotSettings, Pool, draw_episodes, few_shot
+from pointmae_zoo.evaluate.fewshot import Episode, Pool, draw_episodes, few_shot
 from pointmae_zoo.evaluate.frozen import PREPARED, Data, embedded, list_of, load_encoders, read_data
-from pointmae_zoo.evaluate.kept import check_kept
-from pointmae_zoo.evaluate.made import made
-from pointmae_zoo.evaluate.report import LinearReport, as_text, file_name
+from pointmae_zoo.reports.kept import check_kept
+from pointmae_zoo.reports.made import made
+from pointmae_zoo.reports.report import FewShotSettings, LinearReport, as_text, file_name
+from pointmae_zoo.system.files import check_out
+from pointmae_zoo.system.progress import progress_bar
 
 WAYS, SHOTS = (5, 10), (10, 20)
 """Of the papers' four settings."""

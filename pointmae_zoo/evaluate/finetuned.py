@@ -8,18 +8,18 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.data.files import check_out
-from pointmae_zoo.data.identity import identity_sha256
-from pointmae_zoo.data.labelled import LabelledClouds, Split, open_labelled
-from pointmae_zoo.data.progress import progress_bar
-from pointmae_zoo.data.splits import validation_split
-from pointmae_zoo.evaluate.kept import check_kept
-from pointmae_zoo.evaluate.made import made
-from pointmae_zoo.evaluate.predictions import VOTE_SEED, predict_clouds, vote
-from pointmae_zoo.evaluate.report import file_name
-from pointmae_zoo.evaluate.runs import Run, described, load_runs
-from pointmae_zoo.evaluate.score_report import ENDS, Measured, ScoreReport
-from pointmae_zoo.evaluate.scores import confusion
+from pointmae_zoo.datasets.labelled.identity import identity_sha256
+from pointmae_zoo.datasets.labelled.opening import LabelledClouds, Split, open_labelled
+from pointmae_zoo.datasets.splits import validation_split
+from pointmae_zoo.evaluate.finetuned_runs import Run, described, load_runs
+from pointmae_zoo.evaluate.voting import VOTE_SEED, predict_clouds, vote
+from pointmae_zoo.reports.kept import check_kept
+from pointmae_zoo.reports.made import made
+from pointmae_zoo.reports.report import file_name
+from pointmae_zoo.reports.score_report import ENDS, Measured, ScoreReport
+from pointmae_zoo.reports.scores import confusion
+from pointmae_zoo.system.files import check_out
+from pointmae_zoo.system.progress import progress_bar
 
 PAPER_POINTS = 8192
 """Of so many stored points of a cloud, at most, the papers' protocol samples."""
@@ -64,7 +64,7 @@ def evaluate_finetuned(
         label: what tables and pictures call these runs; default: the first one's name.
         picture: where to draw what is taken for what, a PNG.
         out: where to write the JSON.
-        keep_in: a folder to write it to, under the name that `evaluate.report.file_name` gives.
+        keep_in: a folder to write it to, under the name that `reports.report.file_name` gives.
         cache: where points of meshes are kept.
         progress: a bar on a terminal, elsewhere a line now and then.
 
@@ -129,11 +129,11 @@ def evaluate_finetuned(
             order = [run.labels.index(name) for name in clouds.classes]
             truth = clouds.labels[rows]
             answer = predict_clouds(run.network, prepared[rows], **how)[:, order].argmax(1)
-            measured.add(run, rows, answer == truth)
+            measured.add(run.name, run.seed, rows, answer == truth)
             tables += confusion(truth, answer, len(order))
             if votes:
                 voted = vote(run.network, views[rows], votes, run.augmentation, num_points=num_points, **how)
-                measured.add(run, rows, voted[:, order].argmax(1) == truth, votes)
+                measured.add(run.name, run.seed, rows, voted[:, order].argmax(1) == truth, votes)
     report.confusion = tables.tolist()
     measured.fill(report)
     majority = _majority_accuracy(loaded, asked)

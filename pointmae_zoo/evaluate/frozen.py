@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.data.clouds import normalize_clouds
-from pointmae_zoo.data.labelled import LabelledClouds, joint_sha256, open_labelled
+from pointmae_zoo.datasets.clouds import normalize_clouds
+from pointmae_zoo.datasets.labelled.opening import LabelledClouds, joint_sha256, open_labelled
 from pointmae_zoo.evaluate.features import calibrate_batch_norm, embed_clouds, random_encoder
 
 Floats = NDArray[np.float32]

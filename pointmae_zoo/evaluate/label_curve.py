@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pointmae_zoo.data.files import check_out
-from pointmae_zoo.hub.cards.evaluations import is_scored, read_evaluation
+from pointmae_zoo.reports.schema import is_scored, read_evaluation
+from pointmae_zoo.system.files import check_out
 
 _SAME = {
     "data": lambda context: context["dataset"]["file"],

@@ -10,49 +10,17 @@ every pair of classes, then reads it. The machine is the same as with the featur
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Classifier = Literal["svm", "logistic"]
+from pointmae_zoo.reports.report import Classifier, LinearProbe
 
 C_GRID = {
     "svm": (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0),
     "logistic": (1.0, 10.0, 100.0, 1000.0, 10000.0),
 }
 """Values of C that are tried, for each classifier."""
-
-
-@dataclass(frozen=True)
-class LinearProbe:
-    """What one probe found. Accuracies are in percent.
-
-    Args:
-        classifier: ``"svm"`` (linear kernel) or ``"logistic"``.
-        C: the chosen inverse regularisation.
-        cv_accuracy: mean over the folds of train, at that C.
-        test_accuracy: on test, by the classifier refitted on all of train; None without a test part.
-        majority_accuracy: on test (without one: on train), of always answering train's most frequent class.
-        num_train, num_test, num_features, num_classes: sizes.
-        correct: (num_test,) bool, which test clouds were right; for paired comparisons.
-        cv_correct: (num_train,) bool, which training clouds were right when they were held out, at that C.
-        changed: accuracy of that same classifier on test clouds that were changed, by what was done to them.
-    """
-
-    classifier: Classifier
-    C: float
-    cv_accuracy: float
-    test_accuracy: float | None
-    majority_accuracy: float
-    num_train: int
-    num_test: int
-    num_features: int
-    num_classes: int
-    correct: NDArray[np.bool_] = field(repr=False)
-    cv_correct: NDArray[np.bool_] = field(repr=False)
-    changed: dict[str, float] = field(default_factory=dict)
 
 
 def linear_probe(
@@ -139,37 +107,6 @@ def linear_probe(
         cv_correct=held_out[best],
         changed={name: float(100.0 * right.mean()) for name, right in correct.items() if name},
     )
-
-
-def paired_difference(
-    correct_a: NDArray[np.bool_] | NDArray[np.floating],
-    correct_b: NDArray[np.bool_] | NDArray[np.floating],
-    groups: NDArray[np.integer],
-    *,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> tuple[float, float, float]:
-    """Accuracy of a minus accuracy of b on the same test clouds, with a 95 % interval by bootstrap over
-    groups.
-
-    Args:
-        correct_a, correct_b: (M,) which clouds each got right; floats (shares of right answers over seeds)
-            are fine.
-        groups: (M,) near-duplicate groups: whole groups are drawn, as near duplicates are right or wrong
-            together.
-
-    Returns:
-        difference, lower and upper end, in percentage points.
-    """
-    difference = correct_a.astype(np.float64) - correct_b.astype(np.float64)
-    _, member_of = np.unique(groups, return_inverse=True)
-    sums = np.bincount(member_of, weights=difference)
-    sizes = np.bincount(member_of)
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, len(sums), size=(resamples, len(sums)))
-    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(100.0 * difference.mean()), float(100.0 * low), float(100.0 * high)
 
 
 def _check(features: NDArray[np.floating], labels: NDArray[np.integer], part: str) -> None:

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pointmae_zoo.data.files import check_out
-from pointmae_zoo.data.progress import progress_bar
 from pointmae_zoo.evaluate.frozen import PREPARED, embedded, list_of, load_encoders, read_data
-from pointmae_zoo.evaluate.kept import check_kept
-from pointmae_zoo.evaluate.linear import Classifier, LinearProbe, linear_probe
-from pointmae_zoo.evaluate.made import made
-from pointmae_zoo.evaluate.report import LinearReport, file_name
+from pointmae_zoo.evaluate.linear import linear_probe
+from pointmae_zoo.reports.kept import check_kept
+from pointmae_zoo.reports.made import made
+from pointmae_zoo.reports.report import Classifier, LinearProbe, LinearReport, file_name
+from pointmae_zoo.system.files import check_out
+from pointmae_zoo.system.progress import progress_bar
 
 PAPER_C = 0.0093
 """The C that I2P-MAE's linear probe of ModelNet40 uses; for ScanObjectNN (OBJ-BG) it is 0.018."""
@@ -68,7 +68,7 @@ def evaluate_linear(
         C: of the papers' protocol; ``PAPER_C`` by default.
         label: what tables call these weights.
         out: where to write the JSON.
-        keep_in: a folder to write it to, under its ``evaluate.report.file_name``; made if there is none.
+        keep_in: a folder to write it to, under its ``reports.report.file_name``; made if there is none.
         cache: where points of meshes are kept.
         progress: a bar on a terminal, elsewhere a line now and then.
 

@@ -8,19 +8,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pointmae_zoo.data.clouds import normalize_clouds
-from pointmae_zoo.data.files import check_out
-from pointmae_zoo.data.fixed_view import FixedView
-from pointmae_zoo.data.progress import progress_bar
+from pointmae_zoo.datasets.clouds import normalize_clouds
+from pointmae_zoo.datasets.evaluation_view import FixedView
 from pointmae_zoo.evaluate.finetuned import UPRIGHT, check_classes, clouds_of
+from pointmae_zoo.evaluate.finetuned_runs import Run, described, load_runs, run_of
 from pointmae_zoo.evaluate.frozen import Floats, embedded, encoders_of, list_of, read_data
-from pointmae_zoo.evaluate.kept import check_kept
-from pointmae_zoo.evaluate.linear import LinearProbe, linear_probe
+from pointmae_zoo.evaluate.linear import linear_probe
 from pointmae_zoo.evaluate.linear_evaluation import ENDS
 from pointmae_zoo.evaluate.linear_evaluation import PROTOCOLS as LINEAR_PROTOCOLS
-from pointmae_zoo.evaluate.made import made
-from pointmae_zoo.evaluate.predictions import predict_clouds
-from pointmae_zoo.evaluate.report import LinearReport, file_name
 from pointmae_zoo.evaluate.robustness import (
     CLEAN,
     POINT_COUNTS,
@@ -30,8 +25,13 @@ from pointmae_zoo.evaluate.robustness import (
     changes,
     check_kinds,
 )
-from pointmae_zoo.evaluate.runs import Run, described, load_runs, run_of
-from pointmae_zoo.evaluate.score_report import Measured, ScoreReport, spread
+from pointmae_zoo.evaluate.voting import predict_clouds
+from pointmae_zoo.reports.kept import check_kept
+from pointmae_zoo.reports.made import made
+from pointmae_zoo.reports.report import LinearProbe, LinearReport, file_name
+from pointmae_zoo.reports.score_report import Measured, ScoreReport, spread
+from pointmae_zoo.system.files import check_out
+from pointmae_zoo.system.progress import progress_bar
 
 _USUAL_POINTS = 1024
 
@@ -251,7 +251,7 @@ def _of_classifiers(
                 points = view.placed(change_clouds(seen, change, num_points=num_points, up=run.up))
                 right = predict_clouds(run.network, points, **how)[:, order].argmax(1) == clouds.labels
                 if change is CLEAN:
-                    measured.add(run, chosen, right)
+                    measured.add(run.name, run.seed, chosen, right)
                 else:
                     found[change.name].append(100.0 * float(np.mean(right)))
     measured.fill(report)

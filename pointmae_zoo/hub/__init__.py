@@ -4,7 +4,7 @@ conversion of reference checkpoints."""
 from typing import TYPE_CHECKING, Any
 
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError
-from pointmae_zoo.hub.checkpoint.folder import save_pretrained
+from pointmae_zoo.hub.checkpoint.model_folder import save_pretrained
 from pointmae_zoo.hub.client import HubError
 from pointmae_zoo.hub.convert import PRESETS, convert_checkpoint
 from pointmae_zoo.hub.pretrained import from_pretrained

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pointmae_zoo.data.files import file_sha256
-from pointmae_zoo.data.preprocess import Preprocess
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError, key_problems
-from pointmae_zoo.hub.checkpoint.folder import save_pretrained
-from pointmae_zoo.registry import create_model
+from pointmae_zoo.hub.checkpoint.model_folder import save_pretrained
+from pointmae_zoo.models.preprocess import Preprocess
+from pointmae_zoo.models.registry import create_model
+from pointmae_zoo.system.files import file_sha256
 
 # What weights can't tell: neighbours, radii of local attention, pooling, input (papers' fine-tuning
 # configurations).

@@ -10,11 +10,11 @@ from torch import nn
 
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, build_empty, read_config
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError
-from pointmae_zoo.hub.checkpoint.folder import PICKLES, load_folder
+from pointmae_zoo.hub.checkpoint.model_folder import PICKLES, load_folder
 from pointmae_zoo.hub.client import HubError
-from pointmae_zoo.hub.download import HubSource, check_name, fetch, naming
+from pointmae_zoo.hub.snapshot import HubSource, check_name, fetch, naming
 from pointmae_zoo.models.config import ModelConfig
-from pointmae_zoo.registry import get_weights, list_models, list_weights
+from pointmae_zoo.models.registry import get_weights, list_models, list_weights
 
 # Weights that come with the package, one folder each.
 BUNDLED = Path(__file__).resolve().parent.parent / "weights"

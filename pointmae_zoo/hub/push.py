@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pointmae_zoo import __version__
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.client import HubError, check_token, explained, patiently, status_of
-from pointmae_zoo.hub.download import check_name
-from pointmae_zoo.hub.outgoing import OWN_FILES, File, prepare
+from pointmae_zoo.hub.snapshot import check_name
+from pointmae_zoo.hub.upload import OWN_FILES, File, prepare
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelInfo
@@ -88,7 +88,7 @@ def push_to_hub(
         card: a ``card.yaml`` elsewhere, with the evaluations that it lists beside it.
 
     Raises:
-        ValueError: something in the folder is wrong, see ``hub.outgoing.prepare``, or was changed on the way;
+        ValueError: something in the folder is wrong, see ``hub.upload.prepare``, or was changed on the way;
             no name of a repository; a public repository where a private one was asked for, or the reverse.
         FileNotFoundError: no such folder.
         OSError: the Hub did not take it (`HubError`); says why and what to do.

@@ -2,11 +2,10 @@
 
 Importing this does not import torch."""
 
-from pointmae_zoo.inference.files import embed_files
-from pointmae_zoo.inference.nearest import similar
-from pointmae_zoo.inference.parts import PartPredictions, predict_parts
-from pointmae_zoo.inference.predictions import Predictions, predict_files, write_predictions
-from pointmae_zoo.inference.tables import Embeddings, read_table, write_table
+from pointmae_zoo.inference.classification import Predictions, predict_files, write_predictions
+from pointmae_zoo.inference.embedding import embed_files
+from pointmae_zoo.inference.feature_tables import Embeddings, read_table, write_table
+from pointmae_zoo.inference.part_prediction import PartPredictions, predict_parts
 
 __all__ = [
     "Embeddings",
@@ -16,7 +15,6 @@ __all__ = [
     "predict_files",
     "predict_parts",
     "read_table",
-    "similar",
     "write_predictions",
     "write_table",
 ]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.data.preprocess import Preprocess
-from pointmae_zoo.data.workers import ReaderPool
-from pointmae_zoo.inference.batching import BatchSize, is_out_of_memory
+from pointmae_zoo.inference.batch_size import BatchSize, is_out_of_memory
+from pointmae_zoo.models.preprocess import Preprocess
+from pointmae_zoo.shapes.reader_pool import ReaderPool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,7 +137,7 @@ def launcher_for(recipe: Preprocess, device: str, up: str) -> Launcher:
     """What suits the device."""
     if not device.startswith("cuda"):
         return Direct(recipe, device, up)
-    from pointmae_zoo.inference.overlapped import Overlapped
+    from pointmae_zoo.inference.gpu_overlap import Overlapped
 
     return Overlapped(recipe, device, up)
 

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pointmae_zoo import __version__
-from pointmae_zoo.data.files import check_out, written_whole
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256, model_sha256
-from pointmae_zoo.inference.network import opened
+from pointmae_zoo.inference.model_loading import opened
 from pointmae_zoo.inference.onnx_file import onnx_runner, write_onnx
+from pointmae_zoo.system.files import check_out, written_whole
 
 TOLERANCE = 1e-4
 """The most by which an exported model's outputs may differ from the model's own."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.data.files import written_whole
 from pointmae_zoo.inference.journal import identity
+from pointmae_zoo.system.files import written_whole
 
 NAME = "parts.json"
 FORMAT = 1

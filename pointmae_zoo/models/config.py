@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from pointmae_zoo.data.preprocess import Preprocess
+from pointmae_zoo.models.preprocess import Preprocess
 
 KINDS = ("encoder", "pretraining", "classification", "part_segmentation")
 

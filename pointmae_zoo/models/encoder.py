@@ -7,18 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pointmae_zoo.data.fields import check_fields
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.layers import Stage, init_linear
 from pointmae_zoo.models.tokenizer import TokenEmbedding, group_coordinates
 from pointmae_zoo.models.tokens import Groups, Tokens, check_pool, pack, pooled
-from pointmae_zoo.ops import (
-    farthest_point_sample,
-    index_points,
-    knn,
-    squared_distances,
-    three_nn_interpolate,
-)
+from pointmae_zoo.ops import farthest_point_sample, index_points, knn, squared_distances, three_nn_interpolate
+from pointmae_zoo.system.checked_fields import check_fields
 
 CoarsestStage = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 """What may run in place of the coarsest level's stage: packed visible tokens (B, W, C), their centres

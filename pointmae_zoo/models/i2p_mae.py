@@ -7,7 +7,6 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pointmae_zoo.data.fields import check_fields
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.encoder import MOST_BLOCKS, EncoderConfig, PointEncoder
 from pointmae_zoo.models.layers import Stage, init_linear
@@ -22,6 +21,7 @@ from pointmae_zoo.models.reconstruction import (
 )
 from pointmae_zoo.models.tokens import Groups, pack
 from pointmae_zoo.ops import index_points, read_maps
+from pointmae_zoo.system.checked_fields import check_fields
 
 
 @dataclass(frozen=True)

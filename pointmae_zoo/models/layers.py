@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pointmae_zoo.ops.draws import draw_per_cloud
+from pointmae_zoo.ops.batch_random import draw_per_cloud
 
 
 def init_linear(module: nn.Module) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pointmae_zoo.models.batch_norm import batch_norm
 from pointmae_zoo.ops import index_points
-from pointmae_zoo.ops.traced import exporting
+from pointmae_zoo.ops.exportable import exporting
 
 # Rows (points) that go through a CPU's cache at a time. Larger pieces are paid for in page faults.
 _CPU_ROWS = 1024

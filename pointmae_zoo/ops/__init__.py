@@ -4,8 +4,8 @@ Nothing here is compiled at install time. Every op states its tie rule, so that 
 same indices.
 """
 
+from pointmae_zoo.ops.batch_random import draw_per_cloud, share_of_batch
 from pointmae_zoo.ops.chamfer import chamfer_distance
-from pointmae_zoo.ops.draws import draw_per_cloud, share_of_batch
 from pointmae_zoo.ops.neighbors import index_points, knn, squared_distances, three_nn_interpolate
 from pointmae_zoo.ops.projection import (
     AXIS_VIEWS,

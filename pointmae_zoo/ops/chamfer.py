@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from pointmae_zoo.ops import gpu
 from pointmae_zoo.ops.neighbors import index_points, squared_distances
+from pointmae_zoo.ops.triton import dispatch as gpu
 
 
 def chamfer_distance(prediction: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -34,7 +34,7 @@ def chamfer_distance(prediction: Tensor, target: Tensor, valid: Tensor | None = 
     precision = torch.float64 if torch.float64 in (prediction.dtype, target.dtype) else torch.float32
     prediction, target = prediction.to(precision), target.to(precision)
     if gpu.compares(prediction, target):
-        from pointmae_zoo.ops import triton_ops
+        from pointmae_zoo.ops.triton import operators as triton_ops
 
         each, *_ = triton_ops.chamfer(prediction, target)
         return each.mean() if valid is None else _mean(each, valid)

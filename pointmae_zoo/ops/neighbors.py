@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
-from pointmae_zoo.ops import cpu_kernels, gpu, traced
+from pointmae_zoo.ops import exportable as traced
+from pointmae_zoo.ops.cpu import search as cpu_kernels
+from pointmae_zoo.ops.triton import dispatch as gpu
 
 # Distances held at a time: more than this leaves the processor's cache and is paid for in page faults.
 _CHUNK = 1 << 21
@@ -59,7 +61,7 @@ def knn(query: Tensor, points: Tensor, k: int) -> Tensor:
     if traced.exporting():
         found = traced.nearest_k(squared_distances(query, points), found_k)
     elif gpu.searches(query, points, found_k):
-        from pointmae_zoo.ops import triton_ops
+        from pointmae_zoo.ops.triton import operators as triton_ops
 
         found = triton_ops.knn(query, points, found_k)
     elif query.device.type == "cpu" and precision == torch.float32 and cpu_kernels.available():

@@ -5,7 +5,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pointmae_zoo.ops import cpu_kernels, gpu, traced
+from pointmae_zoo.ops import exportable as traced
+from pointmae_zoo.ops.cpu import search as cpu_kernels
+from pointmae_zoo.ops.triton import dispatch as gpu
 
 # The squared radius within which the reference's sampling kernel never picks a point (see
 # `skip_near_origin`).
@@ -45,7 +47,7 @@ def farthest_point_sample(points: Tensor, num_samples: int, *, skip_near_origin:
         never = points.square().sum(-1) <= NEAR_ORIGIN if skip_near_origin else None
         return traced.farthest_point_sample(points, num_samples, never, _FAR)
     if gpu.samples(points):
-        from pointmae_zoo.ops import triton_ops
+        from pointmae_zoo.ops.triton import operators as triton_ops
 
         near_origin = NEAR_ORIGIN if skip_near_origin else -1.0
         return triton_ops.farthest_point_sample(points, num_samples, _FAR, near_origin)

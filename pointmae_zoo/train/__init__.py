@@ -7,15 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pointmae_zoo.train.engine import train
     from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
     from pointmae_zoo.train.finetuning import FinetuneTask, finetune, finetune_model, open_training_parts
+    from pointmae_zoo.train.loop import train
     from pointmae_zoo.train.pretraining import pretrain
     from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings, TrainingRecipe
     from pointmae_zoo.train.recipe_files import list_recipes, parse_setting, read_recipe
-    from pointmae_zoo.train.result import TrainingResult
     from pointmae_zoo.train.task import Task
     from pointmae_zoo.train.trackers import TRACKERS
+    from pointmae_zoo.train.training_result import TrainingResult
 
 _HOMES = {
     "FinetuneRecipe": "finetune_recipe",

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pointmae_zoo.data.files import written_whole
+from pointmae_zoo.system.files import written_whole
 
 _FORMAT = 2
 

@@ -10,7 +10,7 @@ import torch._functorch.config as functorch_config
 from torch import nn
 
 from pointmae_zoo.models.layers import Block
-from pointmae_zoo.models.teacher import Teacher
+from pointmae_zoo.models.teacher.image_teacher import Teacher
 
 _GRAPHS = 64
 """The most of one function: a level's width and number of tokens, with a mask or without, with drop path or

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pointmae_zoo.data.augment import Augmentation
+from pointmae_zoo.datasets.augmentation import Augmentation
 from pointmae_zoo.train.recipe import TrainingRecipe, check_above_zero, check_at_least
 
 

@@ -11,23 +11,23 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pointmae_zoo.data.augment import augment, points_of_step, subsample
-from pointmae_zoo.data.labelled import LabelledClouds, open_labelled
-from pointmae_zoo.data.splits import few_per_class, validation_split
+from pointmae_zoo.datasets.augmentation import augment, points_of_step, subsample
+from pointmae_zoo.datasets.labelled.opening import LabelledClouds, open_labelled
+from pointmae_zoo.datasets.splits import few_per_class, validation_split
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.models.batch_norm import averaging_statistics
 from pointmae_zoo.models.encoder import PointEncoder, evaluating
 from pointmae_zoo.models.losses import LossTerm
-from pointmae_zoo.ops.draws import share_of_batch
+from pointmae_zoo.ops.batch_random import share_of_batch
+from pointmae_zoo.train.device_rows import sent
+from pointmae_zoo.train.finetune_model import KINDS, create_finetuning_model
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
-from pointmae_zoo.train.finetune_scores import Scorer
-from pointmae_zoo.train.finetune_start import KINDS, create_finetuning_model
 from pointmae_zoo.train.provenance import finetune_provenance, validation_of, without_folder
-from pointmae_zoo.train.resident import sent
-from pointmae_zoo.train.result import TrainingResult
 from pointmae_zoo.train.run import Run, announced_steps, finished_run, open_run, settled_recipe
 from pointmae_zoo.train.schedule import batch_indices, total_steps
+from pointmae_zoo.train.training_result import TrainingResult
 from pointmae_zoo.train.validation import Validation
+from pointmae_zoo.train.validation_scores import Scorer
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -11,23 +11,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pointmae_zoo.data.augment import Augmentation, augment, points_of_step, subsample
-from pointmae_zoo.data.sources import CloudSource, concatenate, open_sources, procedural_source
+from pointmae_zoo.datasets.augmentation import Augmentation, augment, points_of_step, subsample
+from pointmae_zoo.datasets.sources import CloudSource, concatenate, open_sources, procedural_source
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.models.i2p_mae import TeacherViews
 from pointmae_zoo.models.losses import LossTerm
-from pointmae_zoo.models.teacher import Teacher
-from pointmae_zoo.models.teacher_weights import check_weights_file
+from pointmae_zoo.models.registry import create_model, get_architecture
+from pointmae_zoo.models.teacher.image_teacher import Teacher
+from pointmae_zoo.models.teacher.teacher_weights import check_weights_file
 from pointmae_zoo.ops import farthest_point_sample
-from pointmae_zoo.registry import create_model, get_architecture
 from pointmae_zoo.train.compiling import compile_teacher
+from pointmae_zoo.train.device_rows import Rows
 from pointmae_zoo.train.provenance import clouds_from_data, entry_names, provenance
 from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings
-from pointmae_zoo.train.resident import Rows
-from pointmae_zoo.train.result import TrainingResult
 from pointmae_zoo.train.run import announced_steps, finished_run, open_run, settled_recipe
 from pointmae_zoo.train.target_cache import cached_targets
-from pointmae_zoo.train.targets import LiveTargets, Targets
+from pointmae_zoo.train.teacher_targets import LiveTargets, Targets
+from pointmae_zoo.train.training_result import TrainingResult
 from pointmae_zoo.viz import draw_reconstruction
 
 if TYPE_CHECKING:

@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from pointmae_zoo.data.benchmarks import split_entry
-from pointmae_zoo.data.commit import versions
-from pointmae_zoo.data.identity import identity_sha256
-from pointmae_zoo.data.labelled import LabelledClouds
-from pointmae_zoo.data.sources import CloudSource
+from pointmae_zoo.datasets.benchmarks import split_entry
+from pointmae_zoo.datasets.labelled.identity import identity_sha256
+from pointmae_zoo.datasets.labelled.opening import LabelledClouds
+from pointmae_zoo.datasets.sources import CloudSource
 from pointmae_zoo.hub.pretrained import public_name
+from pointmae_zoo.system.source_state import versions
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 from pointmae_zoo.train.recipe import PretrainRecipe
-from pointmae_zoo.train.result import TrainingResult
+from pointmae_zoo.train.training_result import TrainingResult
 
 
 def provenance(

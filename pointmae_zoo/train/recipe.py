@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from pointmae_zoo.data.augment import Augmentation
-from pointmae_zoo.data.fields import from_values
-from pointmae_zoo.train.targets import Rendering
+from pointmae_zoo.datasets.augmentation import Augmentation
+from pointmae_zoo.system.checked_fields import from_values
+from pointmae_zoo.train.teacher_targets import Rendering
 
 
 @dataclass(frozen=True, kw_only=True)

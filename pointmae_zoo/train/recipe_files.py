@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pointmae_zoo
-from pointmae_zoo.data.files import written_whole
-from pointmae_zoo.data.yaml_files import dump_yaml, load_yaml, parse_yaml
+from pointmae_zoo.system.files import written_whole
+from pointmae_zoo.system.yaml_files import dump_yaml, load_yaml, parse_yaml
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 from pointmae_zoo.train.recipe import PretrainRecipe, TrainingRecipe, merged
 

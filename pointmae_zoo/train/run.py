@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import nn
 
-from pointmae_zoo.data.commit import current_commit
+from pointmae_zoo.system.source_state import current_commit
 from pointmae_zoo.train.checkpoints import list_checkpoints
-from pointmae_zoo.train.engine import train
-from pointmae_zoo.train.process import accelerated, keep_freed_memory
+from pointmae_zoo.train.loop import train
+from pointmae_zoo.train.process_setup import accelerated, keep_freed_memory
 from pointmae_zoo.train.recipe import TrainingRecipe
 from pointmae_zoo.train.recipe_files import check_task, read_recipe, write_recipe
-from pointmae_zoo.train.result import TrainingResult
 from pointmae_zoo.train.run_folder import Place, only_process, write_environment
 from pointmae_zoo.train.schedule import total_steps, warmup_steps
 from pointmae_zoo.train.task import Task
 from pointmae_zoo.train.trackers import tracking
+from pointmae_zoo.train.training_result import TrainingResult
 from pointmae_zoo.train.validation import Validation
 
 if TYPE_CHECKING:

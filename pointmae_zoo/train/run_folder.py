@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pointmae_zoo.data.commit import current_commit, versions
-from pointmae_zoo.data.files import written_whole
-from pointmae_zoo.data.secrets import without_secrets
+from pointmae_zoo.system.files import written_whole
+from pointmae_zoo.system.secrets import without_secrets
+from pointmae_zoo.system.source_state import current_commit, versions
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -24,14 +24,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pointmae_zoo.data.files import written_whole
-from pointmae_zoo.data.progress import progress_bar
-from pointmae_zoo.data.sources import CloudSource
+from pointmae_zoo.datasets.sources import CloudSource
 from pointmae_zoo.models.i2p_mae import TeacherViews
-from pointmae_zoo.models.teacher import Teacher
+from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.ops import read_maps
-from pointmae_zoo.train.resident import Rows
-from pointmae_zoo.train.targets import Rendering
+from pointmae_zoo.system.files import written_whole
+from pointmae_zoo.system.progress import progress_bar
+from pointmae_zoo.train.device_rows import Rows
+from pointmae_zoo.train.teacher_targets import Rendering
 
 _FORMAT = 2
 _PART = 1024  # clouds

@@ -4,13 +4,13 @@ reconstructs; and of what classifiers get right.
 Needs matplotlib: ``pip install "pointmae-zoo[viz]"``. Nothing here opens a window or touches pyplot's state.
 """
 
-from pointmae_zoo.viz import i2p_mae, joint_mae  # noqa: F401  they register their pictures
-from pointmae_zoo.viz.confusion import draw_confusion
-from pointmae_zoo.viz.label_curve import CurvePoint, draw_label_curve
+from pointmae_zoo.viz import i2p_mae_preview, joint_mae_preview  # noqa: F401  they register their pictures
+from pointmae_zoo.viz.accuracy_curve import CurvePoint, draw_label_curve
+from pointmae_zoo.viz.confusion_matrix import draw_confusion
 from pointmae_zoo.viz.neighbours import draw_neighbours
 from pointmae_zoo.viz.paint import draw_cloud
-from pointmae_zoo.viz.parts import PartPicture, draw_parts
-from pointmae_zoo.viz.reconstruction import draw_reconstruction
+from pointmae_zoo.viz.part_pictures import PartPicture, draw_parts
+from pointmae_zoo.viz.preview import draw_reconstruction
 
 __all__ = [
     "CurvePoint",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pointmae_zoo.data.files import written_whole
+from pointmae_zoo.system.files import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

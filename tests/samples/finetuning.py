@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from pointmae_zoo import save_pretrained
-from pointmae_zoo.train import FinetuneRecipe, TrainingResult, engine, finetune
+from pointmae_zoo.train import FinetuneRecipe, TrainingResult, finetune
+from pointmae_zoo.train import loop as engine
 from samples.models import small
 
 

@@ -34,7 +34,7 @@ def interpreter() -> Iterator[Run]:
 def _serve_the_cpu() -> None:
     import torch
 
-    from pointmae_zoo.ops import gpu
+    from pointmae_zoo.ops.triton import dispatch as gpu
 
     torch.set_num_threads(1)
 
@@ -47,7 +47,7 @@ def _serve_the_cpu() -> None:
 @contextmanager
 def _kernel(name: str) -> Iterator[None]:
     """The operation in question comes from its kernel, and not from torch."""
-    from pointmae_zoo.ops import triton_ops
+    from pointmae_zoo.ops.triton import operators as triton_ops
 
     with mock.patch.object(triton_ops, name, wraps=getattr(triton_ops, name)) as operator:
         yield
@@ -92,7 +92,7 @@ def checks_of_operators() -> None:
     """torch's own checks: schemas, shapes without values, gradients under `torch.compile`'s tracing."""
     import torch
 
-    from pointmae_zoo.ops import triton_ops
+    from pointmae_zoo.ops.triton import operators as triton_ops
 
     cloud = torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(0))
     a, b = cloud[:, :4].clone().requires_grad_(), cloud[:, 4:].clone().requires_grad_()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pointmae_zoo import create_model
-from pointmae_zoo.models.joint_mae import JointMAEForPretraining, JointOutput
+from pointmae_zoo.models.joint_mae.joint_network import JointMAEForPretraining, JointOutput
 
 SMALL: dict[str, Any] = {
     "num_tokens": (32, 8),

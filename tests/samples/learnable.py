@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointmae_zoo.data.benchmarks.scanobjectnn import CLASSES as SCANNED
-from pointmae_zoo.data.benchmarks.shapenetpart import NUM_PARTS
+from pointmae_zoo.datasets.benchmarks.scanobjectnn import CLASSES as SCANNED
+from pointmae_zoo.datasets.benchmarks.shapenetpart import NUM_PARTS
 
 NUM_POINTS = 128
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pointmae_zoo.models.i2p_mae import TeacherViews
 from pointmae_zoo.models.losses import weighted_sum
-from pointmae_zoo.registry import create_model
+from pointmae_zoo.models.registry import create_model
 
 SMALL: dict[str, Any] = {
     "num_tokens": (24, 8),

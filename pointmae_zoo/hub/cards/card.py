@@ -8,22 +8,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pointmae_zoo.hub.cards.evaluations import is_scored
 from pointmae_zoo.hub.cards.making import NOT_STATED, check_provenance, making, recipe, training_data
 from pointmae_zoo.hub.cards.model_index import front_matter
 from pointmae_zoo.hub.cards.papers import PAPERS
 from pointmae_zoo.hub.cards.release import Release, data_names, read_release
-from pointmae_zoo.hub.cards.results import (
-    ablation_table,
-    fewshot_table,
-    line,
-    linear_table,
-    robustness_table,
-)
-from pointmae_zoo.hub.cards.scores import changed_table, class_table, is_part, scores_table
 from pointmae_zoo.hub.cards.usage import usage
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, build_empty
-from pointmae_zoo.registry import get_architecture
+from pointmae_zoo.models.registry import get_architecture
+from pointmae_zoo.reports.schema import is_scored
+from pointmae_zoo.reports.score_tables import changed_table, class_table, is_part, scores_table
+from pointmae_zoo.reports.tables import ablation_table, fewshot_table, line, linear_table, robustness_table
 
 _STATUSES = {
     "reproduced": "the paper's data and recipe, and the paper's number reached within its spread",

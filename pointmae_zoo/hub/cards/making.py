@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pointmae_zoo.hub.cards.release import Release
-from pointmae_zoo.hub.cards.results import head, line
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE
+from pointmae_zoo.reports.tables import head, line
 
 NOT_STATED = "not stated"
 
@@ -73,7 +73,7 @@ def training_data(release: Release) -> str:
             stated = (
                 "procedural shapes",
                 "none needed",
-                "made by the package, `pointmae_zoo.data.procedural`",
+                "made by the package, `pointmae_zoo.procedural`",
             )
         else:
             stated = (name, NOT_STATED, "")

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pointmae_zoo.hub.cards.evaluations import is_comparison, is_scored
-from pointmae_zoo.hub.cards.results import CLASSIFIERS, main_classifier
-from pointmae_zoo.hub.cards.scores import is_part
+from pointmae_zoo.reports.schema import is_comparison, is_scored
+from pointmae_zoo.reports.score_tables import is_part
+from pointmae_zoo.reports.tables import CLASSIFIERS, main_classifier
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pointmae_zoo.data.files import file_sha256
-from pointmae_zoo.hub.cards.evaluations import is_comparison, is_scored, read_evaluation
-from pointmae_zoo.hub.cards.facts import FACTS_FILE, CardFacts, read_facts
+from pointmae_zoo.hub.cards.card_facts import FACTS_FILE, CardFacts, read_facts
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, read_config
 from pointmae_zoo.models.config import ModelConfig
-from pointmae_zoo.registry import Weights, get_weights, list_weights
+from pointmae_zoo.models.registry import Weights, get_weights, list_weights
+from pointmae_zoo.reports.schema import is_comparison, is_scored, read_evaluation
+from pointmae_zoo.system.files import file_sha256
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ From Python:
 
 ```python
 import pointmae_zoo
-from pointmae_zoo.data.mesh import read_points
+from pointmae_zoo.shapes.read import read_points
 
 {load}
 points = read_points("part.stl")  # ({samples}, 3) on its surface; or any (N, 3) array of your own

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from pointmae_zoo.data.preprocess import Preprocess
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError, named
 from pointmae_zoo.models.config import ModelConfig
-from pointmae_zoo.registry import create_model
+from pointmae_zoo.models.preprocess import Preprocess
+from pointmae_zoo.models.registry import create_model
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"

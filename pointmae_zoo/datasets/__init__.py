@@ -1,0 +1,1 @@
+"""Clouds for training and evaluation: files, folders, benchmarks, caches, augmentation, splits."""

@@ -1,0 +1,1 @@
+"""Clouds with classes or part labels: files, folders and benchmarks."""

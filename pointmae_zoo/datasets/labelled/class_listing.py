@@ -1,0 +1,259 @@
+"""Which files a labelled folder has, of which class and split.
+
+    FOLDER/CLASS/files
+    FOLDER/{train,val,test}/CLASS/files
+    FOLDER/CLASS/{train,val,test}/files             as the meshes of ModelNet40
+    FOLDER/labels.csv                               file,class[,split][,group]
+
+Folders within a class belong to it. Where nothing says which files are for testing, about a fifth of each
+class is held out: those whose names have low hashes, so that it stays the same when files are added.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointmae_zoo.datasets import benchmarks
+from pointmae_zoo.datasets.labelled.labels_csv import NAME, SPLIT_NAMES, Listed, read_labels
+from pointmae_zoo.datasets.training_folder import is_held_out
+from pointmae_zoo.system.files import file_sha256
+
+TEST_SHARE = 0.2
+"""Of each class, where the folder does not say what is for testing."""
+
+_LAYOUTS = "FOLDER/CLASS/files, FOLDER/train/CLASS/files and FOLDER/test/CLASS/files, or FOLDER/labels.csv"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The labelled files of a folder, of all splits.
+
+    Args:
+        files: sorted; every one has a split.
+        groups: of each file; files of the same bytes, or that the list puts together, share one.
+        classes: sorted names.
+        stated: whether the folder itself says what is for testing.
+        left_out: folders and files that belong to no class, and why.
+        doubtful: pairs of files of the same bytes that are of different classes; for each pair of classes the
+            first.
+    """
+
+    files: list[Listed]
+    groups: NDArray[np.int64]
+    classes: tuple[str, ...]
+    stated: bool
+    left_out: tuple[tuple[str, str], ...]
+    doubtful: tuple[tuple[Listed, Listed], ...] = ()
+
+    def of(self, split: str) -> list[int]:
+        """Numbers of the files of one split."""
+        return [number for number, one in enumerate(self.files) if one.split == split]
+
+    def missing_in_train(self) -> dict[str, int]:
+        """Classes that other splits have and train has not, with how many files."""
+        there = {one.label for one in self.files if one.split == "train"}
+        return dict(Counter(one.label for one in self.files if one.label not in there))
+
+
+def list_labelled(folder: Path, suffixes: Collection[str]) -> Listing:
+    """Look through a folder.
+
+    Args:
+        suffixes: of the files that count, such as ``.obj``.
+
+    Raises:
+        ValueError: a benchmark; splits for some classes or files only; class names that differ in case or
+            blanks only; what ``labels_csv.read_labels`` finds.
+        FileNotFoundError: no files, or none in a class.
+    """
+    if name := benchmarks.recognise(folder):
+        raise ValueError(f"{folder}: this is {name}, which has its own splits; write {name}:{folder}")
+    left_out: list[tuple[str, str]] = []
+    if (folder / NAME).is_file():
+        found = read_labels(folder / NAME)
+    else:
+        found = _sorted_by_class(folder, suffixes, left_out)
+    found.sort(key=lambda one: one.file.as_posix())
+    classes = tuple(sorted({one.label for one in found}))
+    _check_names(folder, found)
+    groups, doubtful = _groups(folder, found)
+    stated = any(one.split for one in found)
+    if not stated:
+        found = _hold_out(found, groups)
+    return Listing(found, groups, classes, stated, tuple(left_out), doubtful)
+
+
+def _sorted_by_class(
+    folder: Path, suffixes: Collection[str], left_out: list[tuple[str, str]]
+) -> list[Listed]:
+    folders = _folders(folder)
+    named = {place.name: SPLIT_NAMES.get(place.name.lower(), "") for place in folders}
+    for place in folders:
+        if not named[place.name] and is_held_out(place.name):
+            raise ValueError(
+                f"{folder}: a folder {place.name!r}; call it test, or val, or sort it into classes"
+            )
+    loose = [name for name in _files(folder) if name.suffix.lower() in suffixes]
+    left_out += [(str(folder / name), "lies in no class") for name in loose]
+    found: list[Listed] = []
+    if any(named.values()):
+        if other := [name for name, split in named.items() if not split]:
+            splits = ", ".join(name for name, split in named.items() if split)
+            raise ValueError(
+                f"{folder}: has {splits} beside {other[0]!r}; expected either splits or classes there"
+            )
+        for place in folders:
+            left_out += [
+                (str(place / name), "lies in no class")
+                for name in _files(place)
+                if name.suffix.lower() in suffixes
+            ]
+            for inner in _folders(place):
+                found += _of_class(folder, inner, inner.name, named[place.name], suffixes, left_out)
+    else:
+        for place in folders:
+            found += _of_split_class(folder, place, suffixes, left_out)
+        without = next((one for one in found if not one.split), None)
+        if without and any(one.split for one in found):
+            raise ValueError(
+                f"{folder}: some classes have folders train and test, {without.label!r} has not; "
+                "expected them in every class, or in none"
+            )
+    if not found:
+        several = f"{len(loose):,} files that lie in no class" if loose else "no files in folders of classes"
+        empty = [f"; {Path(place).name}: {reason}" for place, reason in left_out if Path(place).is_dir()]
+        raise FileNotFoundError(f"{folder}: {several}; expected {_LAYOUTS}{''.join(empty[:1])}")
+    return found
+
+
+def _of_split_class(
+    folder: Path, place: Path, suffixes: Collection[str], left_out: list[tuple[str, str]]
+) -> list[Listed]:
+    """The files of one class, which may have folders train and test."""
+    inner = _folders(place)
+    splits = {one.name: SPLIT_NAMES.get(one.name.lower(), "") for one in inner}
+    if not any(splits.values()):
+        return _of_class(folder, place, place.name, "", suffixes, left_out)
+    loose = [str(name) for name in _files(place) if name.suffix.lower() in suffixes]
+    if other := [name for name, split in splits.items() if not split] + loose:
+        raise ValueError(f"{place}: has folders of splits beside {other[0]!r}; expected only splits there")
+    return [
+        one
+        for below in inner
+        for one in _of_class(folder, below, place.name, splits[below.name], suffixes, left_out)
+    ]
+
+
+def _of_class(
+    folder: Path,
+    place: Path,
+    label: str,
+    split: str,
+    suffixes: Collection[str],
+    left_out: list[tuple[str, str]],
+) -> list[Listed]:
+    files, others = [], Counter[str]()
+    for current, below, names in os.walk(place):
+        below[:] = sorted(name for name in below if not _hidden(name))
+        for name in names:
+            if _hidden(name):
+                continue
+            if Path(name).suffix.lower() in suffixes:
+                files.append(Path(current, name).relative_to(folder))
+            else:
+                others[Path(name).suffix.lower() or name] += 1
+    if not files:
+        there = ", ".join(f"{count} x {suffix}" for suffix, count in others.most_common(3))
+        hint = "; text with a point in each line is called .xyz" if ".txt" in others else ""
+        reason = f"no files there with a suffix of {' '.join(suffixes)}"
+        left_out.append((str(place), f"{reason} (there are {there}{hint})" if there else reason))
+    return [Listed(file, label, split) for file in files]
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(place for place in folder.iterdir() if place.is_dir() and not _hidden(place.name))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(
+        Path(place.name) for place in folder.iterdir() if place.is_file() and not _hidden(place.name)
+    )
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"  # what macOS puts into archives
+
+
+def _check_names(folder: Path, files: Iterable[Listed]) -> None:
+    first: dict[str, Listed] = {}
+    for one in sorted(files, key=lambda one: (one.label, one.line)):
+        before = first.setdefault("".join(one.label.split()).casefold(), one)
+        if before.label != one.label:
+            place = f"{folder / NAME}: lines {before.line} and {one.line}" if one.line else f"{folder}"
+            raise ValueError(
+                f"{place}: classes {before.label!r} and {one.label!r} differ in case or blanks only; "
+                "rename one, so that both are the same or really different"
+            )
+
+
+def _groups(folder: Path, files: list[Listed]) -> tuple[NDArray[np.int64], tuple[tuple[Listed, Listed], ...]]:
+    """Files of the same bytes, or of one group in the list, are near duplicates; so is what these lead to.
+    Also the first of the same bytes for each pair of classes."""
+    paths = [folder / one.file for one in files]
+    sizes = [path.stat().st_size for path in paths]
+    often = Counter(sizes)
+    first: dict[tuple[str, str], int] = {}  # file of each group of the list, and of each content
+    leads = list(range(len(files)))  # to an earlier file of the same group, or to itself
+    doubtful: dict[tuple[str, str], tuple[Listed, Listed]] = {}
+
+    def root(number: int) -> int:
+        while leads[number] != number:
+            leads[number] = number = leads[leads[number]]
+        return number
+
+    for number, (one, path, size) in enumerate(zip(files, paths, sizes, strict=True)):
+        keys = [("listed", one.group)] if one.group else []
+        if often[size] > 1:
+            keys.append(("bytes", file_sha256(path)))
+        for key in keys:
+            before = files[first.setdefault(key, number)]
+            if key[0] == "bytes" and before.label != one.label:
+                doubtful.setdefault((before.label, one.label), (before, one))
+            low, high = sorted((root(first[key]), root(number)))
+            leads[high] = low
+    _, groups = np.unique([root(number) for number in range(len(files))], return_inverse=True)
+    return groups.astype(np.int64), tuple(doubtful.values())
+
+
+def _hold_out(files: list[Listed], groups: NDArray[np.int64]) -> list[Listed]:
+    """Give every file a split. A class of two groups or more has some of them in either."""
+    place = [_place(one.file) for one in files]
+    lowest: dict[int, float] = {}
+    for group, value in zip(groups.tolist(), place, strict=True):
+        lowest[group] = min(value, lowest.get(group, 1.0))
+    testing = {group for group, value in lowest.items() if value < TEST_SHARE}
+    by_class: dict[str, set[int]] = {}
+    for one, group in zip(files, groups.tolist(), strict=True):
+        by_class.setdefault(one.label, set()).add(group)
+    for members in by_class.values():
+        order = sorted(members, key=lambda group: lowest[group])
+        if len(order) > 1 and not members & testing:
+            testing.add(order[0])
+    for members in by_class.values():  # last, as nothing can be learned of a class that is only in test
+        if members <= testing:
+            testing.remove(max(members, key=lambda group: lowest[group]))
+    return [
+        one._replace(split="test" if group in testing else "train")
+        for one, group in zip(files, groups.tolist(), strict=True)
+    ]
+
+
+def _place(file: Path) -> float:
+    """A number from 0 to 1 that depends on the name, below the folder, alone."""
+    return int(hashlib.sha256(file.as_posix().encode()).hexdigest()[:13], 16) / 16**13

@@ -1,0 +1,234 @@
+"""The folder that a model is stored in: ``model.safetensors`` and ``config.json``. Strict, and never a
+pickle."""
+
+import dataclasses
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from pointmae_zoo.hub.checkpoint import kind_conversion as kinds
+from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, build, build_empty, config_text, read_config
+from pointmae_zoo.hub.checkpoint.errors import CheckpointError, key_problems, shapes_of
+from pointmae_zoo.hub.checkpoint.safetensors_header import check_header
+from pointmae_zoo.models.config import ModelConfig
+from pointmae_zoo.models.registry import Weights
+from pointmae_zoo.system.files import file_sha256, written_whole
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS_FILE = "model.safetensors"
+PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
+
+
+def save_pretrained(
+    model: nn.Module,
+    folder: str | os.PathLike[str],
+    *,
+    provenance: dict[str, Any] | None = None,
+    half: bool = False,
+) -> Path:
+    """Write ``model.safetensors`` and ``config.json``, from which `from_pretrained` rebuilds the model.
+
+    Each file is written under a temporary name and then renamed. A crash between the two leaves new weights
+    beside the old ``config.json``; loading then says that they don't belong together.
+
+    Args:
+        model: from `create_model` or `from_pretrained` (its ``.config`` is what gets stored), or the encoder
+            inside one.
+        folder: made if missing.
+        provenance: entries to add to what the model remembers of its origin (status, data, licence, ...).
+        half: store matrices in float16 (vectors and BatchNorm statistics stay float32): half the size, and
+            about 1e-3 relative rounding. `from_pretrained` gives float32 again.
+
+    Returns:
+        The folder.
+
+    Raises:
+        TypeError: a model without ``.config``.
+        ValueError: weights with NaN or infinity; labels or provenance of more than 1 MB, or with numbers
+            that JSON does not have.
+    """
+    config = getattr(model, "config", None)
+    if not isinstance(config, ModelConfig):
+        raise TypeError(
+            f"{type(model).__name__} has no .config of the zoo; "
+            "save a model from create_model or from_pretrained"
+        )
+    config = dataclasses.replace(config, provenance={**config.provenance, **(provenance or {})})
+    return write_folder(folder, config, model.state_dict(), half=half)
+
+
+def write_folder(
+    folder: str | os.PathLike[str], config: ModelConfig, state: Mapping[str, Tensor], *, half: bool
+) -> Path:
+    """What `save_pretrained` does with a model's configuration and tensors, or with some of them."""
+    tensors = {}
+    for key, tensor in state.items():
+        tensor = tensor.detach().to("cpu")
+        if tensor.is_floating_point():
+            tensor = tensor.to(torch.float16 if half and tensor.ndim > 1 else torch.float32)
+            if not bool(tensor.isfinite().all()):
+                raise ValueError(f"{key} holds NaN or infinity; such weights are not saved")
+        tensors[key] = tensor.contiguous()
+    weights = save(tensors, metadata={"format": "pt"})
+    text = config_text(config, hashlib.sha256(weights).hexdigest())
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_whole(folder / WEIGHTS_FILE) as unfinished:
+        unfinished.write_bytes(weights)
+    with written_whole(folder / CONFIG_FILE) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+    return folder
+
+
+def load_folder(
+    folder: Path,
+    *,
+    kind: str | None = None,
+    head: Mapping[str, Any] | None = None,
+    pinned: Weights | None = None,
+    origin: Mapping[str, str] | None = None,
+    name: str | None = None,
+    encoder: nn.Module | None = None,
+) -> nn.Module:
+    """Rebuild the model of a folder; float32, CPU, evaluation mode.
+
+    Nothing is allocated before the configuration is known to be sane and the header of the weights to fit it.
+
+    Args:
+        folder: as `save_pretrained` writes it.
+        kind: None: as stored; else see `from_pretrained`.
+        head: fields of the head's configuration, and ``labels``.
+        pinned: the registry's entry: what the files must be; default: what ``config.json`` says.
+        origin: the Hub repository and commit that it came from, kept as ``provenance["hub"]``. Its files may
+            be links, as they are in the Hub's cache.
+        name: what messages call the model.
+        encoder: where the file leaves the encoder out: the one to use.
+
+    Raises:
+        CheckpointError: anything missing, extra, wrongly shaped, damaged or not finite.
+        TypeError, ValueError: a wrong ``kind`` or ``head``.
+    """
+    for file in (CONFIG_FILE, WEIGHTS_FILE):
+        _check_there(folder / file, may_be_link=origin is not None)
+    path = folder / WEIGHTS_FILE
+    if pinned is not None:
+        check_pinned_config(folder / CONFIG_FILE, pinned)
+    config, sha256 = read_config(folder / CONFIG_FILE)
+    if origin is not None:
+        config = dataclasses.replace(config, provenance={**config.provenance, "hub": dict(origin)})
+    stored = build_empty(folder / CONFIG_FILE, config)
+    plan = kinds.plan(config, stored, kind, dict(head or {}), name or str(folder))
+    if pinned is not None and path.stat().st_size != pinned.size:
+        raise CheckpointError(
+            f"{path}: damaged or exchanged: {path.stat().st_size:,} bytes, not the {pinned.size:,} that were "
+            "published; copy or download it again"
+        )
+    lent = {} if encoder is None else {f"encoder.{key}": one for key, one in encoder.state_dict().items()}
+    check_header(path, {key: one for key, one in stored.state_dict().items() if key not in lent})
+    if file_sha256(path) != (pinned.sha256 if pinned else sha256):
+        raise CheckpointError(
+            f"{path}: damaged or exchanged (its sha256 is not the one "
+            f"{'that was published' if pinned else 'in ' + CONFIG_FILE}); copy or download it again"
+        )
+    read = _read_tensors(path, [key for key in plan.tensors if key not in lent])
+    tensors = {to: lent[key] if key in lent else read[key] for key, to in plan.tensors.items()}
+    model: Any
+    if plan.new:
+        logger.warning(
+            "%s: new and random, to be trained before use: %s (%s)", name or folder, plan.what, plan.why
+        )
+        model = build(_initialised(plan, config, _public_name(folder, pinned, origin)))
+        fresh = model.state_dict()
+        kept = {key: shape for key, shape in shapes_of(fresh).items() if not key.startswith(plan.new)}
+        problems = key_problems(kept, shapes_of(tensors))
+        if problems:
+            raise CheckpointError(f"{path}: does not become a {plan.config.kind} model: {problems}")
+        model.load_state_dict({**fresh, **tensors}, strict=True)
+    else:
+        model = stored if plan.config is config else build_empty(folder / CONFIG_FILE, plan.config)
+        model.load_state_dict(tensors, strict=True, assign=True)
+    return model.eval()
+
+
+def _initialised(plan: kinds.Plan, stored: ModelConfig, name: str) -> ModelConfig:
+    """The configuration of a model with a new head: how the stored one was made is not how this one was."""
+    made_from = {
+        "name": name,
+        "kind": stored.kind,
+        "new": plan.what,
+        "provenance": stored.provenance,
+    }
+    return dataclasses.replace(plan.config, provenance={"initialised_from": made_from})
+
+
+def _public_name(folder: Path, pinned: Weights | None, origin: Mapping[str, str] | None) -> str:
+    """What others may read of where a model came from: of a folder its last name alone."""
+    if pinned is not None:
+        return pinned.name
+    return f"{origin['repo']}@{origin['commit']}" if origin is not None else folder.resolve().name
+
+
+def check_pinned_config(path: Path, pinned: Weights) -> None:
+    """Raise a CheckpointError unless ``config.json`` is the one that was published."""
+    if file_sha256(path) != pinned.config_sha256:
+        raise CheckpointError(
+            f"{path}: damaged or exchanged (its sha256 is not the one that was published); "
+            "copy or download it again"
+        )
+
+
+def nothing_here(place: str, names: list[str]) -> str:
+    """Why a folder or repository of these files is no model, in words."""
+    pickles = sorted(name for name in names if name.lower().endswith(PICKLES))
+    if pickles and WEIGHTS_FILE not in names:
+        return (
+            f"{place}: holds {pickles[0]}, a pickle, which can run code and is never loaded; "
+            "'pointmae-zoo convert' turns a reference checkpoint into safetensors"
+        )
+    if {"recipe.yaml", "checkpoints"} <= set(names) and WEIGHTS_FILE not in names:
+        return (
+            f"{place}: a run that has not finished, so there are no weights yet; --resume goes on with it "
+            f"('pointmae-zoo pretrain' or 'finetune' --out {place} --resume)"
+        )
+    return f"{place}: {WEIGHTS_FILE} and {CONFIG_FILE} expected, as save_pretrained writes them"
+
+
+def _check_there(file: Path, *, may_be_link: bool) -> None:
+    """A file of its own in the folder: no device that never ends, no link that leads out."""
+    folder = file.parent
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such folder")
+    if not file.is_file():
+        raise CheckpointError(nothing_here(str(folder), [path.name for path in folder.iterdir()]))
+    homes = [folder.resolve()]
+    repository = homes[0].parent.parent
+    if homes[0].parent.name == "snapshots" and repository.name.startswith("models--"):
+        # The Hub client's cache: a snapshot's files are links into its repository's folder, and that one's,
+        # by newer clients, into a store for all repositories.
+        homes = [repository, repository.parent / "blobs"]
+    if not may_be_link and not any(file.resolve().is_relative_to(home) for home in homes):
+        raise CheckpointError(f"{file}: a link that leads out of its folder; put the file itself there")
+
+
+def _read_tensors(path: Path, wanted: Iterable[str]) -> dict[str, Tensor]:
+    tensors = {}
+    with safe_open(path, framework="pt") as file:
+        for key in wanted:
+            # Cloned into torch's own aligned memory: matrix kernels round differently by alignment, and
+            # the same weights must give the same features, bit for bit, at every load.
+            tensor = file.get_tensor(key).clone()
+            if tensor.is_floating_point():
+                tensor = tensor.float()
+                if not bool(tensor.isfinite().all()):
+                    raise CheckpointError(f"{path}: {key} holds NaN or infinity; these weights can't be used")
+            tensors[key] = tensor
+    return tensors

@@ -1,0 +1,194 @@
+"""Files -> points -> classifier -> names with probabilities."""
+
+import csv
+import io
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointmae_zoo import DEFAULT_CLASSIFIER
+from pointmae_zoo.inference.input_files import Paths
+from pointmae_zoo.inference.model_loading import dtype_of, in_dtype, opened, stored_config
+from pointmae_zoo.inference.resumable_rows import RowNetwork, Rows, rows_of_files
+from pointmae_zoo.system.files import check_out, written_whole
+
+FORMATS = (".csv", ".json")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a classifier says of each file that could be read."""
+
+    paths: list[str]
+    """The M files, sorted."""
+    labels: tuple[str, ...]
+    """The C class names; the numbers of the outputs where the model has no names."""
+    probabilities: NDArray[np.float32]
+    """(M, C), each row of sum 1."""
+    top: int
+    """How many classes of each file `best` gives."""
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    """(path, reason) of every file without a row."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """model (name or folder, or None), fingerprint of the weights, dtype, seed, up."""
+
+    @property
+    def best(self) -> list[list[tuple[str, float]]]:
+        """For each file its most probable classes and their probabilities, most probable first."""
+        order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, : self.top]
+        return [
+            [(self.labels[number], float(row[number])) for number in numbers]
+            for row, numbers in zip(self.probabilities, order, strict=True)
+        ]
+
+
+def predict_files(
+    paths: Paths,
+    model: Any = DEFAULT_CLASSIFIER,
+    *,
+    top: int = 3,
+    out: str | os.PathLike[str] | None = None,
+    up: str = "y",
+    seed: int = 0,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    timeout: float = 60.0,
+    memory_limit_gb: float = 2.0,
+    device: str | None = None,
+    dtype: str | None = None,
+    progress: bool = True,
+) -> Predictions:
+    """Classes of mesh and point files: a row for each that can be read, a reason for each that cannot.
+
+    Files are read, rows kept in `OUT.partial` and failures collected as by `embed_files`, whose other
+    arguments these are.
+
+    Args:
+        paths: files, folders or globs.
+        model: a classifier: weights by name, folder (what ``finetune`` wrote) or repository, or a model.
+        top: the classes of each file that `Predictions.best` and the table give; all, if there are fewer.
+        out: where to write the table: .csv (path, class_1, probability_1, class_2, ...) or .json (also the
+            failures and how it was made). None: nowhere.
+
+    Raises:
+        FileNotFoundError: no path leads to a file.
+        ValueError: a wrong argument, or a model that is no classifier; says what to do.
+    """
+    if not isinstance(top, int) or isinstance(top, bool) or top < 1:
+        raise ValueError(f"top: a whole number above 0 expected, got {top!r}")
+    target = None if out is None else Path(out)
+    if target is not None:
+        check_out(target, FORMATS)
+    labels: list[str] = []
+
+    def network() -> RowNetwork:
+        classifier, name = _classifier(model, device)
+        labels.extend(classifier.config.labels or map(str, range(classifier.hyper.num_classes)))
+        return _network(classifier, name, dtype, up=up, seed=seed)
+
+    def predictions(rows: Rows) -> Predictions:
+        made = rows.network.metadata
+        return Predictions(rows.paths, tuple(labels), rows.values, min(top, len(labels)), rows.failures, made)
+
+    rows = rows_of_files(
+        paths,
+        network,
+        lambda path, rows: write_predictions(path, predictions(rows)),
+        out=target,
+        up=up,
+        seed=seed,
+        batch_size=batch_size,
+        workers=workers,
+        timeout=timeout,
+        memory_limit_gb=memory_limit_gb,
+        dtype=dtype,
+        progress=progress,
+    )
+    return predictions(rows)
+
+
+def _classifier(model: Any, device: str | None) -> tuple[Any, str | None]:
+    if (config := stored_config(model)) is not None:
+        _check_kind(config.kind, str(model))
+    found, name = opened(model, device)
+    _check_kind(found.config.kind, name or "model")
+    return found, name
+
+
+def _check_kind(kind: str, name: str) -> None:
+    if kind == "part_segmentation":
+        raise ValueError(
+            f"{name}: a part segmenter, which colours clouds: predict_parts, or --parts-out FOLDER"
+        )
+    if kind != "classification":
+        raise ValueError(
+            f"{name}: is of kind {kind!r} and knows no classes; 'pointmae-zoo finetune' makes a "
+            "classifier of it, 'pointmae-zoo embed' gives its features"
+        )
+
+
+def _network(given: Any, name: str | None, dtype: str | None, *, up: str, seed: int) -> RowNetwork:
+    from pointmae_zoo.hub.checkpoint.fingerprint import model_sha256
+    from pointmae_zoo.models.encoder import evaluating
+
+    classifier = in_dtype(given, dtype)
+
+    def compute(points: Any) -> Any:
+        with evaluating(classifier):
+            return classifier(points).float().softmax(dim=-1)
+
+    return RowNetwork(
+        compute=compute,
+        width=classifier.hyper.num_classes,
+        recipe=classifier.config.preprocess,
+        device=str(next(classifier.parameters()).device),
+        metadata={
+            "model": name,
+            "fingerprint": model_sha256(given),
+            "dtype": dtype_of(classifier),
+            "seed": int(seed),
+            "up": up,
+        },
+    )
+
+
+def write_predictions(path: str | os.PathLike[str], predictions: Predictions) -> None:
+    """Write .csv or .json; the file appears complete or not at all. Raises as `predict_files` does."""
+    path = Path(path)
+    check_out(path, FORMATS)
+    write = _csv_text if path.suffix.lower() == ".csv" else _json_text
+    with written_whole(path) as unfinished:
+        unfinished.write_bytes(write(predictions).encode("utf-8", "surrogateescape"))
+
+
+def _csv_text(predictions: Predictions) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    numbers = range(1, predictions.top + 1)
+    writer.writerow(
+        ["path", *(f"{what}_{number}" for number in numbers for what in ("class", "probability"))]
+    )
+    for path, best in zip(predictions.paths, predictions.best, strict=True):
+        writer.writerow([path, *(text for name, share in best for text in (name, f"{share:.6f}"))])
+    return stream.getvalue()
+
+
+def _json_text(predictions: Predictions) -> str:
+    content = {
+        **predictions.metadata,
+        "labels": predictions.labels,
+        "files": [
+            {
+                "path": path,
+                "classes": [{"class": name, "probability": round(share, 6)} for name, share in best],
+            }
+            for path, best in zip(predictions.paths, predictions.best, strict=True)
+        ],
+        "failures": [{"path": path, "reason": reason} for path, reason in predictions.failures],
+    }
+    return json.dumps(content, indent=1) + "\n"

@@ -1,0 +1,125 @@
+"""Files -> points -> encoder -> table."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pointmae_zoo import DEFAULT_MODEL
+from pointmae_zoo.inference.feature_tables import Embeddings, check_table_path, write_table
+from pointmae_zoo.inference.input_files import Paths
+from pointmae_zoo.inference.model_loading import dtype_of, in_dtype, opened
+from pointmae_zoo.inference.resumable_rows import RowNetwork, Rows, rows_of_files
+
+
+def embed_files(
+    paths: Paths,
+    model: Any = DEFAULT_MODEL,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    up: str = "y",
+    seed: int = 0,
+    pool: str | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    timeout: float = 60.0,
+    memory_limit_gb: float = 2.0,
+    device: str | None = None,
+    dtype: str | None = None,
+    progress: bool = True,
+) -> Embeddings:
+    """Features of mesh and point files: one row for each that can be read, a reason for each that cannot.
+
+    With `out`, rows are kept in `OUT.partial` while the run goes on. If it is killed, the same call goes
+    on from there and writes the same bytes that an undisturbed run would have written (on a GPU if
+    `batch_size` is given: one that is found may be another the next time).
+
+    Args:
+        paths: files, folders (searched to the bottom) or globs; see `shapes.read.find_files`. One that leads
+            to nothing is a failure among the others. `out` is never an input of its own.
+        model: published weights, a folder of weights, a repository of the Hub (the table says of which
+            commit), or an encoder (for example from `from_pretrained`).
+        out: where to write the table: .npz, .safetensors, .csv or .parquet. None: nowhere.
+        up: the axis that points up in the files: x, y or z.
+        seed: of the points sampled on surfaces, 0 or more. The same file and seed give the same row, bit for
+            bit, whatever other files are embedded in the same run.
+        pool: how tokens become one vector: max, mean, mean+max, mean,max or levels (see
+            `PointEncoder.embed`). None: as stored with the weights.
+        batch_size: clouds that go through the network at a time. Rows depend on it in their last bits. None:
+            16 on a CPU; on a GPU as many as pay, which is tried out with the first clouds. A GPU takes fewer
+            where it has no room for so many.
+        workers: processes that read files. None: as many as cores, at most 8; with a GPU one less than cores.
+        timeout: seconds that reading one file may take.
+        memory_limit_gb: memory that reading one file may take, in each worker (enforced on Linux).
+        device: where the network runs. None: an encoder stays where it is, weights are loaded on the CPU.
+        dtype: float32 or bfloat16: of weights and activations; distances and the features given are float32
+            in both. None: an encoder stays as it is, weights are loaded in float32.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        Embeddings: paths (sorted), features (M, D) float32, failures [(path, reason)], metadata.
+
+    Raises:
+        FileNotFoundError: no path leads to a file.
+        ValueError: a wrong argument, model or table format, an output that another run is writing, or one
+            whose OUT.partial was written with other settings.
+        RuntimeError: a GPU has no room for a single cloud.
+    """
+    target = None if out is None else Path(out)
+    if target is not None:
+        check_table_path(target)
+    rows = rows_of_files(
+        paths,
+        lambda: _network(model, device, dtype, pool=pool, up=up, seed=seed),
+        lambda path, rows: write_table(path, _table(rows)),
+        out=target,
+        up=up,
+        seed=seed,
+        batch_size=batch_size,
+        workers=workers,
+        timeout=timeout,
+        memory_limit_gb=memory_limit_gb,
+        dtype=dtype,
+        progress=progress,
+    )
+    return _table(rows)
+
+
+def _table(rows: Rows) -> Embeddings:
+    return Embeddings(rows.paths, rows.values, rows.failures, rows.network.metadata)
+
+
+def _network(
+    model: Any, device: str | None, dtype: str | None, *, pool: str | None, up: str, seed: int
+) -> RowNetwork:
+    if not isinstance(model, str | os.PathLike) and not hasattr(model, "embed"):
+        raise TypeError(
+            f"model: weights by name or folder, or an encoder expected, got {type(model).__name__}; "
+            "from_pretrained(..., kind='encoder') gives one"
+        )
+    from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
+    from pointmae_zoo.models.encoder import evaluating
+
+    given, name = opened(model, device, kind="encoder")
+    encoder = in_dtype(given, dtype)
+    pool = pool or encoder.hyper.pool
+
+    def compute(points: Any) -> Any:
+        with evaluating(
+            encoder
+        ):  # not embed: that asks whether points are finite, and a GPU would be waited for
+            return encoder(points, pool)
+
+    return RowNetwork(
+        compute=compute,
+        width=encoder.feature_dim(pool),  # raises for an unknown pool, before any work
+        recipe=encoder.config.preprocess,
+        device=str(next(encoder.parameters()).device),
+        metadata={
+            "model": name,
+            "fingerprint": encoder_sha256(given),
+            "dtype": dtype_of(encoder),
+            "pool": pool,
+            "seed": int(seed),
+            "up": up,
+        },
+    )

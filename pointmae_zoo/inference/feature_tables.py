@@ -1,0 +1,168 @@
+"""Tables of features in files: .npz, .safetensors, .csv, .parquet. Never a pickle."""
+
+import csv
+import importlib.util
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointmae_zoo.system.files import check_out, written_whole
+
+# The one key under which .safetensors and .parquet keep metadata: their own maps have no fixed order.
+KEY = "pointmae_zoo"
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """One row of features per file that could be read."""
+
+    paths: list[str]
+    """The M files, sorted."""
+    features: NDArray[np.float32]
+    """(M, D), in the order of paths."""
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    """(path, reason) of every file without a row. Not stored in a table."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """model (name or folder, or None), fingerprint of the weights, dtype of the network, pool, seed, up. Not
+    stored in .csv."""
+
+
+def check_table_path(path: Path) -> None:
+    """Raises ValueError or OSError if no table can be written there: to be called before the work."""
+    check_out(path, tuple(FORMATS))
+    if path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise ValueError(f'{path}: .parquet needs pyarrow: pip install "pointmae-zoo[parquet]"')
+
+
+def write_table(path: str | os.PathLike[str], table: Embeddings) -> None:
+    """Write paths, features and metadata. The same table gives the same bytes; the file appears complete
+    or not at all.
+
+    Raises ValueError for an unknown suffix, OSError if it cannot be written.
+    """
+    path = Path(path)
+    check_table_path(path)
+    write, _ = FORMATS[path.suffix.lower()]
+    with written_whole(path) as unfinished:
+        unfinished.write_bytes(write(table))
+
+
+def read_table(path: str | os.PathLike[str]) -> Embeddings:
+    """Read what write_table wrote. Raises FileNotFoundError, or ValueError if it is no such table."""
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise ValueError(f"{path}: a name that ends in one of {' '.join(FORMATS)} expected")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; 'pointmae-zoo embed' writes one")
+    _, read = FORMATS[path.suffix.lower()]
+    try:
+        table = read(path)
+        features = np.asarray(table.features)
+        if features.ndim != 2 or features.dtype != np.float32 or len(features) != len(table.paths):
+            raise ValueError(f"{len(table.paths)} paths and features {features.dtype} {features.shape}")
+        if not isinstance(table.metadata, dict):
+            raise ValueError("its metadata is no object with fields")
+    except ImportError:
+        raise ValueError(f'{path}: .parquet needs pyarrow: pip install "pointmae-zoo[parquet]"') from None
+    except Exception as error:  # the libraries have no common parent for "this file is broken"
+        said = " ".join(str(error).split())[:120]
+        raise ValueError(f"{path}: no table of features or damaged ({said}); embed again") from error
+    return table
+
+
+def _npz_bytes(table: Embeddings) -> bytes:
+    arrays = {
+        "paths": np.array(table.paths, dtype=np.str_),
+        "features": np.ascontiguousarray(table.features, dtype="<f4"),
+        "metadata": np.array(json.dumps(table.metadata, sort_keys=True)),
+    }
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            # A fixed date: numpy.savez leaves it open which one it writes.
+            entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+            with archive.open(entry, "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+    return stream.getvalue()
+
+
+def _read_npz(path: Path) -> Embeddings:
+    with np.load(path, allow_pickle=False) as arrays:
+        metadata = json.loads(str(arrays["metadata"])) if "metadata" in arrays else {}
+        return Embeddings([str(name) for name in arrays["paths"]], arrays["features"], metadata=metadata)
+
+
+def _safetensors_bytes(table: Embeddings) -> bytes:
+    from safetensors.numpy import save
+
+    described = json.dumps({"paths": table.paths, "metadata": table.metadata}, sort_keys=True)
+    features = np.ascontiguousarray(table.features, dtype=np.float32)
+    return save({"features": features}, metadata={KEY: described})
+
+
+def _read_safetensors(path: Path) -> Embeddings:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        described = json.loads(file.metadata()[KEY])
+        return Embeddings(described["paths"], file.get_tensor("features"), metadata=described["metadata"])
+
+
+def _csv_bytes(table: Embeddings) -> bytes:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["path", *(f"f{number}" for number in range(table.features.shape[1]))])
+    for name, row in zip(table.paths, table.features, strict=True):
+        writer.writerow([name, *map(str, row)])  # the shortest text that gives the same float32 again
+    return stream.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _read_csv(path: Path) -> Embeddings:
+    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        reader = csv.reader(file)
+        header = next(reader)
+        if header[0] != "path":
+            raise ValueError(f"the first column is {header[0]!r}, not 'path'")
+        rows = list(reader)
+    features = np.array([row[1:] for row in rows], dtype=np.float32).reshape(len(rows), len(header) - 1)
+    return Embeddings([row[0] for row in rows], features)
+
+
+def _parquet_bytes(table: Embeddings) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    width = table.features.shape[1]
+    values = pa.array(np.ascontiguousarray(table.features, dtype=np.float32).reshape(-1))
+    lists = pa.FixedSizeListArray.from_arrays(values, width)
+    columns = {"path": pa.array(table.paths, pa.string()), "features": lists}
+    described = {KEY: json.dumps({"width": width, "metadata": table.metadata}, sort_keys=True)}
+    stream = io.BytesIO()
+    pq.write_table(pa.table(columns, metadata=described), stream)
+    return stream.getvalue()
+
+
+def _read_parquet(path: Path) -> Embeddings:
+    import pyarrow.parquet as pq
+
+    stored = pq.read_table(path)
+    described = json.loads(stored.schema.metadata[KEY.encode()])
+    values = stored["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    features = values.astype(np.float32, copy=False).reshape(-1, described["width"])
+    return Embeddings(stored["path"].to_pylist(), features, metadata=described["metadata"])
+
+
+FORMATS: dict[str, tuple[Callable[[Embeddings], bytes], Callable[[Path], Embeddings]]] = {
+    ".npz": (_npz_bytes, _read_npz),
+    ".safetensors": (_safetensors_bytes, _read_safetensors),
+    ".csv": (_csv_bytes, _read_csv),
+    ".parquet": (_parquet_bytes, _read_parquet),
+}

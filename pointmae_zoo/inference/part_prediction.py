@@ -1,0 +1,235 @@
+"""Files -> points -> part segmenter -> coloured clouds."""
+
+import contextlib
+import difflib
+import functools
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointmae_zoo.inference.batches import Batches, launcher_for
+from pointmae_zoo.inference.coloured_clouds import SUFFIXES, write_coloured
+from pointmae_zoo.inference.input_files import (
+    Paths,
+    check_arguments,
+    find_inputs,
+    readers_for,
+    sorted_failures,
+)
+from pointmae_zoo.inference.journal import identity
+from pointmae_zoo.inference.model_loading import dtype_of, in_dtype, opened, stored_config
+from pointmae_zoo.inference.part_manifest import PartManifest
+from pointmae_zoo.models.config import ModelConfig
+from pointmae_zoo.models.object_parts import ObjectParts
+from pointmae_zoo.models.preprocess import Preprocess
+from pointmae_zoo.system.progress import progress_bar
+from pointmae_zoo.viz.part_colours import part_colours
+
+MANIFEST_SECONDS = 5.0
+"""Between two times that it is written down which clouds are there: what a kill may cost."""
+
+
+@dataclass(frozen=True)
+class PartPredictions:
+    """What `predict_parts` wrote."""
+
+    written: dict[str, Path]
+    """File -> its coloured cloud; also those that were there."""
+    labels: tuple[str, ...]
+    """Part names by number; the numbers themselves where the model has no names."""
+    colours: NDArray[np.uint8]
+    """(P, 3) red, green, blue by part number."""
+    shares: dict[str, NDArray[np.float64]]
+    """File -> (P,), which part of its points belongs to each part."""
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    """(path, reason) of every file without a cloud."""
+
+
+def predict_parts(
+    paths: Paths,
+    model: Any,
+    out: str | os.PathLike[str],
+    *,
+    object_class: str | int | None = None,
+    suffix: str = ".ply",
+    up: str = "y",
+    seed: int = 0,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    timeout: float = 60.0,
+    memory_limit_gb: float = 2.0,
+    device: str | None = None,
+    dtype: str | None = None,
+    progress: bool = True,
+) -> PartPredictions:
+    """Write every file's points, as they lie in the file, coloured by part: OUT/NAME.parts.ply or .glb.
+
+    The network labels the points it takes; the other points read (`Preprocess.surface_samples`) get the label
+    of the nearest of those. Files in sub-folders keep them.
+
+    OUT/parts.json says how each cloud was made: a run that was stopped goes on where it was, and one like it,
+    later, makes only the clouds of new and changed files. Clouds that were made otherwise are replaced.
+
+    Args:
+        paths: files, folders or globs.
+        model: a part segmenter: weights by name, folder (what ``finetune`` wrote) or repository, or a model.
+        out: the folder; made where it is not there.
+        object_class: what the objects are: a name, or its number where the model has no names. None: only
+            for a model of one class. Only the parts of that class compete.
+        suffix: .ply: points with colours and the integer property ``part``. .glb: for viewers of models.
+
+    The other arguments are `embed_files`'s.
+
+    Raises:
+        FileNotFoundError: no path leads to a file.
+        ValueError: a wrong argument, a model that is no part segmenter, or an unknown or missing class.
+    """
+    check_arguments(up, seed, batch_size, workers, timeout, memory_limit_gb, dtype)
+    if suffix not in SUFFIXES:
+        raise ValueError(f"suffix: {' or '.join(SUFFIXES)} expected, got {suffix!r}")
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: a folder to write into expected, not a file")
+    files, missing = find_inputs(paths, folder)
+    targets = _targets(files, folder, suffix)
+    failures: dict[Path, str] = {}
+    from pointmae_zoo.hub.checkpoint.fingerprint import model_sha256
+
+    config = stored_config(model)
+    if config is not None:  # a wrong class is told before the weights are read
+        Objects.of(config, str(model)).number(object_class)
+    given, name = opened(model, device)
+    objects = Objects.of(given.config, name or "model")
+    number = objects.number(object_class)
+    segmenter, recipe = in_dtype(given, dtype), given.config.preprocess
+    where = str(next(segmenter.parameters()).device)
+    launcher = launcher_for(recipe, where, up)
+    batches = Batches(launcher, recipe.surface_samples, seed=int(seed), batch_size=batch_size)
+    settings = {
+        "model": name,
+        "fingerprint": model_sha256(given),
+        "dtype": dtype_of(segmenter),
+        "class": objects.classes[number],
+        "labels": list(objects.labels),
+        "seed": int(seed),
+        "up": up,
+        "suffix": suffix,
+    }
+    manifest = PartManifest(folder, settings)
+    shares = {file: kept for file in files if (kept := manifest.shares(file, targets[file])) is not None}
+    if shares:
+        print(f"{folder}: {len(shares)} of {len(files)} clouds are there, made the same way", file=sys.stderr)
+    todo = [file for file in files if file not in shares]
+    identities = {file: identity(file) for file in todo}  # as they are before they are read
+    colours, kept_at = part_colours(len(objects.labels)), time.monotonic()
+    with contextlib.ExitStack() as stack:
+        readers = stack.enter_context(readers_for(todo, workers, timeout, memory_limit_gb, where))
+        bar = stack.enter_context(
+            progress_bar(
+                total=len(files), initial=len(shares), unit="file", desc="predict", disable=not progress
+            )
+        )
+        stack.callback(manifest.write)
+        network = functools.partial(_logits, segmenter, number)
+        for clouds, found in batches.run(network, todo, readers, failures, bar):
+            for file, logits in found.items():
+                parts = objects.parts[number]
+                chosen = np.asarray(parts)[logits[:, parts].argmax(axis=1)]
+                everywhere = _carried(clouds[file], chosen, recipe, up, where)
+                targets[file].parent.mkdir(parents=True, exist_ok=True)
+                write_coloured(targets[file], clouds[file], everywhere, colours, objects.labels)
+                shares[file] = np.bincount(everywhere, minlength=len(objects.labels)) / len(everywhere)
+                manifest.add(identities[file], targets[file], shares[file])
+            if time.monotonic() > kept_at + MANIFEST_SECONDS:
+                manifest.write()
+                kept_at = time.monotonic()
+    done = [file for file in files if file in shares]
+    return PartPredictions(
+        {str(file): targets[file] for file in done},
+        objects.labels,
+        colours,
+        {str(file): shares[file] for file in done},
+        sorted_failures(failures, missing),
+    )
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The object classes of a part segmenter and their parts."""
+
+    classes: tuple[str, ...]
+    parts: tuple[list[int], ...]
+    """For each class the numbers of its parts."""
+    labels: tuple[str, ...]
+    """Part names by number."""
+
+    @classmethod
+    def of(cls, config: ModelConfig, name: str) -> "Objects":
+        """See `ObjectParts.of`. Raises ValueError if it is no part segmenter's configuration."""
+        if config.kind != "part_segmentation":
+            raise ValueError(
+                f"{name}: is of kind {config.kind!r} and knows no parts; 'pointmae-zoo finetune' with a "
+                "recipe of task parts makes a part segmenter of it"
+            )
+        count = config.arguments["num_parts"]
+        known = ObjectParts.of(
+            config.labels, config.provenance, count, config.arguments["num_object_classes"]
+        )
+        labels = tuple(config.labels or map(str, range(count)))
+        return cls(known.classes, tuple(map(list, known.parts)), labels)
+
+    def number(self, object_class: str | int | None) -> int:
+        """Of a class, by name or number; raises ValueError with the known ones."""
+        known = ", ".join(self.classes)
+        if object_class is None:
+            if len(self.classes) > 1:
+                raise ValueError(f"object_class: which of {known} are they?")
+            return 0
+        wanted = str(object_class)
+        if wanted in self.classes:
+            return self.classes.index(wanted)
+        if isinstance(object_class, int) and 0 <= object_class < len(self.classes):
+            return object_class
+        near = difflib.get_close_matches(wanted, self.classes, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {known}"
+        raise ValueError(f"object_class: the model knows no {wanted!r}; {hint}")
+
+
+def _logits(segmenter: Any, number: int, points: Any) -> Any:
+    import torch
+
+    from pointmae_zoo.models.encoder import evaluating
+
+    with evaluating(segmenter):
+        return segmenter(points, torch.full((len(points),), number, device=points.device))
+
+
+def _carried(
+    cloud: NDArray[np.float32], chosen: NDArray[np.int64], recipe: Preprocess, up: str, device: str
+) -> NDArray[np.int64]:
+    """Part numbers of the network's points (N,) to all points as they were read: (M, 3) -> (M,)."""
+    import torch
+
+    from pointmae_zoo.ops import knn
+
+    taken = recipe.kept(cloud, up=up, device=device)
+    middle = (cloud.min(0).astype(np.float64) + cloud.max(0)) / 2  # far from the origin float32 is coarse
+    places = torch.from_numpy((cloud - middle).astype(np.float32)).to(device)
+    nearest = knn(places[None], places[taken][None], 1)[0, :, 0].cpu().numpy()
+    return chosen[nearest]
+
+
+def _targets(files: list[Path], folder: Path, suffix: str) -> dict[Path, Path]:
+    """Where each file's cloud goes: the folders below what all files share stay."""
+    parents = [Path(os.path.abspath(file)).parent for file in files]
+    shared = os.path.commonpath(parents)
+    return {
+        file: folder / parent.relative_to(shared) / f"{file.name}.parts{suffix}"
+        for file, parent in zip(files, parents, strict=True)
+    }

@@ -1,0 +1,111 @@
+"""The depth images of a batch for Joint-MAE: views, what they show, and which patches stay visible."""
+
+from math import pi, radians
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pointmae_zoo.models.joint_mae.correspondence import patches_of_points, preferred_patches, token_patch_map
+from pointmae_zoo.models.joint_mae.joint_config import JointMAEConfig
+from pointmae_zoo.models.reconstruction import draw_visible
+from pointmae_zoo.models.tokens import Groups
+from pointmae_zoo.ops import (
+    ViewFrames,
+    draw_per_cloud,
+    fit_view_frames,
+    orbit_rotations,
+    render_depth_images,
+    view_rotations,
+)
+
+
+class RenderedViews(NamedTuple):
+    """The depth images of a batch."""
+
+    images: Tensor  # (B, V, H, W)
+    frames: ViewFrames
+    shared: Tensor | None  # (B, G, V P) bool, which patches show which 3D tokens; None: nobody asks
+
+
+class SeenImages(NamedTuple):
+    """These images, and which of their patches the encoder sees."""
+
+    views: RenderedViews
+    visible: Tensor  # (B, V, P) bool
+    order: Tensor  # (B, U) int64 into V P, the visible ones
+    valid: Tensor | None  # (B, U) bool: False where a cloud has fewer than U; None: all have U
+    tokens: Tensor  # (B, U, C)
+
+
+def draw_rotations(batch: int, device: torch.device, config: JointMAEConfig) -> Tensor:
+    """The views of a batch (B, V, 3, 3): drawn, or three along the axes."""
+    if config.views > 1:
+        return view_rotations(config.views, device).expand(batch, -1, -1, -1)
+    drawn = draw_per_cloud(lambda clouds: torch.rand(clouds, 2, device=device), batch)
+    yaw, elevation = drawn[:, :1] * (2 * pi), (2 * drawn[:, 1:] - 1) * radians(config.elevation)
+    return orbit_rotations(yaw, elevation)
+
+
+def render_views(
+    points: Tensor, groups: Groups, config: JointMAEConfig, rotations: Tensor | None = None
+) -> RenderedViews:
+    """The images of clouds (B, N, 3), and if the configuration needs it, which patches show which tokens.
+
+    ``rotations`` (B, V, 3, 3) of the views; None: drawn, or the axes.
+    """
+    # Which pixel a point falls on is decided in full precision, whatever is around it.
+    with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
+        if rotations is None:
+            rotations = draw_rotations(len(points), points.device, config)
+        frames = fit_view_frames(
+            points, rotations, size=config.image_size, cover=config.cover, farthest=config.farthest
+        )
+        images, pixels = render_depth_images(points, frames)
+        shared = None
+        if config.cross_attention == "local" or config.mask_alignment != "independent":
+            at = patches_of_points(pixels, config.image_size // config.patch_side)
+            shared = token_patch_map(groups, at, config.num_patches)
+    return RenderedViews(images, frames, shared)
+
+
+def draw_visible_patches(shared: Tensor | None, visible: Tensor, config: JointMAEConfig) -> Tensor:
+    """Draw every image's visible patches, (B, V, P) bool.
+
+    Args:
+        shared: (B, G, V P) bool, which patches show which 3D tokens; needed where masks are aligned or
+            complementary.
+        visible: (B, G) bool, the visible 3D tokens.
+        config: says how many, and how they are drawn.
+    """
+    shape = len(visible), config.views, config.num_patches
+    if config.mask_alignment == "independent":
+        return draw_visible(torch.ones(shape, device=visible.device), config.num_visible_patches)
+    assert shared is not None
+    share = preferred_patches(shared, visible, config.views)
+    if config.mask_alignment == "complementary":
+        share = 1.0 - share
+    # Shares that differ do so by at least 1 / G^2: noise below that breaks ties and nothing else.
+    noise = draw_per_cloud(lambda clouds: share.new_empty(clouds, *shape[1:]).uniform_(), len(share))
+    chosen = (share + noise * (0.5 / visible.shape[1] ** 2)).topk(config.num_visible_patches).indices
+    return torch.zeros_like(share, dtype=torch.bool).scatter_(-1, chosen, True)
+
+
+def check_masks(
+    visible: Tensor | None,
+    visible_patches: Tensor | None,
+    rotations: Tensor | None,
+    groups: Groups,
+    config: JointMAEConfig,
+) -> None:
+    """Raise a ValueError that names the first of the given masks and views that does not fit."""
+    batch, tokens, _ = groups.centers[-1].shape
+    masks: list[tuple[str, Tensor | None, tuple[int, ...]]] = [
+        ("visible", visible, (batch, tokens)),
+        ("visible_patches", visible_patches, (batch, config.views, config.num_patches)),
+    ]
+    for name, given, shape in masks:
+        if given is not None and (given.shape != shape or given.dtype != torch.bool):
+            raise ValueError(f"{name}: bool {shape} expected, got {given.dtype} {tuple(given.shape)}")
+    if rotations is not None and rotations.shape != (batch, config.views, 3, 3):
+        raise ValueError(f"rotations: {(batch, config.views, 3, 3)} expected, got {tuple(rotations.shape)}")

@@ -1,0 +1,1 @@
+"""The frozen image network that teaches, and its weights."""

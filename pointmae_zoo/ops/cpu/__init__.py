@@ -1,0 +1,1 @@
+"""The two searches that torch is slow at on a CPU, as numba loops."""

@@ -1,0 +1,1 @@
+"""The point operations on a GPU, as Triton kernels."""

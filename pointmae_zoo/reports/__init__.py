@@ -1,0 +1,1 @@
+"""What an evaluation found: one schema that is written and read, tables, comparisons."""

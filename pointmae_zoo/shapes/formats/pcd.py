@@ -1,0 +1,174 @@
+"""PCD, the point clouds of PCL: ascii, binary and binary_compressed.
+
+Own, because what reads it elsewhere is large (Open3D) or brings a validation framework (pypcd4). The
+compression is LZF.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointmae_zoo.shapes.surface import Geometry, MeshError, from_points
+
+KINDS = {"I": "i", "U": "u", "F": "f"}
+
+
+def read_pcd(path: Path, data: bytes) -> Geometry:
+    """The points without NaN: PCL writes NaN where a sensor saw nothing, so those rows are left out."""
+    return from_points(read_fields(path, data, ("x", "y", "z")))
+
+
+def read_fields(path: Path, data: bytes, wanted: Sequence[str]) -> NDArray[np.float64]:
+    """The numbers (N, len(wanted)) of these fields, without the rows that have a NaN there."""
+    header, body = _read_header(path, data)
+    try:
+        names = header["FIELDS"]
+        sizes = [int(word) for word in header["SIZE"]]
+        repeats = [int(word) for word in header.get("COUNT", ["1"] * len(names))]
+        kinds = [KINDS[word] for word in header["TYPE"]]
+        num_points = int(header["POINTS"][0]) if "POINTS" in header else _product(header)
+        types = [np.dtype(f"<{kind}{size}") for kind, size in zip(kinds, sizes, strict=True)]
+        if not len(names) == len(types) == len(repeats) or num_points < 0 or min(repeats) < 0:
+            raise ValueError("FIELDS, SIZE, TYPE and COUNT differ in length")
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise MeshError(path, f"has a PCD header that makes no sense ({error}): export it again") from error
+    if missing := [axis for axis in wanted if axis not in names]:
+        raise MeshError(path, f"has no field {', '.join(missing)} (its fields: {' '.join(names)})")
+    read = {"ascii": _read_text, "binary": _read_binary, "binary_compressed": _read_compressed}
+    encoding = header.get("DATA", ["?"])[0].lower()
+    if encoding not in read:
+        raise MeshError(path, f"has DATA {encoding}: expected one of {', '.join(read)}")
+    found = read[encoding](path, body, num_points, names, types, repeats, wanted)
+    return found[~np.isnan(found).any(axis=1)]
+
+
+def _read_header(path: Path, data: bytes) -> tuple[dict[str, list[str]], bytes]:
+    header: dict[str, list[str]] = {}
+    at = 0
+    while "DATA" not in header:
+        end = data.find(b"\n", at)
+        if end < 0 or len(header) > 20:
+            raise MeshError(
+                path, "has no PCD header that ends with a DATA line: it is not a PCD file or was cut off"
+            )
+        words = data[at:end].decode("ascii", "replace").split()
+        at = end + 1
+        if words and not words[0].startswith("#"):
+            header[words[0].upper()] = words[1:]
+    return header, data[at:]
+
+
+def field_names(path: Path, data: bytes) -> list[str]:
+    """What its rows hold."""
+    return _read_header(path, data)[0].get("FIELDS", [])
+
+
+def _product(header: dict[str, list[str]]) -> int:
+    return int(header["WIDTH"][0]) * int(header["HEIGHT"][0])
+
+
+def _cut_off(path: Path, num_points: int) -> MeshError:
+    return MeshError(path, f"was cut off: its header promises {num_points:,} points, the file has fewer")
+
+
+def _read_text(
+    path: Path,
+    body: bytes,
+    num_points: int,
+    names: list[str],
+    types: list[np.dtype],
+    repeats: list[int],
+    wanted: Sequence[str],
+) -> NDArray[np.float64]:
+    columns = sum(repeats)
+    try:
+        numbers = np.fromstring(body, dtype=np.float64, sep=" ")
+    except ValueError:
+        raise MeshError(path, "has text where numbers belong: export it again") from None
+    if numbers.size < num_points * columns:
+        raise _cut_off(path, num_points)
+    table = numbers[: num_points * columns].reshape(num_points, columns)
+    return table[:, [sum(repeats[: names.index(axis)]) for axis in wanted]]
+
+
+def _read_binary(
+    path: Path,
+    body: bytes,
+    num_points: int,
+    names: list[str],
+    types: list[np.dtype],
+    repeats: list[int],
+    wanted: Sequence[str],
+) -> NDArray[np.float64]:
+    # PCL names every padding field "_": number the fields to keep them apart.
+    fields = [
+        (f"{number}", kind, (many,)) for number, (kind, many) in enumerate(zip(types, repeats, strict=True))
+    ]
+    row = np.dtype(fields)
+    if num_points * row.itemsize > len(body):
+        raise _cut_off(path, num_points)
+    table = np.frombuffer(body, row, count=num_points)
+    return np.stack([table[f"{names.index(axis)}"][:, 0].astype(np.float64) for axis in wanted], axis=1)
+
+
+def _read_compressed(
+    path: Path,
+    body: bytes,
+    num_points: int,
+    names: list[str],
+    types: list[np.dtype],
+    repeats: list[int],
+    wanted: Sequence[str],
+) -> NDArray[np.float64]:
+    """Two sizes, then one LZF block that holds field after field (all x, all y, ...)."""
+    packed, unpacked = (int.from_bytes(body[at : at + 4], "little") for at in (0, 4))
+    room = [kind.itemsize * many * num_points for kind, many in zip(types, repeats, strict=True)]
+    if len(body) < 8 + packed or unpacked < sum(room) or unpacked > 256 * packed:
+        raise _cut_off(path, num_points)
+    try:
+        plain = decompress_lzf(body[8 : 8 + packed], unpacked)
+    except (IndexError, ValueError):
+        raise MeshError(path, "has damaged compressed data: export it again") from None
+    axes = [names.index(axis) for axis in wanted]
+    return np.stack(
+        [
+            np.frombuffer(plain, types[axis], count=num_points, offset=sum(room[:axis])).astype(np.float64)
+            for axis in axes
+        ],
+        axis=1,
+    )
+
+
+def decompress_lzf(data: bytes, size: int) -> bytes:
+    """LZF: control bytes, each followed by a literal run or by a reference back into what was written
+    already.
+
+    Raises IndexError or ValueError if the data are damaged or do not give exactly `size` bytes.
+    """
+    out = bytearray()
+    at = 0
+    while at < len(data):
+        control = data[at]
+        at += 1
+        if control < 32:
+            out += data[at : at + control + 1]
+            at += control + 1
+            continue
+        length = control >> 5
+        if length == 7:
+            length += data[at]
+            at += 1
+        start = len(out) - ((control & 31) << 8) - data[at] - 1
+        at += 1
+        length += 2
+        if start < 0:
+            raise IndexError
+        pattern = out[start : start + length]
+        # A reference may reach into its own output: then what there is repeats.
+        out += (pattern * math.ceil(length / len(pattern)))[:length]
+    if len(out) != size:
+        raise ValueError
+    return bytes(out)

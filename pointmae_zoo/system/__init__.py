@@ -1,0 +1,1 @@
+"""What knows no shapes and no models: files written whole, progress, checked fields, YAML, secrets."""

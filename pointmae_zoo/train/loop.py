@@ -1,0 +1,340 @@
+"""One training loop for every task, on one process or many.
+
+Everything random in a step (which clouds, which points, augmentation, masks, drop path) is a function of the
+recipe's seed and the step's number, so a checkpoint holds weights and optimizer only, and a resumed run on
+CPU equals an uninterrupted one bit for bit. Random numbers are drawn for the whole batch in every process,
+which uses its own rows of them (``share_of_batch``): how many processes share a batch changes nothing but
+the order of sums.
+
+Nothing in a step waits for the device: losses are read when a line of metrics is due, and before anything is
+stored.
+"""
+
+import math
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pointmae_zoo.models.losses import LossTerm
+from pointmae_zoo.ops.batch_random import share_of_batch
+from pointmae_zoo.system.progress import progress_bar
+from pointmae_zoo.train.checkpoints import load_latest, save_checkpoint, whole_checkpoints
+from pointmae_zoo.train.compiling import compile_blocks
+from pointmae_zoo.train.optimizer import MovingAverage, adamw, load_optimizer
+from pointmae_zoo.train.pending_losses import NORM, Unread
+from pointmae_zoo.train.process_setup import catch_signals, determinism, precision
+from pointmae_zoo.train.recipe import TrainingRecipe
+from pointmae_zoo.train.run_folder import Metrics
+from pointmae_zoo.train.schedule import batch_indices, learning_rate, step_seed, total_steps
+from pointmae_zoo.train.shared_losses import CloserLook, over_processes
+from pointmae_zoo.train.task import Task
+from pointmae_zoo.train.training_result import TrainingResult
+from pointmae_zoo.train.validation import Validation
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def train(
+    task: Task,
+    recipe: TrainingRecipe,
+    out: Path,
+    accelerator: "Accelerator",
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    validation: Validation | None = None,
+    settle: Callable[[nn.Module], None] | None = None,
+    layer_decay: float = 1.0,
+) -> TrainingResult:
+    """Train ``task.model``, which has its final weights (the moving average's, if the recipe has one; those
+    that ``validation`` has chosen, if it chooses) and evaluation mode afterwards.
+
+    SIGINT and SIGTERM write a checkpoint and end the run in good order; several processes agree on it at the
+    next line of metrics. ``out`` must be one folder for all processes; only the main one writes to it.
+
+    Args:
+        validation: what is looked at between steps. Its scores are in the lines of metrics, of which there is
+            one at every look.
+        settle: what makes a model ready to be used, called with the weights of the moment before every look
+            and after the last step. It must not change what is trained, nor use torch's global generator.
+        layer_decay: see ``parameter_groups``.
+
+    Raises:
+        ValueError: non-finite loss or gradient; names step, clouds and last good checkpoint. No checkpoint of
+            the run can be read.
+        OSError: the last checkpoint, or the last metrics, can't be written.
+    """
+    run = _Run(task, recipe, out, accelerator, validation, settle, layer_decay)
+    with determinism(recipe.deterministic):
+        result = run.train(resume, progress)
+    if validation is not None and validation.weights is not None and result.completed:
+        task.model.load_state_dict(validation.weights)
+    elif run.average is not None:
+        task.model.load_state_dict(run.average.module.state_dict())
+    task.model.eval()
+    return result
+
+
+class _Losses(nn.Module):
+    """What is wrapped for several processes and other precisions: a batch in, nothing but its losses out."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.model = task.model
+        self.losses = task.losses
+
+    def forward(self, batch: Any) -> dict[str, LossTerm]:
+        return self.losses(batch)
+
+
+class _Run:
+    """One process' share of a run: state, and the loop over it."""
+
+    def __init__(
+        self,
+        task: Task,
+        recipe: TrainingRecipe,
+        out: Path,
+        accelerator: "Accelerator",
+        validation: Validation | None,
+        settle: Callable[[nn.Module], None] | None,
+        layer_decay: float,
+    ) -> None:
+        self.task = task
+        self.validation = validation
+        self.settle = settle
+        self.recipe = recipe
+        self.out = out
+        self.accelerator = accelerator
+        self.device = accelerator.device
+        self.steps = total_steps(recipe, task.count)
+        self.model = task.model.to(self.device)
+        self.average = MovingAverage(self.model, recipe.ema_decay) if recipe.ema_decay else None
+        if recipe.compile:
+            compile_blocks(self.model, backward_once=not recipe.log_gradient_norms)
+        optimizer = adamw(self.model, recipe.weight_decay, recipe.betas, layer_decay)
+        with warnings.catch_warnings():  # newer torch has a new name for what older knows by the old one only
+            warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
+            self.wrapped, self.optimizer = accelerator.prepare(_Losses(task), optimizer)
+        self.metrics = Metrics(out / "metrics.jsonl")
+        self.step = 0
+        self.unread = Unread(out, task, self._indices, accelerator.is_main_process)
+        self.losses: dict[str, float] = {}
+        self.scores: dict[str, float] = {}  # of the validation part, when it was last looked at
+        self.look: CloserLook | None = None  # at the last step, if a line of metrics is due after it
+        self.unwritten = ""  # metrics that waited for room on the disk, at the checkpoint resumed from
+        self.seconds_before = 0.0  # of training, in the sessions before this one
+        self.started = self.saved = time.perf_counter()
+
+    @property
+    def is_main(self) -> bool:
+        return self.accelerator.is_main_process
+
+    def train(self, resume: bool, progress: bool) -> TrainingResult:
+        if resume:
+            self._resume()
+        if self.is_main:
+            self.metrics.start(self.step, self.unwritten)
+        self.model.train()
+        first = logged = self.step
+        self.started = self.saved = last_log = time.perf_counter()
+        bar = progress_bar(
+            total=self.steps,
+            initial=self.step,
+            desc="train",
+            unit="step",
+            disable=not (progress and self.is_main),
+        )
+        with catch_signals() as stopped, bar:
+            stop = False
+            while self.step < self.steps and not stop:
+                self.unread.add(self._one_step())
+                self.step += 1
+                bar.update()
+                if self.look is not None:
+                    speed = self._log(self.step - logged, last_log)
+                    logged, last_log = self.step, time.perf_counter()
+                    bar.set_postfix_str(f"{self._short_losses()}, {speed:.0f} clouds/s")
+                late = time.perf_counter() - self.saved > 60.0 * self.recipe.checkpoint_minutes
+                stop, late = self._agreed(stopped.is_set(), late)
+                if self.step < self.steps and (stop or late or self.step % self.recipe.checkpoint_steps == 0):
+                    self._save(must=stop)
+            if self.step >= self.steps:
+                self._save(must=True)
+                self.metrics.finish()
+        seconds = time.perf_counter() - self.started
+        return TrainingResult(
+            folder=self.out,
+            steps=self.step,
+            completed=self.step >= self.steps,
+            command=self.task.command,
+            losses=self.losses,
+            validation={} if self.validation is None else self.validation.of_kept,
+            steps_now=self.step - first,
+            seconds=seconds,
+            clouds_per_second=(self.step - first) * self.recipe.batch_size / max(seconds, 1e-9),
+            total_seconds=self.seconds_before + seconds,
+        )
+
+    def _one_step(self) -> dict[str, Tensor]:
+        recipe, accelerator = self.recipe, self.accelerator
+        seed = step_seed(self.step, recipe.seed)
+        indices = self._indices(self.step)
+        size = recipe.batch_size // (accelerator.num_processes * recipe.accumulation_steps)
+        rate = learning_rate(self.step, recipe, self.task.count)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+        parts: list[dict[str, Tensor]] = []
+        self.look = look = CloserLook(self.task, recipe, accelerator) if self._line_due() else None
+        for part in range(recipe.accumulation_steps):
+            first = size * (part * accelerator.num_processes + accelerator.process_index)
+            torch.manual_seed(seed)  # masks and drop path draw from the global generator
+            generator = torch.Generator(device=self.device).manual_seed(seed)
+            with accelerator.accumulate(self.wrapped), share_of_batch(first, recipe.batch_size):
+                batch = self.task.batch(indices[first : first + size], generator)
+                with precision(recipe.precision, self.device):
+                    losses = self.wrapped(batch)
+                terms, found = self._weighted(losses)
+                if look is not None:
+                    look.at_gradients(terms)
+                accelerator.backward(sum(terms.values()))
+                if look is not None:
+                    look.at_batch(batch, seed)
+                if accelerator.sync_gradients:
+                    norm = accelerator.clip_grad_norm_(self.model.parameters(), recipe.clip_norm or math.inf)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            parts.append(found)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        # Cloned: a loss may be a view into a far larger tensor, which would live as long as it.
+        values = {name: torch.stack([one[name] for one in parts]).mean(0).clone() for name in parts[0]}
+        return {**values, NORM: norm.detach().clone()}
+
+    def _line_due(self) -> bool:
+        """Whether there is a line of metrics after the step that comes."""
+        done = self.step + 1
+        looked = self.validation is not None and self.validation.due(done, self.steps)
+        return looked or done % self.recipe.log_steps == 0 or done == self.steps
+
+    def _indices(self, step: int) -> NDArray[np.int64]:
+        recipe = self.recipe
+        return batch_indices(step, count=self.task.count, batch_size=recipe.batch_size, seed=recipe.seed)
+
+    def _weighted(self, losses: dict[str, LossTerm]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Weighted losses whose sum is to be back-propagated here, and what to log: each loss over all
+        processes, and their weighted sum."""
+        shares, means = over_processes(losses, self.accelerator)
+        weights = [one.weight for one in losses.values()]
+        terms = {
+            name: one.weight * share
+            for (name, one), share in zip(losses.items(), shares, strict=True)
+            if one.value.requires_grad
+        }
+        total = sum(weight * value for weight, value in zip(weights, means, strict=True))
+        assert isinstance(total, Tensor)
+        return terms, {
+            "loss": total,
+            **{
+                f"loss_{name}" if one.value.requires_grad else name: mean
+                for (name, one), mean in zip(losses.items(), means, strict=True)
+            },
+        }
+
+    def _agreed(self, stop: bool, late: bool) -> tuple[bool, bool]:
+        """Whether any process wants to stop, and whether it is time for a checkpoint.
+
+        Several processes ask each other at lines of metrics only, as that waits for the device.
+        """
+        if self.accelerator.num_processes == 1:
+            return stop, late
+        if self.step % self.recipe.log_steps:
+            return False, False
+        wishes = torch.tensor([float(stop), float(late and self.is_main)], device=self.device)
+        stop_sum, late_sum = self.accelerator.reduce(wishes, "sum").tolist()
+        return stop_sum > 0, late_sum > 0
+
+    def _log(self, steps: int, since: float) -> float:
+        """A line of metrics. Returns clouds per second of the steps taken ``since``, which are over only when
+        their losses could be read."""
+        values = self.unread.read(self.step)
+        speed = steps * self.recipe.batch_size / (time.perf_counter() - since)
+        self.unread.clear()
+        means = {name: float(np.mean([one[name] for one in values])) for name in values[0]}
+        self.losses = {name: value for name, value in means.items() if name != NORM}
+        rate = learning_rate(self.step - 1, self.recipe, self.task.count)
+        looked = {} if self.look is None else self.look.values()
+        line = {**means, "learning_rate": rate, **looked}
+        final = self.model if self.average is None else self.average.module
+        looked_at = self.validation is not None and self.validation.due(self.step, self.steps)
+        if self.settle is not None and (looked_at or self.step == self.steps):
+            self.settle(final)
+        if self.validation is not None and looked_at:
+            self.scores = {
+                f"validation_{name}": value for name, value in self.validation.look(final, self.step).items()
+            }
+            line |= self.scores
+        if self.is_main:
+            self.metrics.add({"step": self.step, **line})
+        self.accelerator.log({**line, "clouds_per_second": speed}, step=self.step)
+        return speed
+
+    def _short_losses(self) -> str:
+        shown = {**self.losses, **self.scores}
+        return ", ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in shown.items())
+
+    def _save(self, must: bool) -> None:
+        """Write a checkpoint, after a look at what has not been read yet: broken weights are not stored."""
+        self.unread.read(self.step)
+        self.saved = time.perf_counter()
+        if not self.is_main:
+            return
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "validation": None if self.validation is None else self.validation.state_dict(),
+            # Since the last line of metrics, so that a resumed run logs what an uninterrupted one does.
+            "pending": self.unread.state(),
+            "losses": self.losses,
+            "unwritten_metrics": self.metrics.waiting,
+            "seconds": self.seconds_before + time.perf_counter() - self.started,
+        }
+        folder = self.out / "checkpoints"
+        try:
+            save_checkpoint(folder, self.step, state, keep=self.recipe.keep_checkpoints)
+        except OSError as error:
+            kept = whole_checkpoints(folder)
+            last = f"the newest is {kept[-1]}" if kept else "there is none yet"
+            text = f"checkpoint of step {self.step} not written ({error.strerror or error}); {last}"
+            if must:
+                raise OSError(f"{text}; make room in {folder} and resume") from error
+            print(f"{text}; going on without", file=sys.stderr)
+
+    def _resume(self) -> None:
+        state, skipped = load_latest(self.out / "checkpoints")
+        if self.is_main:
+            for line in skipped:
+                print(line, file=sys.stderr)
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        load_optimizer(self.optimizer, state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        if self.validation is not None:
+            self.validation.load_state_dict(state["validation"])
+        self.step = int(state["step"])
+        self.unread.load(state["pending"], self.device)
+        self.losses = dict(state["losses"])
+        self.unwritten = state.get("unwritten_metrics", "")  # older checkpoints lack it
+        self.seconds_before = float(state["seconds"])

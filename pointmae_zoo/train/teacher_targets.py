@@ -1,0 +1,141 @@
+"""What the image teacher sees in the training clouds: rendered in the step, or once for all steps.
+
+Two kinds of targets with one method, ``views``:
+
+- ``LiveTargets`` renders the augmented points of the batch and runs the frozen teacher in the step, as the
+  paper does (I2P-MAE, section 3.2). The teacher is then most of a step's work.
+- ``CachedTargets`` (see ``cached_targets``) read feature maps of the clouds as they are stored, not
+  augmented, from memory-mapped files. The teacher then costs nothing in the step.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pointmae_zoo.models.i2p_mae import TeacherViews
+from pointmae_zoo.models.teacher.image_teacher import Teacher
+from pointmae_zoo.ops import AXIS_VIEWS, DepthViews, summed_depth_images, view_rotations, zbuffer_depth_images
+
+
+class Targets(Protocol):
+    """What the teacher saw of a batch, whether just now or long ago."""
+
+    @property
+    def num_views(self) -> int:
+        """V."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of all maps together, in one view."""
+
+    def views(
+        self, indices: NDArray[np.int64], chosen: Tensor, points: Tensor, device: torch.device
+    ) -> TeacherViews:
+        """The teacher's view of a batch.
+
+        Args:
+            indices: (B,) which clouds.
+            chosen: (B, n) which of their stored points, in the order in which the model sees them.
+            points: (B, n, 3) these points, augmented, on ``device``.
+        """
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How clouds become the teacher's images.
+
+    Args:
+        projection: ``zbuffer``: depth images in which the nearest surface wins. ``summed``: the paper's,
+            three axis permutations, each pixel the sigmoid of the sum of all depths that cover it.
+        views: of each cloud: 3 along the axes; 6 with three oblique ones (``zbuffer`` only).
+        size: rows and columns.
+        cover: pixels that a point covers, along a side.
+
+    Raises:
+        ValueError: a value out of range; names the field.
+    """
+
+    projection: Literal["zbuffer", "summed"] = "zbuffer"
+    views: int = 6
+    size: int = 112
+    cover: int = 3
+
+    def __post_init__(self) -> None:
+        possible = {"zbuffer": (3, 6), "summed": (len(AXIS_VIEWS),)}
+        if self.projection not in possible:
+            raise ValueError(f"projection is {self.projection!r}, expected 'zbuffer' or 'summed'")
+        if self.views not in possible[self.projection]:
+            expected = " or ".join(map(str, possible[self.projection]))
+            raise ValueError(f"views is {self.views}, expected {expected} for projection {self.projection}")
+        if self.cover < 1 or self.cover % 2 == 0:
+            raise ValueError(f"cover is {self.cover}, expected an odd number")
+        if self.size <= self.cover + 2:
+            raise ValueError(f"size is {self.size}, expected above cover + 2 ({self.cover + 2})")
+
+    def __call__(self, points: Tensor) -> DepthViews:
+        """(B, N, 3) -> images (B, V, size, size) in [0, 1], and every point's pixel (B, V, N, 2)."""
+        # Which pixel a point falls on is decided in float32, whatever the precision around it.
+        with torch.autocast(points.device.type, enabled=False):
+            if self.projection == "summed":
+                images, pixels = summed_depth_images(points.float(), size=self.size, cover=self.cover)
+                return DepthViews(images.sigmoid(), pixels)
+            rotations = view_rotations(self.views, points.device)
+            return zbuffer_depth_images(points.float(), rotations, size=self.size, cover=self.cover)
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values, by which caches are told apart."""
+        return asdict(self)
+
+
+class LiveTargets:
+    """Renders the batch as the model sees it and asks the teacher, in every step: raw features, raw saliency.
+
+    Nothing here draws random numbers, and no cloud depends on the others of its batch.
+
+    Args:
+        teacher: on the device where the batches are.
+        rendering: how the teacher's images are made.
+        images_at_once: the teacher sees all views of all clouds in one batch, or in several of at most so
+            many images, which bounds its memory (ViT-B/16: about 10 MB an image).
+
+    Raises:
+        ValueError: ``images_at_once`` below the number of views.
+    """
+
+    def __init__(self, teacher: Teacher, rendering: Rendering, *, images_at_once: int = 256) -> None:
+        if images_at_once < rendering.views:
+            raise ValueError(
+                f"images_at_once is {images_at_once}, expected at least views ({rendering.views})"
+            )
+        self.teacher = teacher
+        self.rendering = rendering
+        self.images_at_once = images_at_once
+
+    @property
+    def num_views(self) -> int:
+        """V."""
+        return self.rendering.views
+
+    @property
+    def channels(self) -> int:
+        """Channels of all maps together, in one view."""
+        return sum(self.teacher.channels)
+
+    @torch.no_grad()
+    def views(
+        self, indices: NDArray[np.int64], chosen: Tensor, points: Tensor, device: torch.device
+    ) -> TeacherViews:
+        """See ``Targets.views``; only the points matter here."""
+        images, pixels = self.rendering(points.to(device))
+        clouds = max(1, self.images_at_once // self.rendering.views)
+        seen = [self.teacher(part) for part in images.split(clouds)]
+        saliency = [one.saliency for one in seen if one.saliency is not None]
+        return TeacherViews(
+            maps=[torch.cat(parts) for parts in zip(*(one.maps for one in seen), strict=True)],
+            saliency=torch.cat(saliency) if len(saliency) == len(seen) else None,
+            pixels=pixels,
+        )

@@ -1,0 +1,458 @@
+"""The command line: what it prints, where, and with which exit code."""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import pointmae_zoo
+from pointmae_zoo import cli
+from pointmae_zoo.train import parse_setting, read_recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+TETRAHEDRON = "OFF\n4 4 6\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
+
+
+def run(*arguments: object) -> int:
+    """`main` in this process; argparse's way out is an exit code, too."""
+    try:
+        return cli.main([str(argument) for argument in arguments])
+    except SystemExit as leaving:
+        assert isinstance(leaving.code, int)
+        return leaving.code
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr, without ``error: ``."""
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), captured.err
+    assert captured.out == ""
+    return lines[0].removeprefix("error: ")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small random weights."""
+    import torch
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("weights") / "small"
+    model = pointmae_zoo.create_model("i2p_mae_tiny", num_tokens=(32, 8), depths=(1, 1))
+    pointmae_zoo.save_pretrained(model, folder)
+    return folder
+
+
+@pytest.fixture
+def shapes(tmp_path: Path) -> Path:
+    """Two shapes, and one file that is none."""
+    folder = tmp_path / "shapes"
+    folder.mkdir()
+    (folder / "tetrahedron.off").write_text(TETRAHEDRON)
+    turns = np.linspace(0, 40, 500)
+    np.savetxt(folder / "spring.xyz", np.stack([np.cos(turns), turns / 10, np.sin(turns)], axis=1))
+    (folder / "broken.stl").write_text("this is a letter, not a mesh\n")
+    return folder
+
+
+# --- light -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["embed", "--help"], ["embed"], ["ebmed"]])
+def test_help_and_wrong_arguments_import_no_library(arguments: list[str]):
+    code = (
+        "import contextlib, sys\nfrom pointmae_zoo.cli import main\n"
+        "with contextlib.suppress(SystemExit):\n    main(sys.argv[1:])\n"
+        "print('loaded:', [m for m in ('torch', 'numpy', 'trimesh', 'timm') if m in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
+    assert run("--help") == 0
+    text = capsys.readouterr().out
+    for command in ("embed", "list", "info", "similar", "convert", "recipes", "pretrain", "evaluate"):
+        assert f"\n    {command} " in text
+
+
+def test_version(capsys: pytest.CaptureFixture[str]):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"pointmae-zoo {pointmae_zoo.__version__}\n"
+
+
+# --- errors ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "required: COMMAND"),
+        (["ebmed"], "ebmed: no such command; did you mean embed?"),
+        (["--debug", "evaluate", "linaer", "x"], "linaer: no such task; did you mean linear?"),
+        (["xyz"], "xyz: no such command; there are embed, predict,"),
+        (["embed", "x.off", "--uot", "y.npz"], "--uot: no such option; did you mean --out?"),
+        (["embed", "x.off", "--out=y.npz", "--modle=z"], "--modle: no such option; did you mean --model?"),
+        (["evaluate", "linear", "x", "--dta", "y"], "--dta: no such option; did you mean --data?"),
+        (["list", "--xyzzy"], "--xyzzy: no such option (see pointmae-zoo list --help)"),
+        (["embed", "x.off", "--out", "y.npz", "--seed", "-1"], "--seed: a whole number of 0 or more"),
+        (["embed", "x.off"], "--out"),
+        (["embed", "x.off", "--out", "y.npz", "--batch-size", "0"], "--batch-size: a whole number above 0"),
+        (["embed", "x.off", "--out", "y.npz", "--timeout", "nan"], "--timeout: a number above 0"),
+        (["embed", "x.off", "--out", "y.npz", "--up", "w"], "invalid choice: 'w'"),
+        (["embed", "x.off", "--out", "y.npz", "--device", "cupboard"], "--device cupboard"),
+        (["list", "zebra*"], "i2p_mae_base"),
+        (["info", "i2p_mae_tny"], "i2p_mae_tiny"),
+        (["info", "./nowhere"], "nowhere"),
+        (
+            ["convert", "nowhere.pth", "out", "--architecture", "i2p_mae_base", "--kind", "pretraining"],
+            "nowhere.pth",
+        ),
+        (["pretrain", "--out", "run"], "--recipe"),
+        (["pretrain", "--out", "run", "--set", "steps"], "FIELD=VALUE"),
+        (["pretrain", "--out", "run", "--recipe", "smoke", "--set", "stepps=3"], "did you mean steps?"),
+        (["pretrain", "--out", "run", "--resume"], "run: there is no run in it"),
+        (["evaluate"], "required: TASK"),
+        (["evaluate", "linear", "i2p_mae_tiny.shapes", "--data", "nowhere.npz"], "nowhere.npz"),
+        (
+            [
+                "evaluate",
+                "robustness",
+                "i2p_mae_tiny.shapes",
+                "--data",
+                "nowhere.npz",
+                "--conditions",
+                "heat",
+            ],
+            "invalid choice: 'heat'",
+        ),
+    ],
+)
+def test_wrong_arguments_give_one_line_and_exit_2(
+    arguments: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 2
+    assert says in error_line(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def command_that_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def fail(args: object) -> int:
+        raise error
+
+    monkeypatch.setattr("pointmae_zoo.cli.models._list", fail)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("field 'up': x, y or z expected,\n  got 'w'"), "field 'up': x, y or z expected, got 'w'"),
+        (FileNotFoundError(2, "No such file or directory", "a.off"), "a.off: No such file or directory"),
+        (FileNotFoundError("a.off: no such file"), "a.off: no such file"),
+        (
+            ModuleNotFoundError("No module named 'timm'", name="timm"),
+            "No module named 'timm'; install it with: pip install \"pointmae-zoo[train]\"",
+        ),
+        (
+            ModuleNotFoundError("No module named 'sklearn.svm'", name="sklearn.svm"),
+            "No module named 'sklearn.svm'; install it with: pip install \"pointmae-zoo[eval]\"",
+        ),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_errors_are_one_line(
+    error: Exception, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    command_that_raises(monkeypatch, error)
+    assert run("list") == 2
+    assert error_line(capsys) == line
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "list"], ["list", "--debug"]])
+def test_debug_shows_the_traceback(arguments: list[str], monkeypatch: pytest.MonkeyPatch):
+    command_that_raises(monkeypatch, ValueError("wrong"))
+    with pytest.raises(ValueError, match="wrong"):
+        cli.main(arguments)
+
+
+def test_debug_by_environment(monkeypatch: pytest.MonkeyPatch):
+    command_that_raises(monkeypatch, ValueError("wrong"))
+    monkeypatch.setenv("POINTMAE_ZOO_DEBUG", "1")
+    with pytest.raises(ValueError, match="wrong"):
+        cli.main(["list"])
+
+
+def test_a_bug_is_not_dressed_up_as_a_user_error(monkeypatch: pytest.MonkeyPatch):
+    command_that_raises(
+        monkeypatch, ModuleNotFoundError("No module named 'pointmae_zoo.x'", name="pointmae_zoo.x")
+    )
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["list"])
+
+
+def test_interrupt_is_one_line_and_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    command_that_raises(monkeypatch, KeyboardInterrupt())
+    assert run("list") == 130
+    assert capsys.readouterr().err.split() == ["interrupted"]
+
+
+def test_a_reader_that_has_gone_is_no_complaint():
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pointmae_zoo.cli", "list"],
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    os.close(write_end)
+    assert done.stderr == ""
+    assert done.returncode == 141
+
+
+# --- commands --------------------------------------------------------------------------------------------
+
+
+def test_list(capsys: pytest.CaptureFixture[str]):
+    assert run("list", "*tiny") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == pointmae_zoo.list_models("*tiny")
+
+
+def test_list_weights_tells_their_status(capsys: pytest.CaptureFixture[str]):
+    assert run("list", "--weights") == 0
+    words = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()}
+    assert list(words) == pointmae_zoo.list_weights()
+    assert set(words.values()) <= {"reproduced", "own-recipe", "demo"}
+
+
+@pytest.mark.parametrize("name", pointmae_zoo.list_models())
+def test_info_of_an_architecture(name: str, capsys: pytest.CaptureFixture[str]):
+    assert run("info", name) == 0
+    text = capsys.readouterr().out
+    parameters = sum(parameter.numel() for parameter in pointmae_zoo.create_model(name).parameters())
+    assert f"{parameters:,} parameters" in text
+    assert "num_points" in text
+
+
+@pytest.mark.parametrize("name", pointmae_zoo.list_weights())
+def test_info_of_weights(name: str, capsys: pytest.CaptureFixture[str]):
+    assert run("info", name) == 0
+    words = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+    assert {"weights", "architecture", "kind", "status", "licence", "encoder", "input", "provenance"} <= words
+
+
+def test_info_of_a_folder(weights: Path, capsys: pytest.CaptureFixture[str]):
+    assert run("info", weights) == 0
+    text = capsys.readouterr().out
+    assert str(weights) in text and "i2p_mae_tiny" in text
+
+
+def test_info_prints_where_weights_come_from_a_field_a_line(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "weights"
+    shutil.copytree(weights, folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["provenance"] = {
+        "recipe": {"learning_rate": 0.002, "teacher": {"strides": [8, 16]}, "epochs": None, "compile": False},
+        "final_losses": {"loss": 0.5676492094993592},
+        "steps": 12000,
+        "seconds": 14768.25,
+    }
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert run("info", folder) == 0
+    _, _, text = capsys.readouterr().out.partition("\nprovenance\n")
+    indented = [(len(line) - len(line.lstrip()), line.split(maxsplit=1)) for line in text.splitlines()]
+    assert indented == [
+        (2, ["recipe"]),
+        (4, ["learning_rate", "0.002"]),
+        (4, ["teacher"]),
+        (6, ["strides", "8, 16"]),
+        (4, ["epochs", "null"]),
+        (4, ["compile", "false"]),
+        (2, ["final_losses"]),
+        (4, ["loss", "0.5676"]),
+        (2, ["steps", "12000"]),
+        (2, ["seconds", "14768"]),
+    ]
+
+
+def test_help_names_presets_and_exit_codes(capsys: pytest.CaptureFixture[str]):
+    from pointmae_zoo.hub.convert import PRESETS
+
+    assert run("convert", "--help") == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in PRESETS["classification"])
+    assert run("pretrain", "--help") == 0
+    assert "130 stopped" in capsys.readouterr().out
+
+
+def test_recipes_and_data_sets_are_listed(capsys: pytest.CaptureFixture[str]):
+    assert run("recipes") == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("A name without its family is i2p_mae's") and "--recipe smoke" in last
+    assert run("download") == 0
+    assert re.search(r"\n  can be fetched +435 MB, ver", capsys.readouterr().out)
+
+
+def test_embed_and_similar(shapes: Path, weights: Path, capfd: pytest.CaptureFixture[str]):
+    out = shapes.parent / "features.npz"
+    command = ("embed", shapes, "--out", out, "--model", weights, "--workers", 1)
+    assert run(*command) == 1
+    captured = capfd.readouterr()
+    assert "2 rows of 576 features" in captured.out
+    assert "1 of 3 files failed" in captured.err and "broken.stl" in captured.err
+    assert "Traceback" not in captured.err
+
+    (shapes / "broken.stl").unlink()
+    assert run(*command) == 0
+    assert "2 rows" in capfd.readouterr().out
+
+    assert run("similar", shapes / "tetrahedron.off", out) == 0  # a row of the table: not its own neighbour
+    assert [line.split()[1] for line in capfd.readouterr().out.splitlines()] == [str(shapes / "spring.xyz")]
+    (shapes.parent / "new.xyz").write_bytes((shapes / "spring.xyz").read_bytes())
+    assert run("similar", shapes.parent / "new.xyz", out, "-k", 1) == 0
+    assert capfd.readouterr().out.split() == ["1.000", str(shapes / "spring.xyz")]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"paths": "nowhere/"}, "nowhere"),
+        ({"paths": "empty"}, "empty"),
+        ({"out": "features.docx"}, ".docx"),
+        ({"model": "i2p_mae_tiny.shaeps"}, "i2p_mae_tiny.shapes"),
+        ({"pool": "median"}, "median"),
+    ],
+)
+def test_embed_with_nothing_to_do_exits_2(
+    change: dict[str, str],
+    says: str,
+    shapes: Path,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(shapes.parent)
+    Path("empty").mkdir()
+    options = {"paths": str(shapes), "out": "features.npz", "model": str(weights), "pool": "max"} | change
+    paths = options.pop("paths")
+    assert (
+        run("embed", paths, *(word for name, value in options.items() for word in (f"--{name}", value))) == 2
+    )
+    assert says in error_line(capsys)
+    assert not Path(options["out"]).exists()
+
+
+def test_similar_without_a_table(shapes: Path, capsys: pytest.CaptureFixture[str]):
+    assert run("similar", shapes / "spring.xyz", shapes / "nowhere.npz") == 2
+    assert "nowhere.npz" in error_line(capsys)
+
+
+def test_pretrain_then_info_and_resume(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny: dict[str, list[int]]
+):
+    out = tmp_path / "run"
+    settings = {
+        "procedural_clouds": 4,
+        "batch_size": 2,
+        "steps": 2,
+        "cloud_points": 256,
+        "num_points": 128,
+        "teacher.name": "",
+        "model_arguments": tiny,
+    }
+    words = ["--recipe", "smoke"]
+    words += [word for name, value in settings.items() for word in ("--set", f"{name}={json.dumps(value)}")]
+    assert run("pretrain", "--out", out, *words) == 0
+    assert "2 steps" in capsys.readouterr().out
+    assert run("info", out) == 0
+    assert "pretraining" in capsys.readouterr().out
+    assert run("pretrain", "--out", out, *words) == 2
+    assert "resume" in capsys.readouterr().err
+    assert run("pretrain", "--out", out, "--resume") == 0
+
+
+def test_evaluate_linear(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Flat and long shapes, told apart by any features; the table and the JSON say the same."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(48) % 2
+    points = generator.uniform(-1, 1, (48, 128, 3)) * np.where(labels, 0.05, 1.0)[:, None, None] ** [0, 1, 1]
+    points[labels == 0] *= [1.0, 0.05, 1.0]
+    data, out = tmp_path / "clouds.npz", tmp_path / "linear.json"
+    np.savez(
+        data,
+        points=points.astype(np.float32),
+        y=labels,
+        classes=np.array(["plate", "stick"]),
+        core_classes=np.array(["plate", "stick"]),
+        split=np.array(["train"] * 32 + ["test"] * 16),
+        group=np.arange(48),
+    )
+    assert (
+        run("evaluate", "linear", weights, "--data", data, "--points", 128, "--seeds", 0, "--out", out) == 0
+    )
+    summary = json.loads(out.read_text())["summary"][0]
+    assert summary["test_mean"] > 90
+    assert f"{summary['test_mean']:.1f}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("embed", "x.stl", "--out", "x.npz"),
+        ("pretrain", "--out", "run", "--recipe", "smoke"),
+        ("evaluate", "linear", "weights", "--data", "x.npz"),
+        ("convert", "x.pth", "out", "--architecture", "i2p_mae_base", "--kind", "pretraining"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_too_little_memory_names_what_the_command_has(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    parser = cli.build_parser()
+
+    def starve(_: object) -> int:
+        raise MemoryError
+
+    def parsed(given: list[str]) -> argparse.Namespace:
+        return argparse.Namespace(**{**vars(parser.parse_args(given)), "run": starve})
+
+    monkeypatch.setattr(cli, "build_parser", lambda: SimpleNamespace(parse_args=parsed))
+    assert run(*words) == 2
+    said = error_line(capsys)
+    assert said.startswith("out of memory; ")
+    with pytest.raises(SystemExit):
+        parser.parse_args([*words, "--help"])
+    known = capsys.readouterr().out
+    assert all(option in known for option in re.findall(r"--[\w-]+", said))
+    for setting in re.findall(r"--set (\S+)", said):
+        read_recipe("smoke", **parse_setting(setting))
+
+
+def test_data_given_twice_is_data_of_both() -> None:
+    args = cli.build_parser().parse_args(
+        ["pretrain", "--out", "runs/x", "--data", "a.npz", "b.npz", "--data", "parts/"]
+    )
+    assert args.data == ["a.npz", "b.npz", "parts/"]
+    assert cli.build_parser().parse_args(["pretrain", "--out", "runs/x"]).data is None

@@ -1,0 +1,172 @@
+"""Tables of features in files, and the nearest rows of a table."""
+
+import csv
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from pointmae_zoo.inference import Embeddings, read_table, write_table
+from pointmae_zoo.inference.feature_tables import FORMATS, check_table_path
+from pointmae_zoo.library import similar
+
+METADATA = {"model": "i2p_mae_tiny.shapes", "fingerprint": "ab" * 32, "pool": "max", "seed": 3, "up": "z"}
+NAMES = ["a, b.stl", 'parts/"quoted".obj', "parts/Schräge Fläche 面.ply", "x/\udcff.off", "z.npy"]
+
+
+def table(names: list[str] = NAMES, width: int = 6) -> Embeddings:
+    values = np.random.default_rng(0).normal(size=(len(names), width)) * 10.0 ** np.arange(-3, width - 3)
+    return Embeddings(names, values.astype(np.float32), [("bad.stl", "is empty")], METADATA)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_round_trip(tmp_path: Path, suffix: str, count: int) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    names = NAMES[:count]
+    if suffix == ".parquet":  # its strings are UTF-8, which a name that is not Unicode has no place in
+        names = [name for name in names if "\udcff" not in name]
+    written = table(names)
+    write_table(tmp_path / f"t{suffix}", written)
+    read = read_table(tmp_path / f"t{suffix}")
+    assert read.paths == written.paths and read.failures == []
+    np.testing.assert_array_equal(read.features, written.features)
+    assert read.features.dtype == np.float32 and read.features.shape == (len(names), 6)
+    assert read.metadata == ({} if suffix == ".csv" else METADATA)
+    assert [file.name for file in tmp_path.iterdir()] == [f"t{suffix}"]  # nothing temporary is left
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_same_table_same_bytes(tmp_path: Path, suffix: str) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    for name in ("a", "b"):
+        write_table(tmp_path / f"{name}{suffix}", table(NAMES[:3]))
+    assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+def test_other_programs_can_read_them(tmp_path: Path) -> None:
+    written = table(NAMES[:3])
+    for suffix in (".npz", ".safetensors", ".csv"):
+        write_table(tmp_path / f"t{suffix}", written)
+    with np.load(tmp_path / "t.npz", allow_pickle=False) as arrays:
+        assert set(arrays) == {"paths", "features", "metadata"} and arrays["paths"].tolist() == NAMES[:3]
+        np.testing.assert_array_equal(arrays["features"], written.features)
+    np.testing.assert_array_equal(load_file(tmp_path / "t.safetensors")["features"], written.features)
+    with open(tmp_path / "t.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == NAMES[:3]
+    np.testing.assert_array_equal([np.float32(row["f5"]) for row in rows], written.features[:, 5])
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("t.pkl", ValueError, "name of a .npz or .safetensors or .csv or .parquet file"),
+        ("t", ValueError, "expected the name of a"),
+        ("none/t.npz", FileNotFoundError, "no such folder .*none; make it"),
+        ("folder.npz", IsADirectoryError, "a folder; expected the name of a"),
+    ],
+)
+def test_a_wrong_name_is_told_before_the_work(
+    tmp_path: Path, name: str, error: type[Exception], message: str
+) -> None:
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(error, match=message):
+        check_table_path(tmp_path / name)
+
+
+def test_parquet_without_its_library_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pointmae-zoo\[parquet\]"):
+        check_table_path(tmp_path / "t.parquet")
+
+
+def test_a_failed_write_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_table(tmp_path / "t.npz", table())
+
+    def full(self: Path, data: bytes) -> int:
+        with open(self, "wb") as file:
+            file.write(data[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        write_table(tmp_path / "t.npz", table(NAMES[:1]))
+    assert read_table(tmp_path / "t.npz").paths == NAMES
+    assert [file.name for file in tmp_path.iterdir()] == ["t.npz"]
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".csv"])
+@pytest.mark.parametrize("damage", ["text", "cut off", "empty"])
+def test_damaged_tables_get_one_line(tmp_path: Path, suffix: str, damage: str) -> None:
+    path = tmp_path / f"t{suffix}"
+    write_table(path, table())
+    whole = path.read_bytes()
+    path.write_bytes({"text": b"Dear reader", "cut off": whole[: len(whole) - 40], "empty": b""}[damage])
+    with pytest.raises(ValueError, match=f"t{suffix}: no table of features or damaged"):
+        read_table(path)
+
+
+def test_an_npz_of_something_else_and_a_pickle(tmp_path: Path) -> None:
+    np.savez(tmp_path / "points.npz", points=np.ones((9, 3)))
+    np.savez(tmp_path / "pickle.npz", paths=np.array([{}], object), features=np.ones((1, 3), np.float32))
+    np.savez(tmp_path / "lengths.npz", paths=np.array(["a"]), features=np.ones((2, 3), np.float32))
+    for name in ("points", "pickle", "lengths"):
+        with pytest.raises(ValueError, match=f"{name}.npz: no table of features"):
+            read_table(tmp_path / f"{name}.npz")
+    with pytest.raises(FileNotFoundError, match=r"no such file; 'pointmae-zoo embed'"):
+        read_table(tmp_path / "none.npz")
+
+
+def test_the_npz_is_a_zip_without_a_date_of_today(tmp_path: Path) -> None:
+    write_table(tmp_path / "t.npz", table())
+    with zipfile.ZipFile(tmp_path / "t.npz") as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+
+
+def test_similar_to_a_vector() -> None:
+    rows, query = table(), np.arange(6.0)
+    expected = sorted(
+        ((cosine(row, query), name) for row, name in zip(rows.features, NAMES, strict=True)), reverse=True
+    )
+    found = similar(query, rows, k=3)
+    assert [name for name, _ in found] == [name for _, name in expected[:3]]
+    np.testing.assert_allclose([score for _, score in found], [score for score, _ in expected[:3]], rtol=1e-9)
+    assert len(similar(query[None], rows, k=99)) == 5
+
+
+def test_similar_to_a_row_leaves_that_row_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = table(["a.stl", "b.stl", "c.stl"])
+    write_table(tmp_path / "t.csv", rows)
+    found = similar("b.stl", tmp_path / "t.csv")
+    assert sorted(name for name, _ in found) == ["a.stl", "c.stl"]
+    assert found[0][1] >= found[1][1]
+    monkeypatch.chdir(tmp_path)
+    assert similar(tmp_path / "b.stl", rows) == found  # the same file by another name
+
+
+def test_a_row_of_zeros_is_similar_to_nothing() -> None:
+    rows = Embeddings(["a", "b"], np.array([[0, 0], [1, 0]], np.float32))
+    assert similar(np.array([1.0, 0.0]), rows) == [("b", 1.0), ("a", 0.0)]
+
+
+def test_wrong_queries_are_told(tmp_path: Path) -> None:
+    rows = table()
+    with pytest.raises(ValueError, match="6 features expected, got 5"):
+        similar(np.ones(5), rows)
+    with pytest.raises(ValueError, match="k: at least 1"):
+        similar(np.ones(6), rows, k=0)
+    with pytest.raises(FileNotFoundError, match=r"none\.stl: neither a row of the table nor a file"):
+        similar("none.stl", rows)
+    (tmp_path / "new.stl").touch()
+    with pytest.raises(ValueError, match="does not name its model"):
+        similar(tmp_path / "new.stl", Embeddings(rows.paths, rows.features))
