@@ -146,8 +146,9 @@ class Measured:
                 by_class = [values[labels[rows] == one].mean() for one in np.unique(labels[rows])]
                 single.append((100.0 * values.mean(), 100.0 * float(np.mean(by_class))))
                 for name, score in zip(MEASURES[self.measure], single[-1], strict=True):
-                    row = {"model": model, "seed": seed, "measure": name}
-                    report.rows.append(row | {"votes": votes, "score": float(score)})
+                    report.rows.append(
+                        {"model": model, "seed": seed, "measure": name, "votes": votes, "score": float(score)}
+                    )
             pooled = scores(total / asked, labels, groups)
             for name, interval, values in zip(
                 MEASURES[self.measure], pooled, np.array(single).T, strict=True
