@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks import plain
 from benchmarks.clocks import seconds_of
 from benchmarks.gpu_floors import Floors
-from pointmae_zoo.datasets import augmentation as augment
+from pointmae_zoo.datasets import augmentation
 from pointmae_zoo.models import encoder, reconstruction
 from pointmae_zoo.ops import neighbors
 
@@ -120,7 +120,7 @@ def plain_ops() -> Iterator[None]:
 
     with (
         mock.patch.object(encoder, "farthest_point_sample", sample),
-        mock.patch.object(augment, "farthest_point_sample", sample),
+        mock.patch.object(augmentation, "farthest_point_sample", sample),
         mock.patch.object(encoder, "knn", nearest),
         mock.patch.object(neighbors, "knn", nearest),
         mock.patch.object(reconstruction, "chamfer_distance", chamfer),

@@ -11,8 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pointmae_zoo.evaluate import comparison_table, evaluate_linear
-from pointmae_zoo.reports import comparison as compare
+from pointmae_zoo.evaluate import compare, comparison_table, evaluate_linear
 from pointmae_zoo.train import PretrainRecipe, pretrain, read_recipe
 
 # Architecture, name, label in the table, changes. "shapes": the clouds of --data.

@@ -279,8 +279,7 @@ def _evaluate_parts(args: argparse.Namespace) -> int:
 
 
 def _evaluate_compare(args: argparse.Namespace) -> int:
-    from pointmae_zoo.evaluate import comparison_table
-    from pointmae_zoo.reports import comparison as compare
+    from pointmae_zoo.evaluate import compare, comparison_table
 
     print(comparison_table(compare(args.files, args.out)))
     if args.out is not None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pointmae_zoo.ops.neighbors import index_points, squared_distances
-from pointmae_zoo.ops.triton import dispatch as gpu
+from pointmae_zoo.ops.triton import dispatch
 
 
 def chamfer_distance(prediction: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -33,10 +33,10 @@ def chamfer_distance(prediction: Tensor, target: Tensor, valid: Tensor | None = 
     # Halves are compared as floats, and so are the distances between them.
     precision = torch.float64 if torch.float64 in (prediction.dtype, target.dtype) else torch.float32
     prediction, target = prediction.to(precision), target.to(precision)
-    if gpu.compares(prediction, target):
-        from pointmae_zoo.ops.triton import operators as triton_ops
+    if dispatch.compares(prediction, target):
+        from pointmae_zoo.ops.triton import operators
 
-        each, *_ = triton_ops.chamfer(prediction, target)
+        each, *_ = operators.chamfer(prediction, target)
         return each.mean() if valid is None else _mean(each, valid)
     with torch.no_grad():
         distance = squared_distances(prediction, target)

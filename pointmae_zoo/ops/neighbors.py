@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from pointmae_zoo.ops import exportable as traced
-from pointmae_zoo.ops.cpu import search as cpu_kernels
-from pointmae_zoo.ops.triton import dispatch as gpu
+from pointmae_zoo.ops import exportable
+from pointmae_zoo.ops.cpu import search
+from pointmae_zoo.ops.triton import dispatch
 
 # Distances held at a time: more than this leaves the processor's cache and is paid for in page faults.
 _CHUNK = 1 << 21
@@ -58,14 +58,14 @@ def knn(query: Tensor, points: Tensor, k: int) -> Tensor:
     precision = torch.float64 if torch.float64 in (query.dtype, points.dtype) else torch.float32
     query, points = query.detach().to(precision), points.detach().to(precision)
     found_k = min(k, points.shape[1])
-    if traced.exporting():
-        found = traced.nearest_k(squared_distances(query, points), found_k)
-    elif gpu.searches(query, points, found_k):
-        from pointmae_zoo.ops.triton import operators as triton_ops
+    if exportable.exporting():
+        found = exportable.nearest_k(squared_distances(query, points), found_k)
+    elif dispatch.searches(query, points, found_k):
+        from pointmae_zoo.ops.triton import operators
 
-        found = triton_ops.knn(query, points, found_k)
-    elif query.device.type == "cpu" and precision == torch.float32 and cpu_kernels.available():
-        found = cpu_kernels.knn(query, points, found_k)
+        found = operators.knn(query, points, found_k)
+    elif query.device.type == "cpu" and precision == torch.float32 and search.available():
+        found = search.knn(query, points, found_k)
     else:
         found = _knn_torch(query, points, found_k)
     if found_k < k:

@@ -5,9 +5,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pointmae_zoo.ops import exportable as traced
-from pointmae_zoo.ops.cpu import search as cpu_kernels
-from pointmae_zoo.ops.triton import dispatch as gpu
+from pointmae_zoo.ops import exportable
+from pointmae_zoo.ops.cpu import search
+from pointmae_zoo.ops.triton import dispatch
 
 # The squared radius within which the reference's sampling kernel never picks a point (see
 # `skip_near_origin`).
@@ -43,18 +43,18 @@ def farthest_point_sample(points: Tensor, num_samples: int, *, skip_near_origin:
     points = points.detach()
     if points.dtype not in (torch.float32, torch.float64):
         points = points.float()
-    if traced.exporting():
+    if exportable.exporting():
         never = points.square().sum(-1) <= NEAR_ORIGIN if skip_near_origin else None
-        return traced.farthest_point_sample(points, num_samples, never, _FAR)
-    if gpu.samples(points):
-        from pointmae_zoo.ops.triton import operators as triton_ops
+        return exportable.farthest_point_sample(points, num_samples, never, _FAR)
+    if dispatch.samples(points):
+        from pointmae_zoo.ops.triton import operators
 
         near_origin = NEAR_ORIGIN if skip_near_origin else -1.0
-        return triton_ops.farthest_point_sample(points, num_samples, _FAR, near_origin)
+        return operators.farthest_point_sample(points, num_samples, _FAR, near_origin)
     if points.device.type != "cpu":
         return _sample_torch(points, num_samples, skip_near_origin)
-    if points.dtype == torch.float32 and cpu_kernels.available():
-        return cpu_kernels.farthest_point_sample(points, num_samples, skip_near_origin)
+    if points.dtype == torch.float32 and search.available():
+        return search.farthest_point_sample(points, num_samples, skip_near_origin)
     clouds = max(1, _CACHED // points.shape[1])
     return torch.cat([_sample_numpy(part, num_samples, skip_near_origin) for part in points.split(clouds)])
 

@@ -28,12 +28,12 @@ _HOMES = {
     "Task": "task",
     "TeacherSettings": "recipe",
     "TrainingRecipe": "recipe",
-    "TrainingResult": "result",
+    "TrainingResult": "training_result",
     "list_recipes": "recipe_files",
     "parse_setting": "recipe_files",
     "pretrain": "pretraining",
     "read_recipe": "recipe_files",
-    "train": "engine",
+    "train": "loop",
 }
 
 __all__ = [

@@ -20,11 +20,11 @@ from pointmae_zoo.models.encoder import PointEncoder, evaluating
 from pointmae_zoo.models.losses import LossTerm
 from pointmae_zoo.ops.batch_random import share_of_batch
 from pointmae_zoo.train.device_rows import sent
-from pointmae_zoo.train.finetune_model import KINDS, create_finetuning_model
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 from pointmae_zoo.train.provenance import finetune_provenance, validation_of, without_folder
 from pointmae_zoo.train.run import Run, announced_steps, finished_run, open_run, settled_recipe
 from pointmae_zoo.train.schedule import batch_indices, total_steps
+from pointmae_zoo.train.starting_model import KINDS, create_finetuning_model
 from pointmae_zoo.train.training_result import TrainingResult
 from pointmae_zoo.train.validation import Validation
 from pointmae_zoo.train.validation_scores import Scorer

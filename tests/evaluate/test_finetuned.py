@@ -17,6 +17,7 @@ from pointmae_zoo.datasets.labelled.opening import open_labelled
 from pointmae_zoo.datasets.splits import validation_split
 from pointmae_zoo.evaluate import (
     Run,
+    compare,
     evaluate_finetuned,
     evaluate_linear,
     evaluate_parts,
@@ -25,7 +26,6 @@ from pointmae_zoo.evaluate import (
 from pointmae_zoo.evaluate.finetuned_runs import _MAY_DIFFER
 from pointmae_zoo.evaluate.label_curve import label_curve
 from pointmae_zoo.evaluate.voting import vote
-from pointmae_zoo.reports import comparison as compare
 from pointmae_zoo.reports.schema import read_evaluation
 from pointmae_zoo.reports.score_tables import tables
 from pointmae_zoo.train.run import _FREE_FIELDS

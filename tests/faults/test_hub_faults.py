@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from pointmae_zoo import from_pretrained
-from pointmae_zoo.hub import client
-from pointmae_zoo.hub import snapshot as download
+from pointmae_zoo.hub import client, snapshot
 from samples.hub import (
     LoopbackHub,
     after,
@@ -137,7 +136,7 @@ def test_a_slow_link_is_no_reason_to_give_up(hub: LoopbackHub, models: Models) -
 
 def test_a_link_that_stalls(hub: LoopbackHub, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.create(REPO, dict(models[0][1]))
-    monkeypatch.setattr(download, "_TIMEOUT", 0.5)
+    monkeypatch.setattr(snapshot, "_TIMEOUT", 0.5)
     hub.order(stall(2.0), *STEPS["listing"], times=None)
     refused(hub, "try again later")
     hub.orders.clear()

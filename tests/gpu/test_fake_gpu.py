@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pointmae_zoo.datasets import augmentation as augment
+from pointmae_zoo.datasets import augmentation
 from pointmae_zoo.datasets.sources import CloudSource, InMemory
 from pointmae_zoo.models import encoder, reconstruction
 from pointmae_zoo.models.i2p_mae import TeacherViews
@@ -27,9 +27,7 @@ from pointmae_zoo.models.losses import weighted_sum
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.ops import neighbors, projection
-from pointmae_zoo.train import PretrainRecipe
-from pointmae_zoo.train import device_rows as resident
-from pointmae_zoo.train import loop as engine
+from pointmae_zoo.train import PretrainRecipe, device_rows, loop
 from pointmae_zoo.train.optimizer import MovingAverage
 from pointmae_zoo.train.pretraining import PretrainTask
 from pointmae_zoo.train.shared_losses import over_processes
@@ -120,14 +118,14 @@ def searches_aside(monkeypatch: pytest.MonkeyPatch) -> None:
         return each.mean() if valid is None else (each * valid).sum() / valid.sum().clamp_min(1)
 
     monkeypatch.setattr(encoder, "farthest_point_sample", sample)
-    monkeypatch.setattr(augment, "farthest_point_sample", sample)
+    monkeypatch.setattr(augmentation, "farthest_point_sample", sample)
     monkeypatch.setattr(encoder, "knn", nearest)
     monkeypatch.setattr(neighbors, "knn", nearest)
     monkeypatch.setattr(reconstruction, "chamfer_distance", apart)
     monkeypatch.setattr(
         projection, "_rotations_on", lambda count, device: torch.empty(count, 3, 3, device=device)
     )
-    monkeypatch.setattr(resident, "room", lambda device: 10**9)
+    monkeypatch.setattr(device_rows, "room", lambda device: 10**9)
 
 
 @contextlib.contextmanager
@@ -152,7 +150,7 @@ def recipe_of(name: str) -> PretrainRecipe:
         steps=1,
         cloud_points=STORED,
         num_points=200,
-        augmentation=augment.Augmentation(
+        augmentation=augmentation.Augmentation(
             fps_surplus=1.2, scale=1.2, turn=20.0, shift=0.1, jitter=0.02, density=1.3, normalize_first=True
         ),
     )
@@ -191,7 +189,7 @@ def cached(folder: Any) -> CachedTargets:
 @pytest.mark.parametrize("name", ["i2p_mae_tiny", "joint_mae_tiny"])
 def test_a_step_from_clouds_to_gradients(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setattr(torch, "autocast", no_autocast)
-    monkeypatch.setattr(resident, "sent", sent)
+    monkeypatch.setattr(device_rows, "sent", sent)
     model = without_values(small(name, drop_path=0.2), "meta")
     targets: Targets | None = cached(tmp_path) if name.startswith("i2p") else None
     task = PretrainTask(model, clouds(), targets, recipe_of(name))
@@ -300,13 +298,13 @@ def test_the_loops_own_step(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(torch, "autocast", no_autocast)
     of_host = torch.Generator
     monkeypatch.setattr(torch, "Generator", lambda device=None: OfDevice() if device else of_host())
-    monkeypatch.setattr(resident, "sent", sent)
+    monkeypatch.setattr(device_rows, "sent", sent)
     recipe = recipe_of(name).override(
         steps=9, batch_size=4, accumulation_steps=2, ema_decay=0.9, log_steps=9, clip_norm=1.0
     )
     model = without_values(small(name, drop_path=0.2), "meta")
     task = PretrainTask(model, clouds(), cached(tmp_path) if name.startswith("i2p") else None, recipe)
-    run = engine._Run(task, recipe, tmp_path, Alone(), None, None, 1.0)  # type: ignore[arg-type]
+    run = loop._Run(task, recipe, tmp_path, Alone(), None, None, 1.0)  # type: ignore[arg-type]
     run.model.train()
     for step in range(3):
         with Unasked() if step else contextlib.nullcontext():

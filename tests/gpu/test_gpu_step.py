@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from pointmae_zoo.models.losses import weighted_sum
-from pointmae_zoo.train import PretrainRecipe, TeacherSettings, pretrain
-from pointmae_zoo.train import loop as engine
+from pointmae_zoo.train import PretrainRecipe, TeacherSettings, loop, pretrain
 from pointmae_zoo.train.compiling import compile_blocks
 from pointmae_zoo.train.optimizer import MovingAverage, adamw
 from pointmae_zoo.train.pretraining import PretrainTask, create_pretraining_model
@@ -139,9 +138,9 @@ def test_a_run_stops_and_goes_on(tmp_path: Path, compiled: bool, monkeypatch: py
     recipe = RECIPE.override(compile=compiled)
     whole = pretrain(recipe, tmp_path / "whole", cache=tmp_path / "cache", device="cuda", progress=False)
     assert whole.completed
-    original, done = engine._Run._one_step, 0
+    original, done = loop._Run._one_step, 0
 
-    def dying(self: engine._Run) -> Any:
+    def dying(self: loop._Run) -> Any:
         nonlocal done
         if done == 6:
             raise KeyboardInterrupt
@@ -149,7 +148,7 @@ def test_a_run_stops_and_goes_on(tmp_path: Path, compiled: bool, monkeypatch: py
         return original(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine._Run, "_one_step", dying)
+        patch.setattr(loop._Run, "_one_step", dying)
         with pytest.raises(KeyboardInterrupt):
             pretrain(recipe, tmp_path / "cut", cache=tmp_path / "cache", device="cuda", progress=False)
     resumed = pretrain(None, tmp_path / "cut", resume=True, progress=False)

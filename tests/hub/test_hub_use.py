@@ -64,7 +64,7 @@ def test_similar_loads_the_commit_of_the_table(
 def test_a_resumed_run_notices_another_commit(
     hub: LoopbackHub, commits: tuple[str, str], shapes: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    from pointmae_zoo.inference import embedding as files
+    from pointmae_zoo.inference import embedding
 
     out = tmp_path / "t.npz"
 
@@ -72,7 +72,7 @@ def test_a_resumed_run_notices_another_commit(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write_table", stopped)
+        patch.setattr(embedding, "write_table", stopped)
         with pytest.raises(KeyboardInterrupt):
             embed_files(shapes, REPO, out=out, workers=1, progress=False)
     third = hub.commit(REPO, {"README.md": b"only the card is new\n"})

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from pointmae_zoo import cli, create_model, from_pretrained, push_to_hub, save_pretrained
+from pointmae_zoo.evaluate import compare
 from pointmae_zoo.hub import HubError
 from pointmae_zoo.hub.cards.card import render_card
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
 from pointmae_zoo.hub.pretrained import BUNDLED
-from pointmae_zoo.reports import comparison as compare
 from samples.hub import LoopbackHub, lose_answer
 from samples.meshes import box, stl_bytes
 from samples.reports import linear_report, written

@@ -13,7 +13,7 @@ from pointmae_zoo.inference.batch_size import BatchSize, is_out_of_memory
 from pointmae_zoo.inference.batches import Batches, Direct
 from pointmae_zoo.inference.gpu_overlap import Overlapped
 from pointmae_zoo.models.preprocess import Preprocess
-from pointmae_zoo.shapes import reader_pool as workers
+from pointmae_zoo.shapes import reader_pool
 from pointmae_zoo.shapes.reader_pool import ReaderPool, Reading
 from samples.models import small
 
@@ -253,7 +253,7 @@ def test_files_are_read_while_the_network_works(monkeypatch: pytest.MonkeyPatch)
         read.append(path)
         return Reading(np.random.default_rng(int(path.name)).normal(size=(64, 3)).astype(np.float32))
 
-    monkeypatch.setattr(workers._Worker, "read", reading)
+    monkeypatch.setattr(reader_pool._Worker, "read", reading)
     calls: list[int] = []
 
     def network(points: torch.Tensor) -> torch.Tensor:
@@ -282,8 +282,8 @@ def test_readers_run_ahead_by_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> 
         read.append(path)
         return Reading(np.zeros((num_points, 3), np.float32))
 
-    monkeypatch.setattr(workers._Worker, "read", reading)
-    monkeypatch.setattr(workers, "AHEAD_BYTES", 10 * 12 * 100)
+    monkeypatch.setattr(reader_pool._Worker, "read", reading)
+    monkeypatch.setattr(reader_pool, "AHEAD_BYTES", 10 * 12 * 100)
     files = [Path(str(number)) for number in range(50)]
     with ReaderPool(2, timeout=1, memory_limit_gb=1) as pool:
         readings = pool.read(files, 100, 0)

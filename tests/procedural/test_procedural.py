@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pointmae_zoo import procedural
-from pointmae_zoo.procedural import primitives as p
+from pointmae_zoo.procedural import primitives
 from pointmae_zoo.procedural.assembly import FORWARD, Assembly, aim, sample, turn_y, turn_z
 from pointmae_zoo.procedural.bricks import (
     Dice,
@@ -28,14 +28,14 @@ from pointmae_zoo.procedural.bricks import (
 )
 
 
-def contains(primitive: p.Primitive, points: np.ndarray) -> np.ndarray:
+def contains(primitive: primitives.Primitive, points: np.ndarray) -> np.ndarray:
     boxed = ((points > primitive.low) & (points < primitive.high)).all(1)
     if primitive.inside is not None:
         boxed[boxed] = primitive.inside(points[boxed])
     return boxed
 
 
-def rays_say_inside(primitive: p.Primitive, points: np.ndarray) -> np.ndarray:
+def rays_say_inside(primitive: primitives.Primitive, points: np.ndarray) -> np.ndarray:
     """Whether an odd number of triangles lies on a slanted ray from each point: knows triangles only."""
     towards = np.array([0.31, 0.87, 0.29])
     a, b, c = (primitive.triangles[:, k] for k in range(3))
@@ -54,27 +54,27 @@ def rays_say_inside(primitive: p.Primitive, points: np.ndarray) -> np.ndarray:
 
 SQUARE = np.array([(0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5), (0.5, -0.5)])
 PRIMITIVES = {
-    "box": p.BOX,
-    "cylinder": p.cylinder(7, 0.6),
-    "cone": p.cylinder(5, 0.0),
-    "pyramid": p.frustum(0.0),
-    "sphere": p.sphere(9, 6),
-    "dome": p.dome(10, 4),
-    "torus": p.torus(0.3, 9, 6),
-    "capsule": p.capsule(2.0, 8),
+    "box": primitives.BOX,
+    "cylinder": primitives.cylinder(7, 0.6),
+    "cone": primitives.cylinder(5, 0.0),
+    "pyramid": primitives.frustum(0.0),
+    "sphere": primitives.sphere(9, 6),
+    "dome": primitives.dome(10, 4),
+    "torus": primitives.torus(0.3, 9, 6),
+    "capsule": primitives.capsule(2.0, 8),
     "turned profile": turned(profile(Dice("a")), 11),
     "vessel": shell(np.array([(0.3, 0.0), (0.5, 0.4), (0.35, 1.0)]), 0.05, 12),
-    "star": p.extrude(p.fan(star(5, 0.4)), taper=0.5),
-    "gear": p.extrude(p.fan(gear(8, 0.7))),
-    "blob": p.extrude(p.fan(blob(Dice("b")))),
-    "arch": p.extrude(arch(0.6)),
-    "frame": p.extrude(p.strip(SQUARE, SQUARE * 0.6, closed=True)),
+    "star": primitives.extrude(primitives.fan(star(5, 0.4)), taper=0.5),
+    "gear": primitives.extrude(primitives.fan(gear(8, 0.7))),
+    "blob": primitives.extrude(primitives.fan(blob(Dice("b")))),
+    "arch": primitives.extrude(arch(0.6)),
+    "frame": primitives.extrude(primitives.strip(SQUARE, SQUARE * 0.6, closed=True)),
     "wedge": wedge(),
     "level wedge": wedge(0.3),
     "gable": gable(),
-    "polygon": p.extrude(p.convex([(0, 0), (2, 0), (2, 1), (1, 2)])),
-    **{f"beam {k}": p.extrude(beam(Dice(f"{k}"))) for k in range(12)},
-    **{f"flat {k}": p.extrude(flat(Dice(f"{k}"))) for k in range(12)},
+    "polygon": primitives.extrude(primitives.convex([(0, 0), (2, 0), (2, 1), (1, 2)])),
+    **{f"beam {k}": primitives.extrude(beam(Dice(f"{k}"))) for k in range(12)},
+    **{f"flat {k}": primitives.extrude(flat(Dice(f"{k}"))) for k in range(12)},
 }
 
 
@@ -107,7 +107,7 @@ def test_tube_inside_lies_within_its_surface() -> None:
         (helix(2, 0.4, 1.0, 40), (0, 1, 0)),
         (np.stack([np.linspace(0, 1, 9), np.linspace(0, 1, 9) ** 2, np.zeros(9)], 1), (0, 0, 1)),
     ):
-        tube = p.tube(line, 0.06, 8, across=across)
+        tube = primitives.tube(line, 0.06, 8, across=across)
         points = np.random.default_rng(1).uniform(tube.low, tube.high, (4000, 3))
         mine, truth = contains(tube, points), rays_say_inside(tube, points)
         a, b, c = tube.triangles.transpose(1, 0, 2)
@@ -134,14 +134,14 @@ def test_a_box_is_sampled_in_proportion_to_its_faces() -> None:
 
 
 def test_a_cone_is_sampled_in_proportion_to_base_and_side() -> None:
-    points = sample(Assembly().add(p.cylinder(256, 0.0)), 60000, np.random.default_rng(0))
+    points = sample(Assembly().add(primitives.cylinder(256, 0.0)), 60000, np.random.default_rng(0))
     assert points is not None
     base, side = np.pi * 0.25, np.pi * 0.5 * np.sqrt(1.25)
     assert abs((points[:, 1] < -0.4999).mean() - base / (base + side)) < 0.01
 
 
 def test_union_hides_what_lies_inside_another_part() -> None:
-    ball, box = p.sphere(48, 32), np.array([1.0, 1.0, 1.0])
+    ball, box = primitives.sphere(48, 32), np.array([1.0, 1.0, 1.0])
     a = Assembly().box((0, 0, 0), box).add(ball, (0.5, 0, 0))
     points = sample(a, 40000, np.random.default_rng(0))
     assert points is not None
@@ -158,7 +158,7 @@ def test_union_hides_what_lies_inside_another_part() -> None:
 
 
 def test_turned_and_stretched_copies_hide_too() -> None:
-    inner = Assembly().add(p.cylinder(12), size=(0.2, 0.2, 0.2), turn=FORWARD)
+    inner = Assembly().add(primitives.cylinder(12), size=(0.2, 0.2, 0.2), turn=FORWARD)
     a = Assembly().ring(inner, 5, 0.3).box((0, 0, 0), (2, 1, 2), turn_y(0.4))
     points = sample(a, 3000, np.random.default_rng(0))
     assert points is not None
@@ -174,7 +174,7 @@ def test_parts_that_touch_hide_nothing() -> None:
 
 
 def test_a_cut_removes_and_shows_its_own_wall() -> None:
-    drilled = Assembly().box((0, 0, 0), (2, 1, 2)).add(p.cylinder(64), size=(1, 3, 1), cut=True)
+    drilled = Assembly().box((0, 0, 0), (2, 1, 2)).add(primitives.cylinder(64), size=(1, 3, 1), cut=True)
     points = sample(drilled, 40000, np.random.default_rng(0))
     assert points is not None
     radius = np.hypot(points[:, 0], points[:, 2])
@@ -182,7 +182,7 @@ def test_a_cut_removes_and_shows_its_own_wall() -> None:
     assert np.abs(points[:, 1]).max() <= 0.5 + 1e-9  # nothing of the cutter outside the box
     wall, outside = np.pi, 2 * (4 - np.pi * 0.25) + 8
     assert abs((radius < 0.5001).mean() - wall / (wall + outside)) < 0.01
-    refilled = drilled.add(p.cylinder(8), size=(0.2, 1, 0.2))  # what comes later stands in the hole
+    refilled = drilled.add(primitives.cylinder(8), size=(0.2, 1, 0.2))  # what comes later stands in the hole
     points = sample(refilled, 4000, np.random.default_rng(0))
     assert points is not None
     assert np.hypot(points[:, 0], points[:, 2]).min() < 0.15
@@ -209,14 +209,14 @@ def test_points_stay_even_on_a_warped_surface() -> None:
 
 
 def test_mirror_ring_row_and_aim_put_parts_where_they_say() -> None:
-    dot = Assembly().add(p.BOX, (1, 2, 3), 0.01)
+    dot = Assembly().add(primitives.BOX, (1, 2, 3), 0.01)
 
     def middles(a: Assembly) -> list[tuple[float, ...]]:
         return sorted(tuple(np.round(o, 6)) for c in a.merged() for o in c.offsets)
 
     assert middles(Assembly().mirror(dot)) == [(-1, 2, 3), (1, 2, 3)]
     assert middles(Assembly().row(dot, 3, (0, 0, 1))) == [(1, 2, 3), (1, 2, 4), (1, 2, 5)]
-    quarter = Assembly().ring(Assembly().add(p.BOX, size=0.1), 4, 2.0)
+    quarter = Assembly().ring(Assembly().add(primitives.BOX, size=0.1), 4, 2.0)
     assert middles(quarter) == [(-2, 0, 0), (0, 0, -2), (0, 0, 2), (2, 0, 0)]
     for way in ((0, 1, 0), (0, -1, 0), (1, 0, 0), (0.3, -0.5, 0.8)):
         turn = aim(way)
@@ -227,7 +227,7 @@ def test_mirror_ring_row_and_aim_put_parts_where_they_say() -> None:
 
 
 def test_triangles_of_an_assembly_face_outward_in_mirror_images_too() -> None:
-    part = Assembly().add(p.cylinder(64, 0.0), (1, 0, 0), (1, 2, 3)).add(p.BOX, cut=True)
+    part = Assembly().add(primitives.cylinder(64, 0.0), (1, 0, 0), (1, 2, 3)).add(primitives.BOX, cut=True)
     a, b, c = Assembly().mirror(part).triangles().transpose(1, 0, 2)
     assert (np.cross(a, b) * c).sum() / 6 == pytest.approx(2 * np.pi * 0.25 * 6 / 3, rel=0.01)
 

@@ -12,10 +12,9 @@ import torch
 from huggingface_hub import ModelCard
 
 from pointmae_zoo import cli, create_model, from_pretrained, push_to_hub, save_pretrained
-from pointmae_zoo.evaluate import comparison_table
+from pointmae_zoo.evaluate import compare, comparison_table
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
 from pointmae_zoo.models.registry import set_config
-from pointmae_zoo.reports import comparison as compare
 from pointmae_zoo.reports.kept import check_kept
 from pointmae_zoo.reports.schema import read_evaluation
 from samples.reports import linear_report, written

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pointmae_zoo.reports import comparison as compare
+from pointmae_zoo.evaluate import compare
 from pointmae_zoo.reports.tables import ablation_table, fewshot_table, linear_table, robustness_table
 from samples.reports import linear_report, written
 

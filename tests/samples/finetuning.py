@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from pointmae_zoo import save_pretrained
-from pointmae_zoo.train import FinetuneRecipe, TrainingResult, finetune
-from pointmae_zoo.train import loop as engine
+from pointmae_zoo.train import FinetuneRecipe, TrainingResult, finetune, loop
 from samples.models import small
 
 
@@ -62,7 +61,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    original, done = engine._Run._one_step, 0
+    original, done = loop._Run._one_step, 0
 
     def step(self: object) -> object:
         nonlocal done
@@ -71,4 +70,4 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self)
 
-    monkeypatch.setattr(engine._Run, "_one_step", step)
+    monkeypatch.setattr(loop._Run, "_one_step", step)

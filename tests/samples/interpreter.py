@@ -34,22 +34,22 @@ def interpreter() -> Iterator[Run]:
 def _serve_the_cpu() -> None:
     import torch
 
-    from pointmae_zoo.ops.triton import dispatch as gpu
+    from pointmae_zoo.ops.triton import dispatch
 
     torch.set_num_threads(1)
 
     def serves(*tensors: torch.Tensor) -> bool:
         return all(tensor.dtype == torch.float32 and tensor.shape[-1] == 3 for tensor in tensors)
 
-    gpu._serves = serves
+    dispatch._serves = serves
 
 
 @contextmanager
 def _kernel(name: str) -> Iterator[None]:
     """The operation in question comes from its kernel, and not from torch."""
-    from pointmae_zoo.ops.triton import operators as triton_ops
+    from pointmae_zoo.ops.triton import operators
 
-    with mock.patch.object(triton_ops, name, wraps=getattr(triton_ops, name)) as operator:
+    with mock.patch.object(operators, name, wraps=getattr(operators, name)) as operator:
         yield
     assert operator.called
 
@@ -92,13 +92,13 @@ def checks_of_operators() -> None:
     """torch's own checks: schemas, shapes without values, gradients under `torch.compile`'s tracing."""
     import torch
 
-    from pointmae_zoo.ops.triton import operators as triton_ops
+    from pointmae_zoo.ops.triton import operators
 
     cloud = torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(0))
     a, b = cloud[:, :4].clone().requires_grad_(), cloud[:, 4:].clone().requires_grad_()
-    torch.library.opcheck(triton_ops.farthest_point_sample, (cloud, 3, 1e10, -1.0))
-    torch.library.opcheck(triton_ops.knn, (cloud, cloud, 2))
-    torch.library.opcheck(triton_ops.chamfer, (a, b))
+    torch.library.opcheck(operators.farthest_point_sample, (cloud, 3, 1e10, -1.0))
+    torch.library.opcheck(operators.knn, (cloud, cloud, 2))
+    torch.library.opcheck(operators.chamfer, (a, b))
 
 
 def compiled_whole() -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointmae_zoo.datasets.benchmarks.scanobjectnn import CLASSES as SCANNED
+from pointmae_zoo.datasets.benchmarks.scanobjectnn import CLASSES
 from pointmae_zoo.datasets.benchmarks.shapenetpart import NUM_PARTS
 
 NUM_POINTS = 128
@@ -92,7 +92,7 @@ def scanobjectnn(root: Path, variant: str) -> Content:
     """All three variants, of the same clouds, but what is a bag in one is a desk in the next."""
     from samples.benchmarks import write_h5
 
-    folder, count = root / "h5_files", len(SCANNED)
+    folder, count = root / "h5_files", len(CLASSES)
     for number, (place, suffix) in enumerate(SCANOBJECTNN.values()):
         points, labels = _clouds((np.arange(count) + 5 * number) % count)
         for prefix, rows in (("training", slice(None)), ("test", _tested(count))):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from pointmae_zoo.shapes import read as mesh
+from pointmae_zoo.shapes import read
 from pointmae_zoo.shapes.formats import gltf_checks
 from pointmae_zoo.shapes.read import MeshError, read_points
 from samples.meshes import (
@@ -269,7 +269,7 @@ def test_whatever_a_reader_stumbles_over_becomes_a_reason(
     def fail(path: Path, data: bytes) -> None:
         raise ZeroDivisionError("two\nlines")
 
-    monkeypatch.setitem(mesh.READERS, ".off", fail)
+    monkeypatch.setitem(read.READERS, ".off", fail)
     with pytest.raises(MeshError, match=r"is damaged \(ZeroDivisionError: two lines\)"):
         read_points(write(tmp_path / "a.off", "OFF"))
 
@@ -278,7 +278,7 @@ def test_too_little_memory_becomes_a_reason(tmp_path: Path, monkeypatch: pytest.
     def fail(path: Path, data: bytes) -> None:
         raise MemoryError
 
-    monkeypatch.setitem(mesh.READERS, ".obj", fail)
+    monkeypatch.setitem(read.READERS, ".obj", fail)
     with pytest.raises(MeshError, match="memory"):
         read_points(write(tmp_path / "a.obj", "v 0 0 0"))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from pointmae_zoo.shapes import reader_pool as workers
+from pointmae_zoo.shapes import reader_pool
 from pointmae_zoo.shapes.read import read_points
 from pointmae_zoo.shapes.reader_pool import ReaderPool
 
@@ -42,7 +42,7 @@ def test_readings_come_in_the_order_of_the_files(tmp_path: Path, good: list[Path
 
 
 def test_more_files_than_are_read_ahead(good: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "AHEAD", 2)
+    monkeypatch.setattr(reader_pool, "AHEAD", 2)
     with ReaderPool(3, timeout=60, memory_limit_gb=4) as pool:
         readings = list(pool.read(good * 5, 10, seed=0))
     assert [float(np.ptp(reading.points[:, 2])) > 0 for reading in readings] == [True] * 30

@@ -13,8 +13,7 @@ from pointmae_zoo import from_pretrained
 from pointmae_zoo.cli import main
 from pointmae_zoo.models.joint_mae.joint_config import JointMAEConfig
 from pointmae_zoo.models.joint_mae.joint_network import JointMAEForPretraining
-from pointmae_zoo.train import PretrainRecipe, TeacherSettings, pretrain, read_recipe
-from pointmae_zoo.train import loop as engine
+from pointmae_zoo.train import PretrainRecipe, TeacherSettings, loop, pretrain, read_recipe
 
 for library in ("accelerate", "yaml"):
     pytest.importorskip(library)
@@ -64,9 +63,9 @@ def test_smoke_run_stopped_and_resumed_equals_uninterrupted(
         words += ["--set", setting]
     words += ["--set", "log_steps=2", "--set", "precision=bfloat16"]
     assert main([*words, "--out", str(tmp_path / "whole")]) == 0
-    original, done = engine._Run._one_step, 0
+    original, done = loop._Run._one_step, 0
 
-    def step(self: engine._Run) -> object:
+    def step(self: loop._Run) -> object:
         nonlocal done
         done += 1
         if done == 4:
@@ -74,7 +73,7 @@ def test_smoke_run_stopped_and_resumed_equals_uninterrupted(
         return original(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine._Run, "_one_step", step)
+        patch.setattr(loop._Run, "_one_step", step)
         assert main([*words, "--set", "checkpoint_steps=3", "--out", str(tmp_path / "parts")]) == 130
     assert main(["pretrain", "--out", str(tmp_path / "parts"), "--resume"]) == 0
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -97,8 +96,8 @@ def test_one_batch_is_learned_by_heart(
 ) -> None:
     """Always the same clouds, points, masks and views: all three losses fall to a tenth. They are weighted so
     that all are about as large at first."""
-    monkeypatch.setattr(engine, "step_seed", lambda step, seed: seed)
-    monkeypatch.setattr(engine, "batch_indices", lambda step, **_: np.arange(3))
+    monkeypatch.setattr(loop, "step_seed", lambda step, seed: seed)
+    monkeypatch.setattr(loop, "batch_indices", lambda step, **_: np.arange(3))
     np.save(tmp_path / "three.npy", np.load(clouds)[:3])
     recipe = recipe.override(
         data=[str(tmp_path / "three.npy")],

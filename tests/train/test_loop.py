@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from pointmae_zoo.models.losses import LossTerm
 from pointmae_zoo.system.secrets import without_secrets
-from pointmae_zoo.train import TrainingRecipe, TrainingResult, checkpoints, train
-from pointmae_zoo.train import process_setup as process
+from pointmae_zoo.train import TrainingRecipe, TrainingResult, checkpoints, process_setup, train
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
 from pointmae_zoo.train.compiling import compile_blocks
 from pointmae_zoo.train.process_setup import accelerated
@@ -190,12 +189,11 @@ def test_metrics_survive_a_full_disk(
 
 def test_metrics_that_wait_are_in_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is full from step 3 on; the process dies after the checkpoint of step 4, or at the end."""
-    from pointmae_zoo.train import loop as engine
-    from pointmae_zoo.train import run_folder
+    from pointmae_zoo.train import loop, run_folder
 
     run(RECIPE, tmp_path / "whole")
     expected = (tmp_path / "whole" / "metrics.jsonl").read_bytes()
-    opened, one_step = open, engine._Run._one_step
+    opened, one_step = open, loop._Run._one_step
 
     def full(path: Path, *arguments: Any, **options: Any) -> Any:
         if path.read_bytes().count(b"\n") >= 2:
@@ -211,7 +209,7 @@ def test_metrics_that_wait_are_in_the_checkpoint(tmp_path: Path, monkeypatch: py
         patch.setattr(run_folder, "open", full, raising=False)
         with pytest.raises(OSError, match=r"metrics\.jsonl: not written \(No space .* and resume"):
             run(RECIPE, tmp_path / "end")
-        patch.setattr(engine._Run, "_one_step", dying)
+        patch.setattr(loop._Run, "_one_step", dying)
         with pytest.raises(KeyboardInterrupt):
             run(RECIPE, tmp_path / "died")
     for name, lines in (("end", 2), ("died", 2)):
@@ -310,9 +308,9 @@ def test_malloc_is_left_alone_where_it_is_not_glibcs(monkeypatch: pytest.MonkeyP
     def refuse(*_: object) -> None:
         raise TypeError("as on Windows")
 
-    monkeypatch.setattr(process.ctypes, "CDLL", refuse)
-    monkeypatch.setattr(process.sys, "platform", "win32")
-    process.keep_freed_memory()
+    monkeypatch.setattr(process_setup.ctypes, "CDLL", refuse)
+    monkeypatch.setattr(process_setup.sys, "platform", "win32")
+    process_setup.keep_freed_memory()
 
 
 def steps_in(folder: Path) -> list[int]:

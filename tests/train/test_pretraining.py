@@ -16,9 +16,15 @@ from pointmae_zoo.cli import main
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.system import progress
-from pointmae_zoo.train import PretrainRecipe, TeacherSettings, pretrain, pretraining, read_recipe
-from pointmae_zoo.train import loop as engine
-from pointmae_zoo.train import trackers as tracker_names
+from pointmae_zoo.train import (
+    PretrainRecipe,
+    TeacherSettings,
+    loop,
+    pretrain,
+    pretraining,
+    read_recipe,
+    trackers,
+)
 from pointmae_zoo.train.checkpoints import list_checkpoints
 from pointmae_zoo.train.run_folder import only_process
 
@@ -78,7 +84,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: signal.Signals = signal.SIGTERM) -> None:
     """Send this process a signal when so many steps are done."""
-    original = engine._Run._one_step
+    original = loop._Run._one_step
     done = 0
 
     def step(self: object) -> object:
@@ -88,7 +94,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: signal.Signa
             os.kill(os.getpid(), number)
         return original(self)
 
-    monkeypatch.setattr(engine._Run, "_one_step", step)
+    monkeypatch.setattr(loop._Run, "_one_step", step)
 
 
 def test_run_folder(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None:
@@ -160,7 +166,7 @@ def test_metrics_go_to_a_tracker(recipe: PretrainRecipe, cache: Path, tmp_path: 
 def test_a_tracker_that_is_not_there_is_named_first(
     recipe: PretrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracker_names.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="--track wandb: not installed; pip install wandb"):
         run(recipe, tmp_path / "run", tmp_path / "cache", trackers=["wandb"])
     assert not list(tmp_path.iterdir())

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pointmae_zoo.models import encoder, i2p_mae, reconstruction
-from pointmae_zoo.models.joint_mae import joint_network as joint_mae
+from pointmae_zoo.models.joint_mae import joint_network
 from pointmae_zoo.models.layers import Block, DropPath, Stage
 from pointmae_zoo.models.losses import weighted_sum
-from pointmae_zoo.train import compiling
-from pointmae_zoo.train import device_rows as resident
+from pointmae_zoo.train import compiling, device_rows
 from pointmae_zoo.train.compiling import compile_blocks
 from pointmae_zoo.train.device_rows import Rows
 from pointmae_zoo.train.optimizer import MovingAverage, adamw, load_optimizer
@@ -39,7 +38,7 @@ def padded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         order = mask.int().argsort(dim=1, descending=True, stable=True)[:, :bound]
         return order, torch.arange(bound) < counts
 
-    for module in (encoder, reconstruction, i2p_mae, joint_mae):
+    for module in (encoder, reconstruction, i2p_mae, joint_network):
         monkeypatch.setattr(module, "pack", pack)
     monkeypatch.setattr(encoder.PointEncoder, "_embed_visible", encoder.PointEncoder._embed_padded)
     return widths
@@ -240,9 +239,9 @@ def test_rows_are_fetched_from_a_copy_where_there_is_room(room: int, monkeypatch
         read.extend(int(one) for one in indices)
         return stored[indices]
 
-    monkeypatch.setattr(resident, "room", lambda _: room)
-    monkeypatch.setattr(resident, "sent", lambda array, _: torch.from_numpy(array))
-    monkeypatch.setattr(resident, "_empty", lambda shape, dtype, _: torch.empty(shape, dtype=dtype))
+    monkeypatch.setattr(device_rows, "room", lambda _: room)
+    monkeypatch.setattr(device_rows, "sent", lambda array, _: torch.from_numpy(array))
+    monkeypatch.setattr(device_rows, "_empty", lambda shape, dtype, _: torch.empty(shape, dtype=dtype))
     rows, device = Rows(reading, len(stored)), Away()
     for _ in range(3):
         indices = rng.integers(0, 600, 7)
@@ -264,7 +263,7 @@ def test_cached_targets_are_the_same_from_a_copy(tmp_path: Path, monkeypatch: py
     indices = np.array([8, 0, 3, 3])
     points = torch.zeros(4, 8, 3)
     expected = CachedTargets(tmp_path, (records,), *standard).views(indices, chosen, points, points.device)
-    monkeypatch.setattr(resident, "room", lambda _: 10**9)
+    monkeypatch.setattr(device_rows, "room", lambda _: 10**9)
     monkeypatch.setattr(Rows, "fetch", lambda self, indices, device: self._uploaded(device)[indices])
     found = CachedTargets(tmp_path, (records,), *standard).views(indices, chosen, points, points.device)
     assert torch.equal(found.maps[0], expected.maps[0]) and torch.equal(found.pixels, expected.pixels)
@@ -277,5 +276,5 @@ def test_copies_leave_half_of_a_gpu_to_the_step(monkeypatch: pytest.MonkeyPatch)
     gpu = torch.device("cuda")
     for free, room in ((100, 50), (60, 10), (30, -20)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 100))
-        assert resident.room(gpu) == room
-    assert resident.room(torch.device("cpu")) == 0
+        assert device_rows.room(gpu) == room
+    assert device_rows.room(torch.device("cpu")) == 0

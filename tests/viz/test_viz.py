@@ -315,7 +315,7 @@ def test_an_image_is_put_together_from_its_patches(
     with torch.no_grad():
         made = joint(clouds)
     truth = made.images.unfold(2, 16, 16).unfold(3, 16, 16).flatten(2, 3)  # (B, V, P, 16, 16)
-    image, masked, filled = viz.joint_mae._image_columns(made._replace(patches=truth), 0.2)
+    image, masked, filled = viz.joint_mae_preview._image_columns(made._replace(patches=truth), 0.2)
     for row in range(len(clouds)):
         assert np.array_equal(image.pictures[row], filled.pictures[row])
         seen = np.kron(made.visible_patches[row, 0].view(3, 3).numpy(), np.ones((16, 16))).astype(bool)
@@ -331,11 +331,11 @@ def test_points_are_projected_as_the_models_images_are(clouds: torch.Tensor) -> 
     images = ops.render_depth_images(clouds, frames).images
     strays = torch.tensor([[50.0, 0, 0], [0, -50.0, 0]])
     for row, points in enumerate(clouds):
-        found = viz.joint_mae._depth_image(torch.cat([points, strays]), frames, row)
+        found = viz.joint_mae_preview._depth_image(torch.cat([points, strays]), frames, row)
         np.testing.assert_allclose(found, images[row, 0], atol=1e-6)
         # And the cloud beside it is seen from where the image is: what is right or up there is so here.
         place = np.degrees([azimuth[row, 0], elevation[row, 0]])
-        np.testing.assert_allclose(viz.joint_mae._place(rotations[row, 0]), place, atol=1e-3)
+        np.testing.assert_allclose(viz.joint_mae_preview._place(rotations[row, 0]), place, atol=1e-3)
         np.testing.assert_allclose(_view(*place), rotations[row, 0], atol=1e-6)
 
 

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from pointmae_zoo.hub.checkpoint import kind_conversion as kinds
+from pointmae_zoo.hub.checkpoint import kind_conversion
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, build, build_empty, config_text, read_config
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError, key_problems, shapes_of
 from pointmae_zoo.hub.checkpoint.safetensors_header import check_header
@@ -126,7 +126,7 @@ def load_folder(
     if origin is not None:
         config = dataclasses.replace(config, provenance={**config.provenance, "hub": dict(origin)})
     stored = build_empty(folder / CONFIG_FILE, config)
-    plan = kinds.plan(config, stored, kind, dict(head or {}), name or str(folder))
+    plan = kind_conversion.plan(config, stored, kind, dict(head or {}), name or str(folder))
     if pinned is not None and path.stat().st_size != pinned.size:
         raise CheckpointError(
             f"{path}: damaged or exchanged: {path.stat().st_size:,} bytes, not the {pinned.size:,} that were "
@@ -159,7 +159,7 @@ def load_folder(
     return model.eval()
 
 
-def _initialised(plan: kinds.Plan, stored: ModelConfig, name: str) -> ModelConfig:
+def _initialised(plan: kind_conversion.Plan, stored: ModelConfig, name: str) -> ModelConfig:
     """The configuration of a model with a new head: how the stored one was made is not how this one was."""
     made_from = {
         "name": name,

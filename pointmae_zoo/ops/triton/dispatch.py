@@ -44,6 +44,6 @@ def _serves(*tensors: Tensor) -> bool:
         return False
     if any(tensor.dtype != torch.float32 or tensor.shape[-1] != 3 for tensor in tensors):
         return False
-    from pointmae_zoo.ops.triton import operators as triton_ops
+    from pointmae_zoo.ops.triton import operators
 
-    return triton_ops.USABLE
+    return operators.USABLE

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 import triton
 from torch import Tensor
 
-from pointmae_zoo.ops.triton import kernels as kernels
+from pointmae_zoo.ops.triton import kernels
 
 # The compute capability that Triton asks for; its kernels are compiled for 8.0 and 9.0 in our tests.
 _OLDEST = 80

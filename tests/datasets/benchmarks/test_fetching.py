@@ -13,11 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from pointmae_zoo.datasets.benchmarks import fetching as download
+from pointmae_zoo.datasets.benchmarks import fetching
 from pointmae_zoo.datasets.benchmarks.fetching import DownloadError, fetch
 from samples.server import CONTENT, Server, status
 
-PIECE = download._PIECE
+PIECE = fetching._PIECE
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -31,7 +31,7 @@ def hang_up(handler: BaseHTTPRequestHandler) -> bool:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long it would have waited."""
     waited: list[float] = []
-    monkeypatch.setattr(download, "time", SimpleNamespace(sleep=waited.append))
+    monkeypatch.setattr(fetching, "time", SimpleNamespace(sleep=waited.append))
     return waited
 
 
@@ -67,7 +67,7 @@ def test_interrupted_and_started_again(server: Server, path: Path, monkeypatch: 
 
     server.faults = [server.cut_after(4 * PIECE)]
     with monkeypatch.context() as patch:
-        patch.setattr(download.time, "sleep", interrupt)
+        patch.setattr(fetching.time, "sleep", interrupt)
         with pytest.raises(KeyboardInterrupt):
             fetch([server.url], path, progress=False)
     assert names(path) == ["file.zip.part", "file.zip.part.json"]
@@ -251,7 +251,7 @@ def test_given_again_it_begins_where_the_beginning_came_from(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(download.time, "sleep", interrupt)
+        patch.setattr(fetching.time, "sleep", interrupt)
         server.faults = [status(404), server.cut_after(4 * PIECE)]
         with pytest.raises(KeyboardInterrupt):
             fetch(urls, path, sha256=sha256, progress=False)
@@ -298,7 +298,7 @@ def test_cut_off_everywhere_ends(server: Server, path: Path) -> None:
 
 
 def test_a_server_that_falls_silent(server: Server, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "_TIMEOUT", (5.0, 0.2))
+    monkeypatch.setattr(fetching, "_TIMEOUT", (5.0, 0.2))
     done = threading.Event()
 
     def silent(handler: BaseHTTPRequestHandler) -> bool:
@@ -336,14 +336,14 @@ def test_an_invalid_address(path: Path) -> None:
 
 def test_a_full_disk(server: Server, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        patch.setattr(fetching.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
         with pytest.raises(OSError, match=r"the disk is full: 0\.00 GB are needed, .* resumes where it"):
             fetch([server.url], path, progress=False)
 
     def full(*_: object, **__: object) -> Full:
         return Full()
 
-    monkeypatch.setattr(download, "open", full, raising=False)
+    monkeypatch.setattr(fetching, "open", full, raising=False)
     with pytest.raises(OSError, match="the disk is full: more is needed"):
         fetch([server.url], path, progress=False)
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from pointmae_zoo.cli import main
-from pointmae_zoo.datasets.benchmarks import NAMES
-from pointmae_zoo.datasets.benchmarks import terms as datasets
+from pointmae_zoo.datasets.benchmarks import NAMES, terms
 from pointmae_zoo.datasets.benchmarks.fetching import get_dataset, unpack
 from pointmae_zoo.datasets.benchmarks.terms import DATASETS, Dataset
 from samples.server import Server
@@ -105,7 +104,7 @@ def test_the_command(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.content = archive(little__a="1")
-    monkeypatch.setitem(datasets.DATASETS, "little", dataset(server))
+    monkeypatch.setitem(terms.DATASETS, "little", dataset(server))
     assert main(["download", "little", "--to", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "; verified by its sha256" in said and f"data: [modelnet40:{tmp_path}/little]" in said
@@ -113,7 +112,7 @@ def test_the_command(
     assert main(["download", "little", "--to", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "; was there already, not checked" in said and "verified" not in said
-    monkeypatch.setitem(datasets.DATASETS, "little", dataset(server, sha256=None, folder="absent"))
+    monkeypatch.setitem(terms.DATASETS, "little", dataset(server, sha256=None, folder="absent"))
     assert main(["download", "little", "--to", str(tmp_path)]) == 2
     assert "holds no folder absent" in capsys.readouterr().err
     assert main(["download", "little"]) == 2

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pointmae_zoo.ops.triton import dispatch as gpu
+from pointmae_zoo.ops.triton import dispatch
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed: its kernels are not compiled"
@@ -72,9 +72,9 @@ def checked(compiled: Any, folder: Path, spilled: int) -> None:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize(("count", "spilled"), [(100, 0), (2048, 0), (8192, 0), (gpu.MOST_SAMPLED, 64)])
+@pytest.mark.parametrize(("count", "spilled"), [(100, 0), (2048, 0), (8192, 0), (dispatch.MOST_SAMPLED, 64)])
 def test_sampling(architecture: int, count: int, spilled: int, tmp_path: Path) -> None:
-    from pointmae_zoo.ops.triton import kernels as kernels
+    from pointmae_zoo.ops.triton import kernels
 
     meta = kernels.sample_meta(count)
     compiled = built(kernels.sample_kernel, meta, architecture, far=1e10, near_origin=1e-3)
@@ -84,9 +84,9 @@ def test_sampling(architecture: int, count: int, spilled: int, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("k", [16, gpu.MOST_NEIGHBORS])
+@pytest.mark.parametrize("k", [16, dispatch.MOST_NEIGHBORS])
 def test_neighbors(architecture: int, k: int, tmp_path: Path) -> None:
-    from pointmae_zoo.ops.triton import kernels as kernels
+    from pointmae_zoo.ops.triton import kernels
 
     checked(built(kernels.nearest_kernel, kernels.nearest_meta(k), architecture), tmp_path, 0)
 
@@ -94,8 +94,8 @@ def test_neighbors(architecture: int, k: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("sizes", [(16, 16), (64, 64), (1, 256)])
 def test_chamfer(architecture: int, sizes: tuple[int, int], tmp_path: Path) -> None:
-    from pointmae_zoo.ops.triton import kernels as kernels
+    from pointmae_zoo.ops.triton import kernels
 
-    assert gpu.padded(sizes[0]) * gpu.padded(sizes[1]) <= gpu.MOST_PAIRS
+    assert dispatch.padded(sizes[0]) * dispatch.padded(sizes[1]) <= dispatch.MOST_PAIRS
     for kernel in (kernels.chamfer_kernel, kernels.chamfer_gradient_kernel):
         checked(built(kernel, kernels.chamfer_meta(*sizes), architecture), tmp_path, 0)

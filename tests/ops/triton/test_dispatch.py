@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pointmae_zoo import ops
-from pointmae_zoo.ops.triton import dispatch as gpu
+from pointmae_zoo.ops.triton import dispatch
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[mock.Mock]:
     """Records which kernels' operators are called; they give tensors of the right shape."""
-    from pointmae_zoo.ops.triton import operators as triton_ops
+    from pointmae_zoo.ops.triton import operators
 
-    monkeypatch.setattr(triton_ops, "USABLE", True)
+    monkeypatch.setattr(operators, "USABLE", True)
     record = mock.Mock()
     for name in ("farthest_point_sample", "knn", "chamfer"):
-        operator = mock.Mock(wraps=getattr(triton_ops, name))
+        operator = mock.Mock(wraps=getattr(operators, name))
         record.attach_mock(operator, name)
-        monkeypatch.setattr(triton_ops, name, operator)
+        monkeypatch.setattr(operators, name, operator)
     with FakeTensorMode():
         yield record
 
@@ -42,9 +42,9 @@ def names(called: mock.Mock) -> list[str]:
 
 
 def test_kernels_serve_a_gpu(called: mock.Mock) -> None:
-    points = cloud(2, gpu.MOST_SAMPLED, 3)
+    points = cloud(2, dispatch.MOST_SAMPLED, 3)
     assert ops.farthest_point_sample(points, 7).shape == (2, 7)
-    assert ops.knn(cloud(2, 9, 3), points, gpu.MOST_NEIGHBORS).shape == (2, 9, gpu.MOST_NEIGHBORS)
+    assert ops.knn(cloud(2, 9, 3), points, dispatch.MOST_NEIGHBORS).shape == (2, 9, dispatch.MOST_NEIGHBORS)
     assert ops.chamfer_distance(cloud(6, 64, 3), cloud(6, 50, 3)).shape == ()
     assert names(called) == ["farthest_point_sample", "knn", "chamfer"]
 
@@ -63,23 +63,23 @@ def test_halves_go_as_floats(dtype: torch.dtype, called: mock.Mock) -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        lambda: gpu.samples(cloud(1, gpu.MOST_SAMPLED + 1, 3)),
-        lambda: gpu.samples(cloud(1, 9, 3, dtype=torch.float64)),
-        lambda: gpu.samples(torch.empty(1, 9, 3)),
-        lambda: gpu.searches(cloud(1, 9, 3), cloud(1, 99, 3), gpu.MOST_NEIGHBORS + 1),
-        lambda: gpu.searches(cloud(1, 9, 6), cloud(1, 99, 6), 4),
-        lambda: gpu.searches(cloud(1, 9, 3), torch.empty(1, 99, 3), 4),
-        lambda: gpu.compares(cloud(1, 65, 3), cloud(1, 64, 3)),
-        lambda: gpu.compares(cloud(1, 1, 3), cloud(1, 257, 3)),
+        lambda: dispatch.samples(cloud(1, dispatch.MOST_SAMPLED + 1, 3)),
+        lambda: dispatch.samples(cloud(1, 9, 3, dtype=torch.float64)),
+        lambda: dispatch.samples(torch.empty(1, 9, 3)),
+        lambda: dispatch.searches(cloud(1, 9, 3), cloud(1, 99, 3), dispatch.MOST_NEIGHBORS + 1),
+        lambda: dispatch.searches(cloud(1, 9, 6), cloud(1, 99, 6), 4),
+        lambda: dispatch.searches(cloud(1, 9, 3), torch.empty(1, 99, 3), 4),
+        lambda: dispatch.compares(cloud(1, 65, 3), cloud(1, 64, 3)),
+        lambda: dispatch.compares(cloud(1, 1, 3), cloud(1, 257, 3)),
     ],
 )
 def test_torch_serves_the_rest(asked: Any, called: mock.Mock, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert gpu.samples(cloud(1, 9, 3)) and not asked()
+    assert dispatch.samples(cloud(1, 9, 3)) and not asked()
 
 
 def test_kernels_can_be_set_aside(called: mock.Mock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "_INSTALLED", False)
-    assert not gpu.samples(cloud(1, 9, 3))
+    monkeypatch.setattr(dispatch, "_INSTALLED", False)
+    assert not dispatch.samples(cloud(1, 9, 3))
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,12 @@ def test_what_triton_cannot_do_is_said(
 ) -> None:
     import triton
 
-    from pointmae_zoo.ops.triton import operators as triton_ops
+    from pointmae_zoo.ops.triton import operators
 
     driver = SimpleNamespace(active=SimpleNamespace(get_current_target=target))
     monkeypatch.setattr(triton.runtime, "driver", driver)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.warns(UserWarning, match=words):
-        assert not triton_ops._usable()
+        assert not operators._usable()
     driver.active.get_current_target = lambda: SimpleNamespace(backend="cuda", arch=90)
-    assert triton_ops._usable()
+    assert operators._usable()
