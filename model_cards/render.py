@@ -29,14 +29,15 @@ from typing import Any
 from pointmae_zoo.hub.cards.card import render_card
 from pointmae_zoo.hub.pretrained import BUNDLED
 from pointmae_zoo.models.registry import list_weights
-from pointmae_zoo.reports.score_tables import changed_table, scores_table
 from pointmae_zoo.reports.tables import (
     ablation_table,
+    changed_table,
     fewshot_table,
     head,
     line,
     linear_table,
     robustness_table,
+    scores_table,
     with_note,
 )
 

@@ -323,7 +323,7 @@ def _common(args: argparse.Namespace, models: Sequence[str]) -> dict[str, Any]:
 def _finished(args: argparse.Namespace, report: Any, settings: dict[str, Any]) -> int:
     """Print an evaluation, and where it is."""
     from pointmae_zoo.reports.report import file_name
-    from pointmae_zoo.reports.score_tables import tables
+    from pointmae_zoo.reports.tables import tables
 
     print(tables(report.as_json()) if args.markdown else report.table())
     out = settings["out"] or (settings["keep_in"] and settings["keep_in"] / file_name(report.context))

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from pointmae_zoo.evaluate.fewshot import Episode, Pool, draw_episodes, few_shot
 from pointmae_zoo.evaluate.frozen import PREPARED, Data, embedded, list_of, load_encoders, read_data
-from pointmae_zoo.reports.kept import check_kept
-from pointmae_zoo.reports.made import made
 from pointmae_zoo.reports.report import FewShotSettings, LinearReport, as_text, file_name
+from pointmae_zoo.reports.schema import check_replaceable
 from pointmae_zoo.system.files import check_out
 from pointmae_zoo.system.progress import progress_bar
+from pointmae_zoo.system.source_state import measured_with
 
 WAYS, SHOTS = (5, 10), (10, 20)
 """Of the papers' four settings."""
@@ -90,7 +90,7 @@ def evaluate_fewshot(
     }
     if keep_in is not None:
         out = Path(keep_in) / file_name(context)
-        check_kept(out, context)
+        check_replaceable(out, context)
     report = LinearReport(clouds={"group": as_text(given.asked.groups)})
     found: dict[tuple[str, FewShotSettings], list[NDArray[np.float64]]] = {}
     points, asked = given.prepared(given.train.points), given.prepared(given.asked.points)
@@ -106,7 +106,7 @@ def evaluate_fewshot(
                 found.setdefault((kind, one), []).append(few_shot(support, query, of_setting, C=one.C))
     for (kind, one), of_runs in found.items():
         report.add_few_shot(kind, one, of_runs)
-    report.context = {**context, **made(started)}
+    report.context = {**context, **measured_with(started)}
     if out is not None:
         report.save(Path(out))
     return report

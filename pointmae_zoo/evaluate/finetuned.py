@@ -13,13 +13,13 @@ from pointmae_zoo.datasets.labelled.opening import LabelledClouds, Split, open_l
 from pointmae_zoo.datasets.splits import validation_split
 from pointmae_zoo.evaluate.finetuned_runs import Run, described, load_runs
 from pointmae_zoo.evaluate.voting import VOTE_SEED, predict_clouds, vote
-from pointmae_zoo.reports.kept import check_kept
-from pointmae_zoo.reports.made import made
 from pointmae_zoo.reports.report import file_name
+from pointmae_zoo.reports.schema import check_replaceable
 from pointmae_zoo.reports.score_report import ENDS, Measured, ScoreReport
 from pointmae_zoo.reports.scores import confusion
 from pointmae_zoo.system.files import check_out
 from pointmae_zoo.system.progress import progress_bar
+from pointmae_zoo.system.source_state import measured_with
 
 PAPER_POINTS = 8192
 """Of so many stored points of a cloud, at most, the papers' protocol samples."""
@@ -120,7 +120,7 @@ def evaluate_finetuned(
     report, measured = ScoreReport(context=context), Measured(clouds, "accuracy")
     if keep_in is not None:
         out = Path(keep_in) / file_name(context)
-        check_kept(out, context)
+        check_replaceable(out, context)
     prepared, views = view(clouds.points), view.placed(clouds.points[:, :offered])
     tables = np.zeros((len(clouds.classes), len(clouds.classes)), dtype=np.int64)
     with asked.progress_bar(1 + votes, progress) as bar:
@@ -138,7 +138,7 @@ def evaluate_finetuned(
     measured.fill(report)
     majority = _majority_accuracy(loaded, asked)
     report.context |= {} if majority is None else {"majority_accuracy": majority}
-    report.context |= {"chance_accuracy": 100.0 / len(clouds.classes), **made(started)}
+    report.context |= {"chance_accuracy": 100.0 / len(clouds.classes), **measured_with(started)}
     if out is not None:
         report.save(Path(out))
     if picture is not None:

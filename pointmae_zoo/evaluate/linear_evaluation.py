@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from pointmae_zoo.evaluate.frozen import PREPARED, embedded, list_of, load_encoders, read_data
 from pointmae_zoo.evaluate.linear import linear_probe
-from pointmae_zoo.reports.kept import check_kept
-from pointmae_zoo.reports.made import made
 from pointmae_zoo.reports.report import Classifier, LinearProbe, LinearReport, file_name
+from pointmae_zoo.reports.schema import check_replaceable
 from pointmae_zoo.system.files import check_out
 from pointmae_zoo.system.progress import progress_bar
+from pointmae_zoo.system.source_state import measured_with
 
 PAPER_C = 0.0093
 """The C that I2P-MAE's linear probe of ModelNet40 uses; for ScanObjectNN (OBJ-BG) it is 0.018."""
@@ -107,7 +107,7 @@ def evaluate_linear(
     }
     if keep_in is not None:
         out = Path(keep_in) / file_name(context)
-        check_kept(out, context, classifiers)
+        check_replaceable(out, context, classifiers)
     report = LinearReport()
     probes: dict[tuple[str, str], list[LinearProbe]] = {}
     train, test = given.train, given.test
@@ -133,7 +133,7 @@ def evaluate_linear(
                 probes.setdefault((kind, classifier), []).append(found)
                 report.add_row(kind, which, found)
     report.add_probes(probes, train.groups, None if test is None else test.groups)
-    report.context = {**context, **made(started)}
+    report.context = {**context, **measured_with(started)}
     if out is not None:
         report.save(Path(out))
     return report

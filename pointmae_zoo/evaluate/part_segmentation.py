@@ -14,12 +14,12 @@ from pointmae_zoo.evaluate.finetuned import check_choices, check_classes, clouds
 from pointmae_zoo.evaluate.finetuned_runs import Run, described, load_runs
 from pointmae_zoo.evaluate.voting import VOTE_SEED, Floats, predict_clouds, vote
 from pointmae_zoo.models.object_parts import ObjectParts
-from pointmae_zoo.reports.kept import check_kept
-from pointmae_zoo.reports.made import made
 from pointmae_zoo.reports.part_overlap import overlaps, predicted_parts
 from pointmae_zoo.reports.report import file_name
+from pointmae_zoo.reports.schema import check_replaceable
 from pointmae_zoo.reports.score_report import ENDS, Measured, ScoreReport, spread
 from pointmae_zoo.system.files import check_out
+from pointmae_zoo.system.source_state import measured_with
 
 _PROTOCOL = (
     "{view}, upright (no rotation); the class of the cloud is given, and only its parts compete; "
@@ -109,7 +109,7 @@ def evaluate_parts(
     report, measured = ScoreReport(context=context), Measured(clouds, "mIoU")
     if keep_in is not None:
         out = Path(keep_in) / file_name(context)
-        check_kept(out, context)
+        check_replaceable(out, context)
     by_part: list[NDArray[np.float64]] = []
     shown: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]] | None = None
     with asked.progress_bar(1 + votes, progress) as bar:
@@ -133,7 +133,7 @@ def evaluate_parts(
                 measured.add(run.name, run.seed, rows, np.nanmean(overlap, axis=1), votes)
     measured.fill(report)
     report.per_part = _per_part(clouds, by_part)
-    report.context |= made(started)
+    report.context |= measured_with(started)
     if out is not None:
         report.save(Path(out))
     if picture is not None and shown is not None:

@@ -26,12 +26,12 @@ from pointmae_zoo.evaluate.robustness import (
     check_kinds,
 )
 from pointmae_zoo.evaluate.voting import predict_clouds
-from pointmae_zoo.reports.kept import check_kept
-from pointmae_zoo.reports.made import made
 from pointmae_zoo.reports.report import LinearProbe, LinearReport, file_name
+from pointmae_zoo.reports.schema import check_replaceable
 from pointmae_zoo.reports.score_report import Measured, ScoreReport, spread
 from pointmae_zoo.system.files import check_out
 from pointmae_zoo.system.progress import progress_bar
+from pointmae_zoo.system.source_state import measured_with
 
 _USUAL_POINTS = 1024
 
@@ -109,7 +109,7 @@ def evaluate_robustness(
             cache,
             progress,
         )
-    report.context |= made(started)
+    report.context |= measured_with(started)
     if keep_in is not None:
         out = Path(keep_in) / file_name(report.context)
     if out is not None:
@@ -166,7 +166,7 @@ def _of_features(
         "of_part_segmenters": any(one.config.kind == "part_segmentation" for one in networks),
     }
     if keep_in is not None:
-        check_kept(Path(keep_in) / file_name(context), context, ("svm",))
+        check_replaceable(Path(keep_in) / file_name(context), context, ("svm",))
     report = LinearReport(context=context)
     probes: dict[tuple[str, str], list[LinearProbe]] = {}
     points = given.prepared(train.points)
@@ -238,7 +238,7 @@ def _of_classifiers(
         "votes": 0,
     }
     if keep_in is not None:
-        check_kept(Path(keep_in) / file_name(context), context)
+        check_replaceable(Path(keep_in) / file_name(context), context)
     report, measured = ScoreReport(context=context), Measured(clouds, "accuracy")
     found: dict[str, list[float]] = {change.name: [] for change in tried}
     total = len(loaded) * len(clouds) * (1 + len(tried))

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from pointmae_zoo.hub.cards.card import PICTURES, measured_here, render_release
-from pointmae_zoo.hub.cards.card_facts import FACTS_FILE
+from pointmae_zoo.hub.cards.card import PICTURES, measured_here, render_for_hub
 from pointmae_zoo.hub.cards.model_index import eval_results
-from pointmae_zoo.hub.cards.release import Release, data_names, read_release
+from pointmae_zoo.hub.cards.release import FACTS_FILE, Release, data_names, read_release
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256, model_sha256
@@ -75,7 +74,7 @@ def prepare(
     _check_features(folder, model)
     release = read_release(folder, card)
     _check_measured(release, model)
-    text = render_release(release, repo_id)
+    text = render_for_hub(release, repo_id)
     _check_card(release, text)
     weights = folder / WEIGHTS_FILE
     files = [File(WEIGHTS_FILE, weights, weights.stat().st_size, release.weights_sha256)]

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.reports.made import made
 from pointmae_zoo.reports.report import save_json
 from pointmae_zoo.reports.schema import is_comparison, is_scored, of_weights, read_evaluation
 from pointmae_zoo.reports.scores import paired_difference
 from pointmae_zoo.system.files import check_out, file_sha256
+from pointmae_zoo.system.source_state import measured_with
 
 _SAME = {
     "task": lambda context: context.get("task", "linear"),
@@ -70,7 +70,7 @@ def compare(files: Sequence[str | Path], out: str | Path | None = None) -> dict[
             "measure": "test" if first["split"] == "test" or is_scored(reports[0]) else "cv",
             **{name: first[name] for name in ("dataset", "class_set", "split", "num_train", "num_test")},
             **{name: first[name] for name in ("protocol_name", "protocol")},
-            **made(started),
+            **measured_with(started),
         },
     }
     if out is not None:

@@ -227,7 +227,7 @@ def file_name(context: dict[str, Any]) -> str:
 
     Points, pooling, classifiers, baselines, votes and episodes are not in the name. A report is written
     over another of the same name if that is of other weights, which the folder no longer has, or if it says
-    all that the other does (`reports.kept`); else it needs a name that somebody gives it.
+    all that the other does (`reports.schema.check_replaceable`); else it needs a name that somebody gives it.
     """
     parts = [context["task"], context["dataset"]["file"].removesuffix(".npz")]
     parts += ["core"] if context["class_set"] == "core" else []

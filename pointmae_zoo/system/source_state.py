@@ -4,7 +4,9 @@ import importlib.metadata
 import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pointmae_zoo
 
@@ -40,3 +42,13 @@ def versions() -> dict[str, str]:
 def _git(folder: Path, *words: str) -> str:
     command = ["git", "-C", str(folder), *words]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def measured_with(started: float) -> dict[str, Any]:
+    """Versions, commit, seconds since ``started`` (of ``time.perf_counter``) and date."""
+    return {
+        "versions": versions(),
+        "commit": current_commit(),
+        "wall_seconds": round(time.perf_counter() - started, 1),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }

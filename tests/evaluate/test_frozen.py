@@ -14,7 +14,7 @@ from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.hub.pretrained import public_name
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.reports.schema import read_evaluation
-from pointmae_zoo.reports.score_tables import tables
+from pointmae_zoo.reports.tables import tables
 
 pytest.importorskip("sklearn")
 

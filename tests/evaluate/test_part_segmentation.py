@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pointmae_zoo.datasets.labelled.opening import open_labelled
 from pointmae_zoo.evaluate import Run, evaluate_parts
 from pointmae_zoo.reports.schema import read_evaluation
-from pointmae_zoo.reports.score_tables import tables
+from pointmae_zoo.reports.tables import tables
 
 PNG = b"\x89PNG"
 

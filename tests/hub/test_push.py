@@ -15,7 +15,8 @@ import torch
 from pointmae_zoo import cli, create_model, from_pretrained, push_to_hub, save_pretrained
 from pointmae_zoo.evaluate import compare
 from pointmae_zoo.hub import HubError
-from pointmae_zoo.hub.cards.card import render_card
+from pointmae_zoo.hub.cards.card import render_for_hub
+from pointmae_zoo.hub.cards.release import read_release
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
 from pointmae_zoo.hub.pretrained import BUNDLED
 from samples.hub import LoopbackHub, lose_answer
@@ -105,7 +106,9 @@ def test_there_and_back(run: Path, hub: LoopbackHub, tmp_path: Path) -> None:
     pulled = Path(snapshot_download("org/shapes", local_dir=tmp_path / "pulled"))
     for name in SENT - {"README.md"}:
         assert (pulled / name).read_bytes() == before[name], name
-    assert (pulled / "README.md").read_text() == done.card == render_card(pulled, repo_id="org/shapes")
+    assert (
+        (pulled / "README.md").read_text() == done.card == render_for_hub(read_release(pulled), "org/shapes")
+    )
     hub.stop()
     assert torch.equal(features(from_pretrained("org/shapes")), wanted)
 
@@ -222,7 +225,10 @@ def test_a_plain_folder_of_weights(tmp_path: Path, tiny: dict[str, list[int]], h
 
 def test_the_bundled_weights_get_the_bundled_card(hub: LoopbackHub) -> None:
     done = push_to_hub(BUNDLED / NAME, "org/mirror", token=hub.token, card=ROOT / f"model_cards/{NAME}.yaml")
-    assert done.card.encode() == (ROOT / "model_cards" / f"{NAME}.md").read_bytes()
+    # The page is the committed one; the front matter also has the results, as the Hub wants them.
+    front, page = done.card.split("\n---\n", 1)
+    committed = (ROOT / "model_cards" / f"{NAME}.md").read_bytes().decode()
+    assert committed.endswith(f"\n---\n{page}") and "model-index:" in front and "model-index" not in committed
     sent = on_hub(hub, "org/mirror")
     assert "evaluations/ablations.i2p_mae_tiny.json" in sent and "card.yaml" in sent
     assert torch.equal(features(from_pretrained("org/mirror")), features(from_pretrained(NAME)))
@@ -415,7 +421,7 @@ def test_dry_run_asks_nobody(run: Path, hub: LoopbackHub, capsys: pytest.Capture
     assert re.search(rf"model\.safetensors +{len(weights):,} bytes +sha256 ", said)
     assert hashlib.sha256(weights).hexdigest() in said
     assert "recipe.yaml, metrics.jsonl" in said and "evaluations/*.json deleted" in said
-    assert render_card(run, repo_id="org/shapes") in said and said.endswith(
+    assert render_for_hub(read_release(run), "org/shapes") in said and said.endswith(
         "nothing was sent to org/shapes\n"
     )
 

@@ -15,8 +15,7 @@ from pointmae_zoo import cli, create_model, from_pretrained, push_to_hub, save_p
 from pointmae_zoo.evaluate import compare, comparison_table
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
 from pointmae_zoo.models.registry import set_config
-from pointmae_zoo.reports.kept import check_kept
-from pointmae_zoo.reports.schema import read_evaluation
+from pointmae_zoo.reports.schema import check_replaceable, read_evaluation
 from samples.reports import linear_report, written
 
 
@@ -281,7 +280,7 @@ def test_numbers_in_a_folder_are_not_lost(
 def test_fewer_episodes_do_not_replace_more(tmp_path: Path) -> None:
     there = linear_report(encoder_sha256=["a"], baseline_seeds=[0])
     path = written(tmp_path / "linear.json", there)
-    check_kept(path, there["context"], ("svm", "logistic"))
+    check_replaceable(path, there["context"], ("svm", "logistic"))
     for changed, held in (
         ({"few_shot": []}, "5-way 10-shot, 500 episodes, 10-way 10-shot, 500 episodes"),
         ({"robustness": {}}, "test clouds changed: rotation, 256 points"),
@@ -291,7 +290,7 @@ def test_fewer_episodes_do_not_replace_more(tmp_path: Path) -> None:
     ):
         context = linear_report(**{"encoder_sha256": ["a"], "baseline_seeds": [0], **changed})["context"]
         with pytest.raises(ValueError, match=f"holds other settings: {held};"):
-            check_kept(path, context, ("svm", "logistic"))
-    check_kept(path, {**there["context"], "encoder_sha256": ["b"], "few_shot": []}, ("svm",))
+            check_replaceable(path, context, ("svm", "logistic"))
+    check_replaceable(path, {**there["context"], "encoder_sha256": ["b"], "few_shot": []}, ("svm",))
     path.write_text("[")
-    check_kept(path, there["context"], ("svm",))
+    check_replaceable(path, there["context"], ("svm",))

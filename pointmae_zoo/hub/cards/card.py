@@ -1,7 +1,7 @@
-"""The card of weights: one template, filled from what is stored beside them.
+"""The model card of a folder of weights: the template ``card.md.jinja``, filled from what is stored there.
 
-Numbers come from ``config.json`` and from the JSON of ``pointmae-zoo evaluate``, words that only a person
-knows from ``card.yaml``; what nobody has stated is said to be not stated.
+Numbers come from ``config.json`` and from the JSON files of ``pointmae-zoo evaluate``. What only a person
+knows comes from ``card.yaml``. Where nobody has stated something, the card says "not stated".
 """
 
 import os
@@ -12,30 +12,44 @@ from pointmae_zoo.hub.cards.making import NOT_STATED, check_provenance, making, 
 from pointmae_zoo.hub.cards.model_index import front_matter
 from pointmae_zoo.hub.cards.papers import PAPERS
 from pointmae_zoo.hub.cards.release import Release, data_names, read_release
-from pointmae_zoo.hub.cards.usage import usage
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, build_empty
 from pointmae_zoo.models.registry import get_architecture
 from pointmae_zoo.reports.schema import is_scored
-from pointmae_zoo.reports.score_tables import changed_table, class_table, is_part, scores_table
-from pointmae_zoo.reports.tables import ablation_table, fewshot_table, line, linear_table, robustness_table
+from pointmae_zoo.reports.tables import (
+    ablation_table,
+    changed_table,
+    class_table,
+    fewshot_table,
+    is_part,
+    line,
+    linear_table,
+    robustness_table,
+    scores_table,
+)
 
-_STATUSES = {
-    "reproduced": "the paper's data and recipe, and the paper's number reached within its spread",
-    "own-recipe": "trained on other data or by another recipe than the paper's, so its numbers are its own "
-    "and not the paper's",
-    "demo": "shows that everything works; good features are not to be expected",
-}
 PICTURES = {
-    "confusion.png": "What is taken for what: a row for each true class",
-    "parts.png": "True and predicted parts of some clouds",
+    "confusion.png": "Confusion matrix: a row for each true class",
+    "parts.png": "True and predicted parts of some shapes",
 }
-"""Of results, where they lie in the folder."""
+"""Pictures of results, by the name of their file in the folder."""
+_STATUSES = {
+    "reproduced": "trained on the paper's data with the paper's recipe, and reaches the paper's numbers",
+    "own-recipe": "trained on other data or with another recipe than the paper's, so its numbers "
+    "are not the paper's",
+    "demo": "shows that everything works; don't expect good features",
+}
 _KINDS = {
     "encoder": "encoder: clouds to features",
-    "pretraining": "pre-training model: the encoder, and the decoder that it was trained with",
+    "pretraining": "pre-training model: the encoder and its decoder",
     "classification": "classifier: clouds to class scores",
     "part_segmentation": "part segmenter: points to part scores",
 }
+_NAMES = {"classification": "classifier", "part_segmentation": "segmenter"}
+# Sections that the template writes; notes under other titles become sections of their own.
+_SECTIONS = (
+    *("Results", "Use", "Training data", "Limits", "All results", "Beside other weights", "Robustness"),
+    *("Ablations", "Input", "Recipe", "How it was made", "Citation", "Licence"),
+)
 
 
 def render_card(
@@ -44,80 +58,90 @@ def render_card(
     card: str | os.PathLike[str] | None = None,
     repo_id: str | None = None,
 ) -> str:
-    """The card (``README.md`` of a Hub repository) of a folder of weights.
+    """The model card of a folder of weights: YAML front matter and a page of Markdown.
+
+    The front matter has no results: `render_for_hub` adds them.
 
     Args:
-        folder: as ``pretrain`` or `save_pretrained` leave it; ``card.yaml`` and ``evaluations/*.json`` in it
-            are used.
+        folder: as ``pretrain`` or `save_pretrained` writes it, with or without ``card.yaml`` and
+            ``evaluations/*.json``.
         card: a ``card.yaml`` elsewhere; the evaluations that it lists lie beside it.
-        repo_id: where the weights will be, ``org/repo``; weights of the registry are called by their name.
-
-    Returns:
-        YAML front matter with ``model-index``, and Markdown.
+        repo_id: where the weights will be on the Hub, ``org/repo``. Weights of the registry are called by
+            their name instead.
 
     Raises:
-        ValueError: something in the folder is wrong; names the file and what.
+        ValueError: something in the folder is wrong; names the file and the fault.
     """
-    return render_release(read_release(Path(folder), None if card is None else Path(card)), repo_id)
+    return _render(read_release(Path(folder), None if card is None else Path(card)), repo_id, results=False)
 
 
-def render_release(release: Release, repo_id: str | None = None) -> str:
-    """`render_card` of what was read already."""
+def render_for_hub(release: Release, repo_id: str | None = None) -> str:
+    """The card as it goes to the Hub, with every result as ``model-index`` in its front matter."""
+    return _render(release, repo_id, results=True)
+
+
+def measured_here(release: Release) -> list[dict[str, Any]]:
+    """The evaluations of these very weights.
+
+    Those of networks that were fine-tuned from an encoder belong to the networks, not to the encoder.
+    """
+    tuned = release.config.kind in _NAMES
+    return [report for report in release.reports.values() if tuned or not is_scored(report)]
+
+
+def _render(release: Release, repo_id: str | None, *, results: bool) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     check_provenance(release)
     config, facts = release.config, release.facts
     title = facts.name or (repo_id or release.folder.resolve().name).rpartition("/")[2]
     paper = get_architecture(config.architecture).paper
-    header = front_matter(
-        title,
-        architecture=config.architecture,
-        kind=config.kind,
-        paper=paper,
-        licence=facts.licence,
-        reports=measured_here(release),
-        data_names=data_names(release),
-        base=None if release.base is None else str(release.base.get("name")),
-    )
-    notes = dict(facts.notes)
-    parts = [f"---\n{header}\n---\n\n# {title}"]
-    if facts.summary:
-        parts.append(facts.summary.strip())
     model = build_empty(release.folder / CONFIG_FILE, config)
-    parts.append(_at_a_glance(release, model))
-    sections = {
-        "Use": usage(release, model, repo_id),
-        "Results": _results(release),
-        "Beside other weights": _comparisons(release, "test"),
-        "Robustness": _tables(release, "robustness"),
-        "Ablations": _comparisons(release, "cv"),
-        "Limits": "\n".join(f"- {one.strip()}" for one in facts.limits) or f"{NOT_STATED.capitalize()}.",
-        "Input": _input(release),
-        "Training data": training_data(release),
-        "Recipe": recipe(release),
-        "How it was made": making(release),
-        "Citation": _citation(paper),
-        "Licence": _licence(release),
-    }
-    sections |= {name: "" for name in notes if name not in sections}
-    for name, text in sections.items():
-        body = [one.strip() for one in (notes.get(name, ""), text) if one.strip()]
-        if body:
-            parts.append("\n\n".join([f"## {name}", *body]))
-    return "\n\n".join(parts) + "\n"
+    templates = Environment(
+        loader=PackageLoader("pointmae_zoo.hub.cards", ""),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    text = templates.get_template("card.md.jinja").render(
+        front_matter=front_matter(
+            title,
+            architecture=config.architecture,
+            kind=config.kind,
+            paper=paper,
+            licence=facts.licence,
+            reports=measured_here(release) if results else (),
+            data_names=data_names(release),
+            base=None if release.base is None else str(release.base.get("name")),
+        ),
+        title=title,
+        facts=facts,
+        line=line,
+        at_a_glance=_at_a_glance(release, model),
+        notes={name: facts.notes.get(name, "") for name in {*_SECTIONS, *facts.notes}},
+        own_notes=[name for name in facts.notes if name not in _SECTIONS],
+        results=_results(release),
+        usage=templates.get_template("use.md.jinja").render(**_usage(release, model, repo_id)),
+        training_data=training_data(release),
+        limits="\n".join(f"- {one.strip()}" for one in facts.limits) or f"{NOT_STATED.capitalize()}.",
+        input=_input(release),
+        recipe=recipe(release),
+        making=making(release),
+        citation=_citation(paper),
+        licence=_licence(release),
+    )
+    while "\n\n\n" in text:
+        text = text.replace("\n\n\n", "\n\n")
+    return text.rstrip() + "\n"
 
 
-def measured_here(release: Release) -> list[dict[str, Any]]:
-    """The reports whose numbers are of these weights: of fine-tuned networks only where these are some."""
-    tuned = release.config.kind in ("classification", "part_segmentation")
-    return [report for report in release.reports.values() if tuned or not is_scored(report)]
-
-
-def _at_a_glance(release: Release, model: Any) -> str:
+def _at_a_glance(release: Release, model: Any) -> list[tuple[str, str]]:
     config, facts = release.config, release.facts
     encoder = getattr(model, "encoder", model)
     size = f"{_parameters(encoder)} parameters"
     if model is not encoder:
         size += f" in the encoder, {_parameters(model)} in all"
-    points = config.preprocess.num_points
     output = (
         f"{encoder.feature_dim()} numbers for a shape (`embed`, pooling `{encoder.hyper.pool}`), "
         f"{sum(encoder.hyper.dims)} for a point (`per_point_features`)"
@@ -126,118 +150,135 @@ def _at_a_glance(release: Release, model: Any) -> str:
         output = f"scores of {model.hyper.num_classes} classes; features: {output}"
     if config.kind == "part_segmentation":
         output = f"scores of {model.hyper.num_parts} parts for every point; features: {output}"
-    architecture = get_architecture(config.architecture)
-    rows = [
-        ("architecture", f"`{config.architecture}`: {architecture.summary.partition(':')[0]}"),
-        ("kind", _KINDS[config.kind]),
-        ("size", f"{size}; {' / '.join(map(str, encoder.hyper.num_tokens))} tokens"),
-        ("input", f"{points:,} points (x, y, z) of a shape, {config.preprocess.up} up"),
-        ("output", output),
-        ("status", _status(release)),
-        ("licence", facts.licence or NOT_STATED),
-    ]
+    summary = get_architecture(config.architecture).summary.partition(":")[0]
+    rows = [("architecture", f"`{config.architecture}`: {summary}"), ("kind", _KINDS[config.kind])]
     if release.base is not None:
         origin = f"`{release.base.get('name')}`; new and random then: {release.base.get('new')}"
         if config.provenance.get("steps") is None:
             origin += "; what it was trained on since is not recorded"
-        rows.insert(2, ("initialised from", origin))
+        rows.append(("initialised from", origin))
+    rows += [
+        ("size", f"{size}; {' / '.join(map(str, encoder.hyper.num_tokens))} tokens"),
+        ("input", f"{config.preprocess.num_points:,} points (x, y, z) of a shape, {config.preprocess.up} up"),
+        ("output", output),
+    ]
     if config.labels:
-        rows.insert(5, ("labels", ", ".join(config.labels)))
-    table = "\n".join([line("", ""), line("---", "---"), *(line(*row) for row in rows)])
-    preview = release.folder / "preview.png"
-    if preview.is_file():
-        table += "\n\n![What the model makes of a few training shapes](preview.png)"
-    return table
+        rows.append(("labels", ", ".join(config.labels)))
+    return [*rows, ("status", _status(release)), ("licence", facts.licence or NOT_STATED)]
 
 
-def _results(release: Release) -> str:
-    parts = [_of_scores(release), _of_frozen(release)]
-    if any(parts):
-        return "\n\n".join(filter(None, parts))
-    task = {"classification": "finetuned", "part_segmentation": "parts"}.get(release.config.kind, "linear")
-    return f"Not evaluated yet: `pointmae-zoo evaluate {task} FOLDER --data FILE.npz` does it."
+def _usage(release: Release, model: Any, repo_id: str | None) -> dict[str, Any]:
+    """What ``use.md.jinja`` names: weights of the registry by their name, others by their place."""
+    config, published = release.config, release.published
+    encoder = getattr(model, "encoder", model)
+    return {
+        "kind": config.kind,
+        "name": published.name if published else repo_id or f"./{release.folder.resolve().name}",
+        "hub_name": published.tag if published else repo_id,
+        "variable": _NAMES.get(config.kind, "encoder"),
+        "architecture": config.architecture,
+        "surface_samples": config.preprocess.surface_samples,
+        "num_points": config.preprocess.num_points,
+        "features": encoder.feature_dim(),
+        "per_point": sum(encoder.hyper.dims),
+        "outputs": config.arguments.get("num_classes", config.arguments.get("num_parts")),
+        "object_classes": config.arguments.get("num_object_classes"),
+    }
 
 
-def _of_scores(release: Release) -> str:
-    """What was measured of fine-tuned networks: of these weights, or of those that were trained from them."""
-    shown = {name: one for name, one in release.scored.items() if one["context"]["task"] != "robustness"}
-    if not shown:
-        return ""
-    runs = max((report["context"]["models"] for report in shown.values()), key=len)
+def _results(release: Release) -> dict[str, str]:
+    """Text and tables by where they stand: ``main`` on the page, the others folded away."""
+    tuned = {name: one for name, one in release.scored.items() if one["context"]["task"] != "robustness"}
+    probed = {name: one for name, one in release.frozen.items() if one["summary"] and not is_part(one)}
+    parts: list[str] = []
+    more: list[str] = []
+    if tuned:
+        parts.append(_about_tuned(release, tuned))
+    for number, (name, report) in enumerate(tuned.items()):
+        numbers = f"Numbers: [{name}]({name})."
+        (more if number else parts).extend([scores_table(report), numbers])
+        more.append(class_table(report))
+    if tuned:
+        pictures = [
+            f"![{what}]({name})" for name, what in PICTURES.items() if (release.folder / name).is_file()
+        ]
+        parts += pictures
+    if probed:
+        parts.append(_about_probed(release, probed))
+    for number, (name, report) in enumerate(probed.items()):
+        (more if number else parts).extend([linear_table(report), f"Numbers: [{name}]({name})."])
+    if shots := _by_data(release.frozen, "few_shot", fewshot_table):
+        parts += ["### With few labels", *shots]
+    if (release.folder / "preview.png").is_file():
+        more.append("![What the model makes of a few training shapes](preview.png)")
+    changed = _by_data(release.frozen, "robustness", robustness_table)
+    changed += _by_data(release.scored, "robustness", changed_table)
+    return {
+        "main": "\n\n".join(filter(None, parts)) or "Not evaluated.",
+        "more": "\n\n".join(filter(None, more)),
+        "robustness": "\n\n".join(changed),
+        # On test to choose among weights; on train to tell variants of a recipe apart.
+        "comparisons": _comparisons(release, "test"),
+        "ablations": _comparisons(release, "cv"),
+    }
+
+
+def _about_tuned(release: Release, reports: dict[str, dict[str, Any]]) -> str:
+    """What the scores of fine-tuned networks are of."""
+    runs = max((report["context"]["models"] for report in reports.values()), key=len)
     about = []
-    if release.config.kind not in ("classification", "part_segmentation"):
-        about.append("Fine-tuned with labels, from these weights; those networks are not in this folder.")
+    if release.config.kind not in _NAMES:
+        about.append("Networks fine-tuned from these weights with labels; they are not part of this folder.")
     if len(runs) > 1:
-        those = ", ".join(runs)
-        about.append(f"Means ± standard deviations of {len(runs)} trainings ({those}).")
-    parts = [" ".join(about)]
-    for name, report in shown.items():
-        parts += [scores_table(report), class_table(report), f"Numbers: [{name}]({name})."]
-    for picture, what in PICTURES.items():
-        if (release.folder / picture).is_file():
-            parts.append(f"![{what}]({picture})")
-    return "\n\n".join(filter(None, parts))
+        about.append(f"Means ± standard deviations of {len(runs)} trainings ({', '.join(runs)}).")
+    return " ".join(about)
 
 
-def _of_frozen(release: Release) -> str:
-    """Linear probes and few-shot episodes."""
-    shown = {name: report for name, report in release.frozen.items() if report["summary"]}
-    probed = {name: report for name, report in shown.items() if not is_part(report)}
-    parts = [_about_frozen(release, probed)] if probed else []
-    for name, report in probed.items():
-        parts += [linear_table(report), f"Numbers: [{name}]({name})."]
-    if shots := _tables(release, "few_shot"):
-        parts += ["### With few labels", shots]
-    return "\n\n".join(parts)
-
-
-def _about_frozen(release: Release, reports: dict[str, dict[str, Any]]) -> str:
+def _about_probed(release: Release, reports: dict[str, dict[str, Any]]) -> str:
+    """How to read the linear probes."""
     contexts = [report["context"] for report in reports.values()]
     rows = [row for report in reports.values() for row in report["summary"]]
     about = [
-        "Linear probe: the encoder is frozen, and a linear classifier learns from its features of labelled "
-        "shapes. Accuracies are in percent."
+        "Linear probe: a linear classifier learns from the features of the frozen encoder. Accuracy in "
+        "percent."
     ]
     models = max((context["models"] for context in contexts), key=len)
     if len(models) > 1:
         about.append(
-            f"Those of these weights are means ± standard deviations of {len(models)} trainings "
-            f"({', '.join(models)}), of which the weights here are one."
+            f"Numbers are means ± standard deviations of {len(models)} trainings ({', '.join(models)}); the "
+            "weights here are one of them."
         )
     if random := max((row["runs"] for row in rows if row["features"] != "weights"), default=0):
         about.append(
-            "Random features are strong in 3D, so the same network with random weights "
-            f"({random} initialisation{'s' if random > 1 else ''}) stands beside it, native or with "
-            "BatchNorm statistics calibrated on the training part: the better of the two is the floor."
+            f"The baseline is the same network with random weights ({random} "
+            f"initialisation{'s' if random > 1 else ''}), as it is and with BatchNorm statistics of the "
+            "training clouds: random features are strong in 3D."
         )
-    known = set((release.config.provenance.get("data_sha256") or {}).values())
     embedded = release.config.preprocess.num_points
     if probed := sorted({context["num_points"] for context in contexts} - {embedded}):
         counts = " or ".join(f"{count:,}" for count in probed)
-        about.append(f"The probe looks at {counts} points of each cloud, `embed` at {embedded:,}.")
+        about.append(f"The probe uses {counts} points of each cloud; `embed` uses {embedded:,}.")
+    known = set((release.config.provenance.get("data_sha256") or {}).values())
     for dataset in {context["dataset"]["file"]: context["dataset"] for context in contexts}.values():
         if dataset["sha256"] in known:
             about.append(
-                f"The training part of {dataset['file']} was among the clouds of pre-training, without its "
-                "labels; the test part was not."
+                f"Pre-training used the training part of {dataset['file']}, without its labels, and not the "
+                "test part."
             )
     return " ".join(about)
 
 
-def _tables(release: Release, which: str) -> str:
-    table = {"robustness": robustness_table, "few_shot": fewshot_table}[which]
-    found = [(report, table) for report in release.frozen.values() if report[which]]
-    if which == "robustness":
-        found += [(report, changed_table) for report in release.scored.values() if report[which]]
+def _by_data(reports: dict[str, dict[str, Any]], which: str, table: Any) -> list[str]:
+    """A title with data and classes, then a table, for each report that has such numbers."""
     parts = []
-    for report, shown in found:
-        dataset = report["context"]["dataset"]
-        parts += [f"{dataset['file']}, {len(dataset['classes'])} classes:", shown(report)]
-    return "\n\n".join(parts)
+    for report in reports.values():
+        if report[which]:
+            dataset = report["context"]["dataset"]
+            parts += [f"{dataset['file']}, {len(dataset['classes'])} classes:", table(report)]
+    return parts
 
 
 def _comparisons(release: Release, measure: str) -> str:
-    """What weights do on test is of interest to who chooses among them; variants are told apart on train."""
     found = [one for one in release.comparisons.values() if one["context"]["measure"] == measure]
     return "\n\n".join(map(ablation_table, found))
 
@@ -247,35 +288,35 @@ def _input(release: Release) -> str:
     centre = "centred on their centroid" if given.center == "centroid" else "not centred"
     scale = "scaled to the unit sphere" if given.scale == "unit_sphere" else "not scaled"
     return (
-        "Stored with the weights (`config.json`) and applied by `pointmae-zoo embed`, `embed_files` and "
-        f"`model.config.preprocess`: {given.surface_samples:,} points uniformly by area on the surface of a "
-        f"mesh (of a point file its own points), farthest point sampling to {given.num_points:,}, {centre}, "
-        f"{scale}. **{given.up} is up**: for files in which another axis points up say so (`--up z`, "
-        '`up="z"`); features of a shape that lies on its side are features of another shape.'
+        f"{given.surface_samples:,} points sampled evenly over the surface of a mesh, or the points of a "
+        f"point file; farthest point sampling to {given.num_points:,}; {centre}, {scale}. **{given.up} is "
+        'up**: for files in which another axis points up, use `--up z` or `up="z"`, as a shape that lies on '
+        "its side has other features. These settings are stored in `config.json`; `pointmae-zoo embed`, "
+        "`embed_files` and `model.config.preprocess` apply them."
     )
 
 
 def _citation(paper: str) -> str:
     if paper not in PAPERS:
-        return f"The paper whose method this is: {paper}."
+        return f"Please cite the paper of the method: {paper}."
     papers = PAPERS[paper]
-    named = " and the one ".join(f"{one.about} ([{one.method}]({one.url}), {one.venue})" for one in papers)
+    named = " and ".join(f"[{one.method}]({one.url}) ({one.venue}), {one.about}" for one in papers)
     entries = "\n\n".join(one.bibtex for one in papers)
-    return f"If you use these weights, cite the paper {named}:\n\n```bibtex\n{entries}\n```"
+    return f"If you use these weights, please cite {named}:\n\n```bibtex\n{entries}\n```"
 
 
 def _licence(release: Release) -> str:
     if not release.facts.licence:
-        return "Of the weights: not stated. Ask who published them before you build on them."
-    return f"Of the weights: {release.facts.licence}. The code of pointmae-zoo: Apache-2.0."
+        return "Weights: not stated; ask who published them before you build on them. Code: Apache-2.0."
+    return f"Weights: {release.facts.licence}. Code of pointmae-zoo: Apache-2.0."
 
 
 def _status(release: Release) -> str:
-    """What a person or the registry states: a training alone does not know what it is good for."""
+    """As the registry or a person states it: a training does not know how good it is."""
     if release.published is not None:
         return f"`{release.published.status}`: {_STATUSES[release.published.status]}"
     if release.facts.status:
-        return f"`{release.facts.status}`, by its publisher's word: {_STATUSES[release.facts.status]}"
+        return f"`{release.facts.status}`, stated by its publisher: {_STATUSES[release.facts.status]}"
     return NOT_STATED
 
 

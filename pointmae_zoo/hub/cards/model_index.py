@@ -6,8 +6,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pointmae_zoo.reports.schema import is_comparison, is_scored
-from pointmae_zoo.reports.score_tables import is_part
-from pointmae_zoo.reports.tables import CLASSIFIERS, main_classifier
+from pointmae_zoo.reports.tables import CLASSIFIERS, is_part, main_classifier
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
