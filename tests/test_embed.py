@@ -337,7 +337,7 @@ def test_a_file_that_changed_meanwhile_is_embedded_again(model: Any, tmp_path: P
 
 def test_two_runs_cannot_write_one_output(model: Any, folder: Path, tmp_path: Path) -> None:
     fcntl = pytest.importorskip("fcntl")
-    with open(tmp_path / "t.npz.partial", "w") as held:
+    with open(tmp_path / "t.npz.partial", "w", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(ValueError, match=r"t\.npz\.partial: another run is writing this output"):
             embed_files(folder, model, out=tmp_path / "t.npz", progress=False)

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pointmae_zoo import __version__
+from pointmae_zoo._version import __version__
 from pointmae_zoo.data.files import check_out, written_whole
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256, model_sha256
 from pointmae_zoo.inference.network import opened

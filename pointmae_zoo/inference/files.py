@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pointmae_zoo import DEFAULT_MODEL
+from pointmae_zoo._version import DEFAULT_MODEL
 from pointmae_zoo.inference.clouds import Paths
 from pointmae_zoo.inference.network import dtype_of, in_dtype, opened
 from pointmae_zoo.inference.rows import RowNetwork, Rows, rows_of_files

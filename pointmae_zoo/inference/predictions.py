@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo import DEFAULT_CLASSIFIER
+from pointmae_zoo._version import DEFAULT_CLASSIFIER
 from pointmae_zoo.data.files import check_out, written_whole
 from pointmae_zoo.inference.clouds import Paths
 from pointmae_zoo.inference.network import dtype_of, in_dtype, opened, stored_config

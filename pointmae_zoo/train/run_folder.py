@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pointmae_zoo.data.commit import current_commit, versions
 from pointmae_zoo.data.files import written_whole
+from pointmae_zoo.data.locks import lock
 from pointmae_zoo.data.secrets import without_secrets
 
 if TYPE_CHECKING:
@@ -93,17 +94,13 @@ def only_process(out: Path) -> Iterator[None]:
         ValueError: another process is at work in it.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with open(out / ".lock", "w") as lock:
+    with open(out / ".lock", "wb") as stream:
         try:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(stream)
         except BlockingIOError as error:
             raise ValueError(
                 f"{out}: another process is training in it; wait for it, or choose another folder"
             ) from error
-        except (ImportError, OSError):
-            pass  # Windows, or a file system without locks
         for folder in (out, out / "checkpoints"):
             for left in folder.glob(".*.tmp"):
                 left.unlink(missing_ok=True)
