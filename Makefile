@@ -44,6 +44,7 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/demo.stamp: pyproject.toml | .venv/bin/python
+	@echo "installing the package and its libraries into .venv, once: PyTorch is large, this takes a few minutes"
 	$(RUN)/python -m pip install --quiet -e ".[fast,viz]"
 	touch $@
 

@@ -1,4 +1,4 @@
-"""What Linux has and Windows or macOS lack: locks, limits and signals have an alternative, tried without them."""
+"""What Windows or macOS lack (locks, limits, signals) has an alternative, which is tried without them."""
 
 import contextlib
 import fcntl
@@ -29,7 +29,7 @@ import os, signal, sys
 for name in ("fcntl", "resource", "msvcrt", "termios", "grp", "pty", "tty"):
     sys.modules[name] = None
 for module, names in {
-    os: "fork forkpty killpg setsid sched_getaffinity getuid geteuid getgid getloadavg chown mkfifo",
+    os: "fork forkpty killpg setsid sched_getaffinity getloadavg chown mkfifo",
     signal: "SIGALRM SIGHUP SIGUSR1 SIGUSR2 SIGCHLD setitimer alarm pause",
 }.items():
     for name in names.split():
@@ -163,9 +163,12 @@ def test_windows_keeps_two_processes_apart_everywhere(windows_locks: list[int], 
     assert list(journal.rows) == ["file"]
     journal.remove()
     assert not (tmp_path / "rows").exists()
-    with only_process(tmp_path), pytest.raises(ValueError, match="another process is training in it"):
-        with only_process(tmp_path):
-            pass
+    with (
+        only_process(tmp_path),
+        pytest.raises(ValueError, match="another process is training in it"),
+        only_process(tmp_path),
+    ):
+        pass
     with _claimed(tmp_path, 0) as mine, _claimed(tmp_path, 0) as again:
         assert mine and not again
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
