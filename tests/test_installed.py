@@ -112,7 +112,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     points = np.concatenate(list(clouds.values())).astype(np.float32)
     label = np.repeat(np.arange(2), 20)
     split = np.tile(np.array(["train", "test"]), 20)
-    np.savez(folder / "labelled.npz", points=points, labels=label, split=split, classes=np.array([*clouds]))
+    np.savez(folder / "labelled.npz", points=points, y=label, split=split, classes=np.array([*clouds]))
     return folder
 
 
