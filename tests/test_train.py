@@ -167,8 +167,10 @@ def test_a_tracker_that_is_not_there_is_named_first(
     recipe: PretrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracker_names.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match="--track wandb: not installed; pip install wandb"):
-        run(recipe, tmp_path / "run", tmp_path / "cache", trackers=["wandb"])
+    for name, package in (("wandb", "wandb"), ("tensorboard", '"pointmae-zoo[train]"')):
+        said = f"--track {name}: not installed; pip install {package}"
+        with pytest.raises(ModuleNotFoundError, match=re.escape(said)):
+            run(recipe, tmp_path / "run", tmp_path / "cache", trackers=[name])
     assert not list(tmp_path.iterdir())
 
 
