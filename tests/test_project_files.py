@@ -61,11 +61,11 @@ def test_the_project_has_one_address():
     assert all(address.startswith(home) for address in PROJECT["urls"].values())
 
 
-def test_classifiers_are_what_the_workflow_runs():
+def test_the_workflow_runs_every_classifier():
     tests = yaml.safe_load(read(".github/workflows/test.yml"))["jobs"]["test"]["strategy"]["matrix"]
     prefix = "Programming Language :: Python :: 3."
     named = {one.rpartition(" ")[2] for one in PROJECT["classifiers"] if one.startswith(prefix)}
-    assert named == set(tests["python"])
+    assert named <= set(tests["python"])
     assert f">={min(named)}" == PROJECT["requires-python"]
 
 
