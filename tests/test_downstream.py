@@ -52,6 +52,7 @@ def recipe(data: Path, monkeypatch: pytest.MonkeyPatch) -> FinetuneRecipe:
         "num_points": 48,
         "batch_size": 6,
         "learning_rate": 1e-2,
+        "precision": "float32",
         "steps": 1,
     }
     return FinetuneRecipe(data=str(data), model_arguments=arguments, **values)

@@ -58,10 +58,13 @@ def recipe(clouds: Path, tiny: dict[str, list[int]]) -> PretrainRecipe:
         procedural_clouds=0,
         cloud_points=128,
         num_points=64,
-        teacher=TeacherSettings(name="mobilenetv2_050", weights="random", views=3, size=32),
+        teacher=TeacherSettings(
+            name="mobilenetv2_050", weights="random", views=3, size=32, precision="float32"
+        ),
         steps=6,
         batch_size=8,
         warmup_steps=2,
+        precision="float32",
         checkpoint_steps=2,
         log_steps=1,
     )

@@ -45,6 +45,7 @@ def recipe(clouds: Path, tiny: dict[str, list[int]]) -> PretrainRecipe:
         steps=6,
         batch_size=8,
         warmup_steps=2,
+        precision="float32",
         checkpoint_steps=2,
         log_steps=1,
         log_gradient_norms=True,

@@ -25,6 +25,7 @@ SMALL: dict[str, str] = {
     "num_points": "64",
     "batch_size": "8",
     "warmup_steps": "2",
+    "precision": "float32",
     "log_steps": "1",
 }
 _ENCODER = "num_tokens: [16, 8], num_neighbors: [8, 4], dims: [24, 48], stem_widths: [8, 16], drop_path: 0.4"
@@ -35,7 +36,7 @@ _DEEP = (
 OWN = {
     "i2p_mae": {
         "model_arguments": f"{{{_ENCODER}, depths: [1, 1]}}",
-        "teacher": "{name: mobilenetv2_050, weights: random, views: 3, size: 32}",
+        "teacher": "{name: mobilenetv2_050, weights: random, views: 3, size: 32, precision: float32}",
     },
     "joint_mae": {
         "model_arguments": f"{{{_ENCODER}, depths: [0, 2], image_size: 32, image_dims: [12, 24, 48]}}",
