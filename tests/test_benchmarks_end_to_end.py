@@ -32,6 +32,7 @@ LEVELS = {
     "stem_widths": (16, 32),
 }
 SHORT = {
+    "precision": "float32",
     "steps": 160,
     "epochs": None,
     "warmup_epochs": 0,

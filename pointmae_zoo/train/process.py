@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -77,7 +78,12 @@ def accelerated(
         yield accelerator
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # The wrapped model holds the process group, too, in a circle of references. While one is left, so
+            # are the group's threads, and one that still hands back a tensor when Python is being taken down
+            # ends the process with "terminate called without an active exception".
+            accelerator.free_memory()
             torch.distributed.destroy_process_group()
+            gc.collect()
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
 
