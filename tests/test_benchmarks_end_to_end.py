@@ -84,9 +84,16 @@ CASES = [
     ("joint_mae", "shapenetpart", shapenetpart),
 ]
 NAMES = ["hdf5", "text", "meshes", *SCANOBJECTNN, "parts", "parts-joint"]
+QUICK = ("hdf5", "meshes", "PB-T50-RS", "parts-joint")  # of each benchmark, and of each family, one or more
 
 
-@pytest.mark.parametrize(("family", "benchmark", "build"), CASES, ids=NAMES)
+@pytest.mark.parametrize(
+    ("family", "benchmark", "build"),
+    [
+        pytest.param(*case, id=name, marks=() if name in QUICK else pytest.mark.slow)
+        for case, name in zip(CASES, NAMES, strict=True)
+    ],
+)
 def test_from_the_real_layout_to_the_table(
     family: str,
     benchmark: str,

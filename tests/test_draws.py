@@ -104,12 +104,13 @@ def test_statistics_of_two_processes_are_those_of_all_rows(weighted: bool, tmp_p
     torch.save(
         {"x": x, "direction": direction, "counts": counts, "weighted": weighted}, tmp_path / "given.pt"
     )
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pointmae_zoo.train", "accelerate", "timm", "yaml"])
     processes = [context.Process(target=_norm_in_process, args=(rank, str(tmp_path))) for rank in range(2)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(600)
         assert process.exitcode == 0
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
 

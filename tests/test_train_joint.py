@@ -161,7 +161,7 @@ def test_the_documentation_names_fields_that_exist() -> None:
     assert len(named) >= 7 and named <= known
 
 
-@pytest.mark.parametrize("name", ["pretrain_tiny", "pretrain_shapenet"])
+@pytest.mark.parametrize("name", ["pretrain_tiny", pytest.param("pretrain_shapenet", marks=pytest.mark.slow)])
 def test_shipped_recipes_take_a_step(name: str, clouds: Path, tmp_path: Path) -> None:
     """At their own size, on fewer clouds with fewer points."""
     del clouds

@@ -48,5 +48,5 @@ def why_chosen(precision: str, device: torch.device) -> str:
 
 
 def dtype_of(model: Any) -> str:
-    """Of a network's weights: float32, bfloat16 or what else they are."""
-    return str(next(model.parameters()).dtype).removeprefix("torch.")
+    """Of a network's weights: float32, bfloat16 or what else they are; of none, what points are."""
+    return str(next(model.parameters(), torch.empty(0)).dtype).removeprefix("torch.")

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import socket
 import sys
+import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,20 @@ LIMIT = 600
 """Seconds after which a process is stuck: far more than any needs, on whatever machine."""
 
 
-def start(words: list[str], log: Path | None = None, **environment: str) -> BaseProcess:
+def start(
+    words: list[str], log: Path | None = None, stop_at: int | None = None, **environment: str
+) -> BaseProcess:
     """Start a command line. Its process is forked from one that has imported all that training needs: an
     interpreter of its own takes seconds to begin.
 
     Args:
         log: where what it prints goes; None: to where it goes here.
+        stop_at: the step of a training at which it waits for ever: to be killed.
         environment: variables to set first.
     """
     context: Any = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pointmae_zoo.train", "accelerate", "timm", "yaml"])
-    process: BaseProcess = context.Process(target=_run, args=(words, log, environment))
+    process: BaseProcess = context.Process(target=_run, args=(words, log, stop_at, environment))
     process.start()
     return process
 
@@ -59,13 +63,18 @@ def in_two(words: list[str], folder: Path) -> str:
     return "".join(said)
 
 
-def _run(words: list[str], log: Path | None, environment: dict[str, str]) -> None:
+def _run(words: list[str], log: Path | None, stop_at: int | None, environment: dict[str, str]) -> None:
     # By torch where numba would first compile for seconds; both give the same bits.
     os.environ.update(POINTMAE_ZOO_NUMBA="0", **environment)
     if log is not None:
         stream = log.open("w", encoding="utf-8")
         for number in (1, 2):
             os.dup2(stream.fileno(), number)
+    if stop_at is not None:
+        from pointmae_zoo.train import engine
+
+        step = engine._Run._one_step
+        engine._Run._one_step = lambda run: time.sleep(LIMIT) if run.step == stop_at else step(run)  # type: ignore[method-assign,assignment,return-value]
     code = main(words)
     if log is not None:
         print("threads:", *_threads())
