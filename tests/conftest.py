@@ -17,8 +17,8 @@ from samples.hub import LoopbackHub
 if TYPE_CHECKING:
     from samples.server import Server
 
-# One thread, unless asked for otherwise: workers would fight over every core, and sums depend on how many there
-# are. torch and numba read this when they are imported, which is later than here.
+# One thread, unless asked for otherwise: workers would fight over every core, and sums depend on how many
+# threads there are. torch and numba read this when they are imported, which is later than here.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No test reaches the real Hub: the client, in child processes, too, gets an address on this machine where
