@@ -78,14 +78,24 @@ def accelerated(
         yield accelerator
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            # The wrapped model holds the process group, too, in a circle of references. While one is left, so
-            # are the group's threads, and one that still hands back a tensor when Python is being taken down
-            # ends the process with "terminate called without an active exception".
-            accelerator.free_memory()
-            torch.distributed.destroy_process_group()
-            gc.collect()
+            _end_process_group(accelerator)
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
+
+
+def _end_process_group(accelerator: "Accelerator") -> None:
+    """Destroy the process group and see to it that its threads end.
+
+    They live as long as a reference to the group, and the wrapped model has one in a circle of references. A
+    thread that still hands back a tensor when Python is being taken down ends the process with "terminate
+    called without an active exception". The last reference has to be Python's: only then is the interpreter
+    free while the threads are waited for.
+    """
+    group = torch.distributed.group.WORLD
+    accelerator.free_memory()
+    gc.collect()
+    torch.distributed.destroy_process_group()
+    del group
 
 
 def _choose(device: str, processes: int) -> None:

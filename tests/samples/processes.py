@@ -15,20 +15,27 @@ LIMIT = 600
 """Seconds after which a process is stuck: far more than any needs, on whatever machine."""
 
 
+def context() -> Any:
+    """For processes that are forked from one that has imported all that training needs; where there is no
+    fork, for such as begin anew."""
+    forked = "forkserver" in multiprocessing.get_all_start_methods()
+    found: Any = multiprocessing.get_context("forkserver" if forked else "spawn")
+    if forked:
+        found.set_forkserver_preload(["pointmae_zoo.train", "accelerate", "timm", "yaml"])
+    return found
+
+
 def start(
     words: list[str], log: Path | None = None, stop_at: int | None = None, **environment: str
 ) -> BaseProcess:
-    """Start a command line. Its process is forked from one that has imported all that training needs: an
-    interpreter of its own takes seconds to begin.
+    """Start a command line in a process of `context`: an interpreter of its own takes seconds to begin.
 
     Args:
         log: where what it prints goes; None: to where it goes here.
         stop_at: the step of a training at which it waits for ever: to be killed.
         environment: variables to set first.
     """
-    context: Any = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pointmae_zoo.train", "accelerate", "timm", "yaml"])
-    process: BaseProcess = context.Process(target=_run, args=(words, log, stop_at, environment))
+    process: BaseProcess = context().Process(target=_run, args=(words, log, stop_at, environment))
     process.start()
     return process
 
