@@ -78,14 +78,25 @@ def _run(words: list[str], log: Path | None, stop_at: int | None, environment: d
         for number in (1, 2):
             os.dup2(stream.fileno(), number)
     if stop_at is not None:
-        from pointmae_zoo.train import engine
-
-        step = engine._Run._one_step
-        engine._Run._one_step = lambda run: time.sleep(LIMIT) if run.step == stop_at else step(run)  # type: ignore[method-assign,assignment,return-value]
+        _wait_at(stop_at)
     code = main(words)
     if log is not None:
         print("threads:", *_threads())
     sys.exit(code)
+
+
+def _wait_at(last: int) -> None:
+    """Have trainings of this process wait before the step of this number."""
+    from pointmae_zoo.train import engine
+
+    original = engine._Run._one_step
+
+    def step(run: Any) -> Any:
+        if run.step == last:
+            time.sleep(LIMIT)
+        return original(run)
+
+    setattr(engine._Run, "_one_step", step)  # noqa: B010
 
 
 def _threads() -> list[str]:
