@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := env -u PYTHONPATH -u PYTHONHOME $(BIN)
 WORKERS ?= 2
 
-.PHONY: demo test test-oldest lint types layers pytest bench cards clean
+.PHONY: demo test test-slow test-oldest lint types layers pytest bench cards clean
 
 demo: .venv/demo.stamp
 	$(RUN)/python examples/demo.py
@@ -25,8 +25,13 @@ types: .venv/dev.stamp
 layers: .venv/dev.stamp
 	$(RUN)/lint-imports
 
+# In random order; pytest prints its seed, and PYTEST_ARGS="--randomly-seed=N" is that order again.
 pytest: .venv/dev.stamp
-	$(RUN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(RUN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+# What takes long, and would find little more in daily work; .ci/run does it after the rest.
+test-slow: .venv/dev.stamp
+	$(RUN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow $(PYTEST_ARGS)
 
 bench: .venv/dev.stamp
 	$(RUN)/python -m benchmarks $(BENCH_ARGS)

@@ -1,6 +1,5 @@
 """A batch split into shares, or over processes, computes what the whole batch does."""
 
-import multiprocessing
 import os
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pointmae_zoo.data.augment import Augmentation, augment, subsample
 from pointmae_zoo.models.batch_norm import BatchNorm, batch_norm
 from pointmae_zoo.models.layers import Dropout
 from pointmae_zoo.ops import draw_per_cloud, share_of_batch
+from samples.processes import LIMIT, context
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -104,12 +104,11 @@ def test_statistics_of_two_processes_are_those_of_all_rows(weighted: bool, tmp_p
     torch.save(
         {"x": x, "direction": direction, "counts": counts, "weighted": weighted}, tmp_path / "given.pt"
     )
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_norm_in_process, args=(rank, str(tmp_path))) for rank in range(2)]
+    processes = [context().Process(target=_norm_in_process, args=(rank, str(tmp_path))) for rank in range(2)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(LIMIT)
         assert process.exitcode == 0
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
 

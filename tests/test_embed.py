@@ -201,13 +201,17 @@ SCRIPT = """
 import sys, time
 from pointmae_zoo.inference import embed_files
 model = small()
-forward = model.forward
-model.forward = lambda points, pool: time.sleep(0.2) or forward(points, pool)  # time to be killed in
+forward, calls = model.forward, []
+def slow(points, pool):
+    calls.append(len(points))
+    time.sleep(600 if len(calls) == 4 else 0)  # to be killed in
+    return forward(points, pool)
+model.forward = slow
 embed_files(sys.argv[1], model, out=sys.argv[2], batch_size=2, workers=1)
 """
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 600.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

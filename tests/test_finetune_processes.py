@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from pointmae_zoo.cli import main
 from samples.labelled import labelled_file
 from samples.models import SMALL
+from samples.processes import LIMIT
 
 pytest.importorskip("accelerate")
 
@@ -46,7 +47,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=LIMIT,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

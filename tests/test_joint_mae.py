@@ -253,6 +253,7 @@ def test_the_losses_are_those_of_the_output() -> None:
     assert terms["cross"] == pytest.approx(sum(squares) / len(squares), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_one_batch_is_learned() -> None:
     """Same masks and view in every step: all three losses fall to a tenth and below. Weighted so that all are
     about as large at first; else how far the 3D loss gets depends on the masks."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from pointmae_zoo._version import DEFAULT_MODEL
 from pointmae_zoo.inference.clouds import Paths
-from pointmae_zoo.inference.network import dtype_of, in_dtype, opened
+from pointmae_zoo.inference.network import in_dtype, opened
 from pointmae_zoo.inference.rows import RowNetwork, Rows, rows_of_files
 from pointmae_zoo.inference.tables import Embeddings, check_table_path, write_table
 
@@ -98,6 +98,7 @@ def _network(
         )
     from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
     from pointmae_zoo.models.encoder import evaluating
+    from pointmae_zoo.ops.precision import dtype_of
 
     given, name = opened(model, device, kind="encoder")
     encoder = in_dtype(given, dtype)

@@ -162,10 +162,16 @@ def _portable(cache: Path, out: Path) -> str:
 
 
 def write_environment(
-    out: Path, accelerator: "Accelerator", data: dict[str, str], place: Place, *, resumed: bool
+    out: Path,
+    accelerator: "Accelerator",
+    data: dict[str, str],
+    place: Place,
+    precision: str,
+    *,
+    resumed: bool,
 ) -> None:
     """Write ``environment.json``: the hash of each data entry, and of every session of the run (it has one
-    more each time it is resumed) versions, commit, devices, cache, processes and command line.
+    more each time it is resumed) versions, commit, devices, cache, precision, processes and command line.
 
     Raises:
         ValueError: the run began with other data.
@@ -194,6 +200,7 @@ def write_environment(
             "commit": current_commit(),
             "device": device_name(accelerator.device),
             "asked": {"device": place.device, "cache": _portable(place.cache, out)},
+            "precision": precision,
             "processes": accelerator.num_processes,
             "command": without_secrets(sys.argv),
         }
