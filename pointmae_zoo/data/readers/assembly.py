@@ -31,7 +31,7 @@ class Assembly:
     def add(
         self, vertices: NDArray[np.floating], faces: NDArray[np.integer], matrix: NDArray[np.float64]
     ) -> None:
-        """A mesh of vertices (V, 3) and faces (F, 3), placed by a matrix (4, 4) that columns are multiplied to.
+        """A mesh of vertices (V, 3) and faces (F, 3), placed by a matrix (4, 4) that acts on columns.
 
         Raises MeshError if a face names a vertex that does not exist, or if there are too many triangles.
         """

@@ -1,6 +1,6 @@
 """glTF 2 and GLB: the triangles that the default scene shows, in its default pose, as the specification says.
 
-No trimesh: it leaves out what it does not know (instances, skins, morphs, sparse data, fans) and says nothing.
+Not trimesh: it leaves out what it does not know (instances, skins, morphs, sparse data, fans) without a word.
 """
 
 from pathlib import Path
@@ -25,9 +25,8 @@ SKINNED_AT_ONCE = 1 << 16
 
 def read_gltf(path: Path, data: bytes) -> Geometry:
     """Triangles of a .gltf or .glb, or else its points. Draco compression needs the extra package DracoPy."""
-    file = GltfFile(path, data)
     try:
-        return _Scene(file).geometry()
+        return _Scene(GltfFile(path, data)).geometry()
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError) as error:
         raise MeshError(
             path, f"has a field of the wrong type or an index that leads nowhere ({str(error)[:120]})"
@@ -44,23 +43,27 @@ class _Scene:
         self._assembly = Assembly(file.path)
 
     def geometry(self) -> Geometry:
-        shown = self._nodes.shown()
-        for number in shown:
-            node = self._file.entry("nodes", number)
-            if "mesh" in node:
-                self._add(node, self._nodes.matrix(number))
-        meshes = self._file.tree.get("meshes", [])
-        if self._nodes.count == 0 and meshes:
+        count = len(self._file.tree.get("meshes", []))
+        if self._nodes.count == 0 and count:
             note("has no nodes: all its meshes are read")
-            for number in range(len(meshes)):
+            for number in range(count):
                 self._add({"mesh": number}, np.eye(4))
+            return self._assembly.geometry()
+        nodes = ((number, self._file.entry("nodes", number)) for number in self._nodes.shown())
+        with_mesh = [(number, node) for number, node in nodes if "mesh" in node]
+        if count and not with_mesh:
+            raise MeshError(
+                self._file.path, f"has a scene that shows none of its {count} meshes: export it with them"
+            )
+        for number, node in with_mesh:
+            self._add(node, self._nodes.matrix(number))
         return self._assembly.geometry()
 
     def _add(self, node: dict[str, Any], matrix: NDArray[np.float64]) -> None:
         mesh = self._file.entry("meshes", node["mesh"])
         joints = self._joints(node, matrix) if "skin" in node else None
         if joints is not None and len(joints) == 1:
-            joints, matrix = None, joints[0]
+            matrix, joints = joints[0], None
         matrices = self._instances(node, matrix)
         for primitive in mesh["primitives"]:
             mode = primitive.get("mode", TRIANGLES)
@@ -96,7 +99,9 @@ class _Scene:
             return np.empty((0, 3), np.int64)
         if draco is not None:
             return draco.faces
-        corners = self._accessors.indices(primitive["indices"]) if "indices" in primitive else np.arange(count)
+        corners = (
+            self._accessors.indices(primitive["indices"]) if "indices" in primitive else np.arange(count)
+        )
         if mode == TRIANGLES:
             if len(corners) % 3:
                 raise self._file.damaged(f"a list of triangles has {len(corners)} corners")
@@ -117,7 +122,8 @@ class _Scene:
             return matrix[None]
         if "skin" in node:
             raise MeshError(
-                self._file.path, f"holds {INSTANCING} of a mesh with a skin, which cannot be read: export it without"
+                self._file.path,
+                f"holds {INSTANCING} of a mesh with a skin, which cannot be read: export it without",
             )
         given = extension["attributes"]
         parts = {
@@ -130,8 +136,8 @@ class _Scene:
             raise self._file.damaged(f"the attributes of {INSTANCING} have no common length")
         if not all(np.isfinite(values).all() for values in parts.values()):
             raise self._file.damaged(f"the attributes of {INSTANCING} hold NaN or infinity")
-        ordered = (parts.get(name) for name in ("TRANSLATION", "ROTATION", "SCALE"))
-        return matrix @ placements(*ordered, counts.pop())
+        placed = placements(counts.pop(), parts.get("TRANSLATION"), parts.get("ROTATION"), parts.get("SCALE"))
+        return np.matmul(matrix, placed)
 
     def _morphed(
         self,
@@ -161,7 +167,7 @@ class _Scene:
         it is taken, being free of the rounding of the joints.
         """
         skin = self._file.entry("skins", node["skin"])
-        places = np.array([self._nodes.matrix(joint) for joint in skin["joints"] if self._file.entry("nodes", joint) is not None])
+        places = np.array([self._nodes.matrix(joint) for joint in skin["joints"]])
         if "inverseBindMatrices" in skin:
             inverse = self._accessors.array(skin["inverseBindMatrices"], "MAT4")
             if len(inverse) < len(places):
@@ -188,10 +194,14 @@ class _Scene:
         weights = np.concatenate([source.floats(f"WEIGHTS_{i}", "VEC4")[rows] for i in range(sets)], axis=1)
         if not len(numbers) == len(weights) == len(vertices):
             raise self._file.damaged("a mesh has not as many joints or weights as vertices")
-        weights = np.asarray(weights, np.float64)
+        weights = np.array(weights, np.float64)
+        if not (np.isfinite(weights).all() and (weights >= 0).all()):
+            raise self._file.damaged("a vertex is held by a joint with a weight below 0, or none at all")
+        free = ~weights.any(axis=1)
+        if free.any():  # the specification forbids it; viewers take the first joint
+            weights[free, 0] = 1.0
+            note(f"{free.sum():,} vertices are held by no joint: the first one that they name is taken")
         total = weights.sum(axis=1, keepdims=True)
-        if not (np.isfinite(total).all() and (weights >= 0).all() and (total > 0).all()):
-            raise self._file.damaged("a vertex is held by no joint")
         numbers = np.where(weights > 0, numbers, 0)
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(joints):
             raise self._file.damaged(f"a vertex names a joint that does not exist; there are {len(joints)}")

@@ -22,7 +22,7 @@ class Accessors:
 
     def __init__(self, file: GltfFile) -> None:
         self._file = file
-        self._arrays: dict[tuple[int, str], NDArray[np.generic]] = {}
+        self._arrays: dict[tuple[int, str], NDArray[Any]] = {}
         self._decoded: dict[int, DracoMesh] = {}
 
     def array(self, index: Any, kind: str) -> NDArray[np.floating]:
@@ -55,7 +55,7 @@ class Accessors:
         accessor = self._file.entry("accessors", index)
         return "bufferView" in accessor or "sparse" in accessor
 
-    def meant(self, accessor: dict[str, Any], stored: NDArray[np.generic]) -> NDArray[np.floating]:
+    def meant(self, accessor: dict[str, Any], stored: NDArray[Any]) -> NDArray[np.floating]:
         """Stored numbers as floats: normalized integers stand for -1 to 1, or 0 to 1."""
         if stored.dtype.kind == "f":
             return stored
@@ -79,7 +79,7 @@ class Accessors:
             self._decoded[key] = DracoMesh(self._file, extension)
         return self._decoded[key]
 
-    def _stored(self, accessor: dict[str, Any], kind: str) -> NDArray[np.generic]:
+    def _stored(self, accessor: dict[str, Any], kind: str) -> NDArray[Any]:
         """(count, components) numbers as they are stored, after checking that the file has so many."""
         if accessor.get("type") != kind:
             raise self._file.damaged(f"an accessor is a {str(accessor.get('type'))[:20]}, expected a {kind}")
@@ -102,7 +102,7 @@ class Accessors:
 
     def _strided(
         self, view: object, offset: int, dtype: np.dtype[Any], count: int, components: int
-    ) -> NDArray[np.generic]:
+    ) -> NDArray[Any]:
         data, stride = self._file.view(view)
         item = dtype.itemsize * components
         stride = item if stride is None else stride
@@ -116,7 +116,7 @@ class Accessors:
             return np.empty((0, components), dtype)
         return np.ndarray((count, components), dtype, data, offset, (stride, dtype.itemsize))
 
-    def _with_sparse(self, sparse: dict[str, Any], array: NDArray[np.generic]) -> NDArray[np.generic]:
+    def _with_sparse(self, sparse: dict[str, Any], array: NDArray[Any]) -> NDArray[Any]:
         """A copy with some rows replaced."""
         count, where, values = self._file.whole(sparse, "count"), sparse["indices"], sparse["values"]
         if where.get("componentType") not in INDEX_TYPES:
@@ -154,7 +154,7 @@ class DracoMesh:
             remedy = 'damaged, or DracoPy is too old (`pip install --upgrade "pointmae-zoo[draco]"`)'
             raise MeshError(file.path, f"holds Draco data that cannot be decoded: {remedy}") from error
 
-    def attribute(self, name: str) -> NDArray[np.generic]:
+    def attribute(self, name: str) -> NDArray[Any]:
         """(V, components) of POSITION, JOINTS_0, ..."""
         return self._arrays[self._names[name]]
 

@@ -32,6 +32,7 @@ HARMLESS = frozenset(
         "KHR_materials_variants",
         "KHR_materials_volume",
         "KHR_materials_volume_scatter",
+        "KHR_technique_webgl",
         "KHR_techniques_webgl",
         "MOZ_alt_materials",
         "MOZ_lightmap",

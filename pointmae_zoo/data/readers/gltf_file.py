@@ -24,9 +24,10 @@ class GltfFile:
         text, self._binary = _chunks(path, data)
         self.tree = _parse(path, text)
         asset = self.tree.get("asset", {})
-        for version in (str(asset.get("minVersion", "2.0")), str(asset.get("version", "2.0"))):
-            if not version.startswith("2") or ("minVersion" in asset and asset["minVersion"] != "2.0"):
-                raise MeshError(path, f"is glTF {version[:20]}: only glTF 2.0 can be read, convert it")
+        version, needed = str(asset.get("version", "2.0")), str(asset.get("minVersion", "2.0"))
+        if not version.startswith("2.") or needed != "2.0":
+            found = needed if version.startswith("2.") else version
+            raise MeshError(path, f"is glTF {found[:20]}: only glTF 2.0 can be read, convert it")
         check_required(path, self.tree.get("extensionsRequired", []))
         self._buffers: dict[int, bytes] = {}
 
@@ -61,7 +62,9 @@ class GltfFile:
         for extension in MESHOPT:
             fallback = self.entry("buffers", number).get("extensions", {}).get(extension, {})
             if extension in view.get("extensions", {}) and fallback.get("fallback"):
-                raise MeshError(self.path, f"is compressed with {extension}, which cannot be read: export it without")
+                raise MeshError(
+                    self.path, f"is compressed with {extension}, which cannot be read: export it without"
+                )
         buffer = self._buffer(number)
         start, length = self.whole(view, "byteOffset", 0), self.whole(view, "byteLength")
         if start + length > len(buffer):
@@ -90,7 +93,8 @@ class GltfFile:
                 content = _beside(self.path, uri, length)
             if len(content) < length:
                 raise MeshError(
-                    self.path, f"was cut off: buffer {number} has {len(content):,} of {length:,} bytes: copy it again"
+                    self.path,
+                    f"was cut off: buffer {number} has {len(content):,} of {length:,} bytes: copy it again",
                 )
             self._buffers[number] = content[:length]
         return self._buffers[number]

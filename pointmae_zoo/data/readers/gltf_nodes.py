@@ -77,11 +77,14 @@ class Nodes:
         if "matrix" in node:
             return self._numbers(node["matrix"], 16, "matrix").reshape(4, 4).T
         one = {key: self._numbers(node[key], size, key)[None] for key, size in TRS.items() if key in node}
-        return placements(one.get("translation"), one.get("rotation"), one.get("scale"), 1)[0]
+        return placements(1, one.get("translation"), one.get("rotation"), one.get("scale"))[0]
 
     def _numbers(self, values: object, size: int, key: str) -> NDArray[np.float64]:
-        fits = isinstance(values, list) and len(values) == size
-        if not fits or not all(type(value) in (int, float) and math.isfinite(value) for value in values):
+        if (
+            not isinstance(values, list)
+            or len(values) != size
+            or not all(type(value) in (int, float) and math.isfinite(value) for value in values)
+        ):
             raise self._file.damaged(f"the {key} of a node is not {size} numbers")
         return np.array(values, dtype=np.float64)
 
@@ -90,10 +93,10 @@ TRS = {"translation": 3, "rotation": 4, "scale": 3}
 
 
 def placements(
+    count: int,
     translations: NDArray[np.floating] | None,
     rotations: NDArray[np.floating] | None,
     scales: NDArray[np.floating] | None,
-    count: int,
 ) -> NDArray[np.float64]:
     """(count, 4, 4) matrices that scale, then turn by quaternions x, y, z, w, then move."""
     matrices = np.tile(np.eye(4), (count, 1, 1))

@@ -93,8 +93,7 @@ class _Build:
         ]
 
     def _scaled(self, reference: Reference, millimetres: float) -> NDArray[np.float64]:
-        """The matrix of a reference out of a part of this unit, which also turns units of the part it leads to
-        into this one."""
+        """The matrix of a reference out of a part of this unit, which converts other units into it."""
         factor = self._part(reference.part).millimetres / millimetres
         return reference.matrix if factor == 1 else reference.matrix @ np.diag([factor, factor, factor, 1.0])
 
@@ -122,7 +121,7 @@ class _Build:
             if not 0 <= first <= last < len(keep):
                 raise MeshError(
                     self._path,
-                    f"is damaged: its slicer names triangles {first} to {last} of {len(keep)}: export it again",
+                    f"is damaged: its slicer names triangles {first} to {last} of {len(keep)}",
                 )
             keep[first : last + 1] = False
             self._left_out["volume", f"that only steers the slicer ({kind[:40]})"] += 1
@@ -173,7 +172,8 @@ class _Build:
 
     def _report(self, has_shape: bool) -> None:
         left_out = ", ".join(
-            f"{count} {noun}{'s' if count > 1 else ''} {kind}" for (noun, kind), count in self._left_out.items()
+            f"{count} {noun}{'s' if count > 1 else ''} {kind}"
+            for (noun, kind), count in self._left_out.items()
         )
         if not has_shape:
             without = f"; left out: {left_out}" if left_out else ""

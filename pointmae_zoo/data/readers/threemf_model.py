@@ -101,8 +101,6 @@ class _ModelPartReader:
         self._vertices: list[NDArray[np.float64]] = []
         self._faces: list[NDArray[np.int64]] = []
         package.parse(name, self._start, namespace=self._namespace, after_chunk=self._convert)
-        if self._core is None:
-            raise self._damaged("it is empty")
         self._finish()
 
     def _namespace(self, prefix: str | None, uri: str | None) -> None:
@@ -140,7 +138,8 @@ class _ModelPartReader:
             extension = self._prefixes.get(prefix, prefix)
             if extension not in UNDERSTOOD and extension != namespace:
                 raise MeshError(
-                    self._path, f"requires the 3MF extension {extension[:120]}, which cannot be read: export it without"
+                    self._path,
+                    f"requires the 3MF extension {extension[:120]}, which cannot be read: export it without",
                 )
         self.model.ignored = [
             extension

@@ -62,7 +62,9 @@ class Package:
             if name in self._parts:
                 return name
         if targets:
-            raise MeshError(self._path, f"begins with a part {targets[0]} that it does not hold: export it again")
+            raise MeshError(
+                self._path, f"begins with a part {targets[0]} that it does not hold: export it again"
+            )
         raise MeshError(self._path, "is a zip archive without a 3MF model in it: check its suffix")
 
     def resolve(self, folder: str, target: str) -> str:
@@ -95,7 +97,7 @@ class Package:
         if self._room < 0:
             raise MeshError(
                 self._path,
-                f"unpacks {info.compress_size:,} bytes to {info.file_size:,}: nothing packed like that is a shape",
+                f"unpacks {info.compress_size:,} bytes to {info.file_size:,}: no shape packs like that",
             )
         if info.flag_bits & 1:
             raise MeshError(self._path, "is locked with a password: export it without")

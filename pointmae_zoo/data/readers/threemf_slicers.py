@@ -35,13 +35,14 @@ def read_slicer_volumes(package: Package) -> SlicerVolumes:
 
 
 def _read_prusa(package: Package, volumes: SlicerVolumes) -> None:
-    current = {"object": "", "first": 0, "last": -1}
+    current, first, last = "", 0, -1
 
     def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal current, first, last
         if name == "object":
-            current["object"] = attributes["id"].strip()
+            current = attributes["id"].strip()
         elif name == "volume":
-            current.update(first=int(attributes["firstid"]), last=int(attributes["lastid"]))
+            first, last = int(attributes["firstid"]), int(attributes["lastid"])
         elif name == "metadata" and attributes.get("type") == "volume":
             kind = attributes.get("value", "")
             if attributes.get("key") == "modifier" and kind == "1":
@@ -49,19 +50,19 @@ def _read_prusa(package: Package, volumes: SlicerVolumes) -> None:
             elif attributes.get("key") != "volume_type":
                 return
             if kind not in PRUSA_PART:
-                ranges = volumes.triangles.setdefault(str(current["object"]), [])
-                ranges.append((int(current["first"]), int(current["last"]), kind))
+                volumes.triangles.setdefault(current, []).append((first, last, kind))
 
     package.parse(PRUSA_SETTINGS, start)
 
 
 def _read_bambu(package: Package, volumes: SlicerVolumes) -> None:
-    current = {"object": ""}
+    current = ""
 
     def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal current
         if name == "object":
-            current["object"] = attributes["id"].strip()
+            current = attributes["id"].strip()
         elif name == "part" and attributes.get("subtype", BAMBU_PART) != BAMBU_PART:
-            volumes.components[current["object"], attributes["id"].strip()] = attributes["subtype"]
+            volumes.components[current, attributes["id"].strip()] = attributes["subtype"]
 
     package.parse(BAMBU_SETTINGS, start)
