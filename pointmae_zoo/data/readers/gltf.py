@@ -67,10 +67,10 @@ class _Scene:
         matrices = self._instances(node, matrix)
         for primitive in mesh["primitives"]:
             mode = primitive.get("mode", TRIANGLES)
+            if isinstance(mode, bool) or mode not in (POINTS, *LINES, TRIANGLES, STRIP, FAN):
+                raise self._file.damaged(f"a primitive has the mode {str(mode)[:20]}")
             if mode in LINES:
                 continue
-            if mode not in (POINTS, TRIANGLES, STRIP, FAN) or isinstance(mode, bool):
-                raise self._file.damaged(f"a primitive has the mode {str(mode)[:20]}")
             if "POSITION" not in primitive["attributes"]:
                 note("left out: a primitive without positions")
                 continue

@@ -15,6 +15,7 @@ from pointmae_zoo.data.surface import Geometry, MeshError
 
 SHAPES = ("model", "surface")
 NO_SHAPES = ("support", "solidsupport", "other")
+ENDLESS = 10**12  # no need to count further
 
 Key = tuple[str, str]  # (part, object id): ids are unique within a part only
 
@@ -159,7 +160,8 @@ class _Build:
                 here = self._object(key)
                 inner = [self._sizes[part.part, part.object_id] for part in here.components]
                 placed = 1 + sum(count for count, _ in inner)
-                self._sizes[key] = (placed, len(here.faces) + sum(count for _, count in inner))
+                triangles = len(here.faces) + sum(count for _, count in inner)
+                self._sizes[key] = (min(placed, ENDLESS), min(triangles, ENDLESS))
                 open_keys.discard(key)
             elif key in open_keys:
                 raise MeshError(
