@@ -24,7 +24,7 @@ QUARTER_TURN = [0, 0, 0.5**0.5, 0.5**0.5]  # about z: x becomes y
 
 
 class Builder:
-    """A glTF file. Arrays become accessors 0, 1, ... with buffer views of their own; the rest stays as given."""
+    """A glTF file. Arrays become accessors 0, 1, ... with their own buffer views; the rest stays as given."""
 
     def __init__(self, *arrays: np.ndarray, **tree: Any) -> None:
         self.data = b""

@@ -129,7 +129,7 @@ class Package:
             raise MeshError(
                 self._path, f"is damaged: {name} has an element without {error}: export it again"
             ) from error
-        except (*UNPACKING_ERRORS, OverflowError) as error:
+        except (*UNPACKING_ERRORS, LookupError, OverflowError) as error:
             raise MeshError(
                 self._path, f"is damaged: {name} cannot be read ({str(error)[:120]}): export or copy it again"
             ) from error
