@@ -1,5 +1,6 @@
 """3MF as its specifications have it: packages written by hand, their extents and areas known by hand."""
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -408,6 +409,7 @@ def test_recommended_extensions_that_are_not_read_are_noted(tmp_path: Path) -> N
     assert len(notes) == 1 and "slice/2015/07, which is not read" in notes[0]
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_geometry_of_extensions_is_noted_or_refused_if_there_is_no_mesh(tmp_path: Path) -> None:
     beams = (
         '<e:beamlattice xmlns:e="http://schemas.microsoft.com/3dmanufacturing/beamlattice/2017/02"/></mesh>'
@@ -424,6 +426,23 @@ def test_an_object_that_is_only_shown_obfuscated_is_refused(tmp_path: Path) -> N
     alternatives = "http://schemas.microsoft.com/3dmanufacturing/production/alternatives/2021/04"
     root = model(square(1, 'pa:modelresolution="obfuscated"'), item(), f'xmlns:pa="{alternatives}"')
     assert "shows object 1 only as obfuscated" in refusal(package(tmp_path / "a.3mf", root))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("value", ["", "-1", "1e999", "nan", "99999999999999999999", "x y", "&lt;", "<"])
+def test_every_value_may_be_wrong(tmp_path: Path, value: str) -> None:
+    """Points or a reason, in one line."""
+    root = model(
+        square() + assembled(2, component(1, at(3)), component(1, PART)), item(2, at(0, 1)), 'unit="inch"'
+    )
+    other = {"3D__Objects__o.model": model(square(1, 'type="surface"'), attributes='unit="inch"')}
+    assert shape(package(tmp_path / "a.3mf", root, **other))[2] == 2
+    for found in re.finditer('"[^"]*"', root):
+        changed = root[: found.start() + 1] + value + root[found.end() - 1 :]
+        try:
+            assert np.isfinite(read_points(package(tmp_path / "a.3mf", changed, **other), 9)).all()
+        except MeshError as error:
+            assert "\n" not in str(error) and len(error.reason) < 300, found[0]
 
 
 def test_the_points_of_ordinary_files_stay_the_same(tmp_path: Path) -> None:

@@ -624,6 +624,7 @@ def test_draco_with_a_plain_fallback_needs_no_decoder(
     assert shape(made.gltf(tmp_path / "a.gltf")) == square_at(0)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("key", ["asset", "scenes", "nodes", "meshes", "bufferViews", "accessors", "buffers"])
 @pytest.mark.parametrize("value", [None, True, 7, "text", [], [[]], [None], {}, {"0": 1}])
 def test_json_of_other_types(tmp_path: Path, key: str, value: Any) -> None:
@@ -633,6 +634,55 @@ def test_json_of_other_types(tmp_path: Path, key: str, value: Any) -> None:
         assert shape(path) == square_at(0)
     except MeshError as error:
         assert "\n" not in str(error) and len(str(error)) < 400
+
+
+def rich() -> Builder:
+    """One of everything: instances, a skin, a morph target, sparse rows, a strip."""
+    weights = np.array([[1, 3, 0, 0]] * 4, np.float32)
+    made = skinned(TWO_JOINTS, weights, np.stack([np.eye(4)] * 2), [{}, {"translation": [8, 0, 0]}])
+    moved = {"TRANSLATION": made.add(SQUARE), "SCALE": made.add(SQUARE + 1)}
+    node = {
+        "mesh": 1,
+        "rotation": QUARTER_TURN,
+        "extensions": {"EXT_mesh_gpu_instancing": {"attributes": moved}},
+    }
+    made.tree["nodes"] += [{"children": [0, 1, 2, 4], "scale": [1, 2, 3]}, node]
+    made.tree["scenes"] = [{"nodes": [3]}]
+    morphed = {"attributes": {"POSITION": 0}, "mode": 5, "targets": [{"POSITION": made.add(SQUARE)}]}
+    made.tree["meshes"].append({"primitives": [morphed], "weights": [0.5]})
+    made.tree["accessors"][0]["sparse"] = sparse(made, [2], SQUARE[2:3])
+    made.tree.update(scene=0, extensionsUsed=["EXT_mesh_gpu_instancing"], extensionsRequired=[])
+    return made
+
+
+def places(tree: Any, here: tuple = ()) -> list[tuple]:
+    """The keys that lead to every value of a JSON tree."""
+    inner = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return [(*here, key) for key, _ in inner] + [
+        way for key, one in inner for way in places(one, (*here, key))
+    ]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("value", [None, -1, 1 << 40, "x", [], {}, [0, 1.5, "y"]], ids=str)
+def test_every_value_may_be_wrong(tmp_path: Path, value: Any) -> None:
+    """Points or a reason, in one line."""
+    path = rich().gltf(tmp_path / "a.gltf")
+    # the skin at x 6..7; the farthest instance twice and half as large, turned, so that it ends at x -4 and y 4,
+    # doubled by the root
+    assert shape(path)[:2] == ([-4, 0, 0], [7, 8, 0])
+    text = path.read_text()
+    for *way, last in places(json.loads(text)):
+        tree = json.loads(text)
+        inner = tree
+        for key in way:
+            inner = inner[key]
+        inner[last] = value
+        path.write_text(json.dumps(tree))
+        try:
+            assert np.isfinite(read_points(path, 9)).all()
+        except MeshError as error:
+            assert "\n" not in str(error) and len(error.reason) < 300, (way, last)
 
 
 def test_the_points_of_ordinary_files_stay_the_same(tmp_path: Path) -> None:

@@ -187,10 +187,10 @@ class _ModelPartReader:
     def _convert(self) -> None:
         """Turn what the last chunk brought into numbers, which take less memory than text."""
         if self._coordinates:
-            self._vertices.append(np.array([float(word) for word in self._coordinates]).reshape(-1, 3))
+            self._vertices.append(np.array(list(map(float, self._coordinates))).reshape(-1, 3))
             self._coordinates.clear()
         if self._corners:
-            self._faces.append(np.array([int(word) for word in self._corners], dtype=np.int64).reshape(-1, 3))
+            self._faces.append(np.array(list(map(int, self._corners)), dtype=np.int64).reshape(-1, 3))
             self._corners.clear()
 
     def _finish(self) -> None:
