@@ -668,8 +668,7 @@ def places(tree: Any, here: tuple = ()) -> list[tuple]:
 def test_every_value_may_be_wrong(tmp_path: Path, value: Any) -> None:
     """Points or a reason, in one line."""
     path = rich().gltf(tmp_path / "a.gltf")
-    # the skin at x 6..7; the farthest instance twice and half as large, turned, so that it ends at x -4 and y 4,
-    # doubled by the root
+    # the skin at x 6..7; the farthest instance, turned, ends at x -4 and y 4, which the root doubles
     assert shape(path)[:2] == ([-4, 0, 0], [7, 8, 0])
     text = path.read_text()
     for *way, last in places(json.loads(text)):
