@@ -132,6 +132,13 @@ def test_nodes_scale_then_turn_then_move_below_their_parents(tmp_path: Path) -> 
     assert shape(made.gltf(tmp_path / "a.gltf")) == ([-10, 0, 7], [-9, 2, 7], 2)
 
 
+def test_a_rotation_but_for_its_last_digits_is_taken_as_one(tmp_path: Path) -> None:
+    """As the points that the weights were measured on were made."""
+    for scale, expected in ((1.000004, 1.0), (1.0001, 1.0001)):
+        path = square(nodes=[{"mesh": 0, "scale": [scale] * 3}]).gltf(tmp_path / "a.gltf")
+        assert read_gltf(path, path.read_bytes()).triangles.max() == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_camera_and_a_light_beside_the_mesh_do_not_matter(tmp_path: Path) -> None:
     node = {"mesh": 0, "camera": 0, "extensions": {"KHR_lights_punctual": {"light": 0}}}
     camera = {"type": "perspective", "perspective": {"yfov": 1, "znear": 1, "aspectRatio": 1}}
@@ -240,6 +247,13 @@ def test_a_skin_has_as_many_joints_a_vertex_as_it_likes(tmp_path: Path) -> None:
     attributes["JOINTS_1"] = made.add(TWO_JOINTS[:, ::-1].copy()[:, [2, 0, 1, 3]])  # 1 stands first
     attributes["WEIGHTS_1"] = made.add(FIRST_ONLY)
     assert shape(made.gltf(tmp_path / "a.gltf")) == square_at(4)
+
+
+def test_a_joint_without_weight_need_not_exist(tmp_path: Path) -> None:
+    weights = np.array([[0, 1, 0, 0]] * 4, np.float32)
+    joints = np.array([[200, 1, 255, 99]] * 4, np.uint8)
+    made = skinned(joints, weights, None, [{}, {"translation": [8, 0, 0]}])
+    assert shape(made.gltf(tmp_path / "a.gltf")) == square_at(8)
 
 
 def test_joints_that_all_do_the_same_move_the_mesh_as_a_whole(tmp_path: Path) -> None:
@@ -419,8 +433,10 @@ def with_modes(*primitives: tuple[int, np.ndarray | None]) -> Builder:
     [(4, CORNERS), (5, np.array([0, 1, 3, 2], "u1")), (6, np.array([0, 1, 2, 3], "u4")), (6, None)],
 )
 def test_lists_strips_and_fans(tmp_path: Path, mode: int, corners: np.ndarray | None) -> None:
-    made = with_modes((mode, corners))
-    assert shape(made.gltf(tmp_path / "a.gltf")) == square_at(0)
+    path = with_modes((mode, corners)).gltf(tmp_path / "a.gltf")
+    assert shape(path) == square_at(0)
+    a, b, c = read_gltf(path, path.read_bytes()).triangles.transpose(0, 2, 1)
+    assert (np.cross(b - a, c - a)[:, 2] > 0).all()  # every triangle faces the same side
 
 
 def test_triangles_without_indices(tmp_path: Path) -> None:
