@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.data.readers.threemf_package import Package
+from pointmae_zoo.data.readers.threemf_package import Package, StartHandler
 from pointmae_zoo.data.surface import MeshError
 
 CONSORTIUM = "http://schemas.microsoft.com/3dmanufacturing/"
@@ -93,43 +93,51 @@ class _ModelPartReader:
             "item": self._item,
         }
         self._core: str | None = None  # the namespace of the specification itself
-        self._vertex = self._triangle = ""
         self._current: Object | None = None
         self._meshes: set[int] = set()
         self._coordinates: list[str] = []
         self._corners: list[str] = []
         self._vertices: list[NDArray[np.float64]] = []
         self._faces: list[NDArray[np.int64]] = []
-        package.parse(name, self._start, namespace=self._namespace, after_chunk=self._convert)
+        package.parse(name, self._start(), namespace=self._namespace, after_chunk=self._convert)
         self._finish()
 
     def _namespace(self, prefix: str | None, uri: str | None) -> None:
         if self._core is None:
             self._prefixes[prefix or ""] = uri or ""
 
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        # Most elements by far are triangles and vertices.
-        if name == self._triangle:
-            self._corners.extend((attributes["v1"], attributes["v2"], attributes["v3"]))
-        elif name == self._vertex:
-            self._coordinates.extend((attributes["x"], attributes["y"], attributes["z"]))
-        elif self._core is None:
-            self._root(name, attributes)
-        else:
-            namespace, _, local = name.rpartition(" ")
-            if namespace == self._core:
-                if local in self._handlers:
-                    self._handlers[local](attributes)
-            elif self._current is not None and local in OTHER_GEOMETRY:
-                self._current.other_geometry.add(OTHER_GEOMETRY[local])
+    def _start(self) -> StartHandler:
+        """What is called for every element, the quickest way for triangles and vertices."""
+        add_corners, add_coordinates = self._corners.extend, self._coordinates.extend
+        triangle = vertex = ""
+
+        def start(name: str, attributes: dict[str, str]) -> None:
+            nonlocal triangle, vertex
+            if name == triangle:
+                add_corners((attributes["v1"], attributes["v2"], attributes["v3"]))
+            elif name == vertex:
+                add_coordinates((attributes["x"], attributes["y"], attributes["z"]))
+            elif self._core is None:
+                self._root(name, attributes)
+                triangle, vertex = (name[: -len("model")] + one for one in ("triangle", "vertex"))
+            else:
+                self._element(name, attributes)
+
+        return start
+
+    def _element(self, name: str, attributes: dict[str, str]) -> None:
+        namespace, _, local = name.rpartition(" ")
+        if namespace == self._core:
+            if local in self._handlers:
+                self._handlers[local](attributes)
+        elif self._current is not None and local in OTHER_GEOMETRY:
+            self._current.other_geometry.add(OTHER_GEOMETRY[local])
 
     def _root(self, name: str, attributes: dict[str, str]) -> None:
         namespace, _, local = name.rpartition(" ")
         if local != "model":
             raise self._damaged(f"it begins with <{local[:40]}> where <model> is expected")
         self._core = namespace
-        start = f"{namespace} " if namespace else ""
-        self._vertex, self._triangle = start + "vertex", start + "triangle"
         unit = attributes.get("unit", "millimeter").strip().lower()
         if unit not in MILLIMETRES:
             raise self._damaged(f"unit {unit[:40]!r}, expected one of {' '.join(MILLIMETRES)}")
