@@ -9,7 +9,7 @@ import trimesh
 
 from pointmae_zoo.data import mesh
 from pointmae_zoo.data.mesh import MeshError, read_points
-from pointmae_zoo.data.readers import gltf_checks
+from pointmae_zoo.data.readers import gltf_accessors
 from samples.meshes import (
     CLOUD,
     QUADS,
@@ -297,7 +297,7 @@ def test_draco_is_decoded(tmp_path: Path) -> None:
 
 def test_draco_without_its_decoder_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = draco_glb(tmp_path / "a.glb")
-    monkeypatch.setattr(gltf_checks, "find_spec", lambda name: None)
+    monkeypatch.setattr(gltf_accessors, "find_spec", lambda name: None)
     with pytest.raises(MeshError, match=r'Draco data: `pip install "pointmae-zoo\[draco\]"'):
         read_points(path)
 
