@@ -27,7 +27,7 @@ class SlicerVolumes:
 
 
 def read_slicer_volumes(package: Package) -> SlicerVolumes:
-    """Nothing if no slicer wrote the file. Settings that cannot be read are noted: the model is still whole."""
+    """Nothing if no slicer wrote the file. Settings that cannot be read are noted; the model is whole."""
     volumes = SlicerVolumes()
     for name, read in ((PRUSA_SETTINGS, _read_prusa), (BAMBU_SETTINGS, _read_bambu)):
         if package.holds(name):
