@@ -176,6 +176,14 @@ def test_parts_of_bambu_studio_that_only_steer_it_are_left_out(tmp_path: Path) -
     assert notes == ["left out: 1 volume that only steers the slicer (negative_part)"]
 
 
+@pytest.mark.parametrize("settings", ["<config><object", "<config><object/></config>", "R&D"])
+def test_slicer_settings_that_cannot_be_read_are_noted(tmp_path: Path, settings: str) -> None:
+    others = {"Metadata__model_settings.config": settings}
+    with collecting() as notes:
+        assert shape(package(tmp_path / "a.3mf", model(square(), item()), **others)) == square_at(0)
+    assert len(notes) == 1 and notes[0].startswith("has slicer settings that cannot be read")
+
+
 # Other parts
 
 PART = 'p:path="/3D/Objects/o.model"'

@@ -7,7 +7,9 @@ in the model, but not part of what is printed.
 
 from dataclasses import dataclass, field
 
+from pointmae_zoo.data.notes import note
 from pointmae_zoo.data.readers.threemf_package import Package
+from pointmae_zoo.data.surface import MeshError
 
 PRUSA_SETTINGS = "metadata/slic3r_pe_model.config"
 BAMBU_SETTINGS = "metadata/model_settings.config"
@@ -25,12 +27,14 @@ class SlicerVolumes:
 
 
 def read_slicer_volumes(package: Package) -> SlicerVolumes:
-    """Nothing if no slicer wrote the file. Raises MeshError if what it wrote is damaged."""
+    """Nothing if no slicer wrote the file. Settings that cannot be read are noted; the model is whole."""
     volumes = SlicerVolumes()
-    if package.holds(PRUSA_SETTINGS):
-        _read_prusa(package, volumes)
-    if package.holds(BAMBU_SETTINGS):
-        _read_bambu(package, volumes)
+    for name, read in ((PRUSA_SETTINGS, _read_prusa), (BAMBU_SETTINGS, _read_bambu)):
+        if package.holds(name):
+            try:
+                read(package, volumes)
+            except MeshError as error:
+                note(f"has slicer settings that cannot be read, so that modifiers may count ({error.reason})")
     return volumes
 
 
