@@ -107,7 +107,10 @@ def changed(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         if not isinstance(node, kind) or operator in (mutators.operator_string, mutators.operator_assignment):
             continue
         for new in operator(node):
-            if operator is not mutators.operator_arg_removal or len(new.args) < len(node.args):
+            removed = (
+                isinstance(node, cst.Call) and isinstance(new, cst.Call) and len(new.args) < len(node.args)
+            )
+            if removed or operator is not mutators.operator_arg_removal:
                 yield new
     if isinstance(node, cst.If | cst.While):
         asked = node.test.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
@@ -133,7 +136,7 @@ def sample(paths: list[str], count: int, seed: int) -> list[Mutant]:
         if (mutant.path, mutant.lines) in chosen:
             continue
         before = modules[mutant.path]
-        mutant.source = before.deep_replace(mutant.old, mutant.new).code  # type: ignore[arg-type]
+        mutant.source = cst.ensure_type(before.deep_replace(mutant.old, mutant.new), cst.Module).code
         try:
             same = ast.dump(ast.parse(mutant.source)) == ast.dump(ast.parse(before.code))
         except SyntaxError:
@@ -222,7 +225,8 @@ class Coverage:
         lines = self.tests.get(self.called_from.get(mutant.path, mutant.path), {})
         wanted = lines if mutant.at_import or mutant.path in self.called_from else mutant.lines
         found = set().union(*(lines.get(line, set()) for line in wanted))
-        chosen, total = [], 0.0
+        chosen: list[str] = []
+        total = 0.0
         for test in sorted(found, key=lambda test: (self.seconds[test] + 0.01) * self.breadth[test]):
             total += self.seconds[test]
             if chosen and total > limit:
