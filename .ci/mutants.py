@@ -99,19 +99,22 @@ class Changes(cst.CSTVisitor):
 def changed(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     """What could stand in the place of ``node``.
 
-    From mutmut's changes two kinds are left out: changed texts, most of which are parts of messages, and None
-    in place of an argument or a value, which any test notices. Added are a condition turned round, and a call
-    left out whose result nobody uses.
+    From mutmut's changes those are left out that any test notices (a positional argument removed, None for an
+    argument or a value), and changed texts, most of which are parts of messages. Added are a condition turned
+    round, and a call left out whose result nobody uses.
     """
     for kind, operator in mutators.mutation_operators:
-        if not isinstance(node, kind) or operator in (mutators.operator_string, mutators.operator_assignment):
-            continue
-        for new in operator(node):
-            removed = (
-                isinstance(node, cst.Call) and isinstance(new, cst.Call) and len(new.args) < len(node.args)
-            )
-            if removed or operator is not mutators.operator_arg_removal:
-                yield new
+        left_out = operator in (
+            mutators.operator_string,
+            mutators.operator_assignment,
+            mutators.operator_arg_removal,
+        )
+        if isinstance(node, kind) and not left_out:
+            yield from operator(node)
+    if isinstance(node, cst.Call) and len(node.args) > 1:
+        for place, argument in enumerate(node.args):
+            if argument.keyword is not None:
+                yield node.with_changes(args=[*node.args[:place], *node.args[place + 1 :]])
     if isinstance(node, cst.If | cst.While):
         asked = node.test.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
         yield node.with_changes(test=cst.UnaryOperation(cst.Not(), asked))
