@@ -52,6 +52,10 @@ class Mutant:
     shown: str = ""
     fate: str = ""
 
+    @property
+    def place(self) -> str:
+        return f"{self.path}:{self.lines.start}"
+
 
 class Changes(cst.CSTVisitor):
     """Every change of one file that is worth a run; `rank` orders them by chance."""
@@ -204,10 +208,10 @@ class Record:
 
 
 class Coverage:
-    """Which tests run a line, by the files that `Record` wrote."""
+    """Which tests run a line: what `Record` wrote, and what it can't see (path -> how names of tests begin)."""
 
-    def __init__(self, content: dict[str, Any], called_from: dict[str, str]) -> None:
-        self.called_from = called_from
+    def __init__(self, content: dict[str, Any], unseen: dict[str, list[str]]) -> None:
+        self.unseen = unseen
         self.seconds: dict[str, float] = content["seconds"]
         users = collections.defaultdict(set)
         for test, names in content["fixtures"].items():
@@ -225,9 +229,10 @@ class Coverage:
 
     def of(self, mutant: Mutant, limit: float) -> list[str]:
         """The tests of a mutant, narrow and quick ones first, about ``limit`` seconds of them."""
-        lines = self.tests.get(self.called_from.get(mutant.path, mutant.path), {})
-        wanted = lines if mutant.at_import or mutant.path in self.called_from else mutant.lines
-        found = set().union(*(lines.get(line, set()) for line in wanted))
+        lines = self.tests.get(mutant.path, {})
+        beginnings = tuple(self.unseen.get(mutant.path, []))
+        found = {test for test in self.seconds if beginnings and test.startswith(beginnings)}
+        found.update(*(lines.get(line, set()) for line in (lines if mutant.at_import else mutant.lines)))
         chosen: list[str] = []
         total = 0.0
         for test in sorted(found, key=lambda test: (self.seconds[test] + 0.01) * self.breadth[test]):
@@ -346,7 +351,7 @@ def main() -> None:
         "--group", choices=list(settings["groups"]), help="one group of modules (default: all)"
     )
     parser.add_argument(
-        "--only", default="", metavar="TEXT", help="only changes of files with this in their path"
+        "--only", nargs="+", default=[""], metavar="TEXT", help="of the sample those with this in PATH:LINE"
     )
     parser.add_argument(
         "--record", type=Path, metavar="FILE", help="which tests run which lines, kept for a next run"
@@ -358,7 +363,7 @@ def main() -> None:
         if options.group in (None, name):
             paths = sorted({p for pattern in patterns for p in ROOT.glob(pattern)} - left_out)
             mutants += sample([str(path.relative_to(ROOT)) for path in paths], options.sample, options.seed)
-    mutants = [mutant for mutant in mutants if options.only in mutant.path]
+    mutants = [mutant for mutant in mutants if any(text in mutant.place for text in options.only)]
     os.environ["OMP_NUM_THREADS"] = "1"
     for private in ("POINTMAE_ZOO_TESTDATA", "POINTMAE_ZOO_PARITY"):
         os.environ.pop(private, None)
@@ -368,11 +373,11 @@ def main() -> None:
         tree = Path(made) / "tree"
         copy_of_tree(tree)
         record = (options.record or Path(made) / "record.json").absolute()
-        tests = Coverage(measured(tree, settings["tests"], record), settings["called-from"])
+        tests = Coverage(measured(tree, settings["tests"], record), settings["unseen"])
         for mutant in mutants:
             chosen = tests.of(mutant, settings["seconds"])
             try_out(mutant, tree, chosen, 30 + 4 * sum(tests.seconds[test] for test in chosen))
-            print(f"{mutant.fate:9} {mutant.path}:{mutant.lines.start}, {len(chosen)} tests", flush=True)
+            print(f"{mutant.fate:9} {mutant.place}, {len(chosen)} tests", flush=True)
             if mutant.fate in ("passed", "no test"):
                 print(mutant.shown, flush=True)
     print("\n| module | mutants | killed |\n| --- | ---: | ---: |")

@@ -187,6 +187,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a list": (lambda f: (f / "config.json").write_text("[]"), "a JSON object expected"),
     "newer format": (lambda f: edit(f, format_version=99), "format_version 99 is newer.*upgrade"),
     "odd format": (lambda f: edit(f, format_version="one"), "field 'format_version'"),
+    "format zero": (lambda f: edit(f, format_version=0), "field 'format_version'"),
+    "format true": (lambda f: edit(f, format_version=True), "field 'format_version'"),
     "missing field": (lambda f: edit(f, preprocess="REMOVE"), "missing field preprocess"),
     "unknown field": (lambda f: edit(f, colour="red"), "unknown field colour"),
     "odd labels": (lambda f: edit(f, labels=[1]), "field 'labels'"),

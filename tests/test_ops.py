@@ -1,6 +1,9 @@
 """Point operations against float64 brute force, on what breaks fast code: ties, duplicates, too few."""
 
+import importlib.util
 import itertools
+import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -118,6 +121,36 @@ def test_an_error_in_a_thread_is_not_lost() -> None:
             cpu_kernels._in_threads(work, 2)
     finally:
         torch.set_num_threads(before)
+
+
+def test_threads_are_waited_for() -> None:
+    first_is_done, done = threading.Event(), []
+
+    def work(piece: slice) -> None:
+        if piece.start:
+            first_is_done.wait(10)
+            time.sleep(0.05)
+        done.append((piece.start, piece.stop))
+        first_is_done.set()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        cpu_kernels._in_threads(work, 5)
+    finally:
+        torch.set_num_threads(before)
+    assert done == [(0, 2), (2, 5)]
+
+
+def test_numba_can_be_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = cpu_kernels.available.__wrapped__  # what the environment says now, not at the first call
+    monkeypatch.setenv("POINTMAE_ZOO_NUMBA", "0")
+    assert not asked()
+    monkeypatch.delenv("POINTMAE_ZOO_NUMBA")
+    monkeypatch.setattr(importlib.util, "find_spec", {"numba": object()}.get)
+    assert asked()
+    monkeypatch.setattr(importlib.util, "find_spec", {}.get)
+    assert not asked()
 
 
 def test_too_few_neighbors_repeat_the_nearest() -> None:
