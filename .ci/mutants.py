@@ -208,7 +208,7 @@ class Record:
 
 
 class Coverage:
-    """Which tests run a line: what `Record` wrote, and what it can't see (path -> how names of tests begin)."""
+    """Which tests run a line: what `Record` saw, and what it cannot see (path -> how tests are called)."""
 
     def __init__(self, content: dict[str, Any], unseen: dict[str, list[str]]) -> None:
         self.unseen = unseen

@@ -16,6 +16,7 @@ from pointmae_zoo import from_pretrained, save_pretrained
 from pointmae_zoo.data.files import file_sha256
 from pointmae_zoo.hub import CheckpointError
 from pointmae_zoo.hub.checkpoint.config_file import MAX_CONFIG
+from pointmae_zoo.hub.checkpoint.errors import named
 from pointmae_zoo.hub.checkpoint.header import MAX_HEADER
 from samples.models import equal, small
 
@@ -170,6 +171,22 @@ def test_a_configuration_made_to_harm(case: str, folder: Path) -> None:
     (folder / "__init__.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
     assert str(path) in refused(words, folder)
     assert not (folder / "ran").exists()
+
+
+def test_a_configuration_of_exactly_the_most_bytes(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(path.read_text().ljust(MAX_CONFIG))
+    assert from_pretrained(folder).config.kind == "encoder"
+
+
+def test_messages_end_where_they_should() -> None:
+    for length in (599, 600):
+        assert str(CheckpointError("x" * length)) == "x" * length
+    assert str(CheckpointError("x" * 601)) == "x" * 596 + " ..."
+    assert named("missing", ["y" * 101, "x" * 100]) == [f"missing {'x' * 100}, {'y' * 96} ..."]
+    assert named("missing", "abcdefgh") == ["missing a, b, c, d, e, f, g, h"]
+    assert named("missing", "abcdefghi") == ["missing a, b, c, d, e, f, g, h and 1 more"]
+    assert named("missing", "") == []
 
 
 def test_code_beside_the_weights_is_not_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

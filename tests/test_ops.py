@@ -96,6 +96,16 @@ def test_all_implementations_agree_bit_for_bit() -> None:
     assert torch.equal(cpu_kernels.knn(centers, cloud, 16), neighbors._knn_torch(centers, cloud, 16))
 
 
+@pytest.mark.parametrize("sample", samplers())
+def test_the_lowest_index_wins_a_tie_however_far_apart(sample: Sampler) -> None:
+    """A cube's corners, listed again and again: of 800 points, in pieces of any size, the first eight are
+    picked."""
+    corners = torch.tensor(list(itertools.product([0.0, 1.0], repeat=3)))
+    picked = sample(corners.repeat(1, 100, 1), 12, False)[0]
+    assert picked[0] == 0 and picked[1] == 7 and sorted(picked[:8].tolist()) == list(range(8))
+    assert picked[8:].tolist() == [0] * 4
+
+
 @pytest.mark.parametrize("search", searches())
 @pytest.mark.parametrize("name", CLOUDS)
 def test_neighbors_by_brute_force(search: Callable[[Tensor, Tensor, int], Tensor], name: str) -> None:
