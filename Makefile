@@ -28,7 +28,7 @@ layers: .venv/dev.stamp
 pytest: .venv/dev.stamp
 	$(RUN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
-# Changes the code in small ways and lists the changes that no test notices; half an hour.
+# Changes the code in small ways and lists the changes that no test notices.
 mutants: .venv/mutants.stamp
 	$(RUN)/python .ci/mutants.py $(MUTANTS_ARGS)
 

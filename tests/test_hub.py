@@ -173,7 +173,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         rf"wrong shape: {KEY} is \[7\], not \[12\]",
     ),
     "NaN inside": (lambda f: change(f, lambda t: t[KEY].fill_(float("nan"))), f"{KEY} holds NaN"),
-    "one bit": (flip_a_bit, "damaged or exchanged"),
+    "one bit": (flip_a_bit, r"damaged or exchanged \(its sha256 is not the one in config.json\)"),
     "truncated": (lambda f: cut(f, 5000), "not a readable safetensors file"),
     "empty": (lambda f: cut(f, 0), "not a readable safetensors file"),
     "lying header": (lying_header, "not a readable safetensors file"),
