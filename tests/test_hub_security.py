@@ -254,6 +254,13 @@ def test_a_header_s_length_that_lies(length: int, folder: Path) -> None:
     refused(too_long, folder)
 
 
+@pytest.mark.parametrize("missing", [1, 8, 16])
+def test_a_file_that_ends_within_its_header(missing: int, folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[: 8 + struct.unpack("<Q", path.read_bytes()[:8])[0] - missing])
+    refused("cut off: .* bytes are less than its header needs", folder)
+
+
 def test_a_file_of_a_terabyte_is_refused_by_its_header(folder: Path) -> None:
     """It takes no room on the disk. Its hash would take an hour, its tensors more memory than there is."""
     path = folder / "model.safetensors"
