@@ -37,6 +37,26 @@ def test_views_are_independent_of_their_neighbours_in_the_batch() -> None:
     torch.testing.assert_close(teacher(images).maps[0][1:, 2:], alone, rtol=1e-3, atol=1e-3)
 
 
+def test_brightness_is_that_of_the_teachers_training() -> None:
+    """Flat images, as the network gets them: with the model's own mean and deviation, or with ImageNet's."""
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+    own = (0.5, 0.5, 0.5)  # of timm's small test model
+    for normalization, mean, std in (
+        ("model", own, own),
+        ("imagenet", IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
+    ):
+        teacher = Teacher(TINY_VIT, weights="random", normalization=normalization)
+        seen: list[torch.Tensor] = []
+        teacher.network.patch_embed.register_forward_pre_hook(
+            lambda _, given, seen=seen: seen.append(given[0])
+        )
+        teacher(torch.linspace(0, 1, 3).view(1, 3, 1, 1).expand(1, 3, 160, 160))
+        for view, value in enumerate((0.0, 0.5, 1.0)):
+            expected = (value - torch.tensor(mean)) / torch.tensor(std)
+            torch.testing.assert_close(seen[0][view, :, 80, 80], expected, rtol=0, atol=1e-5)
+
+
 def test_teacher_is_frozen_and_stays_in_evaluation_mode() -> None:
     teacher = Teacher("mobilenetv2_035", weights="random").train()
     assert not any(module.training for module in teacher.modules())
