@@ -57,6 +57,12 @@ def test_brightness_is_that_of_the_teachers_training() -> None:
             torch.testing.assert_close(seen[0][view, :, 80, 80], expected, rtol=0, atol=1e-5)
 
 
+def test_nothing_gathers_in_a_teacher_that_is_used_again_and_again() -> None:
+    teacher = Teacher(TINY_VIT, weights="random")
+    teacher(torch.zeros(1, 1, 160, 160))
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in teacher.modules())
+
+
 def test_teacher_is_frozen_and_stays_in_evaluation_mode() -> None:
     teacher = Teacher("mobilenetv2_035", weights="random").train()
     assert not any(module.training for module in teacher.modules())
