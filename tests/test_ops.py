@@ -77,6 +77,13 @@ def test_farthest_points_by_brute_force(sample: Sampler, skip: bool, name: str) 
     assert sample(cloud, count, skip).tolist() == expected
 
 
+@pytest.mark.parametrize("sample", [sampling._sample_torch, sampling._sample_numpy])
+def test_doubles_are_compared_as_doubles(sample: Sampler) -> None:
+    """The point with index 2 is the farther one by less than a float32 can tell."""
+    cloud = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [-1 - 1e-10, 0, 0], [0, 0.9, 0]]], dtype=torch.float64)
+    assert sample(cloud, 3, False).tolist() == [[0, 2, 1]]
+
+
 def test_farthest_points_are_prefixes_of_each_other() -> None:
     cloud = random_cloud(5, 500)
     whole = ops.farthest_point_sample(cloud, 128)

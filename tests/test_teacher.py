@@ -316,6 +316,24 @@ def test_plain_convolutions_that_do_not_fit(tmp_path: Path) -> None:
         Teacher("mobilenetv2_035", weights="random")(torch.zeros(1, 3))
 
 
+def test_folded_convolutions_through_layers_with_batch_norm() -> None:
+    """A network of convolutions with and without a bias gives what the plain convolutions give by numpy."""
+    nn = torch.nn
+    network = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4, eps=0.01), nn.Conv2d(4, 2, 1))
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(size=(4, 3)).astype("f4"), generator.normal(size=(2, 4)).astype("f4")
+    biases = generator.normal(size=4).astype("f4"), generator.normal(size=2).astype("f4")
+    with torch.no_grad():
+        for value in network[1].state_dict().values():
+            value.fill_(7)
+    arrays = {"c2_weight": first[..., None, None], "c2_bias": biases[0]}
+    arrays |= {"c10_weight": second[..., None, None], "c10_bias": biases[1], "c11_bias": biases[1]}
+    load_plain_convolutions(network, arrays)
+    pixel = generator.normal(size=3).astype("f4")
+    found = network.eval()(torch.from_numpy(pixel).view(1, 3, 1, 1)).detach().flatten()
+    np.testing.assert_allclose(found, second @ (first @ pixel + biases[0]) + biases[1], rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".npz"])
 def test_damaged_files_are_named_with_a_remedy(tmp_path: Path, suffix: str) -> None:
     from safetensors.torch import save_file
