@@ -292,6 +292,16 @@ def test_view_rotations_are_rotations(count: int) -> None:
     assert (torch.linalg.det(rotations) > 0.999).all()
 
 
+def test_where_the_views_are_taken_from() -> None:
+    """Right, up and towards the viewer: from the front, from the side and from above; then from corners."""
+    x, y, z = torch.eye(3)
+    expected = torch.stack([torch.stack(rows) for rows in ((x, y, z), (-z, y, x), (x, -z, y))])
+    assert torch.equal(ops.view_rotations(3), expected) and torch.equal(ops.view_rotations(6)[:3], expected)
+    corners = ops.view_rotations(6)[3:]
+    assert bool((corners[:, 2].abs() > 0.3).all()) and bool((corners[:, 1, 1] > 0.5).all())
+    assert corners[:, 2].sign().tolist() == [[1, 1, 1], [-1, 1, 1], [1, -1, -1]]
+
+
 def test_the_nearest_surface_wins() -> None:
     """Front view: y is up, the viewer looks along -z; brightness is linear in depth from ``far`` to 1."""
     cloud = torch.tensor([[[-1.0, -1.0, 0.0], [1.0, 1.0, -1.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.5]]])
