@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := env -u PYTHONPATH -u PYTHONHOME $(BIN)
 WORKERS ?= 2
 
-.PHONY: demo test test-slow test-oldest lint types layers pytest bench cards clean
+.PHONY: demo test test-slow test-oldest lint types layers pytest mutants bench cards clean
 
 demo: .venv/demo.stamp
 	$(RUN)/python examples/demo.py
@@ -33,6 +33,10 @@ pytest: .venv/dev.stamp
 test-slow: .venv/dev.stamp
 	$(RUN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow $(PYTEST_ARGS)
 
+# Changes the code in small ways and lists the changes that no test notices.
+mutants: .venv/mutants.stamp
+	$(RUN)/python .ci/mutants.py $(MUTANTS_ARGS)
+
 bench: .venv/dev.stamp
 	$(RUN)/python -m benchmarks $(BENCH_ARGS)
 
@@ -56,6 +60,10 @@ clean:
 .venv/dev.stamp: pyproject.toml | .venv/bin/python
 	$(RUN)/python -m pip install --quiet -e ".[dev]"
 	touch $@ .venv/demo.stamp
+
+.venv/mutants.stamp: .venv/dev.stamp
+	$(RUN)/python -m pip install --quiet -e ".[mutants]"
+	touch $@
 
 .venv-oldest/dev.stamp: pyproject.toml .ci/oldest.py
 	$(PYTHON) -m venv --clear .venv-oldest

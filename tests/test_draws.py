@@ -144,6 +144,20 @@ def test_one_row_is_normalised_by_what_is_known() -> None:
     assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
 
 
+def test_many_rows_keep_their_precision() -> None:
+    """Sums over rows of float32 lose no digit to their number, and neither does the gradient."""
+    rows, direction = (torch.randn(20_000, 2, generator=_generator(seed)) for seed in (2, 3))
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        layer, x = nn.BatchNorm1d(2, dtype=dtype), (rows + 3).to(dtype).requires_grad_()
+        out = batch_norm(layer, x) if dtype == torch.float32 else layer(x)
+        (out * direction).sum().backward()
+        assert layer.weight.grad is not None and x.grad is not None
+        found.append((layer.weight.grad.double(), x.grad.double(), layer.running_var))
+    for ours, exact in zip(*found, strict=True):
+        torch.testing.assert_close(ours.double(), exact, rtol=0, atol=5e-7 * float(exact.abs().max()))
+
+
 def test_dropout_does_not_depend_on_how_a_batch_is_split() -> None:
     layer, x = Dropout(0.25), torch.ones(64, 50)
     torch.manual_seed(3)
