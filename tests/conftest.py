@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pointmae_zoo.data import workers
 from samples.hub import LoopbackHub
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 # One thread, unless asked for otherwise: workers would fight over every core, and sums depend on how many
 # threads there are. torch and numba read this when they are imported, which is later than here.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# For the same reason one process reads files where a test does not say how many.
+workers.available_cores = lambda: 1
 
 # No test reaches the real Hub: the client, in child processes, too, gets an address on this machine where
 # nobody answers but for the time of the fixture `hub`. Its variables are read when it is imported, so they
@@ -43,6 +46,17 @@ def torchs_random_numbers() -> None:
     """The same in every test, whatever came before it."""
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture
+def quick_preview(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of pre-training end with an empty picture: the real one takes three times as long as the run."""
+    from pointmae_zoo.train import pretraining
+
+    def draw(_model: object, _points: object, _views: object, path: Path) -> None:
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(pretraining, "draw_reconstruction", draw)
 
 
 @pytest.fixture(scope="session")

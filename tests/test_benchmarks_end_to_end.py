@@ -33,7 +33,7 @@ LEVELS = {
 }
 SHORT = {
     "precision": "float32",
-    "steps": 80,
+    "steps": 100,
     "epochs": None,
     "warmup_epochs": 0,
     "warmup_steps": 5,

@@ -142,6 +142,7 @@ def test_a_run_says_and_stores_what_it_was(
     assert report.context["precision"] == "float32"
 
 
+@pytest.mark.usefixtures("quick_preview")
 @pytest.mark.parametrize("there", [True, False])
 def test_a_teachers_too(
     there: bool, tmp_path: Path, tiny: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch

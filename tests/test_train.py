@@ -27,8 +27,10 @@ from pointmae_zoo.train import (
 from pointmae_zoo.train import trackers as tracker_names
 from pointmae_zoo.train.checkpoints import list_checkpoints
 from pointmae_zoo.train.run_folder import only_process
+from pointmae_zoo.viz import draw_reconstruction
 
 pytest.importorskip("timm")
+pytestmark = pytest.mark.usefixtures("quick_preview")
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,10 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: signal.Signa
     monkeypatch.setattr(engine._Run, "_one_step", step)
 
 
-def test_run_folder(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None:
+def test_run_folder(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretraining, "draw_reconstruction", draw_reconstruction)
     result = run(recipe, tmp_path / "run", cache)
     assert result.completed and result.steps == 6
     folder = tmp_path / "run"
@@ -112,6 +117,7 @@ def test_run_folder(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None
         "environment.json",
         "preview.png",
     } <= {one.name for one in folder.iterdir()}
+    assert (folder / "preview.png").read_bytes().startswith(b"\x89PNG")
     assert read_recipe(folder / "recipe.yaml") == recipe
     assert [line["step"] for line in curve(folder)] == [1, 2, 3, 4, 5, 6]
     assert len(list_checkpoints(folder / "checkpoints")) == 2
@@ -195,6 +201,7 @@ def test_without_matplotlib_the_preview_is_said_to_be_missing(
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(pretraining, "draw_reconstruction", draw_reconstruction)
     assert run(recipe.override(steps=1), tmp_path, cache).completed
     assert "preview.png: not drawn" in capsys.readouterr().err
     assert (tmp_path / "model.safetensors").is_file() and not (tmp_path / "preview.png").exists()

@@ -92,6 +92,7 @@ def test_smoke_run_stopped_and_resumed_equals_uninterrupted(
     assert isinstance(model, JointMAEForPretraining)
 
 
+@pytest.mark.usefixtures("quick_preview")
 @pytest.mark.parametrize(
     ("steps", "share"), [(120, 1 / 3), pytest.param(400, 1 / 10, marks=pytest.mark.slow)]
 )

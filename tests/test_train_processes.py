@@ -17,6 +17,8 @@ from samples.processes import in_two, start
 for library in ("timm", "accelerate", "yaml"):
     pytest.importorskip(library)
 
+pytestmark = pytest.mark.usefixtures("quick_preview")
+
 SMALL: dict[str, str] = {
     "procedural_clouds": "0",
     "cloud_points": "128",

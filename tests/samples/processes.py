@@ -77,6 +77,9 @@ def _run(words: list[str], log: Path | None, stop_at: int | None, environment: d
         stream = log.open("w", encoding="utf-8")
         for number in (1, 2):
             os.dup2(stream.fileno(), number)
+    from pointmae_zoo.train import pretraining
+
+    setattr(pretraining, "draw_reconstruction", lambda *given: given[-1].write_bytes(b""))  # noqa: B010
     if stop_at is not None:
         _wait_at(stop_at)
     code = main(words)
