@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := env -u PYTHONPATH -u PYTHONHOME $(BIN)
 WORKERS ?= 2
 
-.PHONY: demo test test-oldest lint types layers pytest bench cards clean
+.PHONY: demo test test-slow test-oldest lint types layers pytest mutants bench cards clean
 
 demo: .venv/demo.stamp
 	$(RUN)/python examples/demo.py
@@ -25,8 +25,17 @@ types: .venv/dev.stamp
 layers: .venv/dev.stamp
 	$(RUN)/lint-imports
 
+# In random order; pytest prints its seed, and PYTEST_ARGS="--randomly-seed=N" is that order again.
 pytest: .venv/dev.stamp
-	$(RUN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(RUN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+# What takes long, and would find little more in daily work; .ci/run does it after the rest.
+test-slow: .venv/dev.stamp
+	$(RUN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow $(PYTEST_ARGS)
+
+# Changes the code in small ways and lists the changes that no test notices.
+mutants: .venv/mutants.stamp
+	$(RUN)/python .ci/mutants.py $(MUTANTS_ARGS)
 
 bench: .venv/dev.stamp
 	$(RUN)/python -m benchmarks $(BENCH_ARGS)
@@ -44,12 +53,17 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/demo.stamp: pyproject.toml | .venv/bin/python
+	@echo "installing the package and its libraries into .venv, once: PyTorch is large, this takes a few minutes"
 	$(RUN)/python -m pip install --quiet -e ".[fast,viz]"
 	touch $@
 
 .venv/dev.stamp: pyproject.toml | .venv/bin/python
 	$(RUN)/python -m pip install --quiet -e ".[dev]"
 	touch $@ .venv/demo.stamp
+
+.venv/mutants.stamp: .venv/dev.stamp
+	$(RUN)/python -m pip install --quiet -e ".[mutants]"
+	touch $@
 
 .venv-oldest/dev.stamp: pyproject.toml .ci/oldest.py
 	$(PYTHON) -m venv --clear .venv-oldest

@@ -10,7 +10,9 @@ from pathlib import Path
 content = (Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8")
 project = tomllib.loads(content)["project"]
 extras = project["optional-dependencies"]
-wanted = project["dependencies"] + [entry for name in extras if name != "dev" for entry in extras[name]]
+wanted = project["dependencies"] + [
+    entry for name in extras if name not in ("dev", "mutants") for entry in extras[name]
+]
 for entry in wanted:
     if found := re.fullmatch(r"([\w.-]+)>=([\w.]+)", entry):
         print(f"{found[1]}=={found[2]}")

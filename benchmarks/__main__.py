@@ -42,7 +42,7 @@ def main() -> int:
         parser.error(f"no such row: {', '.join(sorted(unknown))}; rows are {', '.join(known)}")
     here = machine()
     print(f"{here['processor']}, {here['threads']} threads, torch {here['torch']}")
-    if here["load"] > 0.5:
+    if (here["load"] or 0) > 0.5:
         print(f"others use this machine ({here['load']:.1f} processes): times and ratios will be off")
     print()
     print(f"{'':<44} {'ours ms':>9} {'plain ms':>9} {'ratio':>7} {'target':>7}")
@@ -81,14 +81,14 @@ def machine() -> dict[str, Any]:
     if cpuinfo.is_file():
         names = [
             row.split(":", 1)[1].strip()
-            for row in cpuinfo.read_text().splitlines()
+            for row in cpuinfo.read_text(encoding="utf-8").splitlines()
             if row.startswith("model name")
         ]
         processor = names[0] if names else processor
     return {
         "processor": processor,
         "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 2),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,  # not on Windows
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),

@@ -85,7 +85,7 @@ def encoder_bfloat16(seconds: float) -> Row:
         raise AssertionError(f"bfloat16 features are off: cosine {cosine:.4f} with float32")
     times = interleaved_medians(lambda: ours.forward_features(points), lambda: theirs(points), seconds)
     note = f"ours bfloat16, plain float32; cosine of the features {cosine:.4f}"
-    return Row("base encoder, 8 x 2,048, bfloat16", *times, target=3.0, note=note)
+    return Row("base encoder, 8 x 2,048, bfloat16", *times, target=3.0, note=note, precision="bfloat16")
 
 
 def _sampling(used: bool, target: float, seconds: float) -> Row:

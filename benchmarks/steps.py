@@ -21,6 +21,7 @@ from pointmae_zoo.models.joint_mae.joint_network import JointMAEForPretraining
 from pointmae_zoo.models.losses import weighted_sum
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.models.teacher.image_teacher import Teacher
+from pointmae_zoo.ops.precision import chosen_precision
 from pointmae_zoo.train.optimizer import adamw, parameter_groups
 from pointmae_zoo.train.pretraining import PretrainTask, create_pretraining_model
 from pointmae_zoo.train.process_setup import keep_freed_memory, precision
@@ -148,7 +149,7 @@ def whole_step_bfloat16(seconds: float) -> Row:
     times = interleaved_medians(sides.ours, sides.theirs, seconds, warm_up=0)
     used = sides.teacher.computes_in(torch.device("cpu"))
     note = f"our teacher {used}, plain float32; losses within {worst:.0e} of float32's"
-    return Row("the same, our CLIP in bfloat16", *times, target=2.0, note=note)
+    return Row(f"the same, our CLIP in {used}", *times, target=2.0, note=note)
 
 
 def student_step(seconds: float) -> Row:
@@ -179,7 +180,9 @@ def joint_step(seconds: float) -> Row:
         times = interleaved_medians(joint.take, other.take, seconds)
     speeds = " and ".join(f"{batch / one:.0f}" for one in times)
     note = f"ours: joint_mae_tiny; plain: i2p_mae_tiny, cached targets; {speeds} clouds/s"
-    return Row(f"training step, tiny, {batch} clouds, Joint-MAE", *times, target=None, note=note)
+    used = joint.task.recipe.precision
+    name = f"training step, tiny, {batch} clouds, Joint-MAE"
+    return Row(name, *times, target=None, note=note, precision=used)
 
 
 TRAIN_ROWS: dict[str, Callable[[float], Row]] = {
@@ -206,10 +209,10 @@ PARTS = (
 def where_time_goes() -> list[dict[str, Any]]:
     """The parts of a step of the shipped recipes, on procedural shapes, with teachers of random weights."""
     keep_freed_memory()
-    shapenet = "pretrain_shapenet"
+    shapenet, chosen = "pretrain_shapenet", chosen_precision("auto", CPU)
     return [
         _parts(f"i2p_mae/{shapenet}", "base, CLIP in float32", batch=2, rounds=3, precision="float32"),
-        _parts(f"i2p_mae/{shapenet}", "base, CLIP in bfloat16", batch=2, rounds=5, precision="auto"),
+        _parts(f"i2p_mae/{shapenet}", f"base, CLIP in {chosen}", batch=2, rounds=5, precision=chosen),
         _parts("i2p_mae/pretrain_tiny", "tiny, cached targets", batch=64, rounds=8, precision="auto"),
         _parts(f"joint_mae/{shapenet}", "Joint-MAE, base", batch=2, rounds=5),
         _parts("joint_mae/pretrain_tiny", "Joint-MAE, tiny", batch=64, rounds=8),
@@ -230,7 +233,7 @@ def _parts(name: str, title: str, *, batch: int, rounds: int, precision: str | N
         for _ in range(rounds + 2):
             step.take()
             rows.append(step.parts.taken())
-    return {"name": title, "recipe": recipe.to_dict(), "seconds": medians(rows[2:])}
+    return {"name": title, "recipe": step.task.recipe.to_dict(), "seconds": medians(rows[2:])}
 
 
 def recipe_of(name: str, batch: int, teacher_precision: str | None, **changes: Any) -> PretrainRecipe:
@@ -256,6 +259,7 @@ class RecipeStep:
     def __init__(self, recipe: PretrainRecipe, folder: Path, device: torch.device = CPU) -> None:
         if device.type == "cpu":
             keep_freed_memory()
+        recipe = recipe.resolved(device)
         settings = recipe.teacher
         torch.manual_seed(0)
         source = procedural_source(recipe.batch_size, 0, recipe.cloud_points, progress=False)

@@ -15,6 +15,7 @@ class Row:
     plain: float | None
     target: float | None  # smallest ratio that counts as met; None where nothing was promised
     note: str  # what was checked, and what the two sides are
+    precision: str = "float32"  # of our side's network
 
     @property
     def ratio(self) -> float | None:

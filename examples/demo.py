@@ -8,6 +8,7 @@ writes demo/features.npz and demo/neighbours.png into the current folder.
 
 import sys
 import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,14 @@ def _run(model: Any, out: Path) -> int:
 
     # As a person reads one file: points, for the picture. embed_files reads on its own, in worker processes.
     files, points, seconds = find_files(MESHES), {}, {}
+    print(f"reading {len(files)} meshes in {MESHES}", flush=True)
     pointmae_zoo.read_points(files[0])  # the first one also imports what reads it
     for path in files:
         start = time.perf_counter()
         points[str(path)] = pointmae_zoo.read_points(path)
         seconds[str(path)] = time.perf_counter() - start
 
+    print("loading the encoder and computing features", flush=True)
     start = time.perf_counter()
     table = pointmae_zoo.embed_files(MESHES, model, out=features)
     took = time.perf_counter() - start
@@ -60,6 +63,7 @@ def _run(model: Any, out: Path) -> int:
 
     from pointmae_zoo.viz import draw_neighbours
 
+    print("drawing every shape beside its neighbours", flush=True)
     print(
         f"every shape beside its {NEIGHBOURS} nearest neighbours: {draw_neighbours(points, nearest, picture)}"
     )
@@ -67,4 +71,6 @@ def _run(model: Any, out: Path) -> int:
 
 
 if __name__ == "__main__":
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.parse_args()
     sys.exit(main())

@@ -6,7 +6,7 @@ Points are prepared with what the file says of itself.
 """
 
 import json
-import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
@@ -33,4 +33,6 @@ def export_and_run(out: Path, model: Any = pointmae_zoo.DEFAULT_MODEL) -> np.nda
 
 
 if __name__ == "__main__":
-    export_and_run(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("encoder.onnx"))
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("out", nargs="?", type=Path, default=Path("encoder.onnx"))
+    export_and_run(parser.parse_args().out)

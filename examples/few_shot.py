@@ -5,6 +5,7 @@
 One mesh of each pair beside this file is learnt from, the other is named.
 """
 
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
@@ -33,4 +34,6 @@ def name_the_others(model: Any = pointmae_zoo.DEFAULT_MODEL) -> float:
 
 
 if __name__ == "__main__":
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.parse_args()
     print(f"{name_the_others():.0%} right, from one mesh of each class")

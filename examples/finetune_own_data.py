@@ -6,7 +6,7 @@ leaves the classifier in RUN; 'pointmae-zoo predict FILES --model RUN' uses it f
 """
 
 import shutil
-import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 import pointmae_zoo
@@ -34,8 +34,8 @@ def sorted_into_classes(out: Path) -> Path:
 
 
 if __name__ == "__main__":
-    given = [Path(argument) for argument in sys.argv[1:3]]
-    classify(
-        given[0] if given else sorted_into_classes(Path("own_data")),
-        given[1] if len(given) > 1 else Path("own_classifier"),
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("run", nargs="?", type=Path, default=Path("own_classifier"))
+    given = parser.parse_args()
+    classify(given.folder or sorted_into_classes(Path("own_data")), given.run)

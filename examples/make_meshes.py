@@ -6,7 +6,7 @@ The same meshes every time. Each pair shares its construction and differs in pro
 that whoever looks at nearest neighbours can see at once whether they are sensible.
 """
 
-import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 import numpy as np
@@ -158,5 +158,7 @@ def write(folder: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    for written in write(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "meshes"):
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent / "meshes")
+    for written in write(parser.parse_args().folder):
         print(f"{written.stat().st_size / 1024:6.1f} kB  {written}")

@@ -5,7 +5,7 @@
 OUT (masks/) gets the run and reconstruction.png: the input, the visible points, and these with the predicted.
 """
 
-import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 import torch
@@ -26,4 +26,6 @@ def show(out: Path, recipe: str = "joint_mae/smoke", **changes: object) -> Path:
 
 
 if __name__ == "__main__":
-    print(show(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("masks")))
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("out", nargs="?", type=Path, default=Path("masks"))
+    print(show(parser.parse_args().out))

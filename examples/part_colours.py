@@ -6,7 +6,7 @@ FOLDER (part_colours/) gets the training data, the segmenter in run/, and a PLY 
 per-point features look without any training is in features.npy beside them.
 """
 
-import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 import numpy as np
@@ -56,5 +56,7 @@ def colour(out: Path, shapes: int = 120, steps: int = 60, **changes: object) -> 
 
 
 if __name__ == "__main__":
-    for path in colour(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("part_colours")):
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("part_colours"))
+    for path in colour(parser.parse_args().folder):
         print(path)

@@ -4,7 +4,7 @@ python examples/procedural_shapes.py            (writes docs/procedural_shapes.p
 python examples/procedural_shapes.py out.png 7  (another file, another seed)
 """
 
-import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -26,5 +26,9 @@ def draw(out: Path, seed: int = 0) -> None:
 
 
 if __name__ == "__main__":
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     default = Path(__file__).parent.parent / "docs" / "procedural_shapes.png"
-    draw(Path(sys.argv[1]) if len(sys.argv) > 1 else default, *(int(word) for word in sys.argv[2:3]))
+    parser.add_argument("out", nargs="?", type=Path, default=default)
+    parser.add_argument("seed", nargs="?", type=int, default=0)
+    given = parser.parse_args()
+    draw(given.out, given.seed)

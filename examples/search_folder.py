@@ -7,6 +7,7 @@ them again without that: pointmae-zoo similar QUERY features.npz
 """
 
 import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 import pointmae_zoo
@@ -23,5 +24,8 @@ def search(query: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    given = [Path(argument) for argument in sys.argv[1:3]]
-    search(given[0] if given else MESHES / "mug_tall.obj", given[1] if len(given) > 1 else MESHES)
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("query", nargs="?", type=Path, default=MESHES / "mug_tall.obj")
+    parser.add_argument("folder", nargs="?", type=Path, default=MESHES)
+    given = parser.parse_args()
+    search(given.query, given.folder)

@@ -12,6 +12,9 @@ pointmae_zoo`` and the command line's ``--help`` stay light:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pointmae_zoo._version import DEFAULT_CLASSIFIER, DEFAULT_MODEL
+from pointmae_zoo._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from pointmae_zoo.hub import convert_checkpoint, from_pretrained, save_pretrained
     from pointmae_zoo.hub.push import push_to_hub
@@ -27,14 +30,6 @@ if TYPE_CHECKING:
         register_weights,
     )
     from pointmae_zoo.shapes.read import read_points
-
-__version__ = "0.1.0"
-
-DEFAULT_MODEL = "i2p_mae_tiny.shapes"
-"""The weights that `embed_files` and ``pointmae-zoo embed`` use unless told otherwise."""
-
-DEFAULT_CLASSIFIER = "i2p_mae_tiny.shapes24"
-"""The weights that `predict_files` and ``pointmae-zoo predict`` use unless told otherwise."""
 
 _HOMES = {
     "Predictions": "pointmae_zoo.inference",
@@ -57,6 +52,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "DEFAULT_CLASSIFIER",
+    "DEFAULT_MODEL",
     "Predictions",
     "Preprocess",
     "convert_checkpoint",
@@ -84,4 +81,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    """The public names; neither helpers of this file nor rooms that something has imported."""
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

@@ -4,6 +4,7 @@ import atexit
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +12,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pointmae_zoo.shapes import reader_pool
 from samples.hub import LoopbackHub
 
 if TYPE_CHECKING:
     from samples.server import Server
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # One thread per worker: with the default, two workers fight over every core. torch and numba read this
-    # when they are imported, which is later than here.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# One thread, unless asked for otherwise: workers would fight over every core, and sums depend on how many
+# threads there are. torch and numba read this when they are imported, which is later than here.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# For the same reason one process reads files where a test does not say how many.
+reader_pool.available_cores = lambda: 1
 
 # No test reaches the real Hub: the client, in child processes, too, gets an address on this machine where
 # nobody answers but for the time of the fixture `hub`. Its variables are read when it is imported, so they
@@ -36,6 +39,24 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 for _name in ("no_proxy", "NO_PROXY"):
     os.environ[_name] = ",".join([*filter(None, [os.environ.get(_name)]), "127.0.0.1", "localhost"])
+
+
+@pytest.fixture(autouse=True)
+def torchs_random_numbers() -> None:
+    """The same in every test, whatever came before it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture
+def quick_preview(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of pre-training end with an empty picture: the real one takes three times as long as the run."""
+    from pointmae_zoo.train import pretraining
+
+    def draw(_model: object, _points: object, _views: object, path: Path) -> None:
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(pretraining, "draw_reconstruction", draw)
 
 
 @pytest.fixture(scope="session")

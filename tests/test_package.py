@@ -1,19 +1,25 @@
 """The package as it is installed: what importing it costs, what its wheel holds, which way imports run."""
 
+import ast
+import importlib.metadata
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.metadata import Metadata
 
 import pointmae_zoo
 from pointmae_zoo import cli
+from pointmae_zoo.cli.printing import EXTRAS
 from pointmae_zoo.train import list_recipes
 from samples.hub import LoopbackHub
 
@@ -22,38 +28,107 @@ PACKAGE = ROOT / "pointmae_zoo"
 HEAVY = ("torch", "numpy", "timm", "trimesh", "matplotlib", "sklearn", "numba", "scipy", "pyarrow", "tqdm")
 
 
-def loaded_after(code: str) -> set[str]:
-    """Which of the heavy libraries a fresh interpreter holds after running the code."""
-    report = f"{code}\nimport sys\nprint(' '.join(m for m in {HEAVY!r} if m in sys.modules))"
+def loaded_after(code: str, *more: str) -> list[set[str]]:
+    """Which of the heavy libraries a fresh interpreter holds after running each code, one after the other."""
+    report = "import sys\n"
+    for one in (code, *more):
+        report += f"{one}\nprint(' '.join(m for m in {HEAVY!r} if m in sys.modules))\n"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", report], capture_output=True, text=True, env=environment, check=False
     )
     assert done.returncode == 0, done.stderr
-    return set(done.stdout.split())
+    return [set(line.split()) for line in done.stdout.splitlines()]
 
 
 def test_importing_the_package_imports_no_library():
-    assert loaded_after("import pointmae_zoo") == set()
+    assert loaded_after("import pointmae_zoo") == [set()]
 
 
 def test_mesh_files_are_read_without_torch():
     """Reader processes start in a fraction of the time that torch takes to import."""
-    assert "torch" not in loaded_after("import pointmae_zoo.shapes.read")
+    (loaded,) = loaded_after("import pointmae_zoo.shapes.read")
+    assert "torch" not in loaded
 
 
 def test_models_cost_torch_and_nothing_else_that_is_heavy():
     code = "from pointmae_zoo import create_model, embed_files, from_pretrained"
     # torch itself imports what it likes (numpy, in some versions more).
-    assert loaded_after(code) - loaded_after("import torch") <= {"numpy"}
+    before, after = loaded_after("import torch", code)
+    assert "torch" in before and after - before <= {"numpy"}
 
 
 def test_every_public_name_is_there():
     for name in pointmae_zoo.__all__:
-        assert callable(getattr(pointmae_zoo, name)), name
-        assert name in dir(pointmae_zoo)
+        assert callable(getattr(pointmae_zoo, name)) or name.startswith("DEFAULT_"), name
     with pytest.raises(AttributeError, match="no attribute 'from_pretraned'"):
         _ = pointmae_zoo.from_pretraned
+
+
+def test_dir_shows_public_names_and_nothing_else():
+    """Not even after rooms were imported, which makes them attributes of the package."""
+    code = (
+        "import pointmae_zoo; from pointmae_zoo import cli, registry, embed_files; "
+        "print(*(name for name in dir(pointmae_zoo) if not name.startswith('__')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == sorted(pointmae_zoo.__all__)
+    assert "__version__" in dir(pointmae_zoo) and "__file__" in dir(pointmae_zoo)
+
+
+def imports(file: Path) -> Iterator[tuple[str, list[str]]]:
+    """Every import of a file, inside functions too: the module, and the names taken from it."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, []) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: imports are absolute"
+            yield node.module or "", [alias.name for alias in node.names]
+
+
+def test_no_room_imports_the_root():
+    """Version and defaults come from `_version`; what the root gives is imported from where it is defined."""
+    rooms = {path.stem for path in PACKAGE.iterdir()}
+    for file in set(PACKAGE.rglob("*.py")) - {PACKAGE / "__init__.py"}:
+        for module, names in imports(file):
+            assert module != "pointmae_zoo" or (names and set(names) <= rooms), file
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+COMES_WITH_TORCH = {"triton"}  # on Linux; ops/triton/dispatch.py asks whether it is there
+
+
+def distributions(requirements: list[str]) -> set[str]:
+    return {normalized(re.split(r"[\[>=<; ]", entry)[0]) for entry in requirements}
+
+
+def normalized(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def test_every_import_is_declared():
+    """What the package imports is a dependency, or brought by the extra that the command line names."""
+    core, extras = distributions(PROJECT["dependencies"]), PROJECT["optional-dependencies"]
+    brought_by = importlib.metadata.packages_distributions()
+    seen = set()
+    for file in PACKAGE.rglob("*.py"):
+        for top in {module.partition(".")[0] for module, _ in imports(file)}:
+            if top in sys.stdlib_module_names or top in {"pointmae_zoo", *COMES_WITH_TORCH}:
+                continue
+            seen.add(top)
+            names = {normalized(name) for name in brought_by[top]}
+            if not names & core:
+                assert top in EXTRAS, f"{file}: {top} is neither a dependency nor in cli/printing.py's EXTRAS"
+                assert names & distributions(extras[EXTRAS[top]]), f"{file}: {top} is not in its extra"
+    assert {"torch", "timm", "torchvision", "sklearn", "requests"} <= seen
+    for top, extra in EXTRAS.items():  # tensorboard too, which accelerate imports
+        assert {normalized(name) for name in brought_by[top]} & distributions(extras[extra]), top
+
+
+def test_all_is_all_extras():
+    extras = PROJECT["optional-dependencies"]
+    others = ",".join(name for name in extras if name not in ("all", "dev"))
+    assert extras["all"] == [f"pointmae-zoo[{others}]"]
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +141,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     )
     assert done.returncode == 0, done.stderr
     return zipfile.ZipFile(folder / done.stdout.split()[-1])
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: zipfile.ZipFile) -> Metadata:
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    return Metadata.from_email(wheel.read(name), validate=True)  # as an index does: raises if it is malformed
 
 
 def test_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile):
@@ -100,6 +181,37 @@ def test_wheel_tells_name_version_licence_and_command(wheel: zipfile.ZipFile):
     assert "pointmae-zoo = pointmae_zoo.cli:main" in wheel.read(inside["entry_points.txt"]).decode()
 
 
+LINKS = re.compile(r"\]\(([^)]*)\)|(?:src|href)=\"([^\"]*)\"|^\[[^\]]+\]: *(\S+)", re.MULTILINE)
+
+
+def links(text: str) -> list[str]:
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return [next(filter(None, found)) for found in LINKS.findall(prose)]
+
+
+def test_the_readme_on_an_index_has_no_relative_link(metadata: Metadata):
+    """They become addresses of this version's tag, of files that are there; the others stay as they are."""
+    assert metadata.description_content_type == "text/markdown"
+    here, there = links((ROOT / "README.md").read_text(encoding="utf-8")), links(metadata.description)
+    assert len(here) == len(there) > 15
+    home = PROJECT["urls"]["Homepage"]
+    raw = home.replace("//github.com/", "//raw.githubusercontent.com/")
+    relative = 0
+    for link, address in zip(here, there, strict=True):
+        if link.startswith("https://"):
+            assert address == link
+            continue
+        relative += 1
+        assert (ROOT / link).exists(), link
+        place = raw if link.endswith(".png") else f"{home}/blob"
+        assert address == f"{place}/v{pointmae_zoo.__version__}/{link}"
+    assert relative > 10
+
+
+def test_the_index_shows_where_the_project_lives(metadata: Metadata):
+    assert set(metadata.project_urls) == {"Homepage", "Documentation", "Changelog", "Issues"}
+
+
 def layers_broken_by(folder: Path, file: str, line: str) -> str:
     """Import-linter's complaint about a copy of the package with one line more; empty where it has none."""
     shutil.copy(ROOT / "pyproject.toml", folder)
@@ -110,7 +222,7 @@ def layers_broken_by(folder: Path, file: str, line: str) -> str:
         stream.write(f"\n\ndef _later() -> None:\n    {line}\n")
     lint = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run(
-        [str(lint), "--no-cache"], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        [str(lint), "--no-cache"], cwd=folder, capture_output=True, text=True, timeout=600, check=False
     )
     return "" if done.returncode == 0 else done.stdout + done.stderr
 

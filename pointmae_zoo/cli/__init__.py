@@ -5,11 +5,12 @@ command imports what it needs when it runs.
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
 
-from pointmae_zoo import __version__
+from pointmae_zoo._version import __version__
 from pointmae_zoo.cli.arguments import Parser
 from pointmae_zoo.cli.data import add_download
 from pointmae_zoo.cli.embed import add_embed, add_similar
@@ -24,6 +25,7 @@ from pointmae_zoo.cli.train import add_finetune, add_pretrain, add_recipes
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 done, 1 some files failed, 2 nothing done, or 130 interrupted."""
+    _print_any_name()
     args = build_parser().parse_args(argv)
     debug = hasattr(args, "debug") or os.environ.get("POINTMAE_ZOO_DEBUG", "0") not in ("", "0")
     try:
@@ -51,6 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {_by_option(one_line(error), args.options)}", file=sys.stderr)
         return 2
+
+
+def _print_any_name() -> None:
+    """Show what the encoding of stdout lacks (on Windows often cp1252) as an escape instead of failing."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _by_option(text: str, options: dict[str, str]) -> str:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pointmae_zoo import DEFAULT_MODEL
+from pointmae_zoo._version import DEFAULT_MODEL
 from pointmae_zoo.cli.arguments import check_device, positive
 from pointmae_zoo.cli.printing import print_failures, print_table
 from pointmae_zoo.cli.reading import add_reading, in_place_of, print_passed_over, reading

@@ -16,7 +16,9 @@ EXTRAS = {
     "onnxscript": "export",
     "pyarrow": "parquet",
     "sklearn": "eval",
+    "tensorboard": "train",
     "timm": "train",
+    "torchvision": "train",
 }
 
 

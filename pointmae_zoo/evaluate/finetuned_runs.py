@@ -10,6 +10,7 @@ from torch import nn
 from pointmae_zoo.datasets.augmentation import Augmentation
 from pointmae_zoo.datasets.evaluation_view import FixedView
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256, model_sha256
+from pointmae_zoo.ops.precision import dtype_of
 from pointmae_zoo.system.checked_fields import from_values
 
 _KINDS = {"classification": "a classifier", "part_segmentation": "a part segmenter"}
@@ -30,7 +31,7 @@ _MAY_DIFFER = (
     "log_gradient_norms",
 )
 # Of a recipe, what reports tell. Weights and data may say where things lie on somebody's disk.
-_TOLD = ("model", "shots", "classes", "trained_part", "layer_decay", "steps", "epochs")
+_TOLD = ("model", "shots", "classes", "trained_part", "layer_decay", "steps", "epochs", "precision")
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,7 @@ def described(runs: Sequence[Run]) -> dict[str, Any]:
         "models": [run.name for run in runs],
         "model_sha256": [model_sha256(run.network) for run in runs],
         "architecture": runs[0].architecture,
+        "precision": dtype_of(runs[0].network),
         "recipe": {name: runs[0].recipe[name] for name in _TOLD if name in runs[0].recipe},
         "runs": [run.described() for run in runs],
     }

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pointmae_zoo.datasets.clouds import normalize_clouds
 from pointmae_zoo.datasets.labelled.opening import LabelledClouds, joint_sha256, open_labelled
 from pointmae_zoo.evaluate.features import calibrate_batch_norm, embed_clouds, random_encoder
+from pointmae_zoo.ops.precision import dtype_of
 
 Floats = NDArray[np.float32]
 
@@ -153,6 +154,7 @@ class Encoders:
             "models": self.names,
             "encoder_sha256": [encoder_sha256(encoder) for encoder in self.encoders],
             "architecture": self.encoders[0].config.architecture,
+            "precision": dtype_of(self.encoders[0]),
             "pool": pool or self.encoders[0].hyper.pool,
             "baseline_seeds": list(range(self.seeds)),
         }

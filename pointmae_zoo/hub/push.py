@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pointmae_zoo import __version__
+from pointmae_zoo._version import __version__
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.client import HubError, check_token, explained, patiently, status_of
 from pointmae_zoo.hub.snapshot import check_name

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pointmae_zoo import __version__
+from pointmae_zoo._version import __version__
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, MAX_CONFIG, build_empty, read_config
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.checkpoint.model_folder import WEIGHTS_FILE, check_pinned_config, nothing_here

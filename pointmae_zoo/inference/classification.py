@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo import DEFAULT_CLASSIFIER
+from pointmae_zoo._version import DEFAULT_CLASSIFIER
 from pointmae_zoo.inference.input_files import Paths
-from pointmae_zoo.inference.model_loading import dtype_of, in_dtype, opened, stored_config
+from pointmae_zoo.inference.model_loading import in_dtype, opened, stored_config
 from pointmae_zoo.inference.resumable_rows import RowNetwork, Rows, rows_of_files
 from pointmae_zoo.system.files import check_out, written_whole
 
@@ -135,6 +135,7 @@ def _check_kind(kind: str, name: str) -> None:
 def _network(given: Any, name: str | None, dtype: str | None, *, up: str, seed: int) -> RowNetwork:
     from pointmae_zoo.hub.checkpoint.fingerprint import model_sha256
     from pointmae_zoo.models.encoder import evaluating
+    from pointmae_zoo.ops.precision import dtype_of
 
     classifier = in_dtype(given, dtype)
 

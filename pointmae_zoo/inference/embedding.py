@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pointmae_zoo import DEFAULT_MODEL
+from pointmae_zoo._version import DEFAULT_MODEL
 from pointmae_zoo.inference.feature_tables import Embeddings, check_table_path, write_table
 from pointmae_zoo.inference.input_files import Paths
-from pointmae_zoo.inference.model_loading import dtype_of, in_dtype, opened
+from pointmae_zoo.inference.model_loading import in_dtype, opened
 from pointmae_zoo.inference.resumable_rows import RowNetwork, Rows, rows_of_files
 
 
@@ -98,6 +98,7 @@ def _network(
         )
     from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
     from pointmae_zoo.models.encoder import evaluating
+    from pointmae_zoo.ops.precision import dtype_of
 
     given, name = opened(model, device, kind="encoder")
     encoder = in_dtype(given, dtype)

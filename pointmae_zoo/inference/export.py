@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pointmae_zoo import __version__
+from pointmae_zoo._version import __version__
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256, model_sha256
 from pointmae_zoo.inference.model_loading import opened
 from pointmae_zoo.inference.onnx_file import onnx_runner, write_onnx

@@ -9,6 +9,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.system.locks import lock, remove_locked
+
 FORMAT = 1
 
 
@@ -46,28 +48,21 @@ class Journal:
 
     def remove(self) -> None:
         """The output is complete: nothing is left to go on with."""
-        if os.name == "nt":  # an open file cannot be removed there
-            self._file.close()
-        self.path.unlink(missing_ok=True)
-        self._file.close()  # and with it the lock: nobody else could have taken the file in between
+        remove_locked(self.path, self._file)
 
     def _open(self) -> IO[bytes]:
         """The file, locked."""
         while True:
             file = open(self.path, "a+b")  # noqa: SIM115 - open until the run ends
             try:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(file.fileno()).st_nlink or self.path.exists():
-                    return file
-            except ImportError:  # Windows; there two runs at a time are the user's to avoid
-                return file
+                lock(file)  # where there are no locks, two runs at a time are the user's to avoid
             except BlockingIOError:
                 file.close()
                 raise ValueError(
                     f"{self.path}: another run is writing this output; wait for it, or choose another"
                 ) from None
+            if os.fstat(file.fileno()).st_nlink or self.path.exists():
+                return file
             file.close()  # another run finished and removed it just before it was locked
 
     def _load(self, settings: dict[str, Any]) -> None:

@@ -42,11 +42,8 @@ def in_dtype(model: Any, dtype: str | None) -> Any:
     """The model if its weights are of this type (None: of any), else a copy with weights that are."""
     import torch
 
+    from pointmae_zoo.ops.precision import dtype_of
+
     if dtype in (None, dtype_of(model)):
         return model
     return copy.deepcopy(model).to(getattr(torch, str(dtype)))
-
-
-def dtype_of(model: Any) -> str:
-    """float32, bfloat16 or what else the weights are."""
-    return str(next(model.parameters()).dtype).removeprefix("torch.")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pointmae_zoo import __version__
+from pointmae_zoo._version import __version__
 
 OPSET = 18
 """Of ONNX; onnxruntime 1.14 and everything newer runs it."""

@@ -23,7 +23,7 @@ from pointmae_zoo.inference.input_files import (
     sorted_failures,
 )
 from pointmae_zoo.inference.journal import identity
-from pointmae_zoo.inference.model_loading import dtype_of, in_dtype, opened, stored_config
+from pointmae_zoo.inference.model_loading import in_dtype, opened, stored_config
 from pointmae_zoo.inference.part_manifest import PartManifest
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.object_parts import ObjectParts
@@ -100,6 +100,7 @@ def predict_parts(
     targets = _targets(files, folder, suffix)
     failures: dict[Path, str] = {}
     from pointmae_zoo.hub.checkpoint.fingerprint import model_sha256
+    from pointmae_zoo.ops.precision import dtype_of
 
     config = stored_config(model)
     if config is not None:  # a wrong class is told before the weights are read

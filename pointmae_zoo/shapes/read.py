@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.shapes.formats.gltf import read_gltf
 from pointmae_zoo.shapes.formats.off import read_off
 from pointmae_zoo.shapes.formats.pcd import read_pcd
 from pointmae_zoo.shapes.formats.ply import read_ply
 from pointmae_zoo.shapes.formats.points import read_npy, read_npz, read_xyz
 from pointmae_zoo.shapes.formats.stl import read_stl
-from pointmae_zoo.shapes.formats.with_trimesh import read_3mf, read_gltf, read_obj
+from pointmae_zoo.shapes.formats.threemf import read_3mf
+from pointmae_zoo.shapes.formats.with_trimesh import read_obj
 from pointmae_zoo.shapes.surface import Geometry, MeshError, points_of
 
 __all__ = ["SUPPORTED_SUFFIXES", "MeshError", "find_files", "passed_over", "read_points", "search_files"]

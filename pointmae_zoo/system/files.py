@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from pointmae_zoo.system.locks import lock, remove_locked
+
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -57,29 +59,21 @@ def locked(path: Path, waiting: str | None = None) -> Iterator[bool]:
     Gives True, at the latest when no other process has it any more; False where the system or the disk has
     no locks. ``waiting`` is said on stderr if it has to wait.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield False
-        return
     while True:
-        with open(path, "w") as stream:
-            alone = True
+        with open(path, "wb") as stream:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                alone = lock(stream)
             except BlockingIOError:
                 if waiting:
                     print(waiting, file=sys.stderr)
                     waiting = None
-                fcntl.flock(stream, fcntl.LOCK_EX)
-            except OSError:
-                alone = False
+                alone = lock(stream, wait=True)
             if alone and not _is_named(stream.fileno(), path):
                 continue  # the one that had it has removed it: others may hold a new one of this name
             try:
                 yield alone
             finally:
-                path.unlink(missing_ok=True)
+                remove_locked(path, stream)
             return
 
 

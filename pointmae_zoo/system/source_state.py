@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pointmae_zoo
+from pointmae_zoo._version import __version__
 
 _LIBRARIES = ("torch", "numpy", "safetensors", "timm", "accelerate", "numba", "scikit-learn")
 
@@ -18,7 +18,7 @@ def current_commit() -> str | None:
 
     An installed copy that merely lies inside somebody's repository (a virtual environment) has none.
     """
-    folder = Path(pointmae_zoo.__file__).parent
+    folder = Path(__file__).parents[1]
     try:
         _git(folder, "ls-files", "--error-unmatch", "__init__.py")
         return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or None
@@ -28,7 +28,7 @@ def current_commit() -> str | None:
 
 def versions() -> dict[str, str]:
     """Of this package, Python and the libraries that numbers depend on; without those that are not there."""
-    found = {"pointmae_zoo": pointmae_zoo.__version__, "python": platform.python_version()}
+    found = {"pointmae_zoo": __version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         try:
             found[name.replace("-", "_")] = importlib.metadata.version(name)

@@ -164,6 +164,7 @@ def finetune(
         recipe, out, resume=resume, cache=cache, device=device, trackers=trackers, progress=progress
     )
     with opened as run:
+        recipe = run.recipe
         with run.preparing():
             clouds, validation = open_training_parts(recipe, run.cache, progress=run.progress)
             model = create_finetuning_model(recipe, clouds)
@@ -210,6 +211,7 @@ def finetune_model(
         recipe, out, resume=resume, cache=None, device=device, trackers=trackers, progress=progress
     )
     with opened as run:
+        recipe = run.recipe
         with run.preparing():
             task = FinetuneTask(model, clouds, recipe)
             run.begin({clouds.name: clouds.sha256})
@@ -263,7 +265,9 @@ def open_training_parts(
     return train, validation
 
 
-def _trained(run: Run, task: FinetuneTask, validation: LabelledClouds | None) -> TrainingResult:
+def _trained(
+    run: Run[FinetuneRecipe], task: FinetuneTask, validation: LabelledClouds | None
+) -> TrainingResult:
     recipe, watched = task.recipe, None
     if validation is not None:
         scorer = Scorer(validation, recipe, run.accelerator)

@@ -73,6 +73,7 @@ def train(
             the run can be read.
         OSError: the last checkpoint, or the last metrics, can't be written.
     """
+    recipe = recipe.resolved(accelerator.device)
     run = _Run(task, recipe, out, accelerator, validation, settle, layer_decay)
     with determinism(recipe.deterministic):
         result = run.train(resume, progress)

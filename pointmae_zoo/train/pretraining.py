@@ -133,6 +133,7 @@ def pretrain(
         recipe, out, resume=resume, cache=cache, device=device, trackers=trackers, progress=progress
     )
     with opened as run:
+        recipe = run.recipe
         # All that can be wrong with a recipe is found before anything is written: what is seen at once, then
         # what reading the data shows, and only then the teacher's weights, which may have to be downloaded.
         teacher = _untrained_teacher(recipe)

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from pointmae_zoo.ops.precision import can_compute, chosen_precision
 from pointmae_zoo.train.recipe import TrainingRecipe
 from pointmae_zoo.train.trackers import check_trackers
 
@@ -31,8 +33,8 @@ def accelerated(
     """The processes and devices of a run, as ``torchrun`` or ``accelerate launch`` has set them up.
 
     Raises:
-        ValueError: the batch can't be shared evenly, there is no such device or tracker, or several processes
-            asked for one numbered device.
+        ValueError: the batch can't be shared evenly, there is no such device or tracker, the device lacks the
+            recipe's precision, or several processes asked for one numbered device.
         ModuleNotFoundError: accelerate or a tracker is missing.
     """
     check_trackers(trackers)
@@ -47,12 +49,18 @@ def accelerated(
             f"{recipe.accumulation_steps} accumulation_steps"
         )
     _choose(device, processes)
+    numbers = chosen_precision(recipe.precision, torch.device(device))
+    if not can_compute(numbers, torch.device(device)):
+        raise ValueError(
+            f"device {device}: has no {numbers}, which the recipe's precision asks for; take another device, "
+            "or begin a run with --set precision=float32"
+        )
     # accelerate remembers the first settings of a process; a second run may have others.
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     accelerator = Accelerator(
         cpu=torch.device(device).type == "cpu",
-        mixed_precision="bf16" if recipe.precision == "bfloat16" else "no",
+        mixed_precision="bf16" if numbers == "bfloat16" else "no",
         gradient_accumulation_steps=recipe.accumulation_steps,
         log_with=list(trackers) or None,
         project_dir=out,
@@ -70,9 +78,24 @@ def accelerated(
         yield accelerator
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+            _end_process_group(accelerator)
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
+
+
+def _end_process_group(accelerator: "Accelerator") -> None:
+    """Destroy the process group and see to it that its threads end.
+
+    They live as long as a reference to the group, and the wrapped model has one in a circle of references. A
+    thread that still hands back a tensor when Python is being taken down ends the process with "terminate
+    called without an active exception". The last reference has to be Python's: only then is the interpreter
+    free while the threads are waited for.
+    """
+    group = torch.distributed.group.WORLD
+    accelerator.free_memory()
+    gc.collect()
+    torch.distributed.destroy_process_group()
+    del group
 
 
 def _choose(device: str, processes: int) -> None:

@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+import torch
+
 from pointmae_zoo.datasets.augmentation import Augmentation
+from pointmae_zoo.ops.precision import chosen_precision
 from pointmae_zoo.system.checked_fields import from_values
 from pointmae_zoo.train.teacher_targets import Rendering
 
@@ -34,7 +37,9 @@ class TrainingRecipe:
         betas: AdamW's.
         clip_norm: largest gradient norm; 0 for no clipping.
         ema_decay: above 0: the saved weights are an exponential moving average over the steps, of this decay.
-        precision: ``float32``, or ``bfloat16`` autocast (geometry and losses stay float32).
+        precision: ``float32``, ``bfloat16`` autocast (geometry and losses stay float32), or ``auto``:
+            bfloat16 where the device has it (see ``ops.precision``). A run says which, stores it and keeps
+            to it.
         compile: ``torch.compile`` the transformer blocks, those of a live transformer teacher, too.
         deterministic: only algorithms whose result does not vary from run to run; slower on GPUs. On CPU
             runs are reproducible without it.
@@ -62,7 +67,7 @@ class TrainingRecipe:
     betas: tuple[float, float] = (0.9, 0.95)
     clip_norm: float = 5.0
     ema_decay: float = 0.0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
     deterministic: bool = False
     seed: int = 0
@@ -117,6 +122,18 @@ class TrainingRecipe:
         """A copy with some fields changed; ``augmentation={"scale": 1.2}`` changes that field of it only."""
         return self.from_dict(merged(self.to_dict(), changes))
 
+    def automatic(self) -> list[str]:
+        """The fields that say ``auto``."""
+        return ["precision"] if self.precision == "auto" else []
+
+    def resolved(self, device: torch.device) -> Self:
+        """A copy in which the precision on a device stands in place of ``auto``."""
+        return self.override(precision=chosen_precision(self.precision, device))
+
+    def keeping_precision(self, before: Self) -> Self:
+        """A copy that has in place of ``auto`` what the recipe of a run that has begun says there."""
+        return self.override(precision=before.precision) if self.precision == "auto" else self
+
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherSettings:
@@ -128,7 +145,7 @@ class TeacherSettings:
         strides: pixel strides of a convolutional teacher's feature maps; a transformer gives one map.
         normalization: of the images: the ``model``'s own mean and deviation, or ``imagenet``'s, which the
             reference uses with CLIP, too.
-        precision: of the teacher: ``float32``, ``bfloat16``, or ``auto``: bfloat16 where that is faster.
+        precision: of the teacher; as that of the run.
         targets: ``cached``: the clouds as they are stored are shown to it once, so that a step costs nothing
             of the teacher's. ``live``: the augmented clouds are, in every step, as in the paper.
         standardize: of ``cached`` targets: features with mean 0 and deviation 1 per channel, each image's
@@ -147,7 +164,7 @@ class TeacherSettings:
     weights: str = "pretrained"
     strides: tuple[int, ...] = (8, 16)
     normalization: Literal["model", "imagenet"] = "model"
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     targets: Literal["cached", "live"] = "cached"
     standardize: bool = True
     image_size: int | None = None
@@ -213,6 +230,20 @@ class PretrainRecipe(TrainingRecipe):
                 f"num_points is {self.num_points}, more than cloud_points ({self.cloud_points}); "
                 f"set num_points to {self.cloud_points} or lower, or cloud_points higher"
             )
+
+    def automatic(self) -> list[str]:
+        taught = self.teacher.name and self.teacher.precision == "auto"
+        return super().automatic() + (["teacher.precision"] if taught else [])
+
+    def resolved(self, device: torch.device) -> Self:
+        of_teacher = chosen_precision(self.teacher.precision, device)
+        return super().resolved(device).override(teacher={"precision": of_teacher})
+
+    def keeping_precision(self, before: Self) -> Self:
+        kept = super().keeping_precision(before)
+        if self.teacher.precision != "auto":
+            return kept
+        return kept.override(teacher={"precision": before.teacher.precision})
 
 
 def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,12 @@ import difflib
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pointmae_zoo
 from pointmae_zoo.system.files import written_whole
 from pointmae_zoo.system.yaml_files import dump_yaml, load_yaml, parse_yaml
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 from pointmae_zoo.train.recipe import PretrainRecipe, TrainingRecipe, merged
 
-SHIPPED = Path(pointmae_zoo.__file__).parent / "recipes"
+SHIPPED = Path(__file__).parents[1] / "recipes"
 COMMANDS = {"pretraining": "pretrain", "classification": "finetune", "parts": "finetune"}
 """The command that follows a recipe of each task."""
 BARE = "i2p_mae"

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 from torch import nn
 
+from pointmae_zoo.ops.precision import chosen_precision, has_bfloat16, why_chosen
 from pointmae_zoo.system.source_state import current_commit
 from pointmae_zoo.train.checkpoints import list_checkpoints
 from pointmae_zoo.train.loop import train
@@ -41,12 +42,12 @@ _FREE_FIELDS = (
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Generic[_Recipe]):
     """A run that has been opened: nothing is written yet.
 
     Args:
         out: run folder.
-        recipe: what was asked for.
+        recipe: what was asked for, with the precision that ``auto`` has become.
         cache: folder for what is prepared and may be shared.
         accelerator: its processes and devices.
         resume: whether it goes on.
@@ -55,7 +56,7 @@ class Run:
     """
 
     out: Path
-    recipe: TrainingRecipe
+    recipe: _Recipe
     cache: Path
     accelerator: "Accelerator"
     resume: bool
@@ -105,7 +106,9 @@ class Run:
         if self._moved:
             print(self._moved, file=sys.stderr)
         write_recipe(self.recipe, self.out / "recipe.yaml")
-        write_environment(self.out, self.accelerator, data_sha256, self._place, resumed=self.resume)
+        write_environment(
+            self.out, self.accelerator, data_sha256, self._place, self.recipe.precision, resumed=self.resume
+        )
 
     def train(
         self,
@@ -132,7 +135,7 @@ class Run:
 
 @contextlib.contextmanager
 def open_run(
-    recipe: TrainingRecipe,
+    recipe: _Recipe,
     out: Path,
     *,
     resume: bool,
@@ -140,7 +143,7 @@ def open_run(
     device: str | None,
     trackers: Sequence[str],
     progress: bool,
-) -> Iterator[Run]:
+) -> Iterator[Run[_Recipe]]:
     """A run while the block lasts, at whose end its processes wait for each other. torch's global random
     numbers are as before afterwards.
 
@@ -157,10 +160,24 @@ def open_run(
         contextlib.ExitStack() as held,
     ):
         progress = bool(progress and accelerator.is_main_process)
-        yield Run(
-            out, recipe, place.cache, accelerator, resume, progress, commit, place, moved, trackers, held
+        settled = recipe.resolved(accelerator.device)
+        run = Run(
+            out, settled, place.cache, accelerator, resume, progress, commit, place, moved, trackers, held
         )
+        if line := _precision_line(recipe, settled, accelerator.device):
+            run.say(line)
+        yield run
         accelerator.wait_for_everyone()
+
+
+def _precision_line(asked: TrainingRecipe, settled: TrainingRecipe, device: torch.device) -> str:
+    """What ``auto`` has become and why, or that this processor has no bfloat16 of its own; empty: nothing."""
+    if fields := asked.automatic():
+        chosen = chosen_precision("auto", device)
+        return f"{' and '.join(fields)}: auto is {chosen} here ({why_chosen(chosen, device)})"
+    if settled.precision == "bfloat16" and not has_bfloat16(device):
+        return "precision: bfloat16 is emulated on this processor, several times slower than float32"
+    return ""
 
 
 def settled_recipe(recipe: _Recipe | None, out: Path, kind: type[_Recipe], *, resume: bool) -> _Recipe:
@@ -187,6 +204,7 @@ def settled_recipe(recipe: _Recipe | None, out: Path, kind: type[_Recipe], *, re
     before = check_task(read_recipe(stored), kind, str(stored))
     if recipe is None:
         return before
+    recipe = recipe.keeping_precision(before)
     ours, theirs = recipe.to_dict(), before.to_dict()
     for name in ours:
         if name not in _FREE_FIELDS and ours[name] != theirs[name]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pointmae_zoo.system.files import written_whole
+from pointmae_zoo.system.locks import lock
 from pointmae_zoo.system.secrets import without_secrets
 from pointmae_zoo.system.source_state import current_commit, versions
 
@@ -93,17 +94,13 @@ def only_process(out: Path) -> Iterator[None]:
         ValueError: another process is at work in it.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with open(out / ".lock", "w") as lock:
+    with open(out / ".lock", "wb") as stream:
         try:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(stream)
         except BlockingIOError as error:
             raise ValueError(
                 f"{out}: another process is training in it; wait for it, or choose another folder"
             ) from error
-        except (ImportError, OSError):
-            pass  # Windows, or a file system without locks
         for folder in (out, out / "checkpoints"):
             for left in folder.glob(".*.tmp"):
                 left.unlink(missing_ok=True)
@@ -165,10 +162,16 @@ def _portable(cache: Path, out: Path) -> str:
 
 
 def write_environment(
-    out: Path, accelerator: "Accelerator", data: dict[str, str], place: Place, *, resumed: bool
+    out: Path,
+    accelerator: "Accelerator",
+    data: dict[str, str],
+    place: Place,
+    precision: str,
+    *,
+    resumed: bool,
 ) -> None:
     """Write ``environment.json``: the hash of each data entry, and of every session of the run (it has one
-    more each time it is resumed) versions, commit, devices, cache, processes and command line.
+    more each time it is resumed) versions, commit, devices, cache, precision, processes and command line.
 
     Raises:
         ValueError: the run began with other data.
@@ -197,6 +200,7 @@ def write_environment(
             "commit": current_commit(),
             "device": device_name(accelerator.device),
             "asked": {"device": place.device, "cache": _portable(place.cache, out)},
+            "precision": precision,
             "processes": accelerator.num_processes,
             "command": without_secrets(sys.argv),
         }

@@ -29,6 +29,7 @@ from pointmae_zoo.models.i2p_mae import TeacherViews
 from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.ops import read_maps
 from pointmae_zoo.system.files import written_whole
+from pointmae_zoo.system.locks import lock, remove_locked
 from pointmae_zoo.system.progress import progress_bar
 from pointmae_zoo.train.device_rows import Rows
 from pointmae_zoo.train.teacher_targets import Rendering
@@ -281,25 +282,18 @@ def _claimed(folder: Path, part: int) -> Iterator[bool]:
     A claim ends with its process. Where there are no file locks, all claims are granted: work is then done
     twice, but never wrongly, as parts are written whole.
     """
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # Windows
-        yield True
-        return
     path = folder / f"part-{part:05d}.lock"
-    with path.open("a") as lock:
+    with path.open("ab") as stream:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = lock(stream)
         except BlockingIOError:
             yield False
             return
-        except OSError:  # a file system without locks
-            yield True
-            return
-        for left in folder.glob(f".{_path(folder, part).name}.*.tmp"):  # by a killed process
-            left.unlink(missing_ok=True)
+        if alone:
+            for left in folder.glob(f".{_path(folder, part).name}.*.tmp"):  # by a killed process
+                left.unlink(missing_ok=True)
         yield True
-        path.unlink(missing_ok=True)
+        remove_locked(path, stream)
 
 
 def _check_space(folder: Path, needed: int) -> None:

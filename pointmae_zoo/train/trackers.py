@@ -25,7 +25,8 @@ def check_trackers(names: Sequence[str]) -> None:
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(TRACKERS)}"
             raise ValueError(f"no tracker is called {name!r}; {hint}")
         if importlib.util.find_spec(name) is None:
-            raise ModuleNotFoundError(f"--track {name}: not installed; pip install {name}", name=name)
+            package = '"pointmae-zoo[train]"' if name == "tensorboard" else name
+            raise ModuleNotFoundError(f"--track {name}: not installed; pip install {package}", name=name)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -105,21 +105,32 @@ def readings(start):
     for number in range(start, 20):
         with open(sys.argv[2], "a") as log:
             log.write(f"{number}\\n")
-        time.sleep(float(sys.argv[3]))
+        while number >= 12 and not Path(sys.argv[3]).exists():
+            time.sleep(0.01)
         yield Reading(np.full((8, 3), number, np.float32) + np.eye(8, 3, dtype=np.float32))
 print(cloud_cache.cached_clouds(Path(sys.argv[1]), 20, 8, readings, label="x", progress=False).sha256)
 """
 
 
-def start(path: Path, log: Path, pause: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SLOW, str(path), str(log), str(pause)]
+def start(path: Path, log: Path, go: Path) -> subprocess.Popen[str]:
+    """A process that waits at the twelfth cloud until there is a file ``go``."""
+    command = [sys.executable, "-c", SLOW, str(path), str(log), str(go)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 600
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
 
 
 def test_several_processes_at_once_make_it_once(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    processes = [start(tmp_path / "a.npy", log, 0.02) for _ in range(4)]
-    said = {process.communicate(timeout=120)[0] for process in processes}
+    processes = [start(tmp_path / "a.npy", log, tmp_path / "go") for _ in range(4)]
+    wait_for(lambda: log.exists() and len(log.read_text().split()) > 12)
+    (tmp_path / "go").touch()
+    said = {process.communicate(timeout=600)[0] for process in processes}
     assert len(said) == 1 and len(said.pop().strip()) == 64
     assert log.read_text().split() == [str(number) for number in range(20)]
 
@@ -127,34 +138,32 @@ def test_several_processes_at_once_make_it_once(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_killed_and_gone_on_with(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    process = start(tmp_path / "a.npy", log, 0.05)
-    end = time.monotonic() + 60
-    while not (log.exists() and len(log.read_text().split()) > 10):
-        assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.01)
+    go = tmp_path / "go"
+    process = start(tmp_path / "a.npy", log, go)
+    wait_for(lambda: log.exists() and len(log.read_text().split()) > 12)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     first = len(log.read_text().split())
-    resumed = start(tmp_path / "a.npy", log, 0).communicate(timeout=120)[0]
+    go.touch()
+    resumed = start(tmp_path / "a.npy", log, go).communicate(timeout=600)[0]
     read = [int(word) for word in log.read_text().split()][first:]
     assert read[0] >= 8 and read == list(range(read[0], 20))
-    assert resumed == start(tmp_path / "b.npy", log, 0).communicate(timeout=120)[0]
+    assert resumed == start(tmp_path / "b.npy", log, go).communicate(timeout=600)[0]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_one_that_waits_takes_over_from_one_that_is_killed(tmp_path: Path) -> None:
-    first, second = (start(tmp_path / "a.npy", tmp_path / name, 0.2) for name in ("first", "second"))
+    go = tmp_path / "go"
+    first, second = (start(tmp_path / "a.npy", tmp_path / name, go) for name in ("first", "second"))
     logs = [tmp_path / "first", tmp_path / "second"]
-    end = time.monotonic() + 60
-    while not any(log.exists() and len(log.read_text().split()) > 9 for log in logs):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_for(lambda: any(log.exists() and len(log.read_text().split()) > 12 for log in logs))
     # Whichever came first.
     if logs[1].exists():
         first, second, logs = second, first, logs[::-1]
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    assert len(second.communicate(timeout=120)[0].strip()) == 64
+    go.touch()
+    assert len(second.communicate(timeout=600)[0].strip()) == 64
     read = [int(word) for word in logs[1].read_text().split()]
     assert read[0] >= 8 and read == list(range(read[0], 20))
 
@@ -201,7 +210,7 @@ def test_locks_let_one_in_at_a_time(tmp_path: Path) -> None:
     (tmp_path / "number").write_text("0")
     command = [sys.executable, "-c", COUNT, str(tmp_path / "lock"), str(tmp_path / "number")]
     processes = [subprocess.Popen(command) for _ in range(4)]
-    assert [process.wait(timeout=120) for process in processes] == [0] * 4
+    assert [process.wait(timeout=600) for process in processes] == [0] * 4
     assert (tmp_path / "number").read_text() == "800"
     assert [file.name for file in tmp_path.iterdir()] == ["number"]
 

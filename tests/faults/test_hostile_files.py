@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from pointmae_zoo import from_pretrained, save_pretrained
 from pointmae_zoo.hub import CheckpointError
 from pointmae_zoo.hub.checkpoint.config_file import MAX_CONFIG
+from pointmae_zoo.hub.checkpoint.errors import named
 from pointmae_zoo.hub.checkpoint.safetensors_header import MAX_HEADER
 from pointmae_zoo.system.files import file_sha256
 from samples.models import equal, small
@@ -172,6 +173,22 @@ def test_a_configuration_made_to_harm(case: str, folder: Path) -> None:
     assert not (folder / "ran").exists()
 
 
+def test_a_configuration_of_exactly_the_most_bytes(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(path.read_text().ljust(MAX_CONFIG))
+    assert from_pretrained(folder).config.kind == "encoder"
+
+
+def test_messages_end_where_they_should() -> None:
+    for length in (599, 600):
+        assert str(CheckpointError("x" * length)) == "x" * length
+    assert str(CheckpointError("x" * 601)) == "x" * 596 + " ..."
+    assert named("missing", ["y" * 101, "x" * 100]) == [f"missing {'x' * 100}, {'y' * 96} ..."]
+    assert named("missing", "abcdefgh") == ["missing a, b, c, d, e, f, g, h"]
+    assert named("missing", "abcdefghi") == ["missing a, b, c, d, e, f, g, h and 1 more"]
+    assert named("missing", "") == []
+
+
 def test_code_beside_the_weights_is_not_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("evil.py", "__init__.py", "modeling.py", "hubconf.py", "conftest.py"):
         (folder / name).write_text(f"open({str(folder / 'ran')!r}, 'w')")
@@ -235,6 +252,13 @@ def test_a_header_s_length_that_lies(length: int, folder: Path) -> None:
     os.truncate(path, MAX_HEADER + 100)
     too_long = "a header of 4,194,305 bytes" if length == MAX_HEADER + 1 else "cut off|its header is no JSON"
     refused(too_long, folder)
+
+
+@pytest.mark.parametrize("missing", [1, 8, 16])
+def test_a_file_that_ends_within_its_header(missing: int, folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[: 8 + struct.unpack("<Q", path.read_bytes()[:8])[0] - missing])
+    refused("cut off: .* bytes are less than its header needs", folder)
 
 
 def test_a_file_of_a_terabyte_is_refused_by_its_header(folder: Path) -> None:

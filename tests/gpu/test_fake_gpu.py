@@ -148,6 +148,7 @@ def recipe_of(name: str) -> PretrainRecipe:
     return PretrainRecipe(
         model=name,
         steps=1,
+        precision="float32",
         cloud_points=STORED,
         num_points=200,
         augmentation=augmentation.Augmentation(

@@ -102,7 +102,7 @@ def test_bundled_weights_that_are_exchanged(
         refused("damaged or exchanged .its sha256 is not the one that was published", name)
     files_of(small(1), tmp_path / name)
     (tmp_path / name / "config.json").write_bytes(files["config.json"])
-    refused("model.safetensors: damaged or exchanged", name)
+    refused("model.safetensors: damaged or exchanged .its sha256 is not the one that was published", name)
     (tmp_path / name / "model.safetensors").write_bytes(files["model.safetensors"] + b"more")
     refused("damaged or exchanged: .* bytes, not the .* that were published", name)
 

@@ -243,7 +243,7 @@ def test_paths_into_home_folders_stay_here(
     recipe = "data: [/srv/people/ada/shapes, /home/bob/more, /srv/people/adam/x, C:\\Users\\Eve\\y]\n"
     (run / "recipe.yaml").write_text(recipe)
     done = push_to_hub(run, "org/shapes", token=hub.token)
-    sent = Path(hf_hub_download("org/shapes", "recipe.yaml")).read_text()
+    sent = Path(hf_hub_download("org/shapes", "recipe.yaml")).read_text(encoding="utf-8")
     assert sent == "data: [~/shapes, ~/more, /srv/people/adam/x, ~\\y]\n"
     assert (run / "recipe.yaml").read_text() == recipe
     assert [file.name for file in done.files if file.cleaned] == ["recipe.yaml"]

@@ -264,7 +264,7 @@ def test_what_the_caller_is_handling_says_nothing_of_this_load(
             try:
                 from_pretrained("org/missing")
             except HubError:
-                Path("/nowhere").read_text()  # an error of this machine, and one with HTTP 404 behind it
+                Path("/nowhere").read_bytes()  # an error of this machine, and one with HTTP 404 behind it
         except OSError:
             return load()
 

@@ -258,7 +258,7 @@ def test_files_are_read_while_the_network_works(monkeypatch: pytest.MonkeyPatch)
 
     def network(points: torch.Tensor) -> torch.Tensor:
         calls.append(len(points))
-        wanted, end = min(20, 4 * (len(calls) + 1)), time.monotonic() + 20
+        wanted, end = min(20, 4 * (len(calls) + 1)), time.monotonic() + 600
         while len(read) < wanted:
             assert time.monotonic() < end, "nobody reads while the network works"
             time.sleep(0.001)
@@ -269,7 +269,7 @@ def test_files_are_read_while_the_network_works(monkeypatch: pytest.MonkeyPatch)
         read.clear()
         calls.clear()
         batches = Batches(launcher, 64, seed=0, batch_size=4)
-        with ReaderPool(2, timeout=1, memory_limit_gb=1) as pool:
+        with ReaderPool(2, timeout=600, memory_limit_gb=1) as pool:
             found = [file for _, rows in batches.run(network, files, pool, {}, Bar()) for file in rows]
         assert found == files and calls == [4] * 5
 
@@ -285,11 +285,11 @@ def test_readers_run_ahead_by_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(reader_pool._Worker, "read", reading)
     monkeypatch.setattr(reader_pool, "AHEAD_BYTES", 10 * 12 * 100)
     files = [Path(str(number)) for number in range(50)]
-    with ReaderPool(2, timeout=1, memory_limit_gb=1) as pool:
+    with ReaderPool(2, timeout=600, memory_limit_gb=1) as pool:
         readings = pool.read(files, 100, 0)
         next(readings)
         for wanted in (10, 20):
-            end = time.monotonic() + 20
+            end = time.monotonic() + 600
             while len(read) < wanted and time.monotonic() < end:
                 time.sleep(0.01)
             time.sleep(0.05)

@@ -202,13 +202,17 @@ SCRIPT = """
 import sys, time
 from pointmae_zoo.inference import embed_files
 model = small()
-forward = model.forward
-model.forward = lambda points, pool: time.sleep(0.2) or forward(points, pool)  # time to be killed in
+forward, calls = model.forward, []
+def slow(points, pool):
+    calls.append(len(points))
+    time.sleep(600 if len(calls) == 4 else 0)  # to be killed in
+    return forward(points, pool)
+model.forward = slow
 embed_files(sys.argv[1], model, out=sys.argv[2], batch_size=2, workers=1)
 """
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 600.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -338,7 +342,7 @@ def test_a_file_that_changed_meanwhile_is_embedded_again(model: Any, tmp_path: P
 
 def test_two_runs_cannot_write_one_output(model: Any, folder: Path, tmp_path: Path) -> None:
     fcntl = pytest.importorskip("fcntl")
-    with open(tmp_path / "t.npz.partial", "w") as held:
+    with open(tmp_path / "t.npz.partial", "w", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(ValueError, match=r"t\.npz\.partial: another run is writing this output"):
             embed_files(folder, model, out=tmp_path / "t.npz", progress=False)

@@ -123,6 +123,7 @@ def test_a_classifier_as_onnx(tmp_path: Path) -> None:
 
 
 @can_export
+@pytest.mark.slow
 def test_ten_real_meshes_in_onnxruntime(testdata: Path, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

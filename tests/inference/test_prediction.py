@@ -91,7 +91,7 @@ def test_bfloat16_is_close_and_said(model: Any, folder: Path, tmp_path: Path) ->
 def test_tables(model: Any, folder: Path, tmp_path: Path) -> None:
     found = predict_files(folder, model, out=tmp_path / "t.csv", progress=False)
     predict_files(folder, model, out=tmp_path / "t.json", top=99, progress=False)
-    with open(tmp_path / "t.csv", newline="") as file:
+    with open(tmp_path / "t.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == found.paths and len(rows[0]) == 7
     for row, best in zip(rows, found.best, strict=True):

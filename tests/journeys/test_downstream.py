@@ -52,6 +52,7 @@ def recipe(data: Path, monkeypatch: pytest.MonkeyPatch) -> FinetuneRecipe:
         "num_points": 48,
         "batch_size": 6,
         "learning_rate": 1e-2,
+        "precision": "float32",
         "steps": 1,
     }
     return FinetuneRecipe(data=str(data), model_arguments=arguments, **values)
@@ -68,6 +69,7 @@ def networks(tmp_path: Path) -> dict[str, Network]:
     }
 
 
+@pytest.mark.slow
 def test_all_cells(tmp_path: Path, recipe: FinetuneRecipe, networks: dict[str, Network]) -> None:
     files = measure(recipe, networks, [1, None], [0, 1], runs=tmp_path / "runs", out=tmp_path / "out")
     names = ["with.1", "without.1", "pointnet.1", "with.all", "without.all", "pointnet.all"]

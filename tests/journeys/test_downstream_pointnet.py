@@ -54,7 +54,7 @@ def test_it_learns_by_heart() -> None:
     model = small()
     points, labels = torch.randn(12, 20, 3), torch.arange(12) % 3
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(150):
+    for _ in range(300):
         loss = nn.functional.cross_entropy(model(points), labels)
         optimizer.zero_grad()
         loss.backward()

@@ -152,6 +152,22 @@ def test_every_example_is_in_the_list() -> None:
     assert all(f"`{path.name}`" in listed for path in EXAMPLES.glob("*.py"))
 
 
+WITH_ARGUMENTS = sorted({path.stem for path in EXAMPLES.glob("*.py")} - {"features_from_points"})
+
+
+@pytest.mark.parametrize("name", WITH_ARGUMENTS)
+def test_help_explains_and_makes_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    script = str(EXAMPLES / f"{name}.py")
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        runpy.run_path(script, run_name="__main__")
+    assert f"python examples/{name}.py" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
 def test_finetune_own_data(example, tmp_path: Path, capsys) -> None:
     script = example("finetune_own_data")
     folder = script.sorted_into_classes(tmp_path / "data")
@@ -187,6 +203,7 @@ def test_masks_and_reconstruction(example, tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_export_onnx(example, untrained, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -54,6 +54,7 @@ def trained(out: Path, batches: int) -> Centres:
         batch_size=BATCH,
         cloud_points=POINTS,
         num_points=POINTS,
+        precision="float32",
         validation_share=0.0,
         augmentation=Augmentation(scale=1.0, normalize=False),
     )

@@ -55,6 +55,23 @@ def test_it_sits_on_pretrained_weights_and_is_stored(tmp_path: Path) -> None:
     assert torch.equal(again(POINTS), one(POINTS)) and again.config.labels == ("a", "b", "c")
 
 
+def test_the_tensors_of_a_part_segmenter() -> None:
+    """Stored weights have these names and shapes. The layer that reads the object's class has no bias."""
+    head = {"num_parts": 5, "num_object_classes": 2, "label_dim": 4}
+    model = small(kind="part_segmentation", propagated_dims=(6, 7), head_dims=(8, 9, 10), **head)
+    linear = {}
+    for level, dim in enumerate(SMALL["dims"]):
+        linear |= {f"propagations.{level}.0": (3 + dim, 6), f"propagations.{level}.3": (6, 7)}
+    linear |= {"label_embedding.0": (2, 4)}
+    linear |= {"head.0": (2 * 14 + 4, 8), "head.4": (8, 9), "head.7": (9, 10), "head.10": (10, 5)}
+    expected = {f"{name}.weight": (after, before) for name, (before, after) in linear.items()}
+    expected |= {f"{name}.bias": (after,) for name, (_, after) in linear.items() if name[0] != "l"}
+    found = {name: tuple(value.shape) for name, value in model.named_parameters()}
+    norms = {name.rsplit(".", 1)[0] for name, one in model.named_buffers() if name.endswith("running_mean")}
+    own = {name: shape for name, shape in found.items() if not name.startswith("encoder.")}
+    assert {name: own[name] for name in own if name.rsplit(".", 1)[0] not in norms} == expected
+
+
 def test_outputs_can_be_replaced() -> None:
     model = small(kind="classification", **LINEAR)
     model.reset_classifier(5)

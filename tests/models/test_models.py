@@ -11,6 +11,7 @@ from torch import Tensor
 from pointmae_zoo import create_model, list_models, register_model
 from pointmae_zoo.models.encoder import PointEncoder
 from pointmae_zoo.models.i2p_mae import TeacherViews
+from pointmae_zoo.models.reconstruction import predict_neighbors
 from pointmae_zoo.models.registry import get_architecture
 from pointmae_zoo.models.tokenizer import TokenEmbedding
 from pointmae_zoo.models.tokens import POOLS
@@ -263,6 +264,26 @@ def test_saliency_guides_the_draw() -> None:
     top, bottom = likely.topk(8).indices, likely.topk(8, largest=False).indices
     assert float(drawn[top].mean()) > float(drawn[bottom].mean()) + 0.3
     assert int(model.draw_visible(groups, views).sum()) == 32 - int(0.7 * 32)
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_what_hidden_tokens_are_to_predict(tiny: PointEncoder, level: int) -> None:
+    """By brute force: at level 0 the nearest points, else the nearest centres of the finer level."""
+    points = clouds(2, 600)
+    groups = tiny.group(points)
+    count = groups.neighbors[level].shape[-1]
+    hidden = torch.zeros(groups.centers[level].shape[:2], dtype=torch.bool)
+    hidden[0, [1, 4]] = hidden[1, [0, 2, 5]] = True
+    found = predict_neighbors(lambda x: x[..., :1].repeat(1, 1, 3 * count), hidden.unsqueeze(-1).float(),
+                              points, groups, level, hidden, None)  # fmt: skip
+    assert found.valid.tolist() == [[True, True, False], [True, True, True]]
+    assert bool((found.predicted[found.valid] == 1).all()), "the decoded token of each"
+    for b, row in ((0, (1, 4)), (1, (0, 2, 5))):
+        for place, token in enumerate(row):
+            center = groups.centers[level][b, token].double()
+            apart = (points[b] if level == 0 else groups.centers[0][b]).double() - center
+            nearest = apart[apart.square().sum(-1).argsort(stable=True)[:count]]
+            torch.testing.assert_close(found.target[b, place].double(), nearest, rtol=0, atol=1e-6)
 
 
 def test_views_that_do_not_fit_are_named() -> None:

@@ -29,6 +29,8 @@ def test_notes_come_before_names_and_names_before_nothing() -> None:
         {"object_classes": ["a", "b", "c"], "parts": [[0, 1], [1, 2], [2, 5]]},
         {"object_classes": ["a", "b"], "parts": [[0, 2], [2, 6]]},
         {"object_classes": ["a", "b"], "parts": [[0, 2], [2]]},
+        {"object_classes": ["a", "b"], "parts": [[-1, 2], [2, 5]]},
+        {"object_classes": ["a", "b"], "parts": [[2, 0], [2, 5]]},
         {"object_classes": [1, 2], "parts": [[0, 2], [2, 5]]},
         {"object_classes": "ab", "parts": [[0, 2], [2, 5]]},
     ],

@@ -1,6 +1,5 @@
 """A batch split into shares, or over processes, computes what the whole batch does."""
 
-import multiprocessing
 import os
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pointmae_zoo.datasets.augmentation import Augmentation, augment, subsample
 from pointmae_zoo.models.batch_norm import BatchNorm, batch_norm
 from pointmae_zoo.models.layers import Dropout
 from pointmae_zoo.ops import draw_per_cloud, share_of_batch
+from samples.processes import LIMIT, context
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -104,12 +104,11 @@ def test_statistics_of_two_processes_are_those_of_all_rows(weighted: bool, tmp_p
     torch.save(
         {"x": x, "direction": direction, "counts": counts, "weighted": weighted}, tmp_path / "given.pt"
     )
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_norm_in_process, args=(rank, str(tmp_path))) for rank in range(2)]
+    processes = [context().Process(target=_norm_in_process, args=(rank, str(tmp_path))) for rank in range(2)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(LIMIT)
         assert process.exitcode == 0
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
 
@@ -143,6 +142,20 @@ def test_one_row_is_normalised_by_what_is_known() -> None:
     out.square().sum().backward()
     assert row.grad is not None and bool(row.grad.abs().sum() > 0)
     assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
+
+
+def test_many_rows_keep_their_precision() -> None:
+    """Sums over rows of float32 lose no digit to their number, and neither does the gradient."""
+    rows, direction = (torch.randn(20_000, 2, generator=_generator(seed)) for seed in (2, 3))
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        layer, x = nn.BatchNorm1d(2, dtype=dtype), (rows + 3).to(dtype).requires_grad_()
+        out = batch_norm(layer, x) if dtype == torch.float32 else layer(x)
+        (out * direction).sum().backward()
+        assert layer.weight.grad is not None and x.grad is not None
+        found.append((layer.weight.grad.double(), x.grad.double(), layer.running_var))
+    for ours, exact in zip(*found, strict=True):
+        torch.testing.assert_close(ours.double(), exact, rtol=0, atol=5e-7 * float(exact.abs().max()))
 
 
 def test_dropout_does_not_depend_on_how_a_batch_is_split() -> None:

@@ -1,6 +1,9 @@
 """Point operations against float64 brute force, on what breaks fast code: ties, duplicates, too few."""
 
+import importlib.util
 import itertools
+import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -75,6 +78,13 @@ def test_farthest_points_by_brute_force(sample: Sampler, skip: bool, name: str) 
     assert sample(cloud, count, skip).tolist() == expected
 
 
+@pytest.mark.parametrize("sample", [sampling._sample_torch, sampling._sample_numpy])
+def test_doubles_are_compared_as_doubles(sample: Sampler) -> None:
+    """The point with index 2 is the farther one by less than a float32 can tell."""
+    cloud = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [-1 - 1e-10, 0, 0], [0, 0.9, 0]]], dtype=torch.float64)
+    assert sample(cloud, 3, False).tolist() == [[0, 2, 1]]
+
+
 def test_farthest_points_are_prefixes_of_each_other() -> None:
     cloud = random_cloud(5, 500)
     whole = ops.farthest_point_sample(cloud, 128)
@@ -92,6 +102,16 @@ def test_all_implementations_agree_bit_for_bit() -> None:
     assert torch.equal(fast, sampling._sample_numpy(cloud, 700, True))
     centers = ops.index_points(cloud, fast)
     assert torch.equal(search.knn(centers, cloud, 16), neighbors._knn_torch(centers, cloud, 16))
+
+
+@pytest.mark.parametrize("sample", samplers())
+def test_the_lowest_index_wins_a_tie_however_far_apart(sample: Sampler) -> None:
+    """A cube's corners, listed again and again: of 800 points, in pieces of any size, the first eight are
+    picked."""
+    corners = torch.tensor(list(itertools.product([0.0, 1.0], repeat=3)))
+    picked = sample(corners.repeat(1, 100, 1), 12, False)[0]
+    assert picked[0] == 0 and picked[1] == 7 and sorted(picked[:8].tolist()) == list(range(8))
+    assert picked[8:].tolist() == [0] * 4
 
 
 @pytest.mark.parametrize("search", searches())
@@ -119,6 +139,36 @@ def test_an_error_in_a_thread_is_not_lost() -> None:
             search._in_threads(work, 2)
     finally:
         torch.set_num_threads(before)
+
+
+def test_threads_are_waited_for() -> None:
+    first_is_done, done = threading.Event(), []
+
+    def work(piece: slice) -> None:
+        if piece.start:
+            first_is_done.wait(10)
+            time.sleep(0.05)
+        done.append((piece.start, piece.stop))
+        first_is_done.set()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        search._in_threads(work, 5)
+    finally:
+        torch.set_num_threads(before)
+    assert done == [(0, 2), (2, 5)]
+
+
+def test_numba_can_be_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = search.available.__wrapped__  # what the environment says now, not at the first call
+    monkeypatch.setenv("POINTMAE_ZOO_NUMBA", "0")
+    assert not asked()
+    monkeypatch.delenv("POINTMAE_ZOO_NUMBA")
+    monkeypatch.setattr(importlib.util, "find_spec", {"numba": object()}.get)
+    assert asked()
+    monkeypatch.setattr(importlib.util, "find_spec", {}.get)
+    assert not asked()
 
 
 def test_too_few_neighbors_repeat_the_nearest() -> None:
@@ -241,6 +291,16 @@ def test_view_rotations_are_rotations(count: int) -> None:
     rotations = ops.view_rotations(count).double()
     torch.testing.assert_close(rotations @ rotations.mT, torch.eye(3).double().expand(count, 3, 3))
     assert (torch.linalg.det(rotations) > 0.999).all()
+
+
+def test_where_the_views_are_taken_from() -> None:
+    """Right, up and towards the viewer: from the front, from the side and from above; then from corners."""
+    x, y, z = torch.eye(3)
+    expected = torch.stack([torch.stack(rows) for rows in ((x, y, z), (-z, y, x), (x, -z, y))])
+    assert torch.equal(ops.view_rotations(3), expected) and torch.equal(ops.view_rotations(6)[:3], expected)
+    corners = ops.view_rotations(6)[3:]
+    assert bool((corners[:, 2].abs() > 0.3).all()) and bool((corners[:, 1, 1] > 0.5).all())
+    assert corners[:, 2].sign().tolist() == [[1, 1, 1], [-1, 1, 1], [1, -1, -1]]
 
 
 def test_the_nearest_surface_wins() -> None:

@@ -19,7 +19,7 @@ TRIANGLE_LINES = [f"3 {a} {b} {c}" for a, b, c in TRIANGLES]
 
 
 def write(path: Path, *lines: str) -> Path:
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 

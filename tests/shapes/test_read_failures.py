@@ -8,7 +8,7 @@ import pytest
 import trimesh
 
 from pointmae_zoo.shapes import read
-from pointmae_zoo.shapes.formats import gltf_checks
+from pointmae_zoo.shapes.formats import gltf_accessors
 from pointmae_zoo.shapes.read import MeshError, read_points
 from samples.meshes import (
     CLOUD,
@@ -297,7 +297,7 @@ def test_draco_is_decoded(tmp_path: Path) -> None:
 
 def test_draco_without_its_decoder_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = draco_glb(tmp_path / "a.glb")
-    monkeypatch.setattr(gltf_checks, "find_spec", lambda name: None)
+    monkeypatch.setattr(gltf_accessors, "find_spec", lambda name: None)
     with pytest.raises(MeshError, match=r'Draco data: `pip install "pointmae-zoo\[draco\]"'):
         read_points(path)
 

@@ -34,7 +34,7 @@ def test_readings_come_in_the_order_of_the_files(tmp_path: Path, good: list[Path
     slow = tmp_path / "slow.obj"
     trimesh.creation.icosphere(subdivisions=5).export(slow)
     files = [slow, *good, slow, *good[::-1]]
-    with ReaderPool(3, timeout=60, memory_limit_gb=4) as pool:
+    with ReaderPool(3, timeout=600, memory_limit_gb=4) as pool:
         readings = list(pool.read(files, 300, seed=2))
     for file, reading in zip(files, readings, strict=True):
         assert reading.points is not None
@@ -43,16 +43,16 @@ def test_readings_come_in_the_order_of_the_files(tmp_path: Path, good: list[Path
 
 def test_more_files_than_are_read_ahead(good: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_pool, "AHEAD", 2)
-    with ReaderPool(3, timeout=60, memory_limit_gb=4) as pool:
+    with ReaderPool(3, timeout=600, memory_limit_gb=4) as pool:
         readings = list(pool.read(good * 5, 10, seed=0))
     assert [float(np.ptp(reading.points[:, 2])) > 0 for reading in readings] == [True] * 30
 
 
 def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path, good: list[Path]) -> None:
     files = [good[0], endless(tmp_path / "endless.stl"), *good[1:]]
-    with ReaderPool(1, timeout=1.0, memory_limit_gb=4) as pool:
+    with ReaderPool(1, timeout=3.0, memory_limit_gb=4) as pool:
         readings = list(pool.read(files, 10, seed=0))
-    assert readings[1].points is None and readings[1].reason.startswith("took longer than 1 s to read")
+    assert readings[1].points is None and readings[1].reason.startswith("took longer than 3 s to read")
     assert [reading.points is None for reading in readings] == [False, True, *[False] * 5]
 
 
@@ -64,7 +64,7 @@ def test_a_file_that_takes_too_much_memory_is_given_up(tmp_path: Path, good: lis
             file, {"descr": "<f8", "fortran_order": False, "shape": (250_000_000, 3)}
         )
         file.truncate(file.tell() + 6_000_000_000)  # 6 GB of nothing, which take no room on the disk
-    with ReaderPool(1, timeout=60, memory_limit_gb=0.5) as pool:
+    with ReaderPool(1, timeout=600, memory_limit_gb=0.5) as pool:
         readings = list(pool.read([good[0], huge, good[1]], 10, seed=0))
     assert readings[1].reason.startswith("needed more than 0.5 GB of memory to read")
     assert readings[0].points is not None and readings[2].points is not None
@@ -72,7 +72,7 @@ def test_a_file_that_takes_too_much_memory_is_given_up(tmp_path: Path, good: lis
 
 def test_a_crash_takes_only_its_file_down(tmp_path: Path, good: list[Path]) -> None:
     files = [good[0], endless(tmp_path / "crash.stl"), good[1]]
-    with ReaderPool(1, timeout=60, memory_limit_gb=4) as pool:
+    with ReaderPool(1, timeout=600, memory_limit_gb=4) as pool:
         readings = pool.read(files, 10, seed=0)
         assert next(readings).points is not None
         process = pool._workers[0]._process
@@ -84,7 +84,7 @@ def test_a_crash_takes_only_its_file_down(tmp_path: Path, good: list[Path]) -> N
 
 def test_reasons_come_without_the_path(tmp_path: Path) -> None:
     (tmp_path / "empty.stl").touch()
-    with ReaderPool(1, timeout=60, memory_limit_gb=4) as pool:
+    with ReaderPool(1, timeout=600, memory_limit_gb=4) as pool:
         (reading,) = pool.read([tmp_path / "empty.stl"], 10, seed=0)
     assert reading.reason == "is empty (0 bytes): export or copy it again"
 
@@ -92,13 +92,13 @@ def test_reasons_come_without_the_path(tmp_path: Path) -> None:
 def test_odd_names_and_chatter_do_not_disturb(tmp_path: Path) -> None:
     file = tmp_path / 'line\nbreak "quoted" \udcff.xyz'
     file.write_text("0 0 0\n1 1 1\n")
-    with ReaderPool(1, timeout=60, memory_limit_gb=4) as pool:
+    with ReaderPool(1, timeout=600, memory_limit_gb=4) as pool:
         (reading,) = pool.read([file], 10, seed=0)
     np.testing.assert_array_equal(reading.points, [[0, 0, 0], [1, 1, 1]])
 
 
 def test_leaving_early_ends_every_process(good: list[Path]) -> None:
-    with ReaderPool(2, timeout=60, memory_limit_gb=4) as pool:
+    with ReaderPool(2, timeout=600, memory_limit_gb=4) as pool:
         readings = pool.read(good * 100, 10, seed=0)
         next(readings)
         processes = [worker._process for worker in pool._workers if worker._process is not None]
@@ -108,7 +108,7 @@ def test_leaving_early_ends_every_process(good: list[Path]) -> None:
 def test_a_process_that_does_not_start_says_why(good: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", ["/nowhere"])
     with (
-        ReaderPool(1, timeout=60, memory_limit_gb=4) as pool,
+        ReaderPool(1, timeout=600, memory_limit_gb=4) as pool,
         pytest.raises(RuntimeError, match=r"does not start \(exit code 1\): .*Error"),
     ):
         list(pool.read(good, 10, seed=0))
@@ -141,7 +141,7 @@ with ReaderPool(2, timeout=2, memory_limit_gb=4) as pool:
     parent.kill()
     parent.wait()
     assert len(children) == 2
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while any(is_reader(child) for child in children):
         assert time.monotonic() < end, "a reader is still there"
         time.sleep(0.05)

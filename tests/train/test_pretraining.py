@@ -27,8 +27,10 @@ from pointmae_zoo.train import (
 )
 from pointmae_zoo.train.checkpoints import list_checkpoints
 from pointmae_zoo.train.run_folder import only_process
+from pointmae_zoo.viz import draw_reconstruction
 
 pytest.importorskip("timm")
+pytestmark = pytest.mark.usefixtures("quick_preview")
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +60,13 @@ def recipe(clouds: Path, tiny: dict[str, list[int]]) -> PretrainRecipe:
         procedural_clouds=0,
         cloud_points=128,
         num_points=64,
-        teacher=TeacherSettings(name="mobilenetv2_050", weights="random", views=3, size=32),
+        teacher=TeacherSettings(
+            name="mobilenetv2_050", weights="random", views=3, size=32, precision="float32"
+        ),
         steps=6,
         batch_size=8,
         warmup_steps=2,
+        precision="float32",
         checkpoint_steps=2,
         log_steps=1,
     )
@@ -97,7 +102,10 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: signal.Signa
     monkeypatch.setattr(loop._Run, "_one_step", step)
 
 
-def test_run_folder(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None:
+def test_run_folder(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretraining, "draw_reconstruction", draw_reconstruction)
     result = run(recipe, tmp_path / "run", cache)
     assert result.completed and result.steps == 6
     folder = tmp_path / "run"
@@ -109,6 +117,7 @@ def test_run_folder(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None
         "environment.json",
         "preview.png",
     } <= {one.name for one in folder.iterdir()}
+    assert (folder / "preview.png").read_bytes().startswith(b"\x89PNG")
     assert read_recipe(folder / "recipe.yaml") == recipe
     assert [line["step"] for line in curve(folder)] == [1, 2, 3, 4, 5, 6]
     assert len(list_checkpoints(folder / "checkpoints")) == 2
@@ -141,8 +150,9 @@ def test_losses_fall(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> Non
     recipe = recipe.override(steps=60, learning_rate=3e-3, log_steps=10, checkpoint_steps=1000)
     run(recipe, tmp_path, cache)
     lines = curve(tmp_path)
-    assert lines[-1]["loss_2d"] < 0.8 * lines[0]["loss_2d"]
-    assert lines[-1]["loss_3d"] < 0.8 * lines[0]["loss_3d"]
+    # Over five seeds 0.69 +- 0.035 and 0.71 +- 0.034 of the first.
+    assert lines[-1]["loss_2d"] < 0.87 * lines[0]["loss_2d"]
+    assert lines[-1]["loss_3d"] < 0.87 * lines[0]["loss_3d"]
 
 
 def test_bfloat16_and_three_d_alone(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None:
@@ -167,8 +177,10 @@ def test_a_tracker_that_is_not_there_is_named_first(
     recipe: PretrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match="--track wandb: not installed; pip install wandb"):
-        run(recipe, tmp_path / "run", tmp_path / "cache", trackers=["wandb"])
+    for name, package in (("wandb", "wandb"), ("tensorboard", '"pointmae-zoo[train]"')):
+        said = f"--track {name}: not installed; pip install {package}"
+        with pytest.raises(ModuleNotFoundError, match=re.escape(said)):
+            run(recipe, tmp_path / "run", tmp_path / "cache", trackers=[name])
     assert not list(tmp_path.iterdir())
 
 
@@ -189,6 +201,7 @@ def test_without_matplotlib_the_preview_is_said_to_be_missing(
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(pretraining, "draw_reconstruction", draw_reconstruction)
     assert run(recipe.override(steps=1), tmp_path, cache).completed
     assert "preview.png: not drawn" in capsys.readouterr().err
     assert (tmp_path / "model.safetensors").is_file() and not (tmp_path / "preview.png").exists()
@@ -410,6 +423,7 @@ def test_what_is_said_without_a_terminal(
     assert re.match(rf"{out}: 4 of 6 steps in \d+ s, ", str(result))
 
 
+@pytest.mark.slow
 def test_the_papers_recipe_takes_a_step_on_shapenet55(tmp_path: Path) -> None:
     """At its own size, with a CLIP ViT-B/16 of random weights."""
     folder = tmp_path / "ShapeNet55-34"

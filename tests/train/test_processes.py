@@ -1,13 +1,10 @@
 """Runs that are killed, and runs on several processes: the same numbers as a run that is neither."""
 
 import json
-import multiprocessing
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +12,12 @@ import pytest
 from safetensors.torch import load_file
 
 from pointmae_zoo.cli import main
+from samples.processes import in_two, start
 
 for library in ("timm", "accelerate", "yaml"):
     pytest.importorskip(library)
+
+pytestmark = pytest.mark.usefixtures("quick_preview")
 
 SMALL: dict[str, str] = {
     "procedural_clouds": "0",
@@ -25,6 +25,7 @@ SMALL: dict[str, str] = {
     "num_points": "64",
     "batch_size": "8",
     "warmup_steps": "2",
+    "precision": "float32",
     "log_steps": "1",
 }
 _ENCODER = "num_tokens: [16, 8], num_neighbors: [8, 4], dims: [24, 48], stem_widths: [8, 16], drop_path: 0.4"
@@ -35,7 +36,7 @@ _DEEP = (
 OWN = {
     "i2p_mae": {
         "model_arguments": f"{{{_ENCODER}, depths: [1, 1]}}",
-        "teacher": "{name: mobilenetv2_050, weights: random, views: 3, size: 32}",
+        "teacher": "{name: mobilenetv2_050, weights: random, views: 3, size: 32, precision: float32}",
     },
     "joint_mae": {
         "model_arguments": f"{{{_ENCODER}, depths: [0, 2], image_size: 32, image_dims: [12, 24, 48]}}",
@@ -70,47 +71,37 @@ def lines(out: Path) -> int:
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
-def main_uncompiled(words: list[str]) -> None:
-    """The command line, by torch where numba would first compile for seconds; both give the same bits."""
-    os.environ["POINTMAE_ZOO_NUMBA"] = "0"
-    sys.exit(main(words))
-
-
-def test_killed_ten_times_equals_uninterrupted(clouds: Path, cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_again_and_again_equals_uninterrupted(
+    clouds: Path, cache: Path, tmp_path: Path, kills: int
+) -> None:
     changes = {"steps": 40, "checkpoint_steps": 3, "ema_decay": 0.9}
     assert main(arguments(clouds, tmp_path / "whole", cache, **changes)) == 0
     out = tmp_path / "killed"
     dice = random.Random(4)
-    # Children of a process that has imported everything already: eleven starts would take a minute otherwise.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pointmae_zoo.train.pretraining", "accelerate", "timm", "yaml"])
 
-    def start() -> multiprocessing.process.BaseProcess:
+    def run(stop_at: int | None = None) -> BaseProcess:
         words = arguments(clouds, out, cache, **changes)
         if (out / "recipe.yaml").is_file():
             words = ["pretrain", "--out", str(out), "--cache", str(cache), "--resume"]
-        process = context.Process(target=main_uncompiled, args=(words,))
-        process.start()
-        return process
+        return start(words, stop_at=stop_at)
 
-    # Two while a run starts, the others somewhere in the steps to come.
-    for goal in [0, 0, *sorted(dice.sample(range(1, 34), 8))]:
-        process = start()
-        deadline = time.monotonic() + 60
-        while lines(out) < goal and process.is_alive() and time.monotonic() < deadline:
+    # The first while a run starts, the others somewhere in the next steps, at whose end it waits.
+    for goal in [0] * (kills // 5 + 1) + sorted(dice.sample(range(1, 34), kills - kills // 5 - 1)):
+        process = run(goal + 4)
+        while lines(out) < goal and process.is_alive():
             time.sleep(0.002)
         time.sleep(dice.uniform(0, 0.03 if goal else 0.5))
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.join()
-        assert process.exitcode == -signal.SIGKILL, "it had finished before it was to be killed"
-    process = start()
+        assert process.exitcode == -signal.SIGKILL
+    process = run()
     process.join()
     assert process.exitcode == 0
     for name in ("metrics.jsonl", "model.safetensors", "recipe.yaml"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     sessions = json.loads((out / "environment.json").read_text(encoding="utf-8"))["sessions"]
-    assert len(sessions) > 5
+    assert len(sessions) > kills // 2
 
 
 DEEP = {
@@ -126,11 +117,7 @@ def test_levels_below_the_target_need_no_gradient(
     """As at the paper's size: several processes wait for the gradient of every weight that can have one."""
     changes = {"family": family, "steps": 3, "model_arguments": DEEP[family]}
     assert main(arguments(clouds, tmp_path / "one", cache, **changes)) == 0
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    command += ["pointmae_zoo.cli", *arguments(clouds, tmp_path / "two", cache, **changes)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    in_two(arguments(clouds, tmp_path / "two", cache, **changes), tmp_path)
     one, two = (
         [json.loads(line)["loss"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("one", "two")
@@ -142,12 +129,8 @@ def test_levels_below_the_target_need_no_gradient(
 def test_two_processes_equal_one(clouds: Path, cache: Path, tmp_path: Path, family: str) -> None:
     changes = {"family": family, "steps": 6, "checkpoint_steps": 3}
     assert main(arguments(clouds, tmp_path / "one", cache, **changes)) == 0
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    command += ["pointmae_zoo.cli", *arguments(clouds, tmp_path / "two", cache, **changes)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("6 steps in") == 1
+    said = in_two(arguments(clouds, tmp_path / "two", cache, **changes), tmp_path)
+    assert said.count("6 steps in") == 1
     curves = [
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("one", "two")
@@ -170,5 +153,5 @@ def test_two_processes_equal_one(clouds: Path, cache: Path, tmp_path: Path, fami
         if value.ndim > 1:  # biases before a BatchNorm have no gradient but rounding, which Adam blows up
             apart = (weights[1][name] - value).norm()
             assert apart <= 5e-3 * value.norm(), (name, apart)
-    said = json.loads((tmp_path / "two" / "environment.json").read_text(encoding="utf-8"))
-    assert said["sessions"][0]["processes"] == 2
+    environment = json.loads((tmp_path / "two" / "environment.json").read_text(encoding="utf-8"))
+    assert environment["sessions"][0]["processes"] == 2

@@ -54,7 +54,7 @@ def test_round_trip_and_override(tmp_path: Path) -> None:
         ({"teacher": {"strides": [8, "16"]}}, r"teacher\.strides\[1\] is '16', expected a whole number"),
         ({"teacher": {"nam": "x"}}, r"no field 'teacher\.nam'; did you mean teacher\.name\?"),
         ({"teacher": "resnet18"}, "teacher is 'resnet18', expected a mapping of fields"),
-        ({"precision": "float16"}, "precision is 'float16', expected one of 'float32', 'bfloat16'"),
+        ({"precision": "float16"}, "precision is 'float16', expected one of 'auto', 'float32', 'bfloat16'"),
         (
             {"augmentation": {"scales": 1}},
             r"no field 'augmentation\.scales'; did you mean augmentation\.scale\?",

@@ -42,6 +42,7 @@ def recipe(tmp_path: Path, tiny: dict[str, list[int]]) -> PretrainRecipe:
         teacher=TeacherSettings(name=""),
         steps=4,
         batch_size=4,
+        precision="float32",
         checkpoint_steps=2,
         log_steps=1,
     )

@@ -252,9 +252,9 @@ def test_processes_share_the_work(tmp_path: Path) -> None:
     processes = [context.Process(target=_build_in_a_process, args=(tmp_path, queue)) for _ in range(2)]
     for process in processes:
         process.start()
-    found = [queue.get(timeout=60) for _ in processes]
+    found = [queue.get(timeout=600) for _ in processes]
     for process in processes:
-        process.join(60)
+        process.join(600)
         assert process.exitcode == 0
     assert found[0][0] == found[1][0]
     # Each reads eight for the key and at most one for the shapes; together they read each of the 24 once.

@@ -1,17 +1,14 @@
-"""What trimesh reads well enough: OBJ, glTF and GLB, 3MF, text STL. Scenes are flattened."""
+"""What trimesh reads well enough: OBJ, text STL. Scenes are flattened."""
 
 import io
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pointmae_zoo.shapes.formats.gltf_checks import check_gltf
 from pointmae_zoo.shapes.surface import Geometry, MeshError, check_faces, from_faces
 
-PATH_IN_ITEM = re.compile(rb"<(?:\w+:)?item\s[^>]*\bpath\s*=")
 RELATIVE_FACE = re.compile(rb"^[ \t]*f[ \t][^\n]*-\d", re.MULTILINE)
 
 ZERO_CORNER = re.compile(rb"^[ \t]*f[ \t](?:[^\n]*[ \t])?0(?:[/\s]|\Z)", re.MULTILINE)
@@ -30,29 +27,8 @@ def read_obj(path: Path, data: bytes) -> Geometry:
         raise MeshError(path, f"{odd}: export it again") from error
 
 
-def read_gltf(path: Path, data: bytes) -> Geometry:
-    """Triangles of a .gltf or .glb. Draco compression needs the extra package DracoPy."""
-    is_draco = check_gltf(path, data)
-    return load_scene(path, data, path.suffix.lower().lstrip("."), refuse_zeros=is_draco)
-
-
-def read_3mf(path: Path, data: bytes) -> Geometry:
-    """Triangles of everything that the build section of a 3MF file places."""
-    if not data.startswith(b"PK"):
-        raise MeshError(path, "is not a 3MF file (those are zip archives): check its suffix")
-    if _places_other_files(data):
-        raise MeshError(
-            path,
-            "builds from parts in separate files (3MF production), which cannot be read: export it as one",
-        )
-    return load_scene(path, data, "3mf")
-
-
-def load_scene(path: Path, data: bytes, file_type: str, *, refuse_zeros: bool = False) -> Geometry:
-    """Everything that trimesh finds, in world coordinates: triangles, or else points.
-
-    refuse_zeros: trimesh puts zeros in place of what DracoPy could not decode, and goes on.
-    """
+def load_scene(path: Path, data: bytes, file_type: str) -> Geometry:
+    """Everything that trimesh finds, in world coordinates: triangles, or else points."""
     import trimesh
     from trimesh.resolvers import FilePathResolver
 
@@ -64,9 +40,6 @@ def load_scene(path: Path, data: bytes, file_type: str, *, refuse_zeros: bool = 
             process=False,
             skip_materials=True,
         )
-        if refuse_zeros and not all(np.any(found.vertices) for found in scene.geometry.values()):
-            remedy = 'damaged, or DracoPy is too old (`pip install --upgrade "pointmae-zoo[draco]"`)'
-            raise MeshError(path, f"holds Draco data that cannot be decoded: {remedy}")
         return _flatten(path, scene)
     except (MeshError, MemoryError):
         raise
@@ -87,7 +60,6 @@ def _flatten(path: Path, scene: Any) -> Geometry:
     """Every instance of every geometry. Lines are no surface and are left out."""
     import trimesh
 
-    # A glTF without scenes and a 3MF without a build place nothing; what they hold is then taken as it is.
     placed = [scene.graph[node] for node in scene.graph.nodes_geometry]
     if not placed:
         placed = [(np.eye(4), name) for name in scene.geometry]
@@ -106,16 +78,6 @@ def _flatten(path: Path, scene: Any) -> Geometry:
         )
         offset += len(here)
     return from_faces(path, np.concatenate(vertices), np.concatenate(faces))
-
-
-def _places_other_files(data: bytes) -> bool:
-    """Whether a 3MF build item names another file; trimesh leaves such items out and says nothing."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = [name for name in archive.namelist() if name.lower().endswith("3d/3dmodel.model")]
-            return any(PATH_IN_ITEM.search(archive.read(name)) for name in names)
-    except Exception:  # zipfile lets out whatever a damaged archive leads to; trimesh will say what is wrong
-        return False
 
 
 def _may_have_zero_corner(data: bytes) -> bool:

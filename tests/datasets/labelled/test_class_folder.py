@@ -18,7 +18,7 @@ OFF = "OFF\n4 4 0\n0 0 0\n1 0 0\n0 {height} 0\n0 0 1\n3 0 1 2\n3 0 1 3\n3 0 2 3\
 def mesh(path: Path, height: float = 1.0) -> Path:
     """A tetrahedron; another height, another file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(OFF.format(height=height))
+    path.write_text(OFF.format(height=height), encoding="utf-8")
     return path
 
 

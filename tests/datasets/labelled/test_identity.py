@@ -48,6 +48,7 @@ def test_a_run_is_asked_about_what_it_held_out(tmp_path: Path) -> None:
         model="i2p_mae_tiny",
         model_arguments={**arguments, "head_width": 16},
         data=str(data),
+        precision="float32",
         **sizes,  # type: ignore[arg-type]
     )
     result = finetune(recipe, tmp_path / "run", progress=False)

@@ -32,7 +32,7 @@ def as_ply(path: Path, made: PartPoints, name: str = "part", kind: str = "int") 
         " ".join(map(repr, [*point.tolist(), part]))
         for point, part in zip(made.points, made.parts.tolist(), strict=True)
     ]
-    path.write_text("\n".join(header + rows) + "\n")
+    path.write_text("\n".join(header + rows) + "\n", encoding="utf-8")
 
 
 def as_npz(path: Path, made: PartPoints) -> None:

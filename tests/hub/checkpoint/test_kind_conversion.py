@@ -9,6 +9,7 @@ import torch
 
 from pointmae_zoo import create_model, from_pretrained, save_pretrained
 from pointmae_zoo.hub import CheckpointError
+from pointmae_zoo.hub.checkpoint.model_folder import load_folder
 
 POINTS = torch.randn(2, 300, 3, generator=torch.Generator().manual_seed(0))
 SMALL: dict[str, Any] = {
@@ -116,6 +117,15 @@ def test_a_new_head_remembers_what_it_sits_on(stored: Any, tmp_path: Path) -> No
     assert kept["initialised_from"]["new"] == "the last layer of the classification head (head.8.*)"
     inner = kept["initialised_from"]["provenance"]["initialised_from"]
     assert inner["name"] == "parts"
+
+
+def test_a_new_head_remembers_a_repository_and_its_commit(stored: Any) -> None:
+    _, folder = stored("encoder")
+    origin = {"repo": "ada/chairs", "commit": "5" * 40}
+    head = {"num_classes": 5, "head_width": 16}
+    made = load_folder(folder, kind="classification", head=head, origin=origin).config.provenance
+    assert made["initialised_from"]["name"] == "ada/chairs@" + "5" * 40
+    assert made["initialised_from"]["provenance"]["hub"] == origin
 
 
 def test_what_got_a_new_head_can_be_saved_and_loaded(stored: Any, tmp_path: Path) -> None:

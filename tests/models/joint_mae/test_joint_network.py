@@ -11,6 +11,7 @@ from pointmae_zoo import create_model, ops
 from pointmae_zoo.models.joint_mae import depth_images
 from pointmae_zoo.models.joint_mae.correspondence import patches_of_points, token_patch_map
 from pointmae_zoo.models.joint_mae.depth_embedding import DepthEmbedding, sincos_positions
+from pointmae_zoo.models.joint_mae.joint_config import JointMAEConfig
 from pointmae_zoo.models.joint_mae.joint_network import JointMAEForPretraining, JointOutput
 from pointmae_zoo.train.optimizer import adamw
 from samples.joint_mae import encoded, half, shapes, small
@@ -253,6 +254,7 @@ def test_the_losses_are_those_of_the_output() -> None:
     assert terms["cross"] == pytest.approx(sum(squares) / len(squares), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_one_batch_is_learned() -> None:
     """Same masks and view in every step: all three losses fall to a tenth and below. Weighted so that all are
     about as large at first; else how far the 3D loss gets depends on the masks."""
@@ -346,6 +348,22 @@ def test_positions_of_patches_differ() -> None:
 def test_wrong_arguments_are_named(overrides: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         small(**overrides)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"image_strides": (64,), "image_dims": (8192,), "image_size": 4096},
+        {"image_strides": (1,), "image_dims": (1,), "image_size": 8, "cover": 1},
+        {"mask_ratio_3d": 0.999, "mask_ratio_2d": 0.999, "farthest": 0.999, "hidden_margin": 1.0},
+        {"mask_ratio_3d": 0.0, "mask_ratio_2d": 0.0, "farthest": 0.001, "hidden_margin": 0.0},
+        {"shared_blocks": 128, "specific_blocks": 128, "image_blocks": 128, "cover": 101},
+        {"shared_blocks": 1, "specific_blocks": 1, "image_blocks": 0, "elevation": 90.0, "filled_gaps": 101},
+    ],
+)
+def test_the_limits_that_messages_name_are_allowed(limits: dict[str, Any]) -> None:
+    config = JointMAEConfig(**limits)
+    assert {name: getattr(config, name) for name in limits} == limits
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,32 @@ def test_views_are_independent_of_their_neighbours_in_the_batch() -> None:
     torch.testing.assert_close(teacher(images).maps[0][1:, 2:], alone, rtol=1e-3, atol=1e-3)
 
 
+def test_brightness_is_that_of_the_teachers_training() -> None:
+    """Flat images, as the network gets them: with the model's own mean and deviation, or with ImageNet's."""
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+    own = (0.5, 0.5, 0.5)  # of timm's small test model
+    for normalization, mean, std in (
+        ("model", own, own),
+        ("imagenet", IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
+    ):
+        teacher = Teacher(TINY_VIT, weights="random", normalization=normalization)
+        seen: list[torch.Tensor] = []
+        teacher.network.patch_embed.register_forward_pre_hook(
+            lambda _, given, seen=seen: seen.append(given[0])
+        )
+        teacher(torch.linspace(0, 1, 3).view(1, 3, 1, 1).expand(1, 3, 160, 160))
+        for view, value in enumerate((0.0, 0.5, 1.0)):
+            expected = (value - torch.tensor(mean)) / torch.tensor(std)
+            torch.testing.assert_close(seen[0][view, :, 80, 80], expected, rtol=0, atol=1e-5)
+
+
+def test_nothing_gathers_in_a_teacher_that_is_used_again_and_again() -> None:
+    teacher = Teacher(TINY_VIT, weights="random")
+    teacher(torch.zeros(1, 1, 160, 160))
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in teacher.modules())
+
+
 def test_teacher_is_frozen_and_stays_in_evaluation_mode() -> None:
     teacher = Teacher("mobilenetv2_035", weights="random").train()
     assert not any(module.training for module in teacher.modules())
@@ -288,6 +314,24 @@ def test_plain_convolutions_that_do_not_fit(tmp_path: Path) -> None:
         load_plain_convolutions(network, {"a1_weight": np.zeros((5, 3, 1, 1)), "a1_bias": np.zeros(5)})
     with pytest.raises(ValueError, match=r"\(1, 3\)|expected \(B, V, H, W\)"):
         Teacher("mobilenetv2_035", weights="random")(torch.zeros(1, 3))
+
+
+def test_folded_convolutions_through_layers_with_batch_norm() -> None:
+    """A network of convolutions with and without a bias gives what the plain convolutions give by numpy."""
+    nn = torch.nn
+    network = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4, eps=0.01), nn.Conv2d(4, 2, 1))
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(size=(4, 3)).astype("f4"), generator.normal(size=(2, 4)).astype("f4")
+    biases = generator.normal(size=4).astype("f4"), generator.normal(size=2).astype("f4")
+    with torch.no_grad():
+        for value in network[1].state_dict().values():
+            value.fill_(7)
+    arrays = {"c2_weight": first[..., None, None], "c2_bias": biases[0]}
+    arrays |= {"c10_weight": second[..., None, None], "c10_bias": biases[1], "c11_bias": biases[1]}
+    load_plain_convolutions(network, arrays)
+    pixel = generator.normal(size=3).astype("f4")
+    found = network.eval()(torch.from_numpy(pixel).view(1, 3, 1, 1)).detach().flatten()
+    np.testing.assert_allclose(found, second @ (first @ pixel + biases[0]) + biases[1], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".npz"])

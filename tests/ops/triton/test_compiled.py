@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed: its kernels are not compiled"
 )
 
-ARCHITECTURES = [80, 90]  # A100 and H100
+ARCHITECTURES = [pytest.param(80, marks=pytest.mark.slow), 90]  # A100 and H100
 OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion")
 TYPES = {
     **dict.fromkeys(("count", "samples", "rows", "columns", "k"), "i32"),

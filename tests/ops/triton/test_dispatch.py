@@ -49,6 +49,13 @@ def test_kernels_serve_a_gpu(called: mock.Mock) -> None:
     assert names(called) == ["farthest_point_sample", "knn", "chamfer"]
 
 
+@pytest.mark.parametrize(("skip", "radius"), [(False, -1.0), (True, 1e-3)])
+def test_which_points_a_kernel_skips(skip: bool, radius: float, called: mock.Mock) -> None:
+    """Those within a squared radius of the origin: below zero, none."""
+    ops.farthest_point_sample(cloud(2, 9, 3), 4, skip_near_origin=skip)
+    assert called.farthest_point_sample.call_args.args[1:] == (4, 1e10, radius)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_halves_go_as_floats(dtype: torch.dtype, called: mock.Mock) -> None:
     points = cloud(2, 30, 3, dtype=dtype)
