@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointmae_zoo.models.batch_norm import batch_norm
-from pointmae_zoo.models.losses import LossTerm
+from pointmae_zoo.models.pretraining_model import LossTerm
 from pointmae_zoo.models.tokenizer import group_coordinates
 from pointmae_zoo.models.tokens import Groups, pack
 from pointmae_zoo.ops import chamfer_distance, draw_per_cloud, index_points, three_nn_interpolate

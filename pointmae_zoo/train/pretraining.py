@@ -14,8 +14,7 @@ from torch import Tensor
 from pointmae_zoo.datasets.augmentation import Augmentation, augment, points_of_step, subsample
 from pointmae_zoo.datasets.sources import CloudSource, concatenate, open_sources, procedural_source
 from pointmae_zoo.hub import save_pretrained
-from pointmae_zoo.models.i2p_mae import TeacherViews
-from pointmae_zoo.models.losses import LossTerm
+from pointmae_zoo.models.pretraining_model import LossTerm, TeacherViews
 from pointmae_zoo.models.registry import create_model, get_architecture
 from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.models.teacher.teacher_weights import check_weights_file

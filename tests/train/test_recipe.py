@@ -8,8 +8,8 @@ import torch
 
 from pointmae_zoo.cli import main
 from pointmae_zoo.datasets.augmentation import augment
-from pointmae_zoo.hub.convert import PRESETS
-from pointmae_zoo.models.registry import create_model, list_weights
+from pointmae_zoo.models.i2p_mae.reference_checkpoints import PRESETS
+from pointmae_zoo.models.registry import Family, create_model, list_weights
 from pointmae_zoo.system.yaml_files import dump_yaml
 from pointmae_zoo.train.recipe import PretrainRecipe
 from pointmae_zoo.train.recipe_files import (
@@ -312,7 +312,8 @@ def test_an_ambiguous_name_lists_what_it_may_mean(tmp_path: Path, monkeypatch: p
         for name in names.split():
             path = tmp_path / folder / f"{name}.yaml"
             path.write_text("# A recipe\nsteps: 1\n", encoding="utf-8")
-    monkeypatch.setattr("pointmae_zoo.train.recipe_files.SHIPPED", tmp_path)
+    families = [Family(folder.name, recipes=folder) for folder in sorted(tmp_path.iterdir())]
+    monkeypatch.setattr("pointmae_zoo.train.recipe_files.list_families", lambda: [Family("bare"), *families])
     with pytest.raises(ValueError, match="one/smoke or two/smoke"):
         find_recipe("smoke")
     assert find_recipe("two/smoke") == tmp_path / "two" / "smoke.yaml"

@@ -10,11 +10,10 @@ from typing import Any
 
 from pointmae_zoo.hub.cards.making import NOT_STATED, check_provenance, making, recipe, training_data
 from pointmae_zoo.hub.cards.model_index import front_matter
-from pointmae_zoo.hub.cards.papers import PAPERS
 from pointmae_zoo.hub.cards.release import Release, data_names, read_release
 from pointmae_zoo.hub.cards.usage import usage
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, build_empty
-from pointmae_zoo.models.registry import get_architecture
+from pointmae_zoo.models.registry import ENCODER_PAPER, Family, get_architecture
 from pointmae_zoo.reports.schema import is_scored
 from pointmae_zoo.reports.score_tables import changed_table, class_table, is_part, scores_table
 from pointmae_zoo.reports.tables import ablation_table, fewshot_table, line, linear_table, robustness_table
@@ -66,12 +65,11 @@ def render_release(release: Release, repo_id: str | None = None) -> str:
     check_provenance(release)
     config, facts = release.config, release.facts
     title = facts.name or (repo_id or release.folder.resolve().name).rpartition("/")[2]
-    paper = get_architecture(config.architecture).paper
+    family = get_architecture(config.architecture).family
     header = front_matter(
         title,
-        architecture=config.architecture,
+        family=family,
         kind=config.kind,
-        paper=paper,
         licence=facts.licence,
         reports=measured_here(release),
         data_names=data_names(release),
@@ -94,7 +92,7 @@ def render_release(release: Release, repo_id: str | None = None) -> str:
         "Training data": training_data(release),
         "Recipe": recipe(release),
         "How it was made": making(release),
-        "Citation": _citation(paper),
+        "Citation": _citation(family),
         "Licence": _licence(release),
     }
     sections |= {name: "" for name in notes if name not in sections}
@@ -255,12 +253,14 @@ def _input(release: Release) -> str:
     )
 
 
-def _citation(paper: str) -> str:
-    if paper not in PAPERS:
-        return f"The paper whose method this is: {paper}."
-    papers = PAPERS[paper]
-    named = " and the one ".join(f"{one.about} ([{one.method}]({one.url}), {one.venue})" for one in papers)
-    entries = "\n\n".join(one.bibtex for one in papers)
+def _citation(family: Family) -> str:
+    papers = {"whose encoder they have": ENCODER_PAPER}
+    if family.paper is not None:
+        papers = {"whose method this is": family.paper, **papers}
+    named = " and the one ".join(
+        f"{about} ([{paper.method}]({paper.url}), {paper.venue})" for about, paper in papers.items()
+    )
+    entries = "\n\n".join(paper.bibtex for paper in papers.values())
     return f"If you use these weights, cite the paper {named}:\n\n```bibtex\n{entries}\n```"
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pointmae_zoo.models.losses import LossTerm
+from pointmae_zoo.models.pretraining_model import LossTerm
 from pointmae_zoo.ops import ViewFrames, without_covers
 
 

@@ -15,23 +15,37 @@ entries; what has no field is said here and where it is computed:
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pointmae_zoo.models.config import ModelConfig
-from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder
-from pointmae_zoo.models.joint_mae.correspondence import joint_attention_mask
+from pointmae_zoo.models.encoder import EncoderConfig
 from pointmae_zoo.models.joint_mae.depth_embedding import DepthEmbedding, sincos_positions
 from pointmae_zoo.models.joint_mae.depth_images import (
     SeenImages,
     check_masks,
     draw_visible_patches,
+    joint_attention_mask,
     render_views,
 )
 from pointmae_zoo.models.joint_mae.depth_losses import cross_loss, patch_losses
 from pointmae_zoo.models.joint_mae.joint_config import JointMAEConfig
+from pointmae_zoo.models.joint_mae.joint_preview import (
+    draw_points,
+    image_column,
+    image_columns,
+    view_direction,
+)
 from pointmae_zoo.models.layers import Block, Stage, init_linear, run_blocks
-from pointmae_zoo.models.losses import LossTerm, weighted_sum
+from pointmae_zoo.models.pretraining_model import (
+    LossTerm,
+    PretrainingModel,
+    Preview,
+    TeacherViews,
+    as_float64,
+    visible_points,
+    weighted_sum,
+)
 from pointmae_zoo.models.reconstruction import (
     Prediction,
     TokenPropagation,
@@ -65,7 +79,7 @@ class JointOutput(NamedTuple):
         return weighted_sum(self.losses)
 
 
-class JointMAEForPretraining(nn.Module):
+class JointMAEForPretraining(PretrainingModel):
     """Encoder, 2D branch, joint attention, decoders and the three losses.
 
     The encoder is `PointEncoder` with blocks at its coarsest level alone; these blocks are the joint
@@ -75,11 +89,10 @@ class JointMAEForPretraining(nn.Module):
     their position MLP is one.
     """
 
-    config: ModelConfig
+    hyper: JointMAEConfig
     image_positions: Tensor
 
     def __init__(self, encoder: EncoderConfig, config: JointMAEConfig) -> None:
-        super().__init__()
         top = len(encoder.dims) - 1
         dim = encoder.dims[top]
         if any(encoder.depths[:top]) or not encoder.depths[top]:
@@ -95,8 +108,7 @@ class JointMAEForPretraining(nn.Module):
             raise ValueError(
                 f"image_dims: the last must be the encoder's, {dim}; got {list(config.image_dims)}"
             )
-        self.hyper = config
-        self.encoder = PointEncoder(encoder)
+        super().__init__(encoder, config)
         for level in range(config.target_level):  # the decoder doesn't read them: nothing to learn from
             self.encoder.norms[str(level)].requires_grad_(False)
         heads, ratio = encoder.num_heads, encoder.mlp_ratio
@@ -131,13 +143,9 @@ class JointMAEForPretraining(nn.Module):
         for part in parts:
             part.apply(init_linear)
 
-    @staticmethod
-    def taught(teacher: tuple[int, int] | None) -> dict[str, Any]:
-        """The arguments that a teacher decides: none, as this model takes none.
-
-        Raises:
-            ValueError: there is a teacher.
-        """
+    @classmethod
+    def taught(cls, teacher: tuple[int, int] | None) -> dict[str, Any]:
+        """Nothing; raises a ValueError if there is a teacher."""
         if teacher is not None:
             raise ValueError("Joint-MAE has no teacher: its images are the clouds' own")
         return {}
@@ -145,7 +153,7 @@ class JointMAEForPretraining(nn.Module):
     def forward(
         self,
         points: Tensor,
-        views: None = None,
+        views: TeacherViews | None = None,
         *,
         visible: Tensor | None = None,
         visible_patches: Tensor | None = None,
@@ -212,9 +220,11 @@ class JointMAEForPretraining(nn.Module):
             losses, monitors, visible, hidden, seen.views.images, seen.visible, patches, seen.views.frames
         )
 
-    def watched(self, points: Tensor, views: None = None) -> dict[str, LossTerm]:
-        """What training logs now and then: the 3D loss with the visible patches and, of the same 3D tokens,
-        with none. Were they far apart, the 3D branch would live off the 2D one."""
+    def watched(self, points: Tensor, views: TeacherViews | None = None) -> dict[str, LossTerm]:
+        """The 3D loss of the same 3D tokens with the visible patches and without any.
+
+        If they were far apart, the 3D branch would depend on the 2D one.
+        """
         both = self(points, views)
         if both.visible_patches is None:
             return {}
@@ -343,6 +353,33 @@ class JointMAEForPretraining(nn.Module):
         surfaces = fill_holes(seen.views.images, config.filled_gaps)
         return cross_loss(
             points, valid, surfaces, seen.views.frames, config.hidden_margin, config.weight_cross
+        )
+
+    def preview(self, points: Tensor, views: TeacherViews | None) -> Preview:
+        """Before the clouds a depth image, its visible patches, and these with the predicted ones; after them
+        the reconstructed points as the same depth image. Each cloud is seen from where its image is taken."""
+        output = self(points, views)
+        groups = self.encoder.group(points)
+        masks = self.encoder.visible_below(output.visible, groups)
+        visible = visible_points(groups, masks[0], points.shape[1])
+        hidden = output.points
+        centers = index_points(groups.centers[self.hyper.target_level], hidden.order)
+        around = centers.unsqueeze(2) + hidden.predicted  # (B, W, K, 3)
+        predicted = [one[valid].flatten(0, 1) for one, valid in zip(around, hidden.valid, strict=True)]
+        count = f"{int(output.visible[0].sum())} of {output.visible.shape[1]} tokens"
+        clouds = visible, count, [as_float64(one) for one in predicted]
+        if output.frames is None:
+            return Preview(*clouds)
+        far = output.frames.farthest
+        drawn = []
+        for row, part in enumerate(predicted):
+            shown = points[row, torch.from_numpy(visible[row]).to(points.device)]
+            drawn.append(draw_points(torch.cat([shown, part]), output.frames, row))
+        return Preview(
+            *clouds,
+            before=image_columns(output.images, output.patches, output.visible_patches, far),
+            after=[image_column("reconstruction, projected", np.stack(drawn), far, scale=True)],
+            seen_from=[view_direction(rotation) for rotation in output.frames.rotations[:, 0]],
         )
 
 
