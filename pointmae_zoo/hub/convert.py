@@ -103,12 +103,12 @@ def convert_checkpoint(
 def _reference(
     architecture: str, kind: str, preset: str | None
 ) -> tuple[ReferenceCheckpoints, ReferencePreset]:
-    """How the checkpoints are read, and what the data set that they were fine-tuned on says of them."""
+    """How checkpoints of the architecture are read, and the preset of this kind and name."""
     reference = get_architecture(architecture).reference
     if reference is None:
         known = [name for name in list_models() if get_architecture(name).has_reference]
         raise ValueError(
-            f"{architecture}: no reference checkpoints are known; of {', '.join(known)} there are"
+            f"{architecture}: no reference checkpoints are known; there are some of {' and '.join(known)}"
         )
     if kind not in reference.presets:
         raise ValueError(f"kind: one of {', '.join(reference.presets)} expected, got {kind!r}")

@@ -110,7 +110,7 @@ class PretrainingModel(nn.Module):
         self.encoder = PointEncoder(encoder)
 
     def forward(self, points: Tensor, views: TeacherViews | None = None) -> PretrainingOutput:
-        """The losses of augmented clouds (B, N, 3). ``views``: what a teacher saw of them; None: no teacher."""
+        """The losses of augmented clouds (B, N, 3). ``views``: what a teacher saw of them; None: none did."""
         raise NotImplementedError
 
     @classmethod

@@ -314,7 +314,7 @@ def test_pictures_of_both_modalities(
 def test_an_image_is_put_together_from_its_patches(
     joint: JointMAEForPretraining, clouds: torch.Tensor
 ) -> None:
-    """Patches that predict their own pixels make the image again; hidden ones are NaN, which is drawn grey."""
+    """Patches that predict their own pixels make the image again; hidden ones are NaN, drawn grey."""
     joint.eval()
     with torch.no_grad():
         made = joint(clouds)

@@ -313,7 +313,7 @@ class I2PMAEForPretraining(PretrainingModel):
     def _agreement(
         self, points: Tensor, views: TeacherViews, drawn: Tensor, groups: Groups
     ) -> NDArray[np.float64]:
-        """Correlation of predicted and teacher's features, at each point its nearest visible token's (B, N)."""
+        """Correlation of predicted and teacher's features, (B, N), at a point its nearest visible token's."""
         images = self(points, views, visible=drawn).images
         target, predicted = images.target.float(), images.predicted.float()  # (B, W, P, V C)
         mean = target[images.valid].mean(0)
