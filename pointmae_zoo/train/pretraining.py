@@ -38,7 +38,7 @@ _PREVIEWED = 6  # shapes in the picture
 class PretrainTask:
     """Masked pre-training of a ``...ForPretraining`` model on clouds, taught by an image network or not.
 
-    Which losses there are is the model's affair; see ``models/losses.py``.
+    The model decides which losses there are; see ``models/pretraining_model.py``.
     """
 
     command = "pretrain"
