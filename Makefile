@@ -21,6 +21,7 @@ lint: .venv/dev.stamp
 
 types: .venv/dev.stamp
 	$(RUN)/mypy
+	$(RUN)/mypy tests/models/test_kinds.py
 
 layers: .venv/dev.stamp
 	$(RUN)/lint-imports

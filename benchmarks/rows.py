@@ -15,7 +15,7 @@ from benchmarks import plain
 from benchmarks.timing import Row, interleaved_medians
 from pointmae_zoo import ops
 from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder
-from pointmae_zoo.ops.cpu import search
+from pointmae_zoo.ops.cpu import numba_operators
 
 
 @contextlib.contextmanager
@@ -23,9 +23,9 @@ def numba(used: bool) -> Iterator[None]:
     """The package with or without its optional loops, whatever is installed."""
     before = os.environ.get("POINTMAE_ZOO_NUMBA")
     os.environ["POINTMAE_ZOO_NUMBA"] = "1" if used else "0"
-    search.available.cache_clear()
+    numba_operators.available.cache_clear()
     try:
-        if used and not search.available():
+        if used and not numba_operators.available():
             raise RuntimeError("numba is not installed; make bench installs it")
         yield
     finally:
@@ -33,7 +33,7 @@ def numba(used: bool) -> Iterator[None]:
             del os.environ["POINTMAE_ZOO_NUMBA"]
         else:
             os.environ["POINTMAE_ZOO_NUMBA"] = before
-        search.available.cache_clear()
+        numba_operators.available.cache_clear()
 
 
 def clouds(batch: int, count: int, seed: int = 0) -> Tensor:

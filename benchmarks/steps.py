@@ -16,9 +16,8 @@ from benchmarks.rows import clouds
 from benchmarks.timing import Row, interleaved_medians
 from pointmae_zoo.datasets.augmentation import Augmentation, augment
 from pointmae_zoo.datasets.sources import procedural_source
-from pointmae_zoo.models.i2p_mae import TeacherViews
 from pointmae_zoo.models.joint_mae.joint_network import JointMAEForPretraining
-from pointmae_zoo.models.losses import weighted_sum
+from pointmae_zoo.models.pretraining_model import TeacherViews, weighted_sum
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.ops.precision import chosen_precision

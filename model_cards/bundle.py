@@ -1,7 +1,7 @@
 """Put a run's encoder or classifier among the package's weights: ``python -m model_cards.bundle RUN NAME``.
 
 Matrices are stored in float16. A classifier whose head was trained on the encoder of published weights, which
-stayed as it was, is stored without it. Prints what the entry in ``registry.py`` pins.
+stayed as it was, is stored without it. Prints what its ``register_weights`` in the family pins.
 """
 
 import argparse

@@ -23,10 +23,11 @@ def add_recipes(commands: argparse._SubParsersAction) -> None:
 
 def _recipes(args: argparse.Namespace) -> int:
     from pointmae_zoo.train import list_recipes
-    from pointmae_zoo.train.recipe_files import BARE, recipe_command
+    from pointmae_zoo.train.recipe_files import default_family, recipe_command
 
     print_table([(name, recipe_command(name), what) for name, what in list_recipes().items()])
-    print(f"A name without its family is {BARE}'s, or the only one: pretrain --recipe smoke --out RUN")
+    family = default_family()
+    print(f"A name without its family is {family}'s, or the only one: pretrain --recipe smoke --out RUN")
     return 0
 
 

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.checkpoint.model_folder import save_pretrained
 from pointmae_zoo.hub.client import HubError
-from pointmae_zoo.hub.convert import PRESETS, convert_checkpoint
+from pointmae_zoo.hub.convert import convert_checkpoint
 from pointmae_zoo.hub.pretrained import from_pretrained
 
 if TYPE_CHECKING:
     from pointmae_zoo.hub.push import push_to_hub
 
 __all__ = [
-    "PRESETS",
     "CheckpointError",
     "HubError",
     "convert_checkpoint",

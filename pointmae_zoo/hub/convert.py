@@ -1,7 +1,7 @@
-"""A person's own copy of a reference checkpoint -> our layout.
+"""Your copy of a reference checkpoint -> a folder of weights.
 
-The reference implementations (I2P-MAE, Point-M2AE's segmentation model) publish pickles. Only their tensors
-are read (``weights_only``); every key must be known and every weight of ours filled.
+Reference implementations publish pickles. Only their tensors are read (``weights_only``). Every key must be
+known to the architecture's family, and every weight of the model must be given.
 """
 
 import os
@@ -17,78 +17,20 @@ from torch import Tensor
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError, key_problems
 from pointmae_zoo.hub.checkpoint.model_folder import save_pretrained
 from pointmae_zoo.models.preprocess import Preprocess
-from pointmae_zoo.models.registry import create_model
+from pointmae_zoo.models.registry import (
+    ReferenceCheckpoints,
+    ReferencePreset,
+    create_model,
+    get_architecture,
+    list_models,
+)
 from pointmae_zoo.system.files import file_sha256
 
-# What weights can't tell: neighbours, radii of local attention, pooling, input (papers' fine-tuning
-# configurations).
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "pretraining": {"shapenet": {}},
-    "classification": {
-        "modelnet40": {
-            "num_neighbors": (48, 24, 24),
-            "local_radius": (0.24, 0.48, 0.96),
-            "head_pool": "mean+max",
-            "pool": "mean+max",
-        },
-        "scanobjectnn": {
-            "num_neighbors": (32, 16, 16),
-            "local_radius": (0.32, 0.64, 1.28),
-            "head_pool": "mean,max",
-            "pool": "mean,max",
-        },
-        "scanobjectnn_pb": {
-            "num_neighbors": (32, 16, 16),
-            "local_radius": (0.48, 0.96, 1.92),
-            "head_pool": "mean,max",
-            "pool": "mean,max",
-        },
-    },
-    "part_segmentation": {"shapenetpart": {"local_radius": (0.32, 0.64, 1.28)}},
-}
 _NUMPY_SCALARS: list[Any] = [
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64")),
     (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
     (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
-]
-_POINTS = {"modelnet40": 1024}  # the others: 2,048
-
-_TOKENIZER = {
-    "first_conv.0": "conv1",
-    "first_conv.1": "norm1",
-    "first_conv.3": "conv2",
-    "second_conv.0": "conv3",
-    "second_conv.1": "norm2",
-    "second_conv.3": "conv4",
-}
-_PROPAGATION = {
-    "fuse.net.0": "fuse",
-    "fuse.net.1": "fuse_norm",
-    "extraction.operation.0.net1.0": "conv1",
-    "extraction.operation.0.net1.1": "norm1",
-    "extraction.operation.0.net2.0": "conv2",
-    "extraction.operation.0.net2.1": "norm2",
-}
-_SEGMENTATION_HEAD = {"convs1": 0, "bns1": 1, "convs2": 4, "bns2": 5, "convs3": 7, "bns3": 8, "convs4": 10}
-
-# Reference module -> our module; the last part of a key (weight, bias, running_mean, ...) stays.
-_RULES: list[tuple[str, Any]] = [
-    (r"h_encoder\.token_embed\.(\d+)\.(.+)", lambda m: f"encoder.embeddings.{m[1]}.{_TOKENIZER[m[2]]}"),
-    (r"h_encoder\.encoder_pos_embeds\.(\d+)\.(\d+)", r"encoder.stages.\1.position.\2"),
-    (r"h_encoder\.encoder_blocks\.(\d+)\.blocks\.(.+)", r"encoder.stages.\1.blocks.\2"),
-    (r"h_encoder\.encoder_norms\.(\d+)", r"encoder.norms.\1"),
-    (r"h_decoder\.(\d+)\.blocks\.(.+)", r"stages.\1.blocks.\2"),
-    (r"decoder_pos_embeds\.(\d+)\.(\d+)", r"stages.\1.position.\2"),
-    (r"token_prop\.(\d+)\.(.+)", lambda m: f"propagations.{m[1]}.{_PROPAGATION[m[2]]}"),
-    (r"decoder_norm", "norm"),
-    (r"rec_head_(2d|3d)", r"head_\1"),
-    (r"norm", "encoder.norms.2"),
-    (r"cls_head_finetune\.(\d+)", r"head.\1"),
-    (r"label_conv\.(\d+)", r"label_embedding.\1"),
-    (r"propagations\.(\d+)\.mlp_convs\.(\d+)", lambda m: f"propagations.{m[1]}.{3 * int(m[2])}"),
-    (r"propagations\.(\d+)\.mlp_bns\.(\d+)", lambda m: f"propagations.{m[1]}.{3 * int(m[2]) + 1}"),
-    (r"convs\d|bns\d", lambda m: f"head.{_SEGMENTATION_HEAD[m[0]]}"),
 ]
 
 
@@ -96,7 +38,7 @@ def convert_checkpoint(
     file: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    architecture: str = "i2p_mae_base",
+    architecture: str,
     kind: str,
     preset: str | None = None,
 ) -> Path:
@@ -104,45 +46,44 @@ def convert_checkpoint(
     the reference.
 
     Args:
-        file: ``.pth`` with the keys bare or under ``base_model``, with or without ``module.``; its
-            ``clip_model.*`` entries are ignored.
+        file: ``.pth`` with the keys bare or under ``base_model``, with or without ``module.``.
         out: folder to write.
-        architecture: ``i2p_mae_base``.
+        architecture: one that has a reference, such as ``i2p_mae_base``.
         kind: ``pretraining``, ``classification`` or ``part_segmentation``.
-        preset: the data set it was fine-tuned on, which fixes what weights can't tell; needed for
-            ``classification``.
+        preset: the data set that it was fine-tuned on, which decides what weights can't tell; needed where
+            there are several (``classification``).
 
     Returns:
         ``out``.
 
     Raises:
-        ValueError: unknown kind or preset, a file that holds more than tensors, or keys that don't fit, which
-            are listed.
+        ValueError: unknown architecture, kind or preset; a file that holds more than tensors; keys that don't
+            fit, which are listed.
     """
     file = Path(file)
-    arguments, preprocess = _settings(kind, preset)
+    reference, chosen = _reference(architecture, kind, preset)
+    arguments = dict(chosen.arguments)
     state = _read_state(file)
     converted: dict[str, Tensor] = {}
     unknown = []
     for key, tensor in state.items():
-        name = our_key(key)
-        if name is None:
+        if reference.ignored and key.startswith(reference.ignored):
+            continue
+        if (ours := reference.translate(key, tensor)) is None:
             unknown.append(key)
         else:
-            converted[name] = tensor.squeeze(-1) if tensor.ndim == 3 else tensor
+            converted[ours[0]] = ours[1]
     if unknown:
         raise CheckpointError(
             f"{file}: {len(unknown)} keys are not of the reference's {kind} model, "
             f"such as {', '.join(unknown[:5])}"
         )
-    if "mask_token" in converted:
-        converted["mask_token"] = converted["mask_token"].flatten()
     if kind == "classification" and "head.8.weight" in converted:
         arguments["num_classes"] = len(converted["head.8.weight"])
     model = create_model(
         architecture,
         kind,
-        preprocess=preprocess,
+        preprocess=Preprocess(num_points=chosen.num_points),
         provenance={
             "status": "converted",
             "source": file.name,
@@ -159,39 +100,28 @@ def convert_checkpoint(
     return save_pretrained(model, out)
 
 
-def _settings(kind: str, preset: str | None) -> tuple[dict[str, Any], Preprocess]:
-    """Arguments and preprocessing of a kind and preset, the reference's sampling and masking rules switched
-    on."""
-    if kind not in PRESETS:
-        raise ValueError(f"kind: one of {', '.join(PRESETS)} expected, got {kind!r}")
-    known = PRESETS[kind]
-    if preset is None:
-        if len(known) > 1:
-            raise ValueError(
-                "preset: weights can't tell neighbours, radii and pooling; "
-                f"name the data set: {' or '.join(known)}"
-            )
-        preset = next(iter(known))
-    if preset not in known:
-        raise ValueError(f"preset: one of {', '.join(known)} expected for {kind}, got {preset!r}")
-    arguments = {"skip_near_origin": True, "hide_uncovered": kind == "pretraining", **known[preset]}
-    return arguments, Preprocess(num_points=_POINTS.get(preset, 2048))
-
-
-def our_key(key: str) -> str | None:
-    """The name here of a reference key (no ``module.`` in front), or None for a key that no rule knows."""
-    module, _, leaf = key.rpartition(".")
-    if not module:
-        return key if key == "mask_token" else None
-    for pattern, replacement in _RULES:
-        match = re.fullmatch(pattern, module)
-        if match:
-            try:
-                name = replacement(match) if callable(replacement) else match.expand(replacement)
-            except KeyError:
-                return None
-            return f"{name}.{leaf}"
-    return None
+def _reference(
+    architecture: str, kind: str, preset: str | None
+) -> tuple[ReferenceCheckpoints, ReferencePreset]:
+    """How checkpoints of the architecture are read, and the preset of this kind and name."""
+    reference = get_architecture(architecture).reference
+    if reference is None:
+        known = [name for name in list_models() if get_architecture(name).has_reference]
+        raise ValueError(
+            f"{architecture}: no reference checkpoints are known; there are some of {' and '.join(known)}"
+        )
+    if kind not in reference.presets:
+        raise ValueError(f"kind: one of {', '.join(reference.presets)} expected, got {kind!r}")
+    presets = reference.presets[kind]
+    if preset is None and len(presets) > 1:
+        raise ValueError(
+            "preset: weights can't tell neighbours, radii and pooling; "
+            f"name the data set: {' or '.join(presets)}"
+        )
+    name = next(iter(presets)) if preset is None else preset
+    if name not in presets:
+        raise ValueError(f"preset: one of {', '.join(presets)} expected for {kind}, got {preset!r}")
+    return reference, presets[name]
 
 
 def _read_state(file: Path) -> dict[str, Tensor]:
@@ -216,5 +146,4 @@ def _read_state(file: Path) -> dict[str, Tensor]:
         or not all(isinstance(v, Tensor) for v in content.values())
     ):
         raise CheckpointError(f"{file}: a dictionary of tensors expected, bare or under 'base_model'")
-    state = {str(key).removeprefix("module."): tensor for key, tensor in content.items()}
-    return {key: tensor for key, tensor in state.items() if not key.startswith("clip_model.")}
+    return {str(key).removeprefix("module."): tensor for key, tensor in content.items()}

@@ -3,7 +3,7 @@
 import difflib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import nn
@@ -14,10 +14,93 @@ from pointmae_zoo.hub.checkpoint.model_folder import PICKLES, load_folder
 from pointmae_zoo.hub.client import HubError
 from pointmae_zoo.hub.snapshot import HubSource, check_name, fetch, naming
 from pointmae_zoo.models.config import ModelConfig
+from pointmae_zoo.models.encoder import PointEncoder
+from pointmae_zoo.models.heads import PointForClassification, PointForPartSegmentation
+from pointmae_zoo.models.pretraining_model import PretrainingModel
 from pointmae_zoo.models.registry import get_weights, list_models, list_weights
 
 # Weights that come with the package, one folder each.
 BUNDLED = Path(__file__).resolve().parent.parent / "weights"
+
+
+@overload
+def from_pretrained(
+    source: str | os.PathLike[str],
+    *,
+    kind: Literal["encoder"],
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    **head: Any,
+) -> PointEncoder: ...
+
+
+@overload
+def from_pretrained(
+    source: str | os.PathLike[str],
+    *,
+    kind: Literal["pretraining"],
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    **head: Any,
+) -> PretrainingModel: ...
+
+
+@overload
+def from_pretrained(
+    source: str | os.PathLike[str],
+    *,
+    kind: Literal["classification"],
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    **head: Any,
+) -> PointForClassification: ...
+
+
+@overload
+def from_pretrained(
+    source: str | os.PathLike[str],
+    *,
+    kind: Literal["part_segmentation"],
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    **head: Any,
+) -> PointForPartSegmentation: ...
+
+
+@overload
+def from_pretrained(
+    source: str | os.PathLike[str],
+    *,
+    kind: str | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    **head: Any,
+) -> Any: ...
 
 
 def from_pretrained(

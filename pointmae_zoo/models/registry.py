@@ -1,18 +1,27 @@
-"""Names -> models: the architectures of the zoo and the table of published weights.
+"""Names to models: families, their architectures, and the table of published weights.
 
-A new architecture is one function here, decorated with `register_model`; everything else finds it through
-`list_models`.
+This module knows no family. A family is a file or folder in `pointmae_zoo.models` that registers itself when
+it is imported: its architectures with `register_model`, its published weights with `register_weights`. The
+files and folders there are imported at the first question about names, and so are the entry points of the
+group ``pointmae_zoo.families`` that other installed packages declare. To use a family from anywhere else,
+import it.
 """
 
 import dataclasses
 import difflib
 import fnmatch
+import functools
+import importlib
+import pkgutil
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, overload
 
-from torch import nn
+from torch import Tensor, nn
 
 from pointmae_zoo.models.config import KINDS, ModelConfig
 from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder
@@ -22,26 +31,102 @@ from pointmae_zoo.models.heads import (
     PointForClassification,
     PointForPartSegmentation,
 )
-from pointmae_zoo.models.i2p_mae import I2PMAEConfig, I2PMAEForPretraining
-from pointmae_zoo.models.joint_mae.joint_config import JointMAEConfig
-from pointmae_zoo.models.joint_mae.joint_network import JointMAEForPretraining
 from pointmae_zoo.models.preprocess import Preprocess
+from pointmae_zoo.models.pretraining_model import PretrainingModel
+
+ENTRY_POINTS = "pointmae_zoo.families"
+"""The group of entry points by which an installed package offers families: ``name = "its.module"``."""
+_MODELS = "pointmae_zoo.models"
+
+
+class Paper(NamedTuple):
+    """A paper to cite."""
+
+    method: str
+    venue: str
+    identifier: str
+    """Such as ``arXiv:2212.06785``."""
+    url: str
+    bibtex: str
+
+
+ENCODER_PAPER = Paper(
+    "Point-M2AE",
+    "NeurIPS 2022",
+    "arXiv:2205.14401",
+    "https://arxiv.org/abs/2205.14401",
+    """\
+@inproceedings{zhang2022pointm2ae,
+  title     = {Point-M2AE: Multi-scale Masked Autoencoders for Hierarchical Point Cloud Pre-training},
+  author    = {Zhang, Renrui and Guo, Ziyu and Gao, Peng and Fang, Rongyao and Zhao, Bin and Wang, Dong and
+               Qiao, Yu and Li, Hongsheng},
+  booktitle = {NeurIPS},
+  year      = {2022}
+}""",
+)
+"""Of `PointEncoder`, which all families share."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the architectures of one method have in common."""
+
+    name: str
+    """Such as ``i2p_mae``; its recipes are called ``i2p_mae/...``."""
+    paper: Paper | None = None
+    """The method's; None: there is none to cite."""
+    recipes: Path | None = None
+    """A folder of YAML recipes, ``NAME.yaml``; None: the family has none."""
+
+
+@dataclass(frozen=True)
+class ReferencePreset:
+    """What a reference checkpoint's weights can't tell, for one data set that they were fine-tuned on."""
+
+    arguments: dict[str, Any]
+    """Of the architecture."""
+    num_points: int = 2048
+    """Points of the network's input."""
+
+
+@dataclass(frozen=True)
+class ReferenceCheckpoints:
+    """How checkpoints of a reference implementation become weights of an architecture (`hub.convert`)."""
+
+    presets: Mapping[str, Mapping[str, ReferencePreset]]
+    """Kind -> name of the data set -> preset."""
+    translate: Callable[[str, Tensor], tuple[str, Tensor] | None]
+    """A key and tensor of the reference -> ours. None: the key is unknown."""
+    ignored: str = ""
+    """Keys that begin with this are left out; empty: none."""
 
 
 @dataclass(frozen=True)
 class Architecture:
     """Everything that a name stands for: default configurations, the pre-training model, the input."""
 
+    family: Family
     encoder: EncoderConfig
-    pretraining: I2PMAEConfig | JointMAEConfig
-    pretraining_model: type[I2PMAEForPretraining] | type[JointMAEForPretraining]
+    pretraining: Any
+    """The family's own configuration, a dataclass."""
+    pretraining_model: type[PretrainingModel]
+    """Takes ``encoder`` and ``pretraining``."""
     preprocess: Preprocess
-    paper: str
     classification: ClassifierConfig = field(default_factory=ClassifierConfig)
     part_segmentation: PartSegmenterConfig = field(default_factory=PartSegmenterConfig)
     summary: str = ""
-    has_reference: bool = False
-    """Whether others publish checkpoints of it, which ``convert`` takes."""
+    reference: ReferenceCheckpoints | None = None
+    """How ``convert`` reads the checkpoints that others publish; None: there are none."""
+
+    @property
+    def paper(self) -> str:
+        """Such as ``arXiv:2212.06785``; empty without a paper."""
+        return "" if self.family.paper is None else self.family.paper.identifier
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether others publish checkpoints, which ``convert`` reads."""
+        return self.reference is not None
 
 
 @dataclass(frozen=True)
@@ -103,105 +188,41 @@ def register_model(function: Callable[[], Architecture]) -> Callable[[], Archite
     """Enter an architecture under the function's name; the first line of its docstring is its summary.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is taken, or another family has the family's name.
     """
+    if not function.__module__.startswith(f"{_MODELS}."):
+        _import_own_families()  # first, so that a newcomer can't take one of our names
     name = function.__name__
     if name in _ARCHITECTURES:
         raise ValueError(f"an architecture named {name!r} is registered already")
+    entry = function()
+    if any(entry.family.name == one.name and entry.family != one for one in _families()):
+        raise ValueError(f"{name}: another family named {entry.family.name!r} is registered already")
     summary = (function.__doc__ or "").strip().partition("\n")[0]
-    _ARCHITECTURES[name] = dataclasses.replace(function(), summary=summary)
+    _ARCHITECTURES[name] = dataclasses.replace(entry, summary=summary)
     return function
 
 
-@register_model
-def i2p_mae_base() -> Architecture:
-    """I2P-MAE at the paper's size: 12.7 M parameters, 2,048 points, 512/256/64 tokens."""
-    return Architecture(
-        encoder=EncoderConfig(),
-        pretraining=I2PMAEConfig(),
-        pretraining_model=I2PMAEForPretraining,
-        preprocess=Preprocess(num_points=2048),
-        paper="arXiv:2212.06785",
-        has_reference=True,
-    )
+@functools.cache
+def _import_own_families() -> None:
+    """Import every file and folder of `pointmae_zoo.models`; those that are families register themselves."""
+    for module in pkgutil.iter_modules(importlib.import_module(_MODELS).__path__):
+        importlib.import_module(f"{_MODELS}.{module.name}")
 
 
-@register_model
-def i2p_mae_tiny() -> Architecture:
-    """I2P-MAE made for CPUs: 1.8 M parameters, 1,024 points, 128/32 tokens."""
-    return Architecture(
-        encoder=EncoderConfig(
-            num_tokens=(128, 32),
-            num_neighbors=(16, 8),
-            dims=(96, 192),
-            depths=(2, 3),
-            stem_widths=(64, 128),
-            local_radius=(0.0, 0.0),
-            embed_hidden=False,
-            pool="levels",
-        ),
-        pretraining=I2PMAEConfig(
-            mask_ratio=0.7,
-            target_level=0,
-            teacher_dim=128,
-            num_views=6,
-            target_points="tokens",
-            read_mode="bilinear",
-            standardize_saliency=True,
-        ),
-        pretraining_model=I2PMAEForPretraining,
-        preprocess=Preprocess(num_points=1024),
-        paper="arXiv:2212.06785",
-    )
+@functools.cache
+def _import_families() -> None:
+    """Import all families that need no import by hand: ours and those of other installed packages."""
+    _import_own_families()
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            entry.load()
+        except Exception as error:  # one broken package must not take the other families away
+            warnings.warn(f"family {entry.name} ({entry.value}): not available: {error}", stacklevel=2)
 
 
-@register_model
-def joint_mae_base() -> Architecture:
-    """Joint-MAE at the size of I2P-MAE's: 22.2 M parameters, 2,048 points, 512/256/64 tokens.
-
-    The paper says that both modalities are embedded hierarchically; the sizes are ours, and so is adding mean
-    and maximum for tasks.
-    """
-    return Architecture(
-        encoder=EncoderConfig(depths=(0, 0, 12), embed_hidden=False, pool="mean+max"),
-        pretraining=JointMAEConfig(),
-        pretraining_model=JointMAEForPretraining,
-        classification=ClassifierConfig(head_pool="mean+max"),
-        preprocess=Preprocess(num_points=2048),
-        paper="arXiv:2302.14007",
-    )
-
-
-@register_model
-def joint_mae_tiny() -> Architecture:
-    """Joint-MAE made for CPUs: 2.0 M parameters, 1,024 points, 128/32 tokens.
-
-    All sizes are ours.
-    """
-    return Architecture(
-        encoder=EncoderConfig(
-            num_tokens=(128, 32),
-            num_neighbors=(16, 8),
-            dims=(96, 192),
-            depths=(0, 4),
-            stem_widths=(64, 128),
-            local_radius=(0.0, 0.0),
-            embed_hidden=False,
-            pool="levels",
-        ),
-        pretraining=JointMAEConfig(
-            image_size=112,
-            cover=3,
-            image_dims=(48, 96, 192),
-            target_level=0,
-            filled_gaps=11,
-            weight_3d=10.0,  # its gradient is then about as large as those of the other two
-        ),
-        pretraining_model=JointMAEForPretraining,
-        classification=ClassifierConfig(head_pool="mean+max"),
-        preprocess=Preprocess(num_points=1024),
-        paper="arXiv:2302.14007",
-    )
+def _families() -> list[Family]:
+    return list({entry.family.name: entry.family for entry in _ARCHITECTURES.values()}.values())
 
 
 def register_weights(weights: Weights) -> Weights:
@@ -210,7 +231,8 @@ def register_weights(weights: Weights) -> Weights:
     Raises:
         ValueError: the name is taken, or there is no such architecture.
     """
-    get_architecture(weights.architecture)
+    if weights.architecture not in _ARCHITECTURES:
+        get_architecture(weights.architecture)  # maybe of a family that is not imported yet; raises if not
     if weights.name in _WEIGHTS:
         raise ValueError(f"weights named {weights.name!r} are registered already")
     _WEIGHTS[weights.name] = weights
@@ -219,6 +241,7 @@ def register_weights(weights: Weights) -> Weights:
 
 def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
     """Architectures whose name matches a shell pattern (``"i2p*"``), sorted; ``pretrained``: with weights."""
+    _import_families()
     with_weights = {entry.architecture for entry in _WEIGHTS.values()}
     names = [name for name in _ARCHITECTURES if not pretrained or name in with_weights]
     return sorted(fnmatch.filter(names, pattern))
@@ -226,11 +249,19 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
 
 def list_weights(pattern: str = "*") -> list[str]:
     """Published weights, ``architecture.tag``, whose name matches a shell pattern, sorted."""
+    _import_families()
     return sorted(fnmatch.filter(_WEIGHTS, pattern))
 
 
+def list_families() -> list[Family]:
+    """All families, sorted by name."""
+    _import_families()
+    return sorted(_families(), key=lambda family: family.name)
+
+
 def get_architecture(name: str) -> Architecture:
-    """The entry of an architecture; raises a ValueError that suggests the near names."""
+    """The entry of an architecture; raises a ValueError that suggests similar names."""
+    _import_families()
     if name not in _ARCHITECTURES:
         raise ValueError(f"no architecture is called {name!r}{_suggest(name, list_models())}")
     return _ARCHITECTURES[name]
@@ -240,8 +271,9 @@ def get_weights(name: str) -> Weights:
     """The entry of published weights, by ``architecture.tag`` or by the bare architecture (its first).
 
     Raises:
-        ValueError: no such weights; suggests the near names.
+        ValueError: no such weights; suggests similar names.
     """
+    _import_families()
     if name in _WEIGHTS:
         return _WEIGHTS[name]
     for entry in _WEIGHTS.values():
@@ -257,6 +289,66 @@ def get_weights(name: str) -> Weights:
         )
     known = [*list_weights(), *list_models(pretrained=True)]
     raise ValueError(f"no weights are called {name!r}{_suggest(name, known)}")
+
+
+@overload
+def create_model(
+    name: str,
+    kind: Literal["encoder"] = "encoder",
+    *,
+    preprocess: Preprocess | None = None,
+    labels: tuple[str, ...] | None = None,
+    provenance: dict[str, Any] | None = None,
+    **overrides: Any,
+) -> PointEncoder: ...
+
+
+@overload
+def create_model(
+    name: str,
+    kind: Literal["pretraining"],
+    *,
+    preprocess: Preprocess | None = None,
+    labels: tuple[str, ...] | None = None,
+    provenance: dict[str, Any] | None = None,
+    **overrides: Any,
+) -> PretrainingModel: ...
+
+
+@overload
+def create_model(
+    name: str,
+    kind: Literal["classification"],
+    *,
+    preprocess: Preprocess | None = None,
+    labels: tuple[str, ...] | None = None,
+    provenance: dict[str, Any] | None = None,
+    **overrides: Any,
+) -> PointForClassification: ...
+
+
+@overload
+def create_model(
+    name: str,
+    kind: Literal["part_segmentation"],
+    *,
+    preprocess: Preprocess | None = None,
+    labels: tuple[str, ...] | None = None,
+    provenance: dict[str, Any] | None = None,
+    **overrides: Any,
+) -> PointForPartSegmentation: ...
+
+
+@overload
+def create_model(
+    name: str,
+    kind: str,
+    *,
+    preprocess: Preprocess | None = None,
+    labels: tuple[str, ...] | None = None,
+    provenance: dict[str, Any] | None = None,
+    **overrides: Any,
+) -> Any: ...
 
 
 def create_model(
@@ -279,11 +371,11 @@ def create_model(
             ``depths=(2, 2)``.
 
     Returns:
-        `PointEncoder`, the architecture's ``...ForPretraining``, `PointForClassification` or
+        `PointEncoder`, the family's ``...ForPretraining``, `PointForClassification` or
         `PointForPartSegmentation`, in training mode, with ``.config``.
 
     Raises:
-        ValueError: unknown name or kind (near ones are suggested), or a value out of range.
+        ValueError: unknown name or kind (similar ones are suggested), or a value out of range.
         TypeError: an unknown or ill-typed override, by name.
     """
     architecture = get_architecture(name)
@@ -343,46 +435,3 @@ def _suggest(name: str, known: list[str]) -> str:
     if near:
         return f"; did you mean {' or '.join(near)}?"
     return f"; known: {', '.join(known)}" if known else ""
-
-
-# Only what exists is listed.
-register_weights(
-    Weights(
-        architecture="i2p_mae_tiny",
-        tag="shapes",
-        sha256="932996ad1e24732cdcb53d0f67f8741fc6745e39d28505917012d5b6d5155549",
-        size=3630776,
-        config_sha256="c72048bd5fdfc2705ae455fa7e3dd348048d5c7aa9e2a86f620d58de8be95314",
-        status="own-recipe",
-        licence="Apache-2.0",
-        summary="encoder, pre-trained on CC0 and procedural shapes (recipe pretrain_tiny)",
-        metrics={"linear probe, 24 classes": 76.2, "5-way 10-shot": 81.8},
-    )
-)
-register_weights(
-    Weights(
-        architecture="i2p_mae_tiny",
-        tag="shapes24",
-        sha256="748c7a286139f075e3fc37124b5bee03cf1103577e9652c6860f17e0d7a90d15",
-        size=37536,
-        config_sha256="1ab025d6b6e04fdcd44cd4d8858cb5fc3f6fc604f3327144729772d2f297b7d3",
-        encoder="i2p_mae_tiny.shapes",
-        status="own-recipe",
-        licence="Apache-2.0",
-        summary="classifier of 24 kinds of low-poly objects, a linear head on i2p_mae_tiny.shapes",
-        metrics={"accuracy, 24 classes": 77.2},
-    )
-)
-register_weights(
-    Weights(
-        architecture="joint_mae_tiny",
-        tag="shapes",
-        sha256="a9a5003df3614a571335de227e30eb9a0d0c37713dc5002161aaab7e729e73ef",
-        size=4051992,
-        config_sha256="24fc7b165c7cbe298b5adb55fbddb2bec64dd4b5b14bbfbab5dcafcab89995d6",
-        status="own-recipe",
-        licence="Apache-2.0",
-        summary="encoder, pre-trained on CC0 and procedural shapes (recipe joint_mae/pretrain_tiny)",
-        metrics={"linear probe, 24 classes": 69.8, "5-way 10-shot": 77.6},
-    )
-)

@@ -1,6 +1,6 @@
-"""Point operations: plain torch on any device, faster CPU loops where the optional numba is installed.
+"""Point operations: torch on any device, numba on a CPU where it is installed, Triton on a GPU.
 
-Nothing here is compiled at install time. Every op states its tie rule, so that all implementations give the
+Nothing is compiled at install time. Every operation says how it breaks ties, and all implementations give the
 same indices.
 """
 

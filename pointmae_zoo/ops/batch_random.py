@@ -1,8 +1,8 @@
-"""Random numbers for the clouds of a batch that stay the same however the batch is split.
+"""Random numbers for the clouds of a batch that do not depend on how the batch is split.
 
-A global batch may be computed in one piece, in parts one after another, or by several processes. Whatever is
-drawn for each cloud (masks, drop path, augmentation) is then drawn for *all* clouds of it, and each part
-takes its rows: with the same seed before each part, every cloud meets the same numbers.
+A global batch may be computed at once, in parts one after another, or by several processes. What is random
+for each cloud (masks, drop path, augmentation) is drawn for *all* clouds of the global batch, and each part
+takes its rows. With the same seed before each part, every cloud gets the same numbers.
 """
 
 import contextlib
@@ -15,9 +15,10 @@ _share: tuple[int, int] | None = None
 
 @contextlib.contextmanager
 def share_of_batch(first: int, total: int) -> Iterator[None]:
-    """Inside, a batch of B clouds is rows ``first`` to ``first + B`` of a global batch of ``total``.
+    """Inside this context, a batch of B clouds is rows ``first`` to ``first + B`` of a global batch of
+    ``total``.
 
-    Not to be entered from several threads at once.
+    Don't enter it from several threads at once.
 
     Raises:
         ValueError: ``first`` lies outside of ``total``.
@@ -33,7 +34,7 @@ def share_of_batch(first: int, total: int) -> Iterator[None]:
 
 
 def draw_per_cloud(draw: Callable[[int], Tensor], batch: int) -> Tensor:
-    """``draw(B)``, or its rows that belong to this share of the global batch.
+    """``draw(B)``; inside `share_of_batch`, this share's rows of ``draw(total)``.
 
     Args:
         draw: number of clouds -> a tensor with that many rows.

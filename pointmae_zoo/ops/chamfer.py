@@ -10,13 +10,13 @@ from pointmae_zoo.ops.triton import dispatch
 def chamfer_distance(prediction: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
     """Chamfer-L2: mean squared distance from each point to its nearest in the other set, both ways added.
 
-    The nearest indices are found without a graph and only the chosen pairs are differentiated, which takes
-    the least memory and has a finite (zero) gradient where two points coincide.
+    The nearest indices are found without autograd; only the distances of the chosen pairs are differentiated.
+    That needs the least memory and gives a finite (zero) gradient where two points coincide.
 
     Args:
         prediction: (B, N, 3), B >= 1, N >= 1.
         target: (B, M, 3), M >= 1.
-        valid: (B,) bool, the pairs of sets that count; None: all do. Where none does, the result is 0.
+        valid: (B,) bool, the pairs of sets that count; None: all. If none counts, the result is 0.
 
     Returns:
         Scalar; squared units of the input.
@@ -30,7 +30,7 @@ def chamfer_distance(prediction: Tensor, target: Tensor, valid: Tensor | None = 
         )
     if 0 in prediction.shape or 0 in target.shape:
         raise ValueError(f"no points to compare: {tuple(prediction.shape)} and {tuple(target.shape)}")
-    # Halves are compared as floats, and so are the distances between them.
+    # Half precision is compared as float32.
     precision = torch.float64 if torch.float64 in (prediction.dtype, target.dtype) else torch.float32
     prediction, target = prediction.to(precision), target.to(precision)
     if dispatch.compares(prediction, target):
@@ -40,7 +40,7 @@ def chamfer_distance(prediction: Tensor, target: Tensor, valid: Tensor | None = 
         return each.mean() if valid is None else _mean(each, valid)
     with torch.no_grad():
         distance = squared_distances(prediction, target)
-        # min, not argmin: it finds the same (first) indices three times faster on a CPU.
+        # (B, N, M). min, not argmin: it finds the same (first) indices three times faster on a CPU.
         to_target, to_prediction = distance.min(2).indices, distance.min(1).indices
     forward = (prediction - index_points(target, to_target)).square().sum(-1)
     backward = (target - index_points(prediction, to_prediction)).square().sum(-1)

@@ -1,7 +1,7 @@
-"""The two searches as `torch.export` can write them down: the same indices, in plain operators.
+"""Farthest point sampling and neighbour search in operators that `torch.export` can trace; the same indices.
 
-The loops that run otherwise are numba's and numpy's, which a traced program cannot hold, or look at values,
-which are not there while it is traced.
+The usual implementations can't be traced: they run numba or numpy, or they look at values, which don't exist
+during tracing.
 """
 
 import torch
@@ -9,19 +9,22 @@ from torch import Tensor
 
 
 def exporting() -> bool:
-    """Whether `torch.export` is tracing (torch 2.7 or newer; an older one does not say)."""
+    """Whether `torch.export` is tracing. Always False before torch 2.7, which can't tell."""
     asked = getattr(torch.compiler, "is_exporting", None)
     return asked is not None and bool(asked())
 
 
 def farthest_point_sample(points: Tensor, num_samples: int, never: Tensor | None, far: float) -> Tensor:
-    """`ops.farthest_point_sample` as one ``scan``, whatever the number of samples.
+    """`ops.farthest_point_sample` as a single ``scan``, for any number of samples.
 
     Args:
         points: (B, N, 3).
         num_samples: how many.
-        never: (B, N) bool, points that are not to be picked.
-        far: a squared distance that is larger than all.
+        never: (B, N) bool, points that must not be picked.
+        far: a squared distance above all others.
+
+    Returns:
+        (B, num_samples) int64.
     """
     nearest = torch.full_like(points[..., 0], far)
     if never is not None:
@@ -35,7 +38,7 @@ def farthest_point_sample(points: Tensor, num_samples: int, never: Tensor | None
         nearest, last = carried
         apart = points - points.gather(1, last.unsqueeze(-1).expand(-1, -1, 3))
         square = apart * apart
-        # Summed x, y, z in this order, as everywhere: a sum over the axis leaves it open.
+        # x + y + z in this order, as in all implementations; ``sum`` does not fix the order.
         nearest = torch.minimum(nearest, square[..., 0] + square[..., 1] + square[..., 2])
         last = nearest.argmax(1, keepdim=True)
         return [nearest, last], last.clone()
@@ -46,5 +49,5 @@ def farthest_point_sample(points: Tensor, num_samples: int, never: Tensor | None
 
 
 def nearest_k(distance: Tensor, k: int) -> Tensor:
-    """(B, M, N) -> (B, M, k) int64: where the k smallest are, the lowest index first among equals."""
+    """(B, M, N) -> (B, M, k) int64: indices of the k smallest, the lowest index first among equals."""
     return distance.sort(dim=-1, stable=True).indices[..., :k]

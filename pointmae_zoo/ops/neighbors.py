@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from pointmae_zoo.ops import exportable
-from pointmae_zoo.ops.cpu import search
+from pointmae_zoo.ops.cpu import numba_operators
 from pointmae_zoo.ops.triton import dispatch
 
-# Distances held at a time: more than this leaves the processor's cache and is paid for in page faults.
+# Distances computed at a time. More than this leaves the processor's cache and costs page faults.
 _CHUNK = 1 << 21
 
 
@@ -15,7 +15,9 @@ def index_points(values: Tensor, indices: Tensor) -> Tensor:
     """Gather rows per cloud: values (B, N, C), indices (B, ...) into N -> (B, ..., C). Differentiable in
     ``values``."""
     batch, count, channels = values.shape
-    offsets = torch.arange(batch, device=values.device).view(-1, *[1] * (indices.ndim - 1)) * count
+    offsets = (
+        torch.arange(batch, device=values.device).view(-1, *[1] * (indices.ndim - 1)) * count
+    )  # (B, 1, ...)
     rows = values.reshape(batch * count, channels).index_select(0, (indices + offsets).reshape(-1))
     return rows.view(*indices.shape, channels)
 
@@ -23,8 +25,8 @@ def index_points(values: Tensor, indices: Tensor) -> Tensor:
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """Pairwise squared distances (..., M, 3), (..., N, 3) -> (..., M, N), summed x, y, z in this order.
 
-    Computed from differences: the expansion |a|^2 - 2ab + |b|^2 cancels, and then orders near neighbours
-    wrongly.
+    Computed from differences: the expansion |a|^2 - 2ab + |b|^2 loses digits to cancellation and then orders
+    near neighbours wrongly.
     """
     total = (a[..., :, None, 0] - b[..., None, :, 0]).square_()
     for axis in (1, 2):
@@ -64,8 +66,8 @@ def knn(query: Tensor, points: Tensor, k: int) -> Tensor:
         from pointmae_zoo.ops.triton import operators
 
         found = operators.knn(query, points, found_k)
-    elif query.device.type == "cpu" and precision == torch.float32 and search.available():
-        found = search.knn(query, points, found_k)
+    elif query.device.type == "cpu" and precision == torch.float32 and numba_operators.available():
+        found = numba_operators.knn(query, points, found_k)
     else:
         found = _knn_torch(query, points, found_k)
     if found_k < k:
@@ -76,13 +78,12 @@ def knn(query: Tensor, points: Tensor, k: int) -> Tensor:
 def _knn_torch(query: Tensor, points: Tensor, k: int) -> Tensor:
     batch, rows, _ = query.shape
     found = torch.empty((batch, rows, k), dtype=torch.int64, device=query.device)
-    # On a CPU in pieces that stay in cache; on an accelerator one cloud's worth of rows is already enough
-    # parallel work.
+    # On a CPU in pieces that fit its cache; an accelerator takes all rows at once.
     step = max(1, _CHUNK // (batch * points.shape[1])) if query.device.type == "cpu" else rows
     for start in range(0, rows, step):
-        distance = squared_distances(query[:, start : start + step], points)
-        # One more than wanted also shows a tie across the last place. Rows with ties, which topk breaks at
-        # will, are sorted.
+        distance = squared_distances(query[:, start : start + step], points)  # (B, step, N)
+        # One more than wanted, to see a tie across the last place. topk breaks ties arbitrarily, so rows with
+        # ties are sorted.
         values, indices = distance.topk(min(k + 1, points.shape[1]), largest=False, sorted=True)
         nearest = indices[..., :k]
         tied = (values[..., 1:] == values[..., :-1]).any(-1)
@@ -106,5 +107,5 @@ def three_nn_interpolate(query: Tensor, source: Tensor, features: Tensor) -> Ten
     nearest = knn(query, source, min(3, source.shape[1]))
     distance = (query.unsqueeze(2) - index_points(source, nearest)).square().sum(-1)
     weight = 1.0 / (distance + 1e-8)
-    weight = weight / weight.sum(-1, keepdim=True)
+    weight = weight / weight.sum(-1, keepdim=True)  # (B, N, 3)
     return (index_points(features, nearest) * weight.unsqueeze(-1).to(features.dtype)).sum(2)

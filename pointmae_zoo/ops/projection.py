@@ -22,9 +22,9 @@ def summed_depth_images(points: Tensor, *, size: int = 224, cover: int = 5) -> D
     """The reference's projection: three axis views, each pixel the *sum* of the signed depths of all points
     that cover it.
 
-    A point covers ``cover`` x ``cover`` pixels. That cover is a box filter, so the points are scattered once
-    and the image is filtered (separably), instead of scattering ``cover ** 2`` copies; the result is the same
-    image.
+    A point covers ``cover`` x ``cover`` pixels. That is a box filter: instead of scattering ``cover ** 2``
+    copies of each point, the points are scattered once and the image is filtered, one axis after the other.
+    The image is the same.
 
     Args:
         points: (B, N, 3) float32.
@@ -35,14 +35,14 @@ def summed_depth_images(points: Tensor, *, size: int = 224, cover: int = 5) -> D
         images (B, 3, size, size), empty pixels 0, and pixels (B, 3, N, 2).
     """
     margin = _margin(cover)
-    # (B, V, 3, N): the points run along the last axis, where torch's reductions are vectorised. Not by an
-    # index tensor: a GPU would be waited for until it has it.
+    # (B, V, 3, N): points on the last axis, where torch's reductions are vectorised. No index tensor: copying
+    # it to a GPU would mean waiting for the GPU.
     axes = points.unbind(2)
     views = torch.stack([torch.stack([axes[axis] for axis in view], 1) for view in AXIS_VIEWS], 1)
     plane, depth = views[:, :, :2], views[:, :, 2]
     low, high = plane.amin(3, keepdim=True), plane.amax(3, keepdim=True)
     cell = (high - low).amax(2, keepdim=True) / (size - 3)
-    cell = torch.where(cell > 0, cell, 1.0)  # all points in one pixel: any cell size will do
+    cell = torch.where(cell > 0, cell, 1.0)  # all points in one pixel: any cell size is right
     index = ((plane - low) / cell).floor().long() + 1
     span = index.amax(3, keepdim=True) + index.amin(3, keepdim=True)
     index = index + (size // 2 - 1 - span.div(2, rounding_mode="floor"))
@@ -60,15 +60,15 @@ def _margin(side: int, name: str = "cover") -> int:
 def _covered_sum(row: Tensor, column: Tensor, depth: Tensor, size: int, margin: int) -> Tensor:
     """Sums of the depths that cover each pixel: rows, columns and depths (B, V, N) -> (B, V, size, size).
 
-    The cover's columns are scattered, its rows are added up afterwards: sums over whole images are what costs
-    time, a few copies of the points are not. A cover that reaches past the image by one is moved in by one,
-    so its depth is added to the edge pixel.
+    The cover's columns are scattered, its rows are added afterwards: sums over whole images take the time, a
+    few copies of the points don't. Where a cover reaches past the image by one pixel, its depth is added to
+    the edge pixel.
     """
     batch, views, _ = row.shape
     width = size + 2  # positions -1 .. size
     flat = (row + margin + 1) * width + column + 1
-    spread = torch.arange(-margin, margin + 1, device=row.device)
-    flat = (flat.unsqueeze(-1) + spread).view(batch * views, -1)
+    spread = torch.arange(-margin, margin + 1, device=row.device)  # (cover,)
+    flat = (flat.unsqueeze(-1) + spread).view(batch * views, -1)  # (B V, N cover)
     copies = depth.unsqueeze(-1).expand(-1, -1, -1, 2 * margin + 1).reshape(batch * views, -1)
     canvas = torch.zeros(batch * views, (width + 2 * margin) * width, dtype=depth.dtype, device=depth.device)
     canvas = canvas.scatter_add_(1, flat, copies).view(batch * views, -1, width)
@@ -91,11 +91,11 @@ def view_rotations(count: int, device: torch.device | None = None) -> Tensor:
     """Rotations (V, 3, 3) for ``zbuffer_depth_images``: rows are the image's right, up and towards-the-viewer
     directions.
 
-    Made once for each device, as a GPU is waited for until it has them; not to be changed.
+    Kept for each device, because copying them to a GPU means waiting for it; don't change them in place.
 
     Args:
         count: 3: along the three axes (front, side, top; y is up). 6: three oblique views more, from corners
-            of the cube, which see what the axis views hide.
+            of the cube, which show what the axis views hide.
         device: where they are wanted; None: on the CPU.
 
     Raises:
@@ -172,7 +172,7 @@ class ViewFrames(NamedTuple):
 
     @property
     def depth_unit(self) -> Tensor:
-        """(B, V): how long 1 of the image's depth is along the view, as a share of the extent."""
+        """(B, V): the length along the view of 1 in the image's depth, as a share of the extent."""
         return self._range / ((1.0 - self.farthest) * self.extent)
 
     @property
@@ -192,7 +192,7 @@ class ViewFrames(NamedTuple):
 
     def _places(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels to the right and *up* (B, V, M, 2), and values (B, V, M)."""
-        seen = torch.einsum("bmc,bvrc->bvmr", points, self.rotations)
+        seen = torch.einsum("bmc,bvrc->bvmr", points, self.rotations)  # (B, V, M, 3)
         usable = self.size - 1 - 2 * _margin(self.cover)
         apart = (seen[..., :2] - self.center.unsqueeze(2)) / self.extent[..., None, None]
         depth = seen[..., 2] - self.back.unsqueeze(2)
@@ -215,8 +215,8 @@ def fit_view_frames(
     """
     _margin(cover)
     rotations = rotations.to(points).expand(len(points), -1, -1, -1)
-    seen = torch.einsum("bnc,bvrc->bvnr", points, rotations)
-    low, high = seen.amin(2), seen.amax(2)
+    seen = torch.einsum("bnc,bvrc->bvnr", points, rotations)  # (B, V, N, 3)
+    low, high = seen.amin(2), seen.amax(2)  # (B, V, 3)
     extent = (high - low)[..., :2].amax(-1).clamp_min(1e-12)
     center = ((low + high) / 2)[..., :2]
     return ViewFrames(rotations, center, extent, high[..., 2], low[..., 2], size, cover, farthest)
@@ -234,7 +234,7 @@ def render_depth_images(points: Tensor, frames: ViewFrames) -> DepthViews:
     """
     size = frames.size
     place, value = frames._places(points)
-    # A point that is no number must reach the check of the losses, not fail as an index here.
+    # NaN must reach the check of the losses; as an index it would fail here.
     column_row = place.nan_to_num(0.0).round().clamp(0, size - 1).long()
     column, row = column_row[..., 0], size - 1 - column_row[..., 1]
     batch, count = column.shape[0] * column.shape[1], points.shape[1]
@@ -248,10 +248,10 @@ def render_depth_images(points: Tensor, frames: ViewFrames) -> DepthViews:
 
 
 def fill_holes(images: Tensor, width: int) -> Tensor:
-    """Depth images whose surfaces are whole: what lies behind and shows between a surface's points is gone.
+    """Depth images with the gaps between a surface's points closed, so that nothing behind it shows through.
 
-    A morphological closing: every pixel gets the smallest of the maxima of the squares that hold it. No pixel
-    falls, silhouettes and sloped surfaces stay where they are, and gaps narrower than ``width`` close.
+    A morphological closing: every pixel gets the smallest of the maxima of the squares that hold it. No value
+    falls, outlines and sloped surfaces stay in place, and gaps narrower than ``width`` close.
 
     Args:
         images: (B, V, H, W).
@@ -261,16 +261,19 @@ def fill_holes(images: Tensor, width: int) -> Tensor:
 
 
 def without_covers(images: Tensor, cover: int) -> Tensor:
-    """Depth images (B, V, H, W) drawn back by as much as points' covers reach past them: every pixel gets the
-    smallest value of the cover (odd) around it. On a slope, however steep, that is the points' own depth."""
+    """Depth images (B, V, H, W) without the reach of the points' covers.
+
+    Every pixel gets the smallest value in the square of ``cover`` (odd) pixels around it. On a slope, however
+    steep, that is the points' own depth.
+    """
     return -_spread(-images, cover)
 
 
 def _spread(images: Tensor, width: int) -> Tensor:
     """The maximum over the square of ``width`` (odd) around every pixel, as far as it lies in the image.
 
-    In one direction after the other, and in each by maxima over 2, 4, 8 ... pixels: on a CPU tens of times
-    faster than pooling.
+    One direction after the other, each by maxima over 2, 4, 8 ... pixels: tens of times faster than pooling
+    on a CPU.
     """
     margin = _margin(width, "width")
     for dim in (-1, -2) if margin else ():
@@ -295,11 +298,11 @@ def zbuffer_depth_images(
 def read_maps(maps: Tensor, pixels: Tensor, *, mode: str = "bicubic") -> Tensor:
     """Read feature maps at given places: (B, V, C, h, w), (B, V, M, 2) -> (B, M, V, C).
 
-    With ``mode="bicubic"`` this equals upsampling the map to the image's size (``align_corners=False``) and
-    reading the pixel, at a fraction of the work; ``"bilinear"`` is cheaper still and smoother.
+    ``mode="bicubic"`` equals upsampling the map to the image's size (``align_corners=False``) and reading the
+    pixel, for a fraction of the work; ``"bilinear"`` is cheaper still and smoother.
     """
     batch, views, channels, height, width = maps.shape
-    grid = pixels.reshape(batch * views, -1, 1, 2).to(maps.dtype)
+    grid = pixels.reshape(batch * views, -1, 1, 2).to(maps.dtype)  # (B V, M, 1, 2)
     flat = maps.reshape(batch * views, channels, height, width)
-    read = F.grid_sample(flat, grid, mode=mode, padding_mode="border", align_corners=False)
+    read = F.grid_sample(flat, grid, mode=mode, padding_mode="border", align_corners=False)  # (B V, C, M, 1)
     return read.view(batch, views, channels, -1).permute(0, 3, 1, 2)

@@ -6,29 +6,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointmae_zoo.ops import exportable
-from pointmae_zoo.ops.cpu import search
+from pointmae_zoo.ops.cpu import numba_operators
 from pointmae_zoo.ops.triton import dispatch
 
 # The squared radius within which the reference's sampling kernel never picks a point (see
 # `skip_near_origin`).
 NEAR_ORIGIN = 1e-3
 _FAR = 1e10
-# Points that numpy works on at a time: their distances stay in the processor's cache.
+# Points that numpy works on at a time, so that their distances stay in the processor's cache.
 _CACHED = 1 << 14
 
 
 def farthest_point_sample(points: Tensor, num_samples: int, *, skip_near_origin: bool = False) -> Tensor:
     """Pick points one by one, each the farthest from all picked before it; the first is point 0.
 
-    The result is ordered: its first M entries are what a call with ``num_samples=M`` returns, and sampling
-    the picked points again returns them in the same order. A hierarchy of samples therefore costs one call.
+    The order matters: the first M entries are what a call with ``num_samples=M`` returns, and sampling the
+    picked points again returns them in the same order. So a hierarchy of samples costs a single call.
 
     Args:
         points: (B, N, 3) float coordinates; finite.
         num_samples: how many to pick. Once all distinct points are picked, the rest repeat the lowest index.
         skip_near_origin: never pick a point with squared norm <= 1e-3 (point 0 excepted). The public CUDA
-            kernel of this field does so, and weights trained with it expect it; it is off for our own
-            weights.
+            kernel that this field uses does so, and weights trained with it expect it. Off for our weights.
 
     Returns:
         (B, num_samples) int64 indices; the lowest index wins a tie.
@@ -53,17 +52,17 @@ def farthest_point_sample(points: Tensor, num_samples: int, *, skip_near_origin:
         return operators.farthest_point_sample(points, num_samples, _FAR, near_origin)
     if points.device.type != "cpu":
         return _sample_torch(points, num_samples, skip_near_origin)
-    if points.dtype == torch.float32 and search.available():
-        return search.farthest_point_sample(points, num_samples, skip_near_origin)
+    if points.dtype == torch.float32 and numba_operators.available():
+        return numba_operators.farthest_point_sample(points, num_samples, skip_near_origin)
     clouds = max(1, _CACHED // points.shape[1])
     return torch.cat([_sample_numpy(part, num_samples, skip_near_origin) for part in points.split(clouds)])
 
 
 def _sample_numpy(points: Tensor, num_samples: int, skip_near_origin: bool) -> Tensor:
-    """The same loop on a CPU: numpy's argmax is vectorised and its calls cost half of torch's."""
+    """On a CPU without numba: numpy's argmax is vectorised and its calls cost half of torch's."""
     clouds = points.numpy()
     batch, count, _ = clouds.shape
-    # One contiguous array per coordinate: the inner loop then streams, instead of striding over triples.
+    # One contiguous (B, N) array per coordinate: the inner loop reads memory in order.
     coordinates = [np.ascontiguousarray(clouds[..., axis]) for axis in range(3)]
     nearest: NDArray[np.floating] = np.full((batch, count), _FAR, dtype=clouds.dtype)
     distance, square = np.empty_like(nearest), np.empty_like(nearest)
@@ -88,7 +87,7 @@ def _sample_numpy(points: Tensor, num_samples: int, skip_near_origin: bool) -> T
 
 def _sample_torch(points: Tensor, num_samples: int, skip_near_origin: bool) -> Tensor:
     batch, count, _ = points.shape
-    # One contiguous tensor per coordinate: the inner loop then streams, instead of striding over triples.
+    # One contiguous (B, N) tensor per coordinate: the inner loop reads memory in order.
     coordinates = [points[..., axis].contiguous() for axis in range(3)]
     nearest = torch.full((batch, count), _FAR, dtype=points.dtype, device=points.device)
     if skip_near_origin:
@@ -109,6 +108,6 @@ def _sample_torch(points: Tensor, num_samples: int, skip_near_origin: bool) -> T
             if axis:
                 distance.add_(square)
         torch.minimum(nearest, distance, out=nearest)
-        # max gives the first of equal maxima, as argmax does, in two thirds of its time.
+        # max returns the first of equal maxima, as argmax does, in two thirds of the time.
         torch.max(nearest, dim=1, keepdim=True, out=(farthest, picked[step]))
     return picked.squeeze(-1).t().contiguous()

@@ -17,7 +17,7 @@ from pointmae_zoo.datasets.splits import few_per_class, validation_split
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.models.batch_norm import averaging_statistics
 from pointmae_zoo.models.encoder import PointEncoder, evaluating
-from pointmae_zoo.models.losses import LossTerm
+from pointmae_zoo.models.pretraining_model import LossTerm
 from pointmae_zoo.ops.batch_random import share_of_batch
 from pointmae_zoo.train.device_rows import sent
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pointmae_zoo.models.losses import LossTerm
+from pointmae_zoo.models.pretraining_model import LossTerm
 from pointmae_zoo.ops.batch_random import share_of_batch
 from pointmae_zoo.system.progress import progress_bar
 from pointmae_zoo.train.checkpoints import load_latest, save_checkpoint, whole_checkpoints

@@ -14,8 +14,7 @@ from torch import Tensor
 from pointmae_zoo.datasets.augmentation import Augmentation, augment, points_of_step, subsample
 from pointmae_zoo.datasets.sources import CloudSource, concatenate, open_sources, procedural_source
 from pointmae_zoo.hub import save_pretrained
-from pointmae_zoo.models.i2p_mae import TeacherViews
-from pointmae_zoo.models.losses import LossTerm
+from pointmae_zoo.models.pretraining_model import LossTerm, TeacherViews
 from pointmae_zoo.models.registry import create_model, get_architecture
 from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.models.teacher.teacher_weights import check_weights_file
@@ -39,7 +38,7 @@ _PREVIEWED = 6  # shapes in the picture
 class PretrainTask:
     """Masked pre-training of a ``...ForPretraining`` model on clouds, taught by an image network or not.
 
-    Which losses there are is the model's affair; see ``models/losses.py``.
+    The model decides which losses there are; see ``models/pretraining_model.py``.
     """
 
     command = "pretrain"

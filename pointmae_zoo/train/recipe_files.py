@@ -1,27 +1,39 @@
-"""Recipes in YAML: files, the ones that are shipped, and settings of the command line."""
+"""Recipes in YAML: files, those of the families, and settings of the command line."""
 
 import difflib
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pointmae_zoo.models.registry import get_architecture, list_families
 from pointmae_zoo.system.files import written_whole
 from pointmae_zoo.system.yaml_files import dump_yaml, load_yaml, parse_yaml
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 from pointmae_zoo.train.recipe import PretrainRecipe, TrainingRecipe, merged
 
-SHIPPED = Path(__file__).parents[1] / "recipes"
 COMMANDS = {"pretraining": "pretrain", "classification": "finetune", "parts": "finetune"}
 """The command that follows a recipe of each task."""
-BARE = "i2p_mae"
-"""The family whose recipes are meant by names without a family that several have."""
 
 _Recipe = TypeVar("_Recipe", bound=TrainingRecipe)
 
 
 def list_recipes() -> dict[str, str]:
-    """The shipped recipes: name, ``family/recipe`` -> what it is (the comment on top of its file)."""
-    files = sorted(SHIPPED.rglob("*.yaml"))
-    return {path.relative_to(SHIPPED).with_suffix("").as_posix(): _summary(path) for path in files}
+    """The recipes of all families: name, ``family/recipe`` -> the comment on top of its file."""
+    return {name: _summary(path) for name, path in _shipped().items()}
+
+
+def default_family() -> str:
+    """The family of the model that `PretrainRecipe` has by default; recipe names may leave it out."""
+    return get_architecture(PretrainRecipe.model).family.name
+
+
+def _shipped() -> dict[str, Path]:
+    """Name, ``family/recipe`` -> file."""
+    return {
+        f"{family.name}/{path.stem}": path
+        for family in list_families()
+        if family.recipes is not None
+        for path in sorted(family.recipes.glob("*.yaml"))
+    }
 
 
 def _summary(path: Path) -> str:
@@ -29,31 +41,32 @@ def _summary(path: Path) -> str:
 
 
 def find_recipe(name: str | Path) -> Path:
-    """The file of a recipe: a path, or the name of a shipped one.
+    """The file of a recipe: a path, or the name of a family's recipe.
 
-    A name without its family, such as ``smoke``, is I2P-MAE's if I2P-MAE has one, else that of the only
-    family that has one.
+    A name without its family, such as ``smoke``, is the default family's if that has one, else it must be
+    another family's alone.
 
     Raises:
-        FileNotFoundError: no such file and no such name; near ones are suggested, of a family all.
-        ValueError: several families have one, and I2P-MAE has none.
+        FileNotFoundError: no such file and no such name; similar names are suggested, or all of a family.
+        ValueError: several families have one, but not the default family.
     """
-    path, known = Path(name), list(list_recipes())
+    path, known = Path(name), _shipped()
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such recipe file")
         return path
     found = [one for one in known if str(name) in (one, one.rpartition("/")[2])]
-    if f"{BARE}/{name}" in found:
-        found = [f"{BARE}/{name}"]
+    default = default_family()
+    if f"{default}/{name}" in found:
+        found = [f"{default}/{name}"]
     if len(found) == 1:
-        return SHIPPED / f"{found[0]}.yaml"
+        return known[found[0]]
     if found:
         raise ValueError(f"recipe {str(name)!r}: {' or '.join(found)}? give the whole name")
     if path.is_file():
         return path
     family = [one for one in known if one.partition("/")[0] == str(name)]
-    first = sorted(known, key=lambda one: not one.startswith(f"{BARE}/"))  # of equal ends, the bare name's
+    first = sorted(known, key=lambda one: not one.startswith(f"{default}/"))  # it wins where ends are equal
     ends = {one.rpartition("/")[2]: one for one in reversed(first)} | {one: one for one in known}
     near = [] if family else difflib.get_close_matches(str(name), ends, n=1)
     if near:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pointmae_zoo.models.encoder import evaluating
-from pointmae_zoo.models.losses import LossTerm
+from pointmae_zoo.models.pretraining_model import LossTerm
 from pointmae_zoo.train.process_setup import precision
 from pointmae_zoo.train.recipe import TrainingRecipe
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointmae_zoo.datasets.sources import CloudSource
-from pointmae_zoo.models.i2p_mae import TeacherViews
+from pointmae_zoo.models.pretraining_model import TeacherViews
 from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.ops import read_maps
 from pointmae_zoo.system.files import written_whole

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pointmae_zoo.models.i2p_mae import TeacherViews
+from pointmae_zoo.models.pretraining_model import TeacherViews
 from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.ops import AXIS_VIEWS, DepthViews, summed_depth_images, view_rotations, zbuffer_depth_images
 

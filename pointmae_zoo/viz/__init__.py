@@ -4,7 +4,6 @@ reconstructs; and of what classifiers get right.
 Needs matplotlib: ``pip install "pointmae-zoo[viz]"``. Nothing here opens a window or touches pyplot's state.
 """
 
-from pointmae_zoo.viz import i2p_mae_preview, joint_mae_preview  # noqa: F401  they register their pictures
 from pointmae_zoo.viz.accuracy_curve import CurvePoint, draw_label_curve
 from pointmae_zoo.viz.confusion_matrix import draw_confusion
 from pointmae_zoo.viz.neighbours import draw_neighbours

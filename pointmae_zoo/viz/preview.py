@@ -1,22 +1,26 @@
-"""What a pre-training model saw of some shapes, and what it made of the rest: one row of pictures per shape.
+"""A picture of what a pre-training model saw of some shapes, and what it made of the rest: a row per shape.
 
-What all models' pictures share is here; a model's own columns are in a file of its own, which registers
-itself with `draw_reconstruction`.
+What is in it the model's own ``preview`` says; here it is drawn.
 """
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import singledispatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from pointmae_zoo.models.tokens import Groups
+from pointmae_zoo.models.encoder import evaluating
+from pointmae_zoo.models.pretraining_model import (
+    PretrainingModel,
+    Preview,
+    PreviewColumn,
+    TeacherViews,
+    as_float64,
+)
 from pointmae_zoo.viz.paint import AZIMUTH, BLUE, ELEVATION, Floats, draw, figure_class, paint, save
 
 if TYPE_CHECKING:
@@ -28,47 +32,8 @@ _MOST_SHAPES = 12
 _CELL, _TOP, _BOTTOM = 2.0, 0.36, 0.4  # inches
 
 
-@singledispatch
-def draw_reconstruction(
-    model: Any,
-    points: Tensor,
-    views: Any,
-    path: str | os.PathLike[str],
-    seed: int = 0,
-) -> Path:
-    """Write a PNG with one row per shape, y up.
-
-    Of every model: the input; the points of the visible tokens; these and, in orange, what the masked tokens
-    predict.
-
-    Of I2P-MAE with the teacher's views also its saliency where the points lie (per shape, low to high), and
-    how well the model predicts its features at each visible token: the correlation over channels, views and
-    places, once what all tokens of the picture have in common is taken off.
-
-    Of Joint-MAE, before them, a depth image, its visible patches, and these with what is predicted for the
-    masked ones; after them the reconstructed points as the same depth image. Each cloud is seen from where
-    its image is.
-
-    The same model, points and seed give the same picture. The model's mode and torch's random state stay.
-
-    Args:
-        model: a ``...ForPretraining`` model.
-        points: (B, N, 3), B from 1 to 12, on the model's device.
-        views: the teacher's, of these points in this order; None for a model without a teacher.
-        path: the file; it appears whole or not at all.
-        seed: of masks and views.
-
-    Raises:
-        TypeError: there are no pictures of such a model.
-        ValueError: no shapes or too many.
-        ModuleNotFoundError: matplotlib is missing.
-        OSError: the file cannot be written.
-    """
-    raise TypeError(f"there are no pictures of a {type(model).__name__}")
-
-
 @dataclass(frozen=True)
-class Column:
+class _Column:
     """What stands above and below a column of pictures, and the pictures, one per shape."""
 
     title: str
@@ -77,15 +42,85 @@ class Column:
     scale: tuple[str, str, str] | None = None  # colours, what the lowest means, and the highest
 
 
-def check_shapes(points: Tensor) -> None:
-    """Raises a ValueError that says how many a picture shows, and a ModuleNotFoundError without
-    matplotlib."""
-    figure_class()
+def draw_reconstruction(
+    model: nn.Module,
+    points: Tensor,
+    views: TeacherViews | None,
+    path: str | os.PathLike[str],
+    seed: int = 0,
+) -> Path:
+    """Write a PNG with one row per shape, y up.
+
+    For every model: the input; the points of the visible tokens; these and, in orange, what the masked tokens
+    predict. The family's own columns are described at its model's ``preview``.
+
+    The same model, points and seed give the same picture. The model's mode and torch's random state stay as
+    they are.
+
+    Args:
+        model: a ``...ForPretraining`` model.
+        points: (B, N, 3), B from 1 to 12, on the model's device.
+        views: the teacher's, of these points in this order; None for a model without a teacher.
+        path: the file; it is written under a temporary name, then renamed.
+        seed: of masks and views.
+
+    Raises:
+        TypeError: there are no pictures of such a model.
+        ValueError: no shapes or too many.
+        ModuleNotFoundError: matplotlib is missing.
+        OSError: the file cannot be written.
+    """
+    if not isinstance(model, PretrainingModel):
+        raise TypeError(f"there are no pictures of a {type(model).__name__}")
+    figure_class()  # before the work: is matplotlib there?
     if not 1 <= len(points) <= _MOST_SHAPES:
         raise ValueError(f"{len(points)} shapes: a picture shows 1 to {_MOST_SHAPES}, choose some of them")
+    devices = [points.device] if points.device.type == "cuda" else []
+    with torch.no_grad(), evaluating(model), torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        preview = model.preview(points, views)
+    clouds = as_float64(points)
+    columns = [
+        *(_painted(column, clouds) for column in preview.before),
+        *_cloud_columns(clouds, preview),
+        *(_painted(column, clouds) for column in preview.after),
+    ]
+    return _save_columns(columns, path)
 
 
-def save_columns(columns: Sequence[Column], path: str | os.PathLike[str]) -> Path:
+def _painted(column: PreviewColumn, clouds: Floats) -> _Column:
+    """A family's own column: values on the clouds (B, N, 3), or images."""
+    colours = _coloured(column.values, column.colours)  # (B, N, 3) or (B, H, W, 3)
+    if column.opacity is None:
+        pictures = [
+            paint(cloud, one, frame=cloud, relief=0.4) for cloud, one in zip(clouds, colours, strict=True)
+        ]
+    else:
+        pictures = list(np.concatenate([colours, column.opacity[..., None]], axis=-1))
+    scale = None if column.scale is None else (column.colours, *column.scale)
+    return _Column(column.title, pictures, column.note, scale)
+
+
+def _cloud_columns(points: Floats, preview: Preview) -> list[_Column]:
+    """The clouds (B, N, 3), their visible points, and these with what was predicted for the rest."""
+    inputs, shown, made = [], [], []
+    for row, whole in enumerate(points):
+        place = (AZIMUTH, ELEVATION) if preview.seen_from is None else preview.seen_from[row]
+        part, predicted = whole[preview.visible[row]], preview.predicted[row]
+        colours = [np.tile(BLUE, (len(part), 1)), np.tile(ORANGE, (len(predicted), 1))]
+        inputs.append(paint(whole, None, *place, frame=whole, relief=0.8))
+        shown.append(paint(part, None, *place, frame=whole, relief=0.8))
+        both = np.concatenate([part, predicted])
+        made.append(paint(both, np.concatenate(colours), *place, frame=whole, relief=0.8))
+    note = "blue: visible points\norange: predicted by masked tokens"
+    return [
+        _Column("input", inputs),
+        _Column(f"visible: {preview.count}", shown),
+        _Column("reconstruction", made, note),
+    ]
+
+
+def _save_columns(columns: Sequence[_Column], path: str | os.PathLike[str]) -> Path:
     """Write the pictures as a PNG."""
     rows = len(columns[0].pictures)
     height = _CELL * rows + _TOP + _BOTTOM
@@ -104,48 +139,7 @@ def save_columns(columns: Sequence[Column], path: str | os.PathLike[str]) -> Pat
     return save(figure, Path(path))
 
 
-def cloud_columns(
-    points: Floats,
-    visible: NDArray[np.bool_],
-    predicted: list[Floats],
-    tokens: str,
-    places: Sequence[tuple[float, float]] | None = None,
-) -> list[Column]:
-    """What was there, what of it was shown, and what was made of the rest.
-
-    Args:
-        points: (B, N, 3).
-        visible: (B, N).
-        predicted: B times (M, 3).
-        tokens: how many of them are visible, in words.
-        places: azimuth and elevation from which each cloud is seen; None: that of all pictures.
-    """
-    inputs, shown, made = [], [], []
-    for row, whole in enumerate(points):
-        place = (AZIMUTH, ELEVATION) if places is None else places[row]
-        part = whole[visible[row]]
-        colours = [np.tile(BLUE, (len(part), 1)), np.tile(ORANGE, (len(predicted[row]), 1))]
-        inputs.append(paint(whole, None, *place, frame=whole, relief=0.8))
-        shown.append(paint(part, None, *place, frame=whole, relief=0.8))
-        both = np.concatenate([part, predicted[row]])
-        made.append(paint(both, np.concatenate(colours), *place, frame=whole, relief=0.8))
-    note = "blue: visible points\norange: predicted by masked tokens"
-    return [
-        Column("input", inputs),
-        Column(f"visible: {tokens}", shown),
-        Column("reconstruction", made, note),
-    ]
-
-
-def visible_points(groups: Groups, mask: Tensor, count: int) -> NDArray[np.bool_]:
-    """(B, N): the points in the neighbourhoods of the finest level's visible tokens."""
-    neighbors = groups.neighbors[0]
-    times = torch.zeros(len(neighbors), count, dtype=torch.int32, device=mask.device)
-    times.scatter_add_(1, neighbors.flatten(1), mask.unsqueeze(2).expand_as(neighbors).flatten(1).int())
-    return (times > 0).cpu().numpy()
-
-
-def coloured(values: Floats, name: str) -> Floats:
+def _coloured(values: Floats, name: str) -> Floats:
     """Values from 0 to 1 as colours (..., 3); NaN is grey."""
     import matplotlib
 

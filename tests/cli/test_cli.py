@@ -298,7 +298,7 @@ def test_info_prints_where_weights_come_from_a_field_a_line(
 
 
 def test_help_names_presets_and_exit_codes(capsys: pytest.CaptureFixture[str]):
-    from pointmae_zoo.hub.convert import PRESETS
+    from pointmae_zoo.models.i2p_mae.reference_checkpoints import PRESETS
 
     assert run("convert", "--help") == 0
     text = capsys.readouterr().out

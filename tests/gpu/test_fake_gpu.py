@@ -22,8 +22,7 @@ from torch.utils._pytree import tree_leaves
 from pointmae_zoo.datasets import augmentation
 from pointmae_zoo.datasets.sources import CloudSource, InMemory
 from pointmae_zoo.models import encoder, reconstruction
-from pointmae_zoo.models.i2p_mae import TeacherViews
-from pointmae_zoo.models.losses import weighted_sum
+from pointmae_zoo.models.pretraining_model import TeacherViews, weighted_sum
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.ops import neighbors, projection

@@ -51,9 +51,9 @@ def kernels() -> None:
     """The kernels serve: without this check, the tests below would pass with torch's operators alone."""
     if importlib.util.find_spec("triton") is None:
         pytest.skip("Triton is not installed")
-    from pointmae_zoo.ops.triton import operators
+    from pointmae_zoo.ops.triton.kernels import USABLE
 
-    assert operators.USABLE
+    assert USABLE
 
 
 @pytest.mark.parametrize("skip", [False, True])

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pointmae_zoo.models.losses import weighted_sum
+from pointmae_zoo.models.pretraining_model import weighted_sum
 from pointmae_zoo.train import PretrainRecipe, TeacherSettings, loop, pretrain
 from pointmae_zoo.train.compiling import compile_blocks
 from pointmae_zoo.train.optimizer import MovingAverage, adamw

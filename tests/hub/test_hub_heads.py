@@ -39,6 +39,7 @@ def enter(folder: Path, encoder: str | None = None) -> None:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A published encoder, and a classifier on top of it, of which the head alone was trained."""
     monkeypatch.setattr(pretrained, "BUNDLED", tmp_path)
+    registry.list_weights()  # imports the families, if nobody has yet
     before = dict(registry._WEIGHTS)
     save_pretrained(small(), tmp_path / "encoder")
     enter(bundle(tmp_path / "encoder", BASE, to=tmp_path))

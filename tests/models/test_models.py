@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pointmae_zoo import create_model, list_models, register_model
 from pointmae_zoo.models.encoder import PointEncoder
-from pointmae_zoo.models.i2p_mae import TeacherViews
+from pointmae_zoo.models.pretraining_model import TeacherViews
 from pointmae_zoo.models.reconstruction import predict_neighbors
 from pointmae_zoo.models.registry import get_architecture
 from pointmae_zoo.models.tokenizer import TokenEmbedding

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pointmae_zoo import convert_checkpoint, from_pretrained, ops
-from pointmae_zoo.hub.convert import our_key
-from pointmae_zoo.models.i2p_mae import TeacherViews
+from pointmae_zoo.models.i2p_mae.reference_checkpoints import our_key
 from pointmae_zoo.models.layers import DropPath
+from pointmae_zoo.models.pretraining_model import TeacherViews
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CHECKPOINTS = {
@@ -60,7 +60,13 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
             state = {f"module.{key}": fill(key, shape) for key, shape in keys[manifest].items()}
             state["module.clip_model.logit_scale"] = torch.zeros(())  # rides along in real checkpoints
             torch.save({"base_model": state, "epoch": 300}, folder / "reference.pth")
-            convert_checkpoint(folder / "reference.pth", folder / "ours", kind=kind, preset=preset)
+            convert_checkpoint(
+                folder / "reference.pth",
+                folder / "ours",
+                architecture="i2p_mae_base",
+                kind=kind,
+                preset=preset,
+            )
             models[name] = from_pretrained(folder / "ours")
         return models[name]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pointmae_zoo import ops
 from pointmae_zoo.ops import neighbors, sampling
-from pointmae_zoo.ops.cpu import search
+from pointmae_zoo.ops.cpu import numba_operators
 
 Sampler = Callable[[Tensor, int, bool], Tensor]
 
@@ -39,19 +39,19 @@ CLOUDS = {
 
 
 def samplers() -> list[object]:
-    fast = pytest.mark.skipif(not search.available(), reason="numba is not installed")
+    fast = pytest.mark.skipif(not numba_operators.available(), reason="numba is not installed")
     return [
         pytest.param(sampling._sample_torch, id="torch"),
         pytest.param(sampling._sample_numpy, id="numpy"),
-        pytest.param(search.farthest_point_sample, id="numba", marks=fast),
+        pytest.param(numba_operators.farthest_point_sample, id="numba", marks=fast),
     ]
 
 
 def searches() -> list[object]:
-    fast = pytest.mark.skipif(not search.available(), reason="numba is not installed")
+    fast = pytest.mark.skipif(not numba_operators.available(), reason="numba is not installed")
     return [
         pytest.param(neighbors._knn_torch, id="torch"),
-        pytest.param(search.knn, id="numba", marks=fast),
+        pytest.param(numba_operators.knn, id="numba", marks=fast),
     ]
 
 
@@ -94,14 +94,14 @@ def test_farthest_points_are_prefixes_of_each_other() -> None:
 
 
 def test_all_implementations_agree_bit_for_bit() -> None:
-    if not search.available():
+    if not numba_operators.available():
         pytest.skip("numba is not installed")
     cloud = random_cloud(6, 3000)
-    fast = search.farthest_point_sample(cloud, 700, True)
+    fast = numba_operators.farthest_point_sample(cloud, 700, True)
     assert torch.equal(fast, sampling._sample_torch(cloud, 700, True))
     assert torch.equal(fast, sampling._sample_numpy(cloud, 700, True))
     centers = ops.index_points(cloud, fast)
-    assert torch.equal(search.knn(centers, cloud, 16), neighbors._knn_torch(centers, cloud, 16))
+    assert torch.equal(numba_operators.knn(centers, cloud, 16), neighbors._knn_torch(centers, cloud, 16))
 
 
 @pytest.mark.parametrize("sample", samplers())
@@ -136,7 +136,7 @@ def test_an_error_in_a_thread_is_not_lost() -> None:
     torch.set_num_threads(2)
     try:
         with pytest.raises(MemoryError, match="second share"):
-            search._in_threads(work, 2)
+            numba_operators._in_threads(work, 2)
     finally:
         torch.set_num_threads(before)
 
@@ -154,14 +154,14 @@ def test_threads_are_waited_for() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        search._in_threads(work, 5)
+        numba_operators._in_threads(work, 5)
     finally:
         torch.set_num_threads(before)
     assert done == [(0, 2), (2, 5)]
 
 
 def test_numba_can_be_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = search.available.__wrapped__  # what the environment says now, not at the first call
+    asked = numba_operators.available.__wrapped__  # what the environment says now, not at the first call
     monkeypatch.setenv("POINTMAE_ZOO_NUMBA", "0")
     assert not asked()
     monkeypatch.delenv("POINTMAE_ZOO_NUMBA")

@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pointmae_zoo.models.i2p_mae import TeacherViews
-from pointmae_zoo.models.losses import weighted_sum
+from pointmae_zoo.models.pretraining_model import TeacherViews, weighted_sum
 from pointmae_zoo.models.registry import create_model
 
 SMALL: dict[str, Any] = {

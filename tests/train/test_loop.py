@@ -13,7 +13,7 @@ import torch._functorch.config as functorch_config
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pointmae_zoo.models.losses import LossTerm
+from pointmae_zoo.models.pretraining_model import LossTerm
 from pointmae_zoo.system.secrets import without_secrets
 from pointmae_zoo.train import TrainingRecipe, TrainingResult, checkpoints, process_setup, train
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint

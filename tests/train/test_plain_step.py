@@ -7,7 +7,7 @@ import torch
 
 from benchmarks import plain_step
 from benchmarks.rows import clouds
-from pointmae_zoo.models.i2p_mae import TeacherViews
+from pointmae_zoo.models.pretraining_model import TeacherViews
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.ops import summed_depth_images
 

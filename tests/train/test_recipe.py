@@ -8,8 +8,8 @@ import torch
 
 from pointmae_zoo.cli import main
 from pointmae_zoo.datasets.augmentation import augment
-from pointmae_zoo.hub.convert import PRESETS
-from pointmae_zoo.models.registry import create_model, list_weights
+from pointmae_zoo.models.i2p_mae.reference_checkpoints import PRESETS
+from pointmae_zoo.models.registry import Family, create_model, list_weights
 from pointmae_zoo.system.yaml_files import dump_yaml
 from pointmae_zoo.train.recipe import PretrainRecipe
 from pointmae_zoo.train.recipe_files import (
@@ -150,7 +150,8 @@ def test_names_of_recipes() -> None:
     assert all(len(summary) > 20 for summary in known.values())
     assert {"joint_mae/smoke", "joint_mae/pretrain_tiny", "joint_mae/pretrain_shapenet"} <= set(known)
     assert find_recipe("smoke") == find_recipe("i2p_mae/smoke")
-    assert find_recipe("joint_mae/smoke") == find_recipe("smoke").parents[1] / "joint_mae" / "smoke.yaml"
+    models = find_recipe("smoke").parents[2]
+    assert find_recipe("joint_mae/smoke") == models / "joint_mae" / "recipes" / "smoke.yaml"
     assert read_recipe("pretrain_tiny", steps=5).steps == 5
     with pytest.raises(FileNotFoundError, match=r"'smok'; did you mean i2p_mae/smoke\?"):
         find_recipe("smok")
@@ -312,7 +313,8 @@ def test_an_ambiguous_name_lists_what_it_may_mean(tmp_path: Path, monkeypatch: p
         for name in names.split():
             path = tmp_path / folder / f"{name}.yaml"
             path.write_text("# A recipe\nsteps: 1\n", encoding="utf-8")
-    monkeypatch.setattr("pointmae_zoo.train.recipe_files.SHIPPED", tmp_path)
+    families = [Family(folder.name, recipes=folder) for folder in sorted(tmp_path.iterdir())]
+    monkeypatch.setattr("pointmae_zoo.train.recipe_files.list_families", lambda: [Family("bare"), *families])
     with pytest.raises(ValueError, match="one/smoke or two/smoke"):
         find_recipe("smoke")
     assert find_recipe("two/smoke") == tmp_path / "two" / "smoke.yaml"

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from pointmae_zoo.models import encoder, i2p_mae, reconstruction
 from pointmae_zoo.models.joint_mae import joint_network
 from pointmae_zoo.models.layers import Block, DropPath, Stage
-from pointmae_zoo.models.losses import weighted_sum
+from pointmae_zoo.models.pretraining_model import weighted_sum
 from pointmae_zoo.train import compiling, device_rows
 from pointmae_zoo.train.compiling import compile_blocks
 from pointmae_zoo.train.device_rows import Rows

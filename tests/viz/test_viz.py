@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from pointmae_zoo import create_model, ops, viz
-from pointmae_zoo.models.i2p_mae import I2PMAEForPretraining, TeacherViews
-from pointmae_zoo.models.joint_mae.joint_network import JointMAEForPretraining
+from pointmae_zoo.models.i2p_mae import I2PMAEForPretraining
+from pointmae_zoo.models.joint_mae import JointMAEForPretraining
+from pointmae_zoo.models.joint_mae.joint_preview import draw_points, image_columns, view_direction
+from pointmae_zoo.models.pretraining_model import TeacherViews
 from pointmae_zoo.viz.paint import _view, paint
 
 RED, BLUE = (0.9, 0.1, 0.1), (0.1, 0.1, 0.9)
@@ -207,13 +209,15 @@ def test_a_reconstruction_is_what_the_model_predicts(
     model: I2PMAEForPretraining, clouds: torch.Tensor
 ) -> None:
     views = some_views(clouds)
-    made = viz.i2p_mae_preview._make(model, clouds, views, seed=3)
     model.eval()
-    torch.manual_seed(3)
     with torch.no_grad():
+        torch.manual_seed(3)
+        made = model.preview(clouds, views)
+        torch.manual_seed(3)
         out = model(clouds, views)
         groups = model.encoder.group(clouds)
-    assert out.images is not None and made.agreement is not None
+    assert out.images is not None
+    agreement = made.after[1].values
     common = out.images.target[out.images.valid].mean(0).flatten()
     for cloud in range(2):
         shown = model.encoder.visible_below(out.visible, groups)[0][cloud]
@@ -229,9 +233,9 @@ def test_a_reconstruction_is_what_the_model_predicts(
                 for one in (out.images.predicted, out.images.target)
             )
             cosine = max(0.0, one @ other / np.linalg.norm(one) / np.linalg.norm(other))
-            at_center = made.agreement[cloud, groups.indices[cloud, token]]
+            at_center = agreement[cloud, groups.indices[cloud, token]]
             np.testing.assert_allclose(at_center, cosine, atol=1e-5)
-        assert np.isnan(made.agreement[cloud][~made.visible[cloud]]).all()
+        assert np.isnan(agreement[cloud][~made.visible[cloud]]).all()
 
 
 def test_reconstructions_make_the_same_picture_and_leave_no_trace(
@@ -310,17 +314,19 @@ def test_pictures_of_both_modalities(
 def test_an_image_is_put_together_from_its_patches(
     joint: JointMAEForPretraining, clouds: torch.Tensor
 ) -> None:
-    """Patches that predict their own pixels make the image again; hidden ones are grey."""
+    """Patches that predict their own pixels make the image again; hidden ones are NaN, drawn grey."""
     joint.eval()
     with torch.no_grad():
         made = joint(clouds)
     truth = made.images.unfold(2, 16, 16).unfold(3, 16, 16).flatten(2, 3)  # (B, V, P, 16, 16)
-    image, masked, filled = viz.joint_mae_preview._image_columns(made._replace(patches=truth), 0.2)
+    image, masked, filled = image_columns(made.images, truth, made.visible_patches, 0.2)
+    assert masked.opacity is not None and image.opacity is not None
     for row in range(len(clouds)):
-        assert np.array_equal(image.pictures[row], filled.pictures[row])
+        assert np.array_equal(image.values[row], filled.values[row])
         seen = np.kron(made.visible_patches[row, 0].view(3, 3).numpy(), np.ones((16, 16))).astype(bool)
-        assert np.array_equal(masked.pictures[row][seen], image.pictures[row][seen])
-        assert np.allclose(masked.pictures[row][~seen], (0.87, 0.88, 0.90, 1))
+        assert np.array_equal(masked.values[row][seen], image.values[row][seen])
+        assert np.array_equal(masked.opacity[row][seen], image.opacity[row][seen])
+        assert np.isnan(masked.values[row][~seen]).all() and (masked.opacity[row][~seen] == 1).all()
     assert masked.title == f"visible: {int(made.visible_patches[0].sum())} of 9 patches"
 
 
@@ -331,11 +337,11 @@ def test_points_are_projected_as_the_models_images_are(clouds: torch.Tensor) -> 
     images = ops.render_depth_images(clouds, frames).images
     strays = torch.tensor([[50.0, 0, 0], [0, -50.0, 0]])
     for row, points in enumerate(clouds):
-        found = viz.joint_mae_preview._depth_image(torch.cat([points, strays]), frames, row)
+        found = draw_points(torch.cat([points, strays]), frames, row)
         np.testing.assert_allclose(found, images[row, 0], atol=1e-6)
         # And the cloud beside it is seen from where the image is: what is right or up there is so here.
         place = np.degrees([azimuth[row, 0], elevation[row, 0]])
-        np.testing.assert_allclose(viz.joint_mae_preview._place(rotations[row, 0]), place, atol=1e-3)
+        np.testing.assert_allclose(view_direction(rotations[row, 0]), place, atol=1e-3)
         np.testing.assert_allclose(_view(*place), rotations[row, 0], atol=1e-6)
 
 

@@ -10,10 +10,9 @@ from typing import Any
 
 from pointmae_zoo.hub.cards.making import NOT_STATED, check_provenance, making, recipe, training_data
 from pointmae_zoo.hub.cards.model_index import front_matter
-from pointmae_zoo.hub.cards.papers import PAPERS
 from pointmae_zoo.hub.cards.release import Release, data_names, read_release
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, build_empty
-from pointmae_zoo.models.registry import get_architecture
+from pointmae_zoo.models.registry import ENCODER_PAPER, Family, get_architecture
 from pointmae_zoo.reports.schema import is_scored
 from pointmae_zoo.reports.tables import (
     ablation_table,
@@ -95,7 +94,7 @@ def _render(release: Release, repo_id: str | None, *, results: bool) -> str:
     check_provenance(release)
     config, facts = release.config, release.facts
     title = facts.name or (repo_id or release.folder.resolve().name).rpartition("/")[2]
-    paper = get_architecture(config.architecture).paper
+    family = get_architecture(config.architecture).family
     model = build_empty(release.folder / CONFIG_FILE, config)
     templates = Environment(
         loader=PackageLoader("pointmae_zoo.hub.cards", ""),
@@ -107,9 +106,8 @@ def _render(release: Release, repo_id: str | None, *, results: bool) -> str:
     text = templates.get_template("card.md.jinja").render(
         front_matter=front_matter(
             title,
-            architecture=config.architecture,
+            family=family,
             kind=config.kind,
-            paper=paper,
             licence=facts.licence,
             reports=measured_here(release) if results else (),
             data_names=data_names(release),
@@ -128,7 +126,7 @@ def _render(release: Release, repo_id: str | None, *, results: bool) -> str:
         input=_input(release),
         recipe=recipe(release),
         making=making(release),
-        citation=_citation(paper),
+        citation=_citation(family),
         licence=_licence(release),
     )
     while "\n\n\n" in text:
@@ -296,12 +294,14 @@ def _input(release: Release) -> str:
     )
 
 
-def _citation(paper: str) -> str:
-    if paper not in PAPERS:
-        return f"Please cite the paper of the method: {paper}."
-    papers = PAPERS[paper]
-    named = " and ".join(f"[{one.method}]({one.url}) ({one.venue}), {one.about}" for one in papers)
-    entries = "\n\n".join(one.bibtex for one in papers)
+def _citation(family: Family) -> str:
+    papers = {"whose encoder they have": ENCODER_PAPER}
+    if family.paper is not None:
+        papers = {"whose method this is": family.paper, **papers}
+    named = ", and ".join(
+        f"[{one.method}]({one.url}) ({one.venue}), {about}" for about, one in papers.items()
+    )
+    entries = "\n\n".join(one.bibtex for one in papers.values())
     return f"If you use these weights, please cite {named}:\n\n```bibtex\n{entries}\n```"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from pointmae_zoo.models.registry import Family
 from pointmae_zoo.reports.schema import is_comparison, is_scored
 from pointmae_zoo.reports.tables import CLASSIFIERS, is_part, main_classifier
 
@@ -30,9 +31,8 @@ _OF_TASK = {
 def front_matter(
     title: str,
     *,
-    architecture: str,
+    family: Family,
     kind: str,
-    paper: str,
     licence: str,
     reports: Sequence[dict[str, Any]],
     data_names: dict[str, str],
@@ -42,8 +42,7 @@ def front_matter(
 
     Args:
         title: of the card.
-        architecture, kind: of the model.
-        paper: such as ``arXiv:2212.06785``.
+        family, kind: of the model.
         licence: SPDX identifier or words; empty: not stated.
         reports: evaluations of the weights; comparisons among them are left out.
         data_names: what people call a data set, by its file.
@@ -64,7 +63,9 @@ def front_matter(
     if kind in ("encoder", "pretraining"):
         stated["pipeline_tag"] = "feature-extraction"
     tags = [LIBRARY, "point-cloud", "3d", "mesh", "self-supervised-learning", "masked-autoencoder"]
-    tags += [architecture.partition("_tiny")[0].partition("_base")[0].replace("_", "-"), paper.lower()]
+    tags.append(family.name.replace("_", "-"))
+    if family.paper is not None:
+        tags.append(family.paper.identifier.lower())
     results: dict[str, Any] = {}
     if found := eval_results(reports, data_names):
         results = {"model_name": title, "eval_results": found}

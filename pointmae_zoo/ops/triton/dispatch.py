@@ -1,8 +1,8 @@
-"""Where Triton's kernels serve instead of torch's operators: the one place that decides.
+"""Decides where Triton's kernels run instead of torch's operators.
 
-They take float32 tensors on a GPU, up to the sizes below, where Triton is installed (it comes with torch's
-GPU builds for Linux) and can be used. Everything else, float64 too, is torch's. Triton is imported, and a
-kernel compiled, at its first use.
+The kernels take float32 tensors on a GPU, up to the sizes below, if Triton is installed (torch's GPU builds
+for Linux include it) and supports the GPU. Torch does everything else, float64 included. Triton is imported,
+and a kernel compiled, at its first use.
 """
 
 import importlib.util
@@ -10,7 +10,7 @@ import importlib.util
 import torch
 from torch import Tensor
 
-# What one program's registers hold.
+# What the registers of one program hold.
 MOST_SAMPLED = 1 << 14
 MOST_NEIGHBORS = 64
 MOST_PAIRS = 1 << 12
@@ -18,12 +18,12 @@ _INSTALLED = importlib.util.find_spec("triton") is not None
 
 
 def samples(points: Tensor) -> bool:
-    """Whether a kernel picks farthest points of (B, N, 3)."""
+    """Whether a kernel picks the farthest points of (B, N, 3)."""
     return _serves(points) and points.shape[1] <= MOST_SAMPLED
 
 
 def searches(query: Tensor, points: Tensor, k: int) -> bool:
-    """Whether a kernel finds k neighbours in (B, N, 3); N is as large as it likes."""
+    """Whether a kernel finds k neighbours of each query in (B, N, 3), for any N."""
     return _serves(query, points) and k <= MOST_NEIGHBORS
 
 
@@ -31,12 +31,9 @@ def compares(prediction: Tensor, target: Tensor) -> bool:
     """Whether a kernel computes the Chamfer distance of (B, N, 3) and (B, M, 3)."""
     if not _serves(prediction, target):
         return False
+    from pointmae_zoo.ops.triton.kernels import padded
+
     return padded(prediction.shape[1]) * padded(target.shape[1]) <= MOST_PAIRS
-
-
-def padded(count: int) -> int:
-    """What a block of Triton's holds for ``count``: the next power of two, 16 at least."""
-    return max(16, 1 << (count - 1).bit_length())
 
 
 def _serves(*tensors: Tensor) -> bool:
@@ -44,6 +41,6 @@ def _serves(*tensors: Tensor) -> bool:
         return False
     if any(tensor.dtype != torch.float32 or tensor.shape[-1] != 3 for tensor in tensors):
         return False
-    from pointmae_zoo.ops.triton import operators
+    from pointmae_zoo.ops.triton import kernels
 
-    return operators.USABLE
+    return kernels.USABLE

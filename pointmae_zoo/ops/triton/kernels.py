@@ -1,21 +1,55 @@
-"""The kernels behind `ops.triton.operators`: sampling, neighbour search and Chamfer distance on a GPU.
+"""The Triton kernels behind `ops.triton.operators`: sampling, neighbour search and Chamfer distance.
 
-Two rules hold in all of them. Floating point fusion is off (`PLAIN`): a distance then has the bits that the
-other implementations compute, and ties fall alike. And where the smallest or largest distance is looked for,
-the bits of the floats are compared, as int32: non-negative floats order like them, a warp reduces integers in
-one instruction, and the lowest index among equals is a second such reduction.
+Two rules hold in all of them:
 
-Triton 3.2 to 3.9 compile them; `TRITON_INTERPRET=1`, set before triton is imported, runs them on a CPU.
+- Floating point fusion is off (`PLAIN`). Distances then have the same bits as in the other implementations,
+  so ties are broken alike.
+- To find the smallest or largest distance, the bits of the floats are compared as int32. Non-negative floats
+  order like their bits, and a warp reduces integers in one instruction; a second reduction finds the lowest
+  index among equals.
+
+Triton 3.2 to 3.9 compile them. `TRITON_INTERPRET=1`, set before triton is imported, runs them on a CPU.
 """
 
+import warnings
 from typing import Any
 
+import torch
 import triton
 import triton.language as tl
 
-from pointmae_zoo.ops.triton.dispatch import padded
-
 PLAIN: dict[str, Any] = {"enable_fp_fusion": False, "num_stages": 1}
+# The lowest compute capability that Triton supports. Our tests compile the kernels for 8.0 and 9.0.
+_OLDEST = 80
+
+
+def _usable() -> bool:
+    """Whether this GPU runs the kernels; warns if it does not."""
+    if not torch.cuda.is_available():
+        return False
+    try:
+        # Loads the driver by way of a small module that the C compiler makes; some images have none.
+        target = triton.runtime.driver.active.get_current_target()
+        why = (
+            ""
+            if target.backend == "cuda" and target.arch >= _OLDEST
+            else f"it is {target.backend} {target.arch}"
+        )
+    except Exception as error:
+        why = str(error).partition("\n")[0]
+    if why:
+        warnings.warn(
+            f"Triton's kernels can't be used on this GPU ({why}); torch serves, slower", stacklevel=2
+        )
+    return not why
+
+
+USABLE = _usable()
+
+
+def padded(count: int) -> int:
+    """The size of the Triton block that holds ``count`` items: the next power of two, at least 16."""
+    return max(16, 1 << (count - 1).bit_length())
 
 
 @triton.jit(do_not_specialize=["count", "samples"])

@@ -1,44 +1,16 @@
-"""Triton's kernels as operators of torch, which `torch.compile` takes as they are.
+"""Triton's kernels as torch operators, which `torch.compile` can trace.
 
-None waits for the GPU. Imported at the first use of a GPU (`ops.triton.dispatch`), never on a CPU.
+No operator waits for the GPU. The module is imported at the first use of a GPU, never on a CPU.
 """
 
 import contextlib
-import warnings
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-import triton
 from torch import Tensor
 
 from pointmae_zoo.ops.triton import kernels
-
-# The compute capability that Triton asks for; its kernels are compiled for 8.0 and 9.0 in our tests.
-_OLDEST = 80
-
-
-def _usable() -> bool:
-    if not torch.cuda.is_available():
-        return False
-    try:
-        # Loads the driver by way of a small module that the C compiler makes; some images have none.
-        target = triton.runtime.driver.active.get_current_target()
-        why = (
-            ""
-            if target.backend == "cuda" and target.arch >= _OLDEST
-            else f"it is {target.backend} {target.arch}"
-        )
-    except Exception as error:
-        why = str(error).partition("\n")[0]
-    if why:
-        warnings.warn(
-            f"Triton's kernels can't be used on this GPU ({why}); torch serves, slower", stacklevel=2
-        )
-    return not why
-
-
-USABLE = _usable()
 
 
 def _on(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
@@ -48,12 +20,12 @@ def _on(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
 
 @torch.library.custom_op("pointmae_zoo::farthest_point_sample", mutates_args=())
 def farthest_point_sample(points: Tensor, num_samples: int, far: float, near_origin: float) -> Tensor:
-    """`ops.farthest_point_sample` for float32 points (B, N, 3), N <= `gpu.MOST_SAMPLED`.
+    """`ops.farthest_point_sample` for float32 points (B, N, 3), N <= `dispatch.MOST_SAMPLED`.
 
     Args:
         points: (B, N, 3).
         num_samples: how many.
-        far: the squared distance that counts for larger ones.
+        far: upper limit of squared distances: larger ones count as this.
         near_origin: points with this squared norm or a smaller one are not picked; negative: all may be.
     """
     batch, count, _ = points.shape
@@ -74,7 +46,8 @@ def _(points: Tensor, num_samples: int, far: float, near_origin: float) -> Tenso
 
 @torch.library.custom_op("pointmae_zoo::knn", mutates_args=())
 def knn(query: Tensor, points: Tensor, k: int) -> Tensor:
-    """`ops.knn` for float32 query (B, M, 3) and points (B, N, 3), k <= N and `gpu.MOST_NEIGHBORS`."""
+    """`ops.knn` for float32 query (B, M, 3) and points (B, N, 3), k <= N and
+    `dispatch.MOST_NEIGHBORS`."""
     batch, rows, _ = query.shape
     xyz = points.transpose(1, 2).contiguous()
     found = torch.empty((batch, rows, k), dtype=torch.int64, device=query.device)
@@ -92,7 +65,8 @@ def _(query: Tensor, points: Tensor, k: int) -> Tensor:
 
 @torch.library.custom_op("pointmae_zoo::chamfer", mutates_args=())
 def chamfer(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The Chamfer distance of each pair of float32 sets (B, N, 3), (B, M, 3), sizes as `gpu.compares` says.
+    """The Chamfer distance of each pair of float32 sets (B, N, 3), (B, M, 3), of sizes that
+    `dispatch.compares` accepts.
 
     Returns:
         (B,) distances; int32 indices of the nearest, (B, N) into ``target`` and (B, M) into ``prediction``.

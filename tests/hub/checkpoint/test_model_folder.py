@@ -302,7 +302,11 @@ def test_every_way_a_reference_checkpoint_is_saved(wrapped: bool, prefix: str, t
     )
     torch.save(content, tmp_path / "ckpt.pth")
     out = convert_checkpoint(
-        tmp_path / "ckpt.pth", tmp_path / "out", kind="classification", preset="scanobjectnn"
+        tmp_path / "ckpt.pth",
+        tmp_path / "out",
+        architecture="i2p_mae_base",
+        kind="classification",
+        preset="scanobjectnn",
     )
     model = from_pretrained(out)
     assert model.hyper.num_classes == 15 and model.encoder.hyper.num_neighbors == (32, 16, 16)
@@ -318,7 +322,7 @@ def test_a_checkpoint_that_does_not_fit_is_listed(tmp_path: Path) -> None:
     ) -> None:
         torch.save(content, file)
         with pytest.raises(ValueError, match=words) as caught:
-            convert_checkpoint(file, tmp_path / "out", kind=kind, preset=preset)
+            convert_checkpoint(file, tmp_path / "out", architecture="i2p_mae_base", kind=kind, preset=preset)
         assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
     fails({**state, "extra.weight": torch.zeros(1)}, r"1 keys are not of the reference's.*extra\.weight")
@@ -339,10 +343,16 @@ def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
 
     (tmp_path / "evil.pth").write_bytes(pickle.dumps({"base_model": Evil()}))
     with pytest.raises(CheckpointError, match="not readable as a checkpoint of plain tensors"):
-        convert_checkpoint(tmp_path / "evil.pth", tmp_path / "out", kind="pretraining")
+        convert_checkpoint(
+            tmp_path / "evil.pth", tmp_path / "out", architecture="i2p_mae_base", kind="pretraining"
+        )
     torch.save({"base_model": Evil()}, tmp_path / "evil.pth")
     with pytest.raises(CheckpointError, match="not readable as a checkpoint of plain tensors"):
-        convert_checkpoint(tmp_path / "evil.pth", tmp_path / "out", kind="pretraining")
+        convert_checkpoint(
+            tmp_path / "evil.pth", tmp_path / "out", architecture="i2p_mae_base", kind="pretraining"
+        )
     assert not (tmp_path / "ran").exists()
     with pytest.raises(FileNotFoundError, match="no such file"):
-        convert_checkpoint(tmp_path / "missing.pth", tmp_path / "out", kind="pretraining")
+        convert_checkpoint(
+            tmp_path / "missing.pth", tmp_path / "out", architecture="i2p_mae_base", kind="pretraining"
+        )

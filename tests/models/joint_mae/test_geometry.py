@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointmae_zoo import create_model, ops
-from pointmae_zoo.models.joint_mae.correspondence import (
+from pointmae_zoo.models.joint_mae.depth_images import (
     joint_attention_mask,
     patches_of_points,
     preferred_patches,

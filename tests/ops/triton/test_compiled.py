@@ -96,6 +96,6 @@ def test_neighbors(architecture: int, k: int, tmp_path: Path) -> None:
 def test_chamfer(architecture: int, sizes: tuple[int, int], tmp_path: Path) -> None:
     from pointmae_zoo.ops.triton import kernels
 
-    assert dispatch.padded(sizes[0]) * dispatch.padded(sizes[1]) <= dispatch.MOST_PAIRS
+    assert kernels.padded(sizes[0]) * kernels.padded(sizes[1]) <= dispatch.MOST_PAIRS
     for kernel in (kernels.chamfer_kernel, kernels.chamfer_gradient_kernel):
         checked(built(kernel, kernels.chamfer_meta(*sizes), architecture), tmp_path, 0)

@@ -21,9 +21,9 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[mock.Mock]:
     """Records which kernels' operators are called; they give tensors of the right shape."""
-    from pointmae_zoo.ops.triton import operators
+    from pointmae_zoo.ops.triton import kernels, operators
 
-    monkeypatch.setattr(operators, "USABLE", True)
+    monkeypatch.setattr(kernels, "USABLE", True)
     record = mock.Mock()
     for name in ("farthest_point_sample", "knn", "chamfer"):
         operator = mock.Mock(wraps=getattr(operators, name))
@@ -102,12 +102,12 @@ def test_what_triton_cannot_do_is_said(
 ) -> None:
     import triton
 
-    from pointmae_zoo.ops.triton import operators
+    from pointmae_zoo.ops.triton import kernels
 
     driver = SimpleNamespace(active=SimpleNamespace(get_current_target=target))
     monkeypatch.setattr(triton.runtime, "driver", driver)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.warns(UserWarning, match=words):
-        assert not operators._usable()
+        assert not kernels._usable()
     driver.active.get_current_target = lambda: SimpleNamespace(backend="cuda", arch=90)
-    assert operators._usable()
+    assert kernels._usable()

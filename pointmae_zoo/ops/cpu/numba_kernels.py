@@ -1,19 +1,18 @@
-"""The loops behind `ops.cpu.search`, compiled by numba at their first call.
+"""The loops behind `ops.cpu.numba_operators`, compiled by numba at their first call.
 
-They are functions of this module and not of another function: only so does numba find again what an earlier
-process compiled (3 seconds).
+They stand at module level because numba caches compiled code on disk only for such functions; compiling takes
+3 seconds.
 """
 
 import numba
 import numpy as np
 
-# Points among which the farthest one is looked for at a time.
+# Points that are searched for the farthest one at a time.
 _BLOCK = 128
 
 
-# No fastmath: the order of roundings must be that of the torch path, or ties fall differently.
-# Each streaming loop is a function of its own over plain 1-D arrays: only so does the compiler vectorise
-# it.
+# No fastmath: rounding must happen in the same order as in torch, or ties are broken differently.
+# Each streaming loop is a separate function over 1-D arrays; otherwise the compiler does not vectorise it.
 @numba.njit(cache=True, nogil=True)
 def distances(x, y, z, px, py, pz, out):  # type: ignore[no-untyped-def]
     for i in range(out.size):
@@ -39,7 +38,7 @@ def maximum(bits):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def first_maximum(bits):  # type: ignore[no-untyped-def]
-    # Block by block, so that the search for the place, which can't be vectorised, is a short one.
+    # Block by block: finding the index can't be vectorised, so it should run over one block only.
     best, top = 0, maximum(bits[:_BLOCK])
     for start in range(_BLOCK, bits.size, _BLOCK):
         here = maximum(bits[start : start + _BLOCK])
@@ -52,6 +51,7 @@ def first_maximum(bits):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def sample(xyz, skip_near_origin, picked):  # type: ignore[no-untyped-def]
+    # xyz (B, 3, N) float32, picked (B, num_samples) int64: filled in.
     batch, _, count = xyz.shape
     for b in range(batch):
         x, y, z = xyz[b, 0], xyz[b, 1], xyz[b, 2]
@@ -60,8 +60,8 @@ def sample(xyz, skip_near_origin, picked):  # type: ignore[no-untyped-def]
             for i in range(count):
                 if x[i] * x[i] + y[i] * y[i] + z[i] * z[i] <= np.float32(1e-3):
                     nearest[i] = np.float32(-1.0)
-        # Non-negative floats order like their bit patterns, and an integer maximum vectorises where a
-        # float one (which must mind NaN) does not.
+        # Non-negative floats order like their bits. A maximum of integers is vectorised; one of floats, which
+        # has to handle NaN, is not.
         bits = nearest.view(np.int32)
         last = 0
         picked[b, 0] = 0
@@ -73,6 +73,7 @@ def sample(xyz, skip_near_origin, picked):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def nearest_k(query, xyz, found):  # type: ignore[no-untyped-def]
+    # query (M, 3) and xyz (3, N) float32, found (M, k) int64: filled in.
     rows, k = found.shape
     distance = np.empty(xyz.shape[1], dtype=np.float32)
     best = np.empty(k, dtype=np.float32)

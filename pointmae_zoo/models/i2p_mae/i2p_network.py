@@ -1,16 +1,26 @@
-"""I2P-MAE pre-training (CVPR 2023, arXiv 2212.06785): masked points, guided and taught by a 2D network."""
+"""I2P-MAE pre-training (CVPR 2023, arXiv 2212.06785): masked points, guided by an image network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pointmae_zoo.models.config import ModelConfig
-from pointmae_zoo.models.encoder import MOST_BLOCKS, EncoderConfig, PointEncoder
+from pointmae_zoo.models.encoder import MOST_BLOCKS, EncoderConfig
 from pointmae_zoo.models.layers import Stage, init_linear
-from pointmae_zoo.models.losses import LossTerm, weighted_sum
+from pointmae_zoo.models.pretraining_model import (
+    LossTerm,
+    PretrainingModel,
+    Preview,
+    PreviewColumn,
+    TeacherViews,
+    as_float64,
+    visible_points,
+    weighted_sum,
+)
 from pointmae_zoo.models.reconstruction import (
     Prediction,
     TokenPropagation,
@@ -20,7 +30,7 @@ from pointmae_zoo.models.reconstruction import (
     predict_neighbors,
 )
 from pointmae_zoo.models.tokens import Groups, pack
-from pointmae_zoo.ops import index_points, read_maps
+from pointmae_zoo.ops import index_points, knn, read_maps
 from pointmae_zoo.system.checked_fields import check_fields
 
 
@@ -39,16 +49,15 @@ class I2PMAEConfig:
     """Channels of the teacher per view, all its maps together."""
     num_views: int = 3
     target_points: Literal["neighbors", "tokens"] = "neighbors"
-    """Where 2D features are predicted: at each of a visible token's neighbours (paper), or at its own centre,
-    which is far cheaper."""
+    """Where 2D features are predicted: at each neighbour of a visible token (paper), or at the token's
+    centre, which is much cheaper."""
     read_mode: Literal["bicubic", "bilinear"] = "bicubic"
     """How the teacher's maps are read between their cells."""
     saliency_temperature: float = 1.0
-    """Divides the saliency before the softmax from which visible tokens are drawn. Raw attention values are
-    about 1/197, so that at the paper's 1 all tokens are practically equally likely; less really guides."""
+    """Divides the saliency before the softmax by which visible tokens are drawn. Raw attention values are
+    about 1/197, so with the paper's 1 all tokens are almost equally likely; smaller values guide more."""
     standardize_saliency: bool = False
-    """Bring each cloud's saliency to mean 0 and deviation 1 first, so that the temperature means the same for
-    any teacher."""
+    """Standardise each cloud's saliency first, so that the temperature means the same for every teacher."""
     weight_3d: float = 1.0
     weight_2d: float = 1.0
 
@@ -74,16 +83,8 @@ class I2PMAEConfig:
             )
 
 
-class TeacherViews(NamedTuple):
-    """What the 2D teacher saw of a batch of clouds."""
-
-    maps: list[Tensor]  # each (B, V, C, h, w) feature maps; the channels of all maps are concatenated
-    saliency: Tensor | None  # (B, V, h, w), or None: no guidance
-    pixels: Tensor  # (B, V, N, 2) every point's own pixel, grid_sample coordinates
-
-
 class PretrainOutput(NamedTuple):
-    """Losses of one batch, and what they compare."""
+    """The losses of one batch, and what they compare."""
 
     losses: dict[str, LossTerm]
     """``3d``, the mean over hidden tokens; with a teacher and a weight also ``2d``, the mean over visible
@@ -94,16 +95,16 @@ class PretrainOutput(NamedTuple):
 
     @property
     def monitors(self) -> dict[str, LossTerm]:
-        """Nothing is watched beside the losses."""
+        """None beside the losses."""
         return {}
 
     @property
     def loss(self) -> Tensor:
-        """weight_3d * loss_3d + weight_2d * loss_2d."""
+        """What is minimised: weight_3d * loss_3d + weight_2d * loss_2d."""
         return weighted_sum(self.losses)
 
 
-class I2PMAEForPretraining(nn.Module):
+class I2PMAEForPretraining(PretrainingModel):
     """Encoder, hierarchical decoder and the two losses.
 
     Most coarse tokens are masked; the visible ones are drawn by the saliency of the teacher's images (paper,
@@ -111,10 +112,9 @@ class I2PMAEForPretraining(nn.Module):
     visible ones the teacher's features at theirs (2D-semantic reconstruction; MSE).
     """
 
-    config: ModelConfig
+    hyper: I2PMAEConfig
 
     def __init__(self, encoder: EncoderConfig, config: I2PMAEConfig) -> None:
-        super().__init__()
         top = len(encoder.dims) - 1
         if not 0 <= config.target_level <= top:
             raise ValueError(f"target_level: from 0 to {top} expected, got {config.target_level}")
@@ -126,9 +126,8 @@ class I2PMAEForPretraining(nn.Module):
             )
         if encoder.norm_levels != "all":
             raise ValueError("norm_levels: pre-training needs 'all'; the decoder reads every level")
-        self.hyper = config
-        self.encoder = PointEncoder(encoder)
-        for level in range(config.target_level):  # the decoder doesn't read them: nothing to learn from
+        super().__init__(encoder, config)
+        for level in range(config.target_level):  # the decoder doesn't read these levels
             self.encoder.norms[str(level)].requires_grad_(False)
         dims, size = encoder.dims, encoder.num_neighbors[config.target_level]
         self.mask_token = nn.Parameter(torch.empty(dims[top]))
@@ -150,15 +149,11 @@ class I2PMAEForPretraining(nn.Module):
         for module in (self.stages, self.head_3d, self.head_2d):
             module.apply(init_linear)
         if config.weight_2d == 0:
-            self.head_2d.requires_grad_(False)  # there is no loss that it could learn from
+            self.head_2d.requires_grad_(False)  # no loss reaches it
 
-    @staticmethod
-    def taught(teacher: tuple[int, int] | None) -> dict[str, Any]:
-        """The arguments that a teacher decides.
-
-        Args:
-            teacher: its (views, channels of all maps together); None: there is none.
-        """
+    @classmethod
+    def taught(cls, teacher: tuple[int, int] | None) -> dict[str, Any]:
+        """The teacher's views and channels; without a teacher there is no 2D loss."""
         if teacher is None:
             return {"weight_2d": 0.0}
         return {"num_views": teacher[0], "teacher_dim": teacher[1]}
@@ -198,26 +193,22 @@ class I2PMAEForPretraining(nn.Module):
         seen = None
         if views is not None and self.hyper.weight_2d > 0:
             seen = self._predict_images(views, groups, decoded, shown, most)
-            errors = (seen.predicted.float() - seen.target.float()).square().flatten(2).mean(2)
+            errors = (seen.predicted.float() - seen.target.float()).square().flatten(2).mean(2)  # (B, W)
             count = seen.valid.sum()
             loss_2d = (errors * seen.valid).sum() / count.clamp_min(1)
             losses["2d"] = LossTerm(loss_2d, self.hyper.weight_2d, count.float())
         return PretrainOutput(losses, drawn, hidden, seen)
 
-    def watched(self, points: Tensor, views: TeacherViews | None) -> dict[str, LossTerm]:
-        """What training logs now and then: nothing."""
-        return {}
-
     def _predict_images(
         self, views: TeacherViews, groups: Groups, decoded: Tensor, shown: Tensor, most_visible: int | None
     ) -> Prediction:
-        """Visible tokens and the teacher's features at their neighbours or at themselves, views outermost."""
+        """Predictions of visible tokens, (B, W, P, V C): the teacher's features at neighbours or centres."""
         level = self.hyper.target_level
         order, valid = pack(shown, self.encoder.visible_bounds(most_visible)[level])
         if self.hyper.target_points == "tokens":
-            at = groups.indices.gather(1, order).unsqueeze(-1)
+            at = groups.indices.gather(1, order).unsqueeze(-1)  # (B, W, 1) points
         else:
-            at = index_points(groups.neighbors[level], order)
+            at = index_points(groups.neighbors[level], order)  # (B, W, K)
             if level > 0:  # from the finer level's tokens to points
                 at = groups.indices.gather(1, at.flatten(1)).view_as(at)
         pixels = _pixels_of(views.pixels, at.flatten(1))
@@ -272,7 +263,7 @@ class I2PMAEForPretraining(nn.Module):
         return (saliency / self.hyper.saliency_temperature).softmax(-1)
 
     def decode(self, features: list[Tensor], groups: Groups, visible: Tensor) -> Tensor:
-        """Encoder tokens of every level, zero where hidden -> normalised target-level decoder tokens."""
+        """Every level's encoder tokens, zero where hidden -> the target level's, normalised: (B, G, C)."""
         top = len(features) - 1
         x = torch.where(visible.unsqueeze(-1), features[top], self.mask_token.to(features[top].dtype))
         x = self.stages[0](x, groups.centers[top])
@@ -283,6 +274,62 @@ class I2PMAEForPretraining(nn.Module):
             x = propagate(groups.centers[level], groups.centers[level + 1], features[level], x)
             x = stage(x, groups.centers[level])
         return self.norm(x)
+
+    def preview(self, points: Tensor, views: TeacherViews | None) -> Preview:
+        """The clouds; with the teacher's views also its saliency at every point, and how well its features
+        are predicted at each visible token.
+
+        That is the correlation over channels, views and places, after the mean over all tokens is subtracted.
+        """
+        level = self.hyper.target_level
+        groups = self.encoder.group(points)
+        drawn = self.draw_visible(groups, views)
+        masks = self.encoder.visible_below(drawn, groups)
+        tokens = self.encoder.forward_features(points, groups=groups, visible=drawn)
+        decoded = self.decode(tokens.features, groups, drawn)
+        local = self.head_3d(decoded).float().unflatten(2, (-1, 3))  # (B, G, K, 3)
+        around = as_float64(local + groups.centers[level].unsqueeze(2))
+        hidden = ~masks[level].cpu().numpy()
+        visible = visible_points(groups, masks[0], points.shape[1])
+        columns = []
+        if views is not None and views.saliency is not None:
+            saliency = _point_saliency(views, self.hyper.read_mode)
+            columns.append(
+                PreviewColumn("2D teacher's saliency", saliency, colours="plasma", scale=("low", "high"))
+            )
+        if views is not None and self.hyper.weight_2d > 0:
+            agreement = np.where(visible, self._agreement(points, views, drawn, groups), np.nan)
+            columns.append(
+                PreviewColumn("2D features: correlation", agreement, scale=("0", "1"), note="grey: masked")
+            )
+        return Preview(
+            visible,
+            f"{self.num_visible} of {drawn.shape[1]} tokens",
+            [one[mask].reshape(-1, 3) for one, mask in zip(around, hidden, strict=True)],
+            after=columns,
+        )
+
+    def _agreement(
+        self, points: Tensor, views: TeacherViews, drawn: Tensor, groups: Groups
+    ) -> NDArray[np.float64]:
+        """Correlation of predicted and teacher's features, (B, N), at a point its nearest visible token's."""
+        images = self(points, views, visible=drawn).images
+        target, predicted = images.target.float(), images.predicted.float()  # (B, W, P, V C)
+        mean = target[images.valid].mean(0)
+        target, predicted = ((one - mean).flatten(2) for one in (target, predicted))
+        similar = torch.cosine_similarity(target, predicted, dim=2).clamp_min(0)  # (B, W)
+        centers = index_points(groups.centers[self.hyper.target_level], images.order)
+        centers = centers.masked_fill(~images.valid.unsqueeze(2), 1e6)  # padding is no point's nearest
+        nearest = knn(points, centers, 1).squeeze(2)
+        return as_float64(similar.gather(1, nearest))
+
+
+def _point_saliency(views: TeacherViews, mode: str) -> NDArray[np.float64]:
+    """The saliency at every point, (B, N): the mean over the views, scaled to [0, 1] for each cloud."""
+    assert views.saliency is not None
+    read = read_maps(views.saliency.float().unsqueeze(2), views.pixels, mode=mode).mean((2, 3))
+    low, high = read.quantile(torch.tensor([0.02, 0.98], device=read.device), dim=1, keepdim=True)
+    return as_float64(((read - low) / (high - low).clamp_min(1e-12)).clamp(0, 1))
 
 
 def _pixels_of(pixels: Tensor, indices: Tensor) -> Tensor:

@@ -1,8 +1,7 @@
-"""The two searches that torch is slow at on a CPU, as numba loops (extra ``fast``); results equal the torch
-path bit for bit.
+"""Farthest point sampling and neighbour search on a CPU, with numba (extra ``fast``).
 
-numba is imported, and the loops compiled, at the first call; where it is missing or set aside the torch path
-serves.
+The results are those of torch and numpy, index by index. numba is imported, and its loops compiled, at the
+first call. Without numba, torch and numpy do the work.
 """
 
 import functools
@@ -26,7 +25,7 @@ def available() -> bool:
 
 def farthest_point_sample(points: Tensor, num_samples: int, skip_near_origin: bool) -> Tensor:
     """`ops.farthest_point_sample` for float32 CPU points (B, N, 3)."""
-    from pointmae_zoo.ops.cpu.loops import sample
+    from pointmae_zoo.ops.cpu.numba_kernels import sample
 
     xyz = _planes(points)
     picked = np.empty((xyz.shape[0], num_samples), dtype=np.int64)
@@ -36,7 +35,7 @@ def farthest_point_sample(points: Tensor, num_samples: int, skip_near_origin: bo
 
 def knn(query: Tensor, points: Tensor, k: int) -> Tensor:
     """`ops.knn` for float32 CPU query (B, M, 3) and points (B, N, 3) with k <= N."""
-    from pointmae_zoo.ops.cpu.loops import nearest_k
+    from pointmae_zoo.ops.cpu.numba_kernels import nearest_k
 
     xyz = _planes(points)
     rows = np.ascontiguousarray(query.numpy())
@@ -53,19 +52,18 @@ def knn(query: Tensor, points: Tensor, k: int) -> Tensor:
 
 
 def _planes(points: Tensor) -> NDArray[np.float32]:
-    """(B, N, 3) -> (B, 3, N), one contiguous run per coordinate.
+    """(B, N, 3) -> (B, 3, N), each coordinate contiguous.
 
-    Copied by numpy: a parallel copy by torch would leave its threads spinning on the cores that the loops are
-    about to use.
+    numpy copies: after a parallel copy, torch's threads would spin on the cores that the loops need next.
     """
     return np.ascontiguousarray(points.numpy().transpose(0, 2, 1))
 
 
 def _in_threads(work: Callable[[slice], None], count: int) -> None:
-    """Run ``work`` on ``count`` items, an equal slice to each of torch's threads.
+    """Run ``work`` on ``count`` items, split evenly over as many threads as torch uses.
 
-    The loops release the interpreter lock, so plain threads do; numba's own thread pools break when called
-    from two threads at once or after a fork, and both happen to a library.
+    The loops release the interpreter lock, so plain threads are enough. numba's own thread pools break when
+    they are called from two threads at once or after a fork; both happen to a library.
     """
     threads = max(1, min(torch.get_num_threads(), count))
     edges = [count * i // threads for i in range(threads + 1)]
@@ -75,7 +73,7 @@ def _in_threads(work: Callable[[slice], None], count: int) -> None:
     def share(piece: slice) -> None:
         try:
             work(piece)
-        except BaseException as error:  # a thread's exception would be printed and lost
+        except BaseException as error:  # Python would print a thread's exception and lose it
             failures.append(error)
 
     helpers = [threading.Thread(target=share, args=(piece,)) for piece in others]
