@@ -1,8 +1,7 @@
-"""BatchNorm over rows: accurate on a CPU, weighted where rows stand for several, and the same whether a batch
-is computed by one process or by several.
+"""BatchNorm over rows: accurate on a CPU, with weighted rows, and independent of the number of processes.
 
 With more than one process (``torch.distributed`` initialised) the statistics are those of the global batch:
-sums are added over the processes, and their gradients too. (``nn.SyncBatchNorm`` knows no CPU and no
+sums, and their gradients, are added over the processes. (``nn.SyncBatchNorm`` supports neither CPUs nor
 weights.)
 """
 
@@ -20,9 +19,9 @@ def batch_norm(norm: nn.BatchNorm1d, x: Tensor, counts: Tensor | None = None) ->
     """``norm`` applied to rows.
 
     Args:
-        norm: its mode decides between the batch's statistics and the stored ones.
+        norm: in training mode the batch's statistics are used, otherwise the stored ones.
         x: (M, C).
-        counts: (M,) how often each row occurs; None: once. Matters to the statistics only.
+        counts: (M,) how often each row counts in the statistics; None: once.
 
     Returns:
         (M, C) of ``x``'s dtype.
@@ -31,8 +30,8 @@ def batch_norm(norm: nn.BatchNorm1d, x: Tensor, counts: Tensor | None = None) ->
         return _normalize(norm, x, counts)
     if not norm.training or x.dtype == torch.bfloat16 or x.device.type != "cpu":
         return nn.BatchNorm1d.forward(norm, x)
-    # torch's CPU kernel for (M, C) adds up the rows one by one in float32, which for 10^5 rows costs the
-    # gradient three digits (bfloat16 has no more than that anyway); the one for (1, C, M) does not.
+    # torch's CPU kernel for (M, C) adds the rows one by one in float32: with 10^5 rows the gradient loses
+    # three digits (bfloat16 has no more anyway). The kernel for (1, C, M) does not.
     return nn.BatchNorm1d.forward(norm, x.t().contiguous().unsqueeze(0)).squeeze(0).t()
 
 
@@ -50,12 +49,11 @@ class BatchNorm(nn.BatchNorm1d):
 
 @contextlib.contextmanager
 def averaging_statistics(model: nn.Module) -> Iterator[None]:
-    """Inside, nothing of a model happens but that its BatchNorms' statistics become the plain average over
-    the batches that it is shown.
+    """Inside this context the statistics of a model's BatchNorms become the plain average over the batches
+    that go through it. Nothing else of the model changes, and afterwards it is in its former mode.
 
-    Afterwards the model is in the mode in which it was. Only the BatchNorms and the modules that hold them
-    are switched to training mode (those may take a shortcut with folded statistics otherwise); drop path and
-    the like stay off. A BatchNorm that was shown no statistics keeps those that it had.
+    Only the BatchNorms and the modules that hold them are in training mode (these would use folded statistics
+    otherwise); drop path and the like stay off. A BatchNorm that saw no batch keeps its statistics.
     """
     modes = {module: module.training for module in model.modules()}
     norms = [module for module in modes if isinstance(module, nn.modules.batchnorm._BatchNorm)]
@@ -89,7 +87,7 @@ def _processes() -> int:
 def _normalize(norm: nn.BatchNorm1d, x: Tensor, counts: Tensor | None) -> Tensor:
     assert norm.running_mean is not None and norm.running_var is not None
     given = x.dtype
-    # Half precision can't hold the sums, and autocast would turn these products back to it.
+    # Half precision can't hold these sums, and autocast would compute the products in it.
     with torch.autocast(x.device.type, enabled=False):
         x = x.to(torch.promote_types(given, torch.float32))
         weights = x.new_ones(len(x)) if counts is None else counts.to(x.dtype)
@@ -111,7 +109,7 @@ def _sum_over_processes(x: Tensor) -> Tensor:
 
 
 class _AllReduce(torch.autograd.Function):
-    """Sum over all processes, forwards and backwards: every process' loss depends on every process' rows."""
+    """Sum over all processes, forward and backward: each process' loss depends on the rows of all."""
 
     @staticmethod
     def forward(_ctx: Any, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a model remembers of itself: the content of the ``config.json`` that travels with its weights."""
+"""The configuration that is stored with a model's weights, in ``config.json``."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,12 +17,12 @@ class ModelConfig:
     kind: str
     """One of `KINDS`."""
     arguments: dict[str, Any]
-    """Every argument of the architecture, spelled out, so that a later change of a default alters no
-    weights."""
+    """Every argument of the architecture, so that a later change of a default does not change these weights'
+    features."""
     preprocess: Preprocess
     """How raw points become the network's input."""
     labels: tuple[str, ...] | None = None
     """Class or part names, in the order of the outputs."""
     provenance: dict[str, Any] = field(default_factory=dict)
-    """Where the weights come from: status, data, licence, source, commit; ``hub``: the repository and commit
-    of the Hub that they were loaded from."""
+    """Where the weights come from: status, data, licence, source, commit. ``hub``: the Hub repository and
+    commit that they were loaded from."""

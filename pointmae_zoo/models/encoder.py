@@ -15,11 +15,11 @@ from pointmae_zoo.ops import farthest_point_sample, index_points, knn, squared_d
 from pointmae_zoo.system.checked_fields import check_fields
 
 CoarsestStage = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
-"""What may run in place of the coarsest level's stage: packed visible tokens (B, W, C), their centres
-(B, W, 3), which tokens they are (B, W), and which pairs may attend (as `Attention` has it) -> (B, W, C)."""
+"""What can replace the coarsest level's stage: packed visible tokens (B, W, C), their centres (B, W, 3),
+their indices (B, W), and which pairs may attend (as in `Attention`) -> (B, W, C)."""
 
 MOST_BLOCKS = 256
-"""Of one encoder or decoder: a file that asks for them all is built, and refused, in a moment."""
+"""Of one encoder or decoder. Even a hostile file that asks for this many is built, and refused, quickly."""
 
 
 @dataclass(frozen=True)
@@ -36,28 +36,28 @@ class EncoderConfig:
     dims: tuple[int, ...] = (96, 192, 384)
     """Channels per level."""
     depths: tuple[int, ...] = (5, 5, 5)
-    """Transformer blocks per level. A level may have none: it embeds its groups and nothing more."""
+    """Transformer blocks per level; a level without blocks only embeds its groups."""
     num_heads: int = 6
     mlp_ratio: float = 4.0
     stem_widths: tuple[int, int] = (128, 256)
-    """Widths of the first MLP of the level-0 token embedding; the second MLP is twice the latter wide."""
+    """Widths of the first MLP in the level-0 token embedding; the second MLP is twice as wide as the last."""
     drop_path: float = 0.1
-    """Stochastic depth of the last block; grows linearly from 0 over all blocks."""
+    """Stochastic depth rate of the last block; rates grow linearly from 0 at the first."""
     local_radius: tuple[float, ...] = (0.0, 0.0, 0.0)
-    """Tokens this far apart or farther don't attend to each other; 0: all do. Units of the input."""
+    """Tokens at this distance or more don't attend to each other; 0: all do. Units of the input."""
     norm_levels: str = "all"
     """``all``: a LayerNorm on every level's output (pre-training, part segmentation); ``last``: on the
     coarsest only (classification)."""
     skip_near_origin: bool = False
     """The reference's sampling rule (see `ops.farthest_point_sample`): on for converted weights only."""
     hide_uncovered: bool = False
-    """Finer tokens that are in no coarser token's group take no part: the reference's masking rule applied to
-    nothing masked. On for converted pre-training weights, off for ours."""
+    """Leave out finer tokens that are in no coarser token's group, as the reference's masking does even when
+    nothing is masked. On for converted pre-training weights, off for ours."""
     embed_hidden: bool = True
-    """While tokens are masked, embed the hidden ones too. Nothing reads them, but they enter the BatchNorm
-    statistics, as in the reference. False is faster."""
+    """In masked training, embed the hidden tokens too. Nothing reads them, but as in the reference they count
+    in BatchNorm's statistics. False is faster."""
     pool: str = "max"
-    """How `embed` pools the tokens unless told otherwise; one of `POOLS`."""
+    """How `embed` pools the tokens by default; one of `POOLS`."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -101,8 +101,8 @@ class EncoderConfig:
 class PointEncoder(nn.Module):
     """Points -> tokens at several levels -> one feature vector.
 
-    I2P-MAE, section 3.1 (the encoder of Point-M2AE): farthest point sampling and k nearest neighbours group
-    the cloud level by level; each level embeds its groups, adds positions before every block and attends
+    The encoder of Point-M2AE (I2P-MAE, section 3.1). Farthest point sampling and k nearest neighbours group
+    the cloud, level by level. Each level embeds its groups, adds positions before every block, and attends
     globally or within a radius.
     """
 
@@ -130,7 +130,9 @@ class PointEncoder(nn.Module):
         self.stages.apply(init_linear)
 
     def group(self, points: Tensor) -> Groups:
-        """The hierarchy of centres and neighbours; one farthest point sampling, its prefixes are the levels.
+        """The hierarchy of centres and neighbours of clouds (B, N, 3).
+
+        A single farthest point sampling serves all levels: a coarser level's centres are its first picks.
 
         Distances are compared in float32 (or float64) whatever the dtype of the weights.
         """
@@ -155,7 +157,7 @@ class PointEncoder(nn.Module):
         levels = [visible]
         for level in range(len(groups.centers) - 1, 0, -1):
             neighbors = groups.neighbors[level]
-            shown = levels[0].unsqueeze(-1).expand_as(neighbors).flatten(1)
+            shown = levels[0].unsqueeze(-1).expand_as(neighbors).flatten(1)  # (B, G K)
             times = torch.zeros(groups.centers[level - 1].shape[:2], dtype=torch.int32, device=shown.device)
             times.scatter_add_(1, neighbors.flatten(1), shown.int())
             levels.insert(0, times > 0)
@@ -174,12 +176,12 @@ class PointEncoder(nn.Module):
 
         Args:
             points: (B, N, 3) float, any N >= 1.
-            groups: the hierarchy, where the caller has it already.
-            visible: (B, G) bool over the coarsest tokens; the others, and what only they gather, are masked
-                out. Or one such mask per level, fine to coarse, taken as it is.
-            most_visible: with a mask over the coarsest tokens: the most that are visible in any cloud, where
-                the caller knows. A GPU need not be asked for shapes then.
-            coarsest: with ``visible``: what runs in place of the last level's stage.
+            groups: the hierarchy, if the caller has it already.
+            visible: (B, G) bool over the coarsest tokens; the others, and the finer tokens that only they
+                gather, are masked out. Or one mask per level, fine to coarse, which is used as given.
+            most_visible: with a mask over the coarsest tokens: the largest number visible in any cloud, if
+                the caller knows it. Then there is no need to wait for a GPU to learn shapes.
+            coarsest: with ``visible``: replaces the last level's stage.
 
         Raises:
             ValueError: ``coarsest`` without ``visible``.
@@ -203,8 +205,8 @@ class PointEncoder(nn.Module):
         return Tokens(features, groups.centers, masks, groups)
 
     def visible_bounds(self, most_visible: int | None) -> list[int | None]:
-        """For every level a number of tokens that no cloud's visible ones exceed, if ``most_visible`` of the
-        coarsest are. None: not known."""
+        """For every level an upper limit of a cloud's visible tokens, if at most ``most_visible`` of the
+        coarsest are visible. None: unknown."""
         if most_visible is None:
             return [None] * len(self.hyper.num_tokens)
         bounds = [most_visible]
@@ -228,19 +230,19 @@ class PointEncoder(nn.Module):
         if mask is None:
             x = self._embed(level, finer, centers, neighbors)
             return stage(x, centers, self._allowed(level, centers, None))
-        # Visible tokens are packed to the front; clouds with fewer are filled up with tokens unseen by all.
-        order, valid = pack(mask, bound)
-        packed = index_points(centers, order)
+        # Visible tokens are packed to the front; clouds with fewer get padding that no token attends to.
+        order, valid = pack(mask, bound)  # both (B, W)
+        packed = index_points(centers, order)  # (B, W, 3)
         if self.hyper.embed_hidden or not self.training:
             out = self._embed(level, finer, centers, neighbors)
             raw = index_points(out, order)
         else:
             raw = self._embed_visible(level, finer, packed, index_points(neighbors, order), valid)
             out = raw.new_zeros(*mask.shape, raw.shape[-1])
-        full = valid.device.type == "cpu" and bool(valid.all())  # a GPU is not asked: it would be waited for
+        full = valid.device.type == "cpu" and bool(valid.all())  # on a GPU, asking means waiting
         allowed = self._allowed(level, packed, None if full else valid)
         x = stage(raw, packed, allowed) if instead is None else instead(raw, packed, order, allowed)
-        # Hidden tokens keep their raw embedding for the next level's grouping.
+        # Hidden tokens keep their embedding for the next level's groups.
         x = torch.where(valid.unsqueeze(-1), x, raw)
         return out.scatter(1, order.unsqueeze(-1).expand_as(x), x.to(out.dtype))
 
@@ -256,15 +258,15 @@ class PointEncoder(nn.Module):
     def _embed_visible(
         self, level: int, finer: Tensor, centers: Tensor, neighbors: Tensor, valid: Tensor
     ) -> Tensor:
-        """Packed tokens, (B, W, 3) and (B, W, K), of which only the valid ones are wanted: (B, W, C).
+        """Packed tokens, of which valid ones matter: centres (B, W, 3), neighbours (B, W, K) -> (B, W, C).
 
-        On a CPU only those are embedded, as the tokens of one long cloud. A GPU would have to be asked how
-        many there are; there all W are, a number that depends on the configuration alone.
+        A CPU embeds only the valid ones, as tokens of one long cloud. On a GPU, counting them means waiting,
+        so all W are embedded, a number that follows from the configuration.
         """
         if valid.device.type != "cpu":
             return self._embed_padded(level, finer, centers, neighbors, valid)
         batch, count, channels = finer.shape
-        rows = valid.flatten().nonzero()[:, 0]
+        rows = valid.flatten().nonzero()[:, 0]  # into (B W)
         offsets = torch.arange(batch).view(-1, 1, 1) * count
         found = self._embed(
             level,
@@ -278,8 +280,8 @@ class PointEncoder(nn.Module):
     def _embed_padded(
         self, level: int, finer: Tensor, centers: Tensor, neighbors: Tensor, valid: Tensor
     ) -> Tensor:
-        """All W packed tokens. The padding repeats a cloud's first visible token and counts for nothing in
-        BatchNorm's statistics, so that they are those of the visible tokens, as on a CPU."""
+        """All W packed tokens. Padding repeats a cloud's first visible token and has no weight in BatchNorm's
+        statistics, so they are those of the visible tokens, as on a CPU."""
         shown = valid.unsqueeze(-1)
         centers = torch.where(shown, centers, centers[:, :1])
         return self._embed(level, finer, centers, torch.where(shown, neighbors, neighbors[:, :1]), valid)
@@ -294,7 +296,7 @@ class PointEncoder(nn.Module):
         return allowed
 
     def forward(self, points: Tensor, pool: str | None = None) -> Tensor:
-        """(B, N, 3) -> (B, D) in the module's own mode, differentiable; `embed` gives frozen features."""
+        """(B, N, 3) -> (B, D) in the module's current mode, differentiable; `embed` gives frozen features."""
         return pooled(self.forward_features(points), pool or self.hyper.pool)
 
     def feature_dim(self, pool: str | None = None) -> int:
@@ -306,10 +308,10 @@ class PointEncoder(nn.Module):
 
     @torch.no_grad()
     def embed(self, points: Tensor, pool: str | None = None) -> Tensor:
-        """Frozen features: evaluation mode, no gradient, whatever mode the module is in.
+        """Frozen features: computed in evaluation mode without gradient; the module's own mode stays.
 
         Args:
-            points: (B, N, 3) float, prepared as `config.preprocess` says (calling that object does it).
+            points: (B, N, 3) float, as `config.preprocess`, when called, prepares them.
             pool: of the coarsest tokens ``max``, ``mean``, ``mean+max`` (added) or ``mean,max``
                 (concatenated), or ``levels``: mean and standard deviation of every level, concatenated, fine
                 to coarse. Default: the one stored with the weights.
@@ -344,7 +346,7 @@ class PointEncoder(nn.Module):
 
 
 def check_points(points: Tensor) -> Tensor:
-    """Points fit to be embedded, as float32; raises as `PointEncoder.embed` says."""
+    """Points as float32, checked; raises what `PointEncoder.embed` lists."""
     if not isinstance(points, Tensor):
         raise TypeError(
             f"points: a torch tensor (B, N, 3) expected, got {type(points).__name__}; "
@@ -371,7 +373,7 @@ def check_points(points: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, every submodule's own mode restored after."""
+    """Inside this context a module is in evaluation mode; every submodule gets its own mode back."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

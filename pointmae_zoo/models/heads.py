@@ -1,4 +1,4 @@
-"""What fine-tuning adds to the encoder: a classifier and a part segmenter."""
+"""The heads of fine-tuned models: a classifier and a part segmenter on the encoder."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -24,11 +24,12 @@ class ClassifierConfig:
 
     num_classes: int = 40
     head_pool: Literal["max", "mean", "mean+max", "mean,max", "levels"] = "mean,max"
-    """How tokens are pooled for the head: of the coarsest, the reference adds mean and maximum for ModelNet40
-    and concatenates them for ScanObjectNN. ``levels``, ours: mean and standard deviation of every level."""
+    """How tokens are pooled for the head. The reference takes mean and maximum of the coarsest tokens and
+    adds them for ModelNet40, concatenates them for ScanObjectNN. ``levels``, ours: mean and standard
+    deviation of every level."""
     head_width: int = 256
-    """Of the head's two hidden layers. 0, ours: there are none, the pooled features are standardised by a
-    BatchNorm and go through one linear layer, which is better with few labels."""
+    """Of the head's two hidden layers. 0, ours: no hidden layer; a BatchNorm standardises the pooled features
+    for one linear layer, which is better with few labels."""
     head_dropout: float = 0.5
 
     def __post_init__(self) -> None:
@@ -52,7 +53,7 @@ class PointForClassification(nn.Module):
         self.encoder = PointEncoder(encoder)
         top = str(len(encoder.dims) - 1)
         for level, norm in self.encoder.norms.items():
-            # The others are read by `embed` alone.
+            # Only `embed` reads the other levels' norms.
             norm.requires_grad_(level == top or config.head_pool == "levels")
         width, dim = config.head_width, self.encoder.feature_dim(config.head_pool)
         layers: list[nn.Module] = []
@@ -69,7 +70,7 @@ class PointForClassification(nn.Module):
         self.head.apply(init_linear)
 
     def forward_head(self, tokens: Tokens, *, pre_logits: bool = False) -> Tensor:
-        """What the encoder's ``forward_features`` gives -> logits (B, num_classes); with ``pre_logits`` the
+        """The output of the encoder's ``forward_features`` -> logits (B, num_classes), or with ``pre_logits``
         pooled features (B, D)."""
         features = pooled(tokens, self.hyper.head_pool)
         return features if pre_logits else self.head(features)
@@ -83,7 +84,7 @@ class PointForClassification(nn.Module):
         return self.head[-1]
 
     def reset_classifier(self, num_classes: int) -> None:
-        """A freshly initialised last layer for ``num_classes``, the class names forgotten; the rest stays."""
+        """A new last layer for ``num_classes`` with random weights and without labels; the rest stays."""
         self.hyper = dataclasses.replace(self.hyper, num_classes=num_classes)
         last = self.head[-1]
         assert isinstance(last, nn.Linear)
@@ -100,7 +101,7 @@ class PartSegmenterConfig:
     num_parts: int = 50
     num_object_classes: int = 16
     propagated_dims: tuple[int, int] = (1536, 1024)
-    """MLP that carries one level's tokens to the points."""
+    """Widths of the MLP after one level's tokens are interpolated to the points."""
     label_dim: int = 64
     head_dims: tuple[int, int, int] = (1024, 512, 256)
     head_dropout: float = 0.5
@@ -118,7 +119,7 @@ class PartSegmenterConfig:
 
 
 class PointForPartSegmentation(nn.Module):
-    """Every level's tokens at every point, a global feature and the object's class (Point-M2AE's head)."""
+    """Point-M2AE's head: every level's tokens at every point, a global feature and the object's class."""
 
     config: ModelConfig
 
@@ -171,11 +172,11 @@ class PointForPartSegmentation(nn.Module):
         ):
             carried = three_nn_interpolate(points, centers, features)
             x = torch.cat([points.to(carried.dtype), carried], dim=-1)
-            spread.append(propagate(x.flatten(0, 1)))
-        local = torch.cat(spread, dim=-1).view(batch, number, -1)
+            spread.append(propagate(x.flatten(0, 1)))  # (B N, C)
+        local = torch.cat(spread, dim=-1).view(batch, number, -1)  # (B, N, sum of C)
         label = self.label_embedding(F.one_hot(object_class.long(), count).to(local.dtype))
-        # Global feature and class are the same for all points of a cloud: their share of the first layer is
-        # computed once.
+        # Global feature and class are the same for all points of a cloud, so their part of the first layer is
+        # computed once per cloud.
         whole = torch.cat([local.amax(1) + local.mean(1), label], dim=-1)
         first = self.head[0]
         assert isinstance(first, nn.Linear)

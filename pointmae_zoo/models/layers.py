@@ -11,7 +11,7 @@ from pointmae_zoo.ops.batch_random import draw_per_cloud
 
 
 def init_linear(module: nn.Module) -> None:
-    """The initialisation of vision transformers: weights from N(0, 0.02) cut at two deviations, biases 0."""
+    """The initialisation of vision transformers: truncated normal weights (std 0.02), zero biases."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
@@ -31,7 +31,7 @@ class Attention(nn.Module):
         """x (B, G, C); ``allowed`` bool, broadcastable to (B, heads, G, G), True where a pair may attend;
         None: all may.
 
-        None is not the same as all True: without a mask the fused kernels are more than twice as fast.
+        Prefer None to a mask that is all True: without a mask the fused kernels are more than twice as fast.
         """
         batch, tokens, dim = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.num_heads, dim // self.num_heads)
@@ -53,16 +53,15 @@ class Mlp(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: drops a whole residual branch per cloud with the given rate, and scales the others
-    up."""
+    """Stochastic depth: drops a cloud's whole residual branch with the given rate."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def draw(self, x: Tensor) -> Tensor | None:
-        """By what to divide a branch of the shape of x (B, ...), which `without` does: (B, 1, ...), infinity
-        for the clouds that lose it. None: by nothing."""
+        """The divisor (B, 1, ...) of a branch of the shape of x (B, ...), for `without`: infinity for the
+        clouds that lose the branch. None: nothing is dropped."""
         if not self.training or self.rate == 0.0:
             return None
         ones, dtype = [1] * (x.ndim - 1), torch.promote_types(x.dtype, torch.float32)
@@ -76,13 +75,12 @@ class DropPath(nn.Module):
 
 
 def without(branch: Tensor, divisor: Tensor | None) -> Tensor:
-    """A residual branch after `DropPath.draw`."""
+    """A residual branch, divided by what `DropPath.draw` gave."""
     return branch if divisor is None else (branch / divisor).to(branch.dtype)
 
 
 class Dropout(nn.Dropout):
-    """Dropout of a feature vector per cloud, (B, C); what is dropped does not depend on how a batch is
-    split."""
+    """Dropout on one feature vector per cloud, (B, C); it does not depend on how a batch is split."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0.0:
@@ -94,12 +92,12 @@ class Dropout(nn.Dropout):
 class Block(nn.Module):
     """Pre-norm transformer block (LayerNorm eps 1e-5).
 
-    What is random in it is drawn first, so that all the rest is one function of tensors, ``residuals``, the
-    same for all blocks of a size: that is what `torch.compile` gets to see.
+    Random numbers are drawn first, so that the rest, ``residuals``, is a pure function of tensors and the
+    same for all blocks of a size. That is what `torch.compile` compiles.
     """
 
     compiled: Callable[..., Tensor] | None = None
-    """``residuals`` as `torch.compile` gives it; copies and files of a model are without it."""
+    """``residuals``, compiled; it is not part of copies and stored models."""
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float, drop_path: float) -> None:
         super().__init__()
@@ -119,7 +117,7 @@ class Block(nn.Module):
     def residuals(
         self, x: Tensor, allowed: Tensor | None, attention: Tensor | None, mlp: Tensor | None
     ) -> Tensor:
-        """x (B, G, C), which pairs may attend, and by what the two branches are divided (see `DropPath`)."""
+        """x (B, G, C), which pairs may attend, and the divisors of both branches (see `DropPath.draw`)."""
         x = x + without(self.attn(self.norm1(x), allowed), attention)
         return x + without(self.mlp(self.norm2(x)), mlp)
 
@@ -132,8 +130,8 @@ def run_blocks(blocks: Iterable[nn.Module], x: Tensor, position: Tensor, allowed
 
 
 class Stage(nn.Module):
-    """Blocks of one level, and the positions for them. Without any block it has no weights and does
-    nothing."""
+    """The blocks of one level and their position embedding. Without blocks it has no weights and returns its
+    input."""
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float, drop_path: list[float]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which object classes a part segmenter knows, and which parts each of them has."""
+"""The object classes of a part segmenter, and the parts that each of them has."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ class ObjectParts:
     """Object classes, in the order of a segmenter's numbers of them.
 
     Args:
-        classes: their names; numbers as text where nobody named them.
+        classes: their names; numbers as text if they have no names.
         parts: for each class the numbers of its parts.
     """
 
@@ -25,14 +25,14 @@ class ObjectParts:
         num_parts: int,
         num_object_classes: int | None = None,
     ) -> "ObjectParts":
-        """As fine-tuning noted them; otherwise by the part names, ``Class/part``; otherwise every class may
-        have every part.
+        """From what fine-tuning stored in the provenance; otherwise from part names, ``Class/part``;
+        otherwise every class may have every part.
 
         Args:
-            labels: part names by number, if there are any.
+            labels: part names, in the order of their numbers, if there are any.
             provenance: of the model.
             num_parts: of all classes together.
-            num_object_classes: None: as many as notes or names say, or one.
+            num_object_classes: None: as many as provenance or names say, or one.
         """
         classes: Any = provenance.get("object_classes")
         ranges: Any = provenance.get("parts")

@@ -1,4 +1,4 @@
-"""From points as they were read to a network's input. The recipe travels with the weights."""
+"""From points, as they were read, to a network's input. These settings are stored with the weights."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 AXES = ("x", "y", "z")
-MOST_POINTS, MOST_SAMPLES = 1 << 20, 1 << 24  # it travels with weights that anybody may have made
+MOST_POINTS, MOST_SAMPLES = 1 << 20, 1 << 24  # limits, because anybody may have made the weights' file
 CHOICES = {"center": ("centroid", "none"), "scale": ("unit_sphere", "none"), "up": AXES}
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Turns points, when called, into what the weights were trained on: turned, sampled, centred, scaled."""
+    """When called, turns points into a network's input: rotated upright, sampled, centred, scaled."""
 
     num_points: int = 1024
     """Points that farthest point sampling keeps, at least 2."""
@@ -69,15 +69,14 @@ class Preprocess:
     ) -> "Tensor":
         """Points (N, 3) become float32 (num_points, 3).
 
-        A list of B such clouds, or (B, N, 3), becomes (B, num_points, 3). A cloud of fewer than num_points is
-        repeated, cyclically, in the order of farthest point sampling. What a cloud becomes never depends on
-        the others in the list. Arrays and tensors of any number type and device are taken. If the recipe
-        centres, points that float32 cannot resolve where they are (map coordinates) are moved to the origin
-        in float64 first.
+        A list of B such clouds, or (B, N, 3), becomes (B, num_points, 3). If a cloud has fewer points than
+        num_points, they are repeated in the order of farthest point sampling. The result of a cloud does not
+        depend on the others. Arrays and tensors of any number type and device are accepted. If clouds are
+        centred, points that float32 can't resolve in place (map coordinates) are moved to the origin in
+        float64 first.
 
         Args:
-            up: the axis that points up in these points; they are turned (never mirrored) so that it becomes
-                self.up.
+            up: the axis that points up in these points; they are rotated so that it becomes self.up.
             device: where to sample, and where the result is.
 
         Raises ValueError for NaN, infinity, no cloud at all, another shape than (N, 3), or fewer than two
@@ -95,7 +94,7 @@ class Preprocess:
         return finished if _is_batch(points) else finished[0]
 
     def kept(self, points: ArrayLike, *, up: str = "y", device: str = "cpu") -> NDArray[np.int64]:
-        """Which points of one cloud (N, 3) a call takes, in its order: (num_points,) rows of ``points``.
+        """The points of one cloud (N, 3) that a call keeps, in its order: (num_points,) rows of ``points``.
 
         Raises as a call does.
         """
@@ -107,8 +106,9 @@ class Preprocess:
     def turned(
         self, many: Sequence[ArrayLike], *, up: str = "y"
     ) -> tuple[list[NDArray[np.float32]], list[int]]:
-        """The first half of a call, for whoever copies to a device by himself: clouds with no coordinate of 1
-        or more, checked and turned, and the exponents of the powers of two that they were divided by.
+        """The first half of a call, for callers that copy to a device themselves: clouds, checked and
+        upright, divided by powers of two so that all coordinates are below 1; and the exponents of these
+        powers.
 
         Raises as a call does.
         """
@@ -122,12 +122,13 @@ class Preprocess:
         ], exponents
 
     def finished(self, padded: "Tensor", lengths: "Tensor", scales: "Tensor") -> "Tensor":
-        """The second half: (B, num_points, 3), what a call gives but for rounding, on the device where the
-        clouds are. All clouds are sampled at once, and a GPU is never waited for.
+        """The second half of a call, equal to it up to rounding: (B, num_points, 3) on the clouds' device.
+
+        All clouds are sampled at once, without waiting for a GPU.
 
         Args:
-            padded: (B, M, 3) float32, what `turned` gives, each cloud filled up with its first point: that
-                one is picked first, and what lies on a picked point comes last.
+            padded: (B, M, 3) float32, what `turned` gives, each cloud padded with its first point. That point
+                is picked first, and points that coincide with a picked one come last.
             lengths: (B,) int64, how many points each cloud has of its own.
             scales: (B,) float64, two to the power of `turned`'s exponents.
         """
@@ -140,7 +141,7 @@ class Preprocess:
         order = order.gather(1, places % lengths.clamp(max=self.num_points).unsqueeze(1))
         clouds = padded.gather(1, order.unsqueeze(-1).expand(-1, -1, 3))
         if self.center == "centroid":
-            # In float64, so that the order of summing, which depends on the batch, is lost in the rounding.
+            # In float64: the order of summation depends on the batch, and rounding to float32 hides it.
             clouds = clouds - clouds.double().mean(dim=1, keepdim=True).float()
         if self.scale == "unit_sphere":
             return clouds / clouds.square().sum(dim=2).amax(dim=1).sqrt()[:, None, None]
@@ -169,7 +170,7 @@ class Preprocess:
         return cloud
 
     def _sample(self, clouds: "list[Tensor]") -> "list[Tensor]":
-        """The rows of num_points of each cloud; clouds of equal length in one call."""
+        """The num_points rows to keep of each cloud; clouds of equal length are sampled together."""
         import torch
 
         from pointmae_zoo.ops import farthest_point_sample
@@ -188,7 +189,7 @@ class Preprocess:
         return orders
 
     def _place(self, cloud: "Tensor", exponent: int) -> "Tensor":
-        """Centre and scale; cloud by cloud, so that no sum is taken in an order that depends on the batch."""
+        """Centre and scale one cloud; alone, so that the order of summation does not depend on a batch."""
         if self.center == "centroid":
             cloud = cloud - cloud.mean(dim=0)
         if self.scale == "unit_sphere":
@@ -197,7 +198,7 @@ class Preprocess:
 
 
 def _as_array(points: Any) -> NDArray[Any]:
-    """Tensors too, those that require a gradient, lie on another device or are bfloat16."""
+    """Also of tensors that require a gradient, are on another device or are bfloat16."""
     import torch
 
     if isinstance(points, torch.Tensor):
@@ -207,9 +208,8 @@ def _as_array(points: Any) -> NDArray[Any]:
 
 
 def _near_origin(points: NDArray[Any]) -> NDArray[Any]:
-    """(N, 3) with the middle of its box at the origin, if float32 would round it or it lies far away.
-
-    Everything else stays as it is, bit for bit: what is centred later needs no help.
+    """(N, 3), moved so that the middle of its bounding box is the origin, if float32 would round it or it is
+    far away. Other clouds stay as they are, bit for bit: they are centred later.
     """
     if not len(points):
         return points
@@ -225,9 +225,9 @@ def _near_origin(points: NDArray[Any]) -> NDArray[Any]:
 
 
 def _bounds(points: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Least and largest coordinate of each axis, (3,) each, of at least one point (N, 3); NaN where one is.
+    """Smallest and largest coordinate of each axis, (3,) each, of points (N, 3), N >= 1; NaN if one is NaN.
 
-    Through rows of 3 numpy goes many times slower than through rows of 192.
+    numpy reduces rows of 3 many times slower than rows of 192, so points are viewed as those.
     """
     whole = len(points) - len(points) % 64
     if not whole:
@@ -238,19 +238,19 @@ def _bounds(points: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def turn_up(points: NDArray[np.float32], source: str, target: str) -> NDArray[np.float32]:
-    """(N, 3) turned by a quarter around the third axis, so that axis `source` becomes axis `target`."""
+    """(N, 3), rotated by 90 degrees around the third axis so that axis `source` becomes axis `target`."""
     if source == target:
         return points
     old, new = AXES.index(source), AXES.index(target)
     turned = points.copy()
-    # Swapping two axes mirrors; the minus makes it a rotation.
+    # Swapping two axes is a reflection; the minus makes it a rotation.
     turned[:, new] = points[:, old]
     turned[:, old] = -points[:, new]
     return turned
 
 
 def _is_batch(points: Any) -> TypeGuard[Sequence[ArrayLike]]:
-    """A list of (N, 3) clouds, or (B, N, 3); anything else is taken for one cloud."""
+    """Whether it is a list of (N, 3) clouds, or (B, N, 3); anything else counts as one cloud."""
     if isinstance(points, list | tuple):
         return len(points) > 0 and np.ndim(points[0]) == 2
     return np.ndim(points) == 3

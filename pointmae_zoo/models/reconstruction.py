@@ -1,5 +1,5 @@
-"""What masked pre-training models share: drawing masks, carrying tokens to finer levels, and predicting the
-neighbours of hidden tokens."""
+"""Parts that masked pre-training models share: drawing masks, carrying tokens to finer levels, and predicting
+the neighbours of hidden tokens."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from pointmae_zoo.ops import chamfer_distance, draw_per_cloud, index_points, thr
 
 
 class Prediction(NamedTuple):
-    """What some tokens of the target level predict, packed: W is the most that any cloud has of them."""
+    """What some tokens predict, packed: W is the largest number of them in any cloud."""
 
     order: Tensor  # (B, W) int64: which tokens
     valid: Tensor  # (B, W) bool: False where a cloud has fewer than W
@@ -24,7 +24,7 @@ class Prediction(NamedTuple):
 
 
 class TokenPropagation(nn.Module):
-    """Coarse tokens to the finer level: 3-NN interpolation, fused with the finer tokens, a residual unit."""
+    """Coarse tokens to the finer level: 3-NN interpolation, fusion with the finer tokens, a residual unit."""
 
     def __init__(self, dim: int, coarse_dim: int) -> None:
         super().__init__()
@@ -53,16 +53,16 @@ def predict_neighbors(
     hidden: Tensor,
     most_hidden: int | None,
 ) -> Prediction:
-    """What hidden tokens say of their neighbours' coordinates, relative to their own centres.
+    """The neighbours' coordinates that hidden tokens predict, relative to the tokens' centres.
 
     Args:
         head: (..., C) -> (..., 3 K).
         decoded: (B, G, C) tokens of ``level``.
-        points: (B, N, 3), what level 0 groups.
+        points: (B, N, 3), which level 0 groups.
         groups: the hierarchy over them.
-        level: whose tokens predict.
+        level: of the tokens that predict.
         hidden: (B, G) bool.
-        most_hidden: no cloud has more of them, where that is known (see `pack`).
+        most_hidden: an upper limit of a cloud's hidden tokens, if it is known (see `pack`).
 
     Returns:
         predicted, float32, and target (B, W, K, 3).
@@ -77,28 +77,27 @@ def predict_neighbors(
 
 
 def neighbors_loss(prediction: Prediction, weight: float) -> LossTerm:
-    """Chamfer-L2 of what `predict_neighbors` gives, the mean over its tokens."""
+    """Chamfer-L2 between predicted and true neighbours, the mean over the tokens."""
     count = prediction.valid.sum().float()
     if not prediction.predicted.numel():
-        # Without a masked token there is nothing to reconstruct; the sum keeps the graph whole.
+        # No token is masked. The (empty) sum is 0 and still part of the autograd graph.
         return LossTerm(prediction.predicted.sum(), weight, count)
     sets = prediction.predicted.flatten(0, 1), prediction.target.flatten(0, 1)
     return LossTerm(chamfer_distance(*sets, valid=prediction.valid.flatten()), weight, count)
 
 
 def count_visible(ratio: float, count: int) -> int:
-    """How many of ``count`` stay visible where the share ``ratio`` is masked."""
+    """How many of ``count`` stay visible if the share ``ratio`` is masked."""
     return count - int(ratio * count)
 
 
 def draw_visible(probability: Tensor, kept: int) -> Tensor:
-    """Draw ``kept`` of each cloud's items without replacement: (B, ..., G) probabilities -> (B, ..., G) bool,
-    ``kept`` of them true along the last axis.
+    """Draw ``kept`` of the last axis without replacement: probabilities (B, ..., G) -> bool (B, ..., G).
 
     Uses torch's global generator of the device.
     """
     shape = probability.shape[1:]
-    # The largest of p / e, e exponentially distributed: torch.multinomial's way, with noise of our own.
+    # The largest p / e with exponential noise e, as in torch.multinomial; the noise is drawn per cloud.
     noise = draw_per_cloud(
         lambda clouds: probability.new_empty(clouds, *shape).exponential_(), len(probability)
     )

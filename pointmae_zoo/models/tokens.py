@@ -1,4 +1,4 @@
-"""What an encoder gives: tokens at several levels, packed where some are hidden, and pooled to one vector."""
+"""An encoder's tokens at several levels: their geometry, packing of visible ones, pooling to one vector."""
 
 from typing import NamedTuple
 
@@ -26,16 +26,16 @@ class Tokens(NamedTuple):
 
 
 def pack(mask: Tensor, bound: int | None) -> tuple[Tensor, Tensor]:
-    """Where the true entries of a mask are, moved to the front.
+    """The indices of a mask's true entries, moved to the front.
 
     Args:
         mask: (B, G) bool.
-        bound: no row has more true entries, where that is known. It saves asking a GPU, which would have to
-            be waited for; on a CPU, where asking costs nothing, the exact number is taken.
+        bound: an upper limit of a row's true entries, if it is known: then a GPU need not be waited for. On a
+            CPU the exact number is used instead.
 
     Returns:
-        (B, W) int64 indices into G, the true ones first and in order, W their largest number (or the bound);
-        and (B, W) bool: which of them are true ones.
+        (B, W) int64 indices into G, those of true entries first and in order, W the largest number of them
+        (or the bound); and (B, W) bool: which of them are those of true entries.
     """
     counts = mask.sum(1, keepdim=True)
     width = int(counts.max()) if bound is None or mask.device.type == "cpu" else bound
@@ -44,7 +44,7 @@ def pack(mask: Tensor, bound: int | None) -> tuple[Tensor, Tensor]:
 
 
 def check_pool(pool: str) -> str:
-    """Return ``pool``, or raise a ValueError that lists the known ones."""
+    """``pool`` itself; raises a ValueError that lists the known ones."""
     if pool not in POOLS:
         raise ValueError(f"pool: one of {', '.join(map(repr, POOLS))} expected, got {pool!r}")
     return pool
@@ -62,14 +62,14 @@ def pool_tokens(tokens: Tensor, pool: str) -> Tensor:
 
 
 def pooled(tokens: Tokens, pool: str) -> Tensor:
-    """Tokens to one vector for each cloud, (B, D): of the coarsest level, or of all with ``levels``."""
+    """One vector for each cloud, (B, D), from the coarsest tokens, or from all levels with ``levels``."""
     return pool_levels(tokens) if pool == "levels" else pool_tokens(tokens.features[-1], pool)
 
 
 def pool_levels(tokens: Tokens) -> Tensor:
     """Mean and standard deviation of every level's visible tokens, fine to coarse: (B, 2 sum of dims).
 
-    Ours; chosen over mean and maximum by cross-validation of a linear probe.
+    Ours: better than mean and maximum in cross-validation of a linear probe.
     """
     pooled = []
     for features, visible in zip(tokens.features, tokens.visible, strict=True):
@@ -79,6 +79,6 @@ def pool_levels(tokens: Tokens) -> Tensor:
         mean = features.sum(1) / count  # hidden ones are zero
         apart = features - mean.unsqueeze(1)
         variance = (apart if shown is None else apart * shown).square().sum(1) / count
-        # The least variance keeps the gradient finite where all tokens are equal.
+        # The lower limit keeps the gradient finite where all tokens are equal.
         pooled += [mean, variance.clamp_min(1e-12).sqrt()]
     return torch.cat(pooled, dim=-1)

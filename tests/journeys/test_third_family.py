@@ -125,9 +125,7 @@ def test_its_reference_checkpoints_are_converted(installed: None, tmp_path: Path
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in loaded.state_dict().items())
     with pytest.raises(ValueError, match=r"kind: one of pretraining expected, got 'classification'"):
         convert_checkpoint(tmp_path / "a.pth", out, architecture=NAME, kind="classification")
-    with pytest.raises(
-        ValueError, match=r"i2p_mae_tiny: no reference .* i2p_mae_base and point"
-    ):
+    with pytest.raises(ValueError, match=r"i2p_mae_tiny: no reference .* i2p_mae_base and point"):
         convert_checkpoint(tmp_path / "a.pth", out, architecture="i2p_mae_tiny", kind="pretraining")
 
 

@@ -150,7 +150,8 @@ def test_names_of_recipes() -> None:
     assert all(len(summary) > 20 for summary in known.values())
     assert {"joint_mae/smoke", "joint_mae/pretrain_tiny", "joint_mae/pretrain_shapenet"} <= set(known)
     assert find_recipe("smoke") == find_recipe("i2p_mae/smoke")
-    assert find_recipe("joint_mae/smoke") == find_recipe("smoke").parents[1] / "joint_mae" / "smoke.yaml"
+    models = find_recipe("smoke").parents[2]
+    assert find_recipe("joint_mae/smoke") == models / "joint_mae" / "recipes" / "smoke.yaml"
     assert read_recipe("pretrain_tiny", steps=5).steps == 5
     with pytest.raises(FileNotFoundError, match=r"'smok'; did you mean i2p_mae/smoke\?"):
         find_recipe("smok")

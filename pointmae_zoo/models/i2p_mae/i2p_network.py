@@ -1,4 +1,4 @@
-"""I2P-MAE pre-training (CVPR 2023, arXiv 2212.06785): masked points, guided and taught by a 2D network."""
+"""I2P-MAE pre-training (CVPR 2023, arXiv 2212.06785): masked points, guided by an image network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,16 +49,15 @@ class I2PMAEConfig:
     """Channels of the teacher per view, all its maps together."""
     num_views: int = 3
     target_points: Literal["neighbors", "tokens"] = "neighbors"
-    """Where 2D features are predicted: at each of a visible token's neighbours (paper), or at its own centre,
-    which is far cheaper."""
+    """Where 2D features are predicted: at each neighbour of a visible token (paper), or at the token's
+    centre, which is much cheaper."""
     read_mode: Literal["bicubic", "bilinear"] = "bicubic"
     """How the teacher's maps are read between their cells."""
     saliency_temperature: float = 1.0
-    """Divides the saliency before the softmax from which visible tokens are drawn. Raw attention values are
-    about 1/197, so that at the paper's 1 all tokens are practically equally likely; less really guides."""
+    """Divides the saliency before the softmax by which visible tokens are drawn. Raw attention values are
+    about 1/197, so with the paper's 1 all tokens are almost equally likely; smaller values guide more."""
     standardize_saliency: bool = False
-    """Bring each cloud's saliency to mean 0 and deviation 1 first, so that the temperature means the same for
-    any teacher."""
+    """Standardise each cloud's saliency first, so that the temperature means the same for every teacher."""
     weight_3d: float = 1.0
     weight_2d: float = 1.0
 
@@ -85,7 +84,7 @@ class I2PMAEConfig:
 
 
 class PretrainOutput(NamedTuple):
-    """Losses of one batch, and what they compare."""
+    """The losses of one batch, and what they compare."""
 
     losses: dict[str, LossTerm]
     """``3d``, the mean over hidden tokens; with a teacher and a weight also ``2d``, the mean over visible
@@ -128,7 +127,7 @@ class I2PMAEForPretraining(PretrainingModel):
         if encoder.norm_levels != "all":
             raise ValueError("norm_levels: pre-training needs 'all'; the decoder reads every level")
         super().__init__(encoder, config)
-        for level in range(config.target_level):  # the decoder doesn't read them: nothing to learn from
+        for level in range(config.target_level):  # the decoder doesn't read these levels
             self.encoder.norms[str(level)].requires_grad_(False)
         dims, size = encoder.dims, encoder.num_neighbors[config.target_level]
         self.mask_token = nn.Parameter(torch.empty(dims[top]))
@@ -150,7 +149,7 @@ class I2PMAEForPretraining(PretrainingModel):
         for module in (self.stages, self.head_3d, self.head_2d):
             module.apply(init_linear)
         if config.weight_2d == 0:
-            self.head_2d.requires_grad_(False)  # there is no loss that it could learn from
+            self.head_2d.requires_grad_(False)  # no loss reaches it
 
     @classmethod
     def taught(cls, teacher: tuple[int, int] | None) -> dict[str, Any]:
@@ -194,7 +193,7 @@ class I2PMAEForPretraining(PretrainingModel):
         seen = None
         if views is not None and self.hyper.weight_2d > 0:
             seen = self._predict_images(views, groups, decoded, shown, most)
-            errors = (seen.predicted.float() - seen.target.float()).square().flatten(2).mean(2)
+            errors = (seen.predicted.float() - seen.target.float()).square().flatten(2).mean(2)  # (B, W)
             count = seen.valid.sum()
             loss_2d = (errors * seen.valid).sum() / count.clamp_min(1)
             losses["2d"] = LossTerm(loss_2d, self.hyper.weight_2d, count.float())
@@ -203,13 +202,13 @@ class I2PMAEForPretraining(PretrainingModel):
     def _predict_images(
         self, views: TeacherViews, groups: Groups, decoded: Tensor, shown: Tensor, most_visible: int | None
     ) -> Prediction:
-        """Visible tokens and the teacher's features at their neighbours or at themselves, views outermost."""
+        """What visible tokens predict, (B, W, P, V C): features at their neighbours or centres."""
         level = self.hyper.target_level
         order, valid = pack(shown, self.encoder.visible_bounds(most_visible)[level])
         if self.hyper.target_points == "tokens":
-            at = groups.indices.gather(1, order).unsqueeze(-1)
+            at = groups.indices.gather(1, order).unsqueeze(-1)  # (B, W, 1) points
         else:
-            at = index_points(groups.neighbors[level], order)
+            at = index_points(groups.neighbors[level], order)  # (B, W, K)
             if level > 0:  # from the finer level's tokens to points
                 at = groups.indices.gather(1, at.flatten(1)).view_as(at)
         pixels = _pixels_of(views.pixels, at.flatten(1))
@@ -264,7 +263,7 @@ class I2PMAEForPretraining(PretrainingModel):
         return (saliency / self.hyper.saliency_temperature).softmax(-1)
 
     def decode(self, features: list[Tensor], groups: Groups, visible: Tensor) -> Tensor:
-        """Encoder tokens of every level, zero where hidden -> normalised target-level decoder tokens."""
+        """Every level's encoder tokens, zero where hidden -> the target level's, normalised: (B, G, C)."""
         top = len(features) - 1
         x = torch.where(visible.unsqueeze(-1), features[top], self.mask_token.to(features[top].dtype))
         x = self.stages[0](x, groups.centers[top])

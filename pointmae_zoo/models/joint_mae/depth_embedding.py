@@ -1,8 +1,8 @@
-"""Depth images -> tokens: hierarchical, by masked convolutions (after ConvMAE, arXiv 2205.03892).
+"""Depth images -> tokens, hierarchically, by masked convolutions (after ConvMAE, arXiv 2205.03892).
 
-Patches that are masked are not looked at: only visible patches' pixels are ever read, everything but the
-depth-wise convolution works on the positions of visible patches alone, and that convolution finds zeros
-between them. Normalisation is per position (LayerNorm); statistics over a batch would tell of what is masked.
+Masked patches are never read. Only the pixels of visible patches are, and all layers work on the positions of
+visible patches alone; the depth-wise convolution sees zeros between them. Normalisation is per position
+(LayerNorm), because statistics over a batch would leak what is masked.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from pointmae_zoo.models.layers import Mlp
 
 
 class MaskedConvBlock(nn.Module):
-    """1x1, depth-wise 5x5 and 1x1 convolution, then an MLP; both residual, both behind a LayerNorm. That form
-    is ConvMAE's, and that it stands here is ours."""
+    """1x1, depth-wise 5x5 and 1x1 convolution, then an MLP; both are residual and follow a LayerNorm. The
+    block is ConvMAE's; using it here is our choice."""
 
     def __init__(self, dim: int, mlp_ratio: float) -> None:
         super().__init__()
@@ -28,13 +28,14 @@ class MaskedConvBlock(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor, places: Tensor, padding: Tensor | None, images: int, side: int) -> Tensor:
-        """One step of visible positions.
+        """Apply the block to visible positions.
 
         Args:
             x: (R, C) the visible positions of all images.
-            places: (R,) int64, where they lie among the images x side x side positions.
-            padding: (R, 1) bool, which are no visible positions after all; None: all are.
-            images, side: see there.
+            places: (R,) int64, their indices among images x side x side positions.
+            padding: (R, 1) bool, True for those that only fill up; None: none do.
+            images: number of images.
+            side: positions along a side of an image.
 
         Returns:
             (R, C).
@@ -43,8 +44,8 @@ class MaskedConvBlock(nn.Module):
         if padding is not None:
             hidden = hidden.masked_fill(padding, 0.0)
         grid = hidden.new_zeros(images * side * side, hidden.shape[1]).index_copy(0, places, hidden)
-        # Channels last, in memory as well: the rows are the convolution's own layout. On a CPU in the own
-        # precision of the weights: their gradient takes twice as long in bfloat16.
+        # (images, C, side, side), channels last in memory: the rows already are in that layout. On a CPU in
+        # the weights' own precision: in bfloat16 their gradient takes twice as long.
         grid = grid.view(images, side, side, -1).permute(0, 3, 1, 2)
         if grid.device.type == "cpu":
             with torch.autocast("cpu", enabled=False):
@@ -82,7 +83,7 @@ class DepthEmbedding(nn.Module):
         self.stages = nn.ModuleList(
             [nn.ModuleList([MaskedConvBlock(dim, mlp_ratio) for _ in range(blocks)]) for dim in dims[:-1]]
         )
-        # Positions of a patch at each stage but the last; all of them together join the patch's token.
+        # Positions of a patch at each stage but the last; each stage's are fused into the patch's token.
         counts = [prod(strides[stage + 1 :]) ** 2 for stage in range(len(dims) - 1)]
         self.fusions = nn.ModuleList(
             [nn.Linear(count * dim, dims[-1]) for count, dim in zip(counts, dims[:-1], strict=True)]
@@ -98,9 +99,9 @@ class DepthEmbedding(nn.Module):
 
         Args:
             images: (M, H, W).
-            order: (M, U) int64, which patches, each of an image at most once, counted row by row.
-            valid: (M, U) bool; the others are padding: nothing sees them, and their tokens mean nothing.
-                None: all are.
+            order: (M, U) int64, indices of patches, row by row; each at most once per image.
+            valid: (M, U) bool; the others are padding: nothing sees them, and their tokens are meaningless.
+                None: all are valid.
 
         Returns:
             (M, U, C).
@@ -108,6 +109,7 @@ class DepthEmbedding(nn.Module):
         count, width = order.shape
         tokens = count * width
         pixels = images.reshape(-1).index_select(0, self._places(order, 0).flatten())
+        # Rows are the positions of the first stage, columns the pixels that each merges.
         x = pixels.view(tokens * prod(self.strides[1:]) ** 2, self.strides[0] ** 2)
         x = x.to(self.last.weight.dtype)
         fused: list[Tensor] = []
@@ -122,17 +124,17 @@ class DepthEmbedding(nn.Module):
             assert isinstance(blocks, nn.ModuleList)
             for block in blocks:
                 x = block(x, places.flatten(), padding, count, side)
-            fused.append(self.fusions[stage](x.view(tokens, places.shape[2] * x.shape[1])))
+            fused.append(self.fusions[stage](x.view(tokens, places.shape[2] * x.shape[1])))  # (M U, C)
             merged = self.strides[stage + 1] ** 2
             x = x.view(len(x) // merged, merged * x.shape[1])
         return torch.stack([self.last(x), *fused]).sum(0).view(count, width, x.shape[1])
 
     def _places(self, order: Tensor, stage: int) -> Tensor:
-        """Where the positions of patches lie: (M, U) -> (M, U, S) int64 into all images' positions that go
-        *into* ``stage`` (0: the pixels).
+        """Indices of the patches' positions among all positions that go *into* ``stage`` (0: the pixels):
+        (M, U) -> (M, U, S) int64.
 
-        A patch's positions come in nested order, those together that the stages merge, so that merging them
-        is a reshape.
+        A patch's positions are in nested order: those that a stage merges are neighbours, so merging is a
+        reshape.
         """
         side = self.patches_per_side
         row, column = order // side, order % side
@@ -147,8 +149,9 @@ class DepthEmbedding(nn.Module):
 
 
 def sincos_positions(side: int, dim: int) -> Tensor:
-    """The fixed positions of vision transformers for side x side patches, row by row: (side ** 2, dim); half
-    of the channels tell the column, half the row, each as sines and cosines. Ours.
+    """Fixed position embeddings of side x side patches, row by row: (side ** 2, dim). As in vision
+    transformers, sines and cosines of the column fill half of the channels, those of the row the other half.
+    Ours.
 
     Raises:
         ValueError: ``dim`` is no multiple of 4.
@@ -156,7 +159,7 @@ def sincos_positions(side: int, dim: int) -> Tensor:
     if dim % 4:
         raise ValueError(f"image_dims: the last must be a multiple of 4, got {dim}")
     rates = 10000.0 ** -(torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
-    angles = torch.arange(side, dtype=torch.float64).unsqueeze(1) * rates
+    angles = torch.arange(side, dtype=torch.float64).unsqueeze(1) * rates  # (side, dim / 4)
     waves = torch.cat([angles.sin(), angles.cos()], 1)
     columns, rows = waves.repeat(side, 1), waves.repeat_interleave(side, 0)
     return torch.cat([columns, rows], 1).float()

@@ -25,11 +25,11 @@ class RenderedViews(NamedTuple):
 
     images: Tensor  # (B, V, H, W)
     frames: ViewFrames
-    shared: Tensor | None  # (B, G, V P) bool, which patches show which 3D tokens; None: nobody asks
+    shared: Tensor | None  # (B, G, V P) bool, which patches show which 3D tokens; None: not needed
 
 
 class SeenImages(NamedTuple):
-    """These images, and which of their patches the encoder sees."""
+    """Depth images, their visible patches, and the tokens of these."""
 
     views: RenderedViews
     visible: Tensor  # (B, V, P) bool
@@ -39,7 +39,7 @@ class SeenImages(NamedTuple):
 
 
 def draw_rotations(batch: int, device: torch.device, config: JointMAEConfig) -> Tensor:
-    """The views of a batch (B, V, 3, 3): drawn, or three along the axes."""
+    """The rotations of a batch's views, (B, V, 3, 3): random, or three along the axes."""
     if config.views > 1:
         return view_rotations(config.views, device).expand(batch, -1, -1, -1)
     drawn = draw_per_cloud(lambda clouds: torch.rand(clouds, 2, device=device), batch)
@@ -50,11 +50,11 @@ def draw_rotations(batch: int, device: torch.device, config: JointMAEConfig) -> 
 def render_views(
     points: Tensor, groups: Groups, config: JointMAEConfig, rotations: Tensor | None = None
 ) -> RenderedViews:
-    """The images of clouds (B, N, 3), and if the configuration needs it, which patches show which tokens.
+    """The depth images of clouds (B, N, 3), and which patches show which tokens if the model needs it.
 
-    ``rotations`` (B, V, 3, 3) of the views; None: drawn, or the axes.
+    ``rotations``: (B, V, 3, 3) of the views; None: random ones, or those along the axes.
     """
-    # Which pixel a point falls on is decided in full precision, whatever is around it.
+    # In float32 even under autocast: which pixel a point falls on must not depend on it.
     with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
         if rotations is None:
             rotations = draw_rotations(len(points), points.device, config)
@@ -76,7 +76,7 @@ def draw_visible_patches(shared: Tensor | None, visible: Tensor, config: JointMA
         shared: (B, G, V P) bool, which patches show which 3D tokens; needed where masks are aligned or
             complementary.
         visible: (B, G) bool, the visible 3D tokens.
-        config: says how many, and how they are drawn.
+        config: decides how many are drawn, and how.
     """
     shape = len(visible), config.views, config.num_patches
     if config.mask_alignment == "independent":
@@ -85,7 +85,7 @@ def draw_visible_patches(shared: Tensor | None, visible: Tensor, config: JointMA
     share = preferred_patches(shared, visible, config.views)
     if config.mask_alignment == "complementary":
         share = 1.0 - share
-    # Shares that differ do so by at least 1 / G^2: noise below that breaks ties and nothing else.
+    # Different shares differ by at least 1 / G^2. Noise below that only breaks ties.
     noise = draw_per_cloud(lambda clouds: share.new_empty(clouds, *shape[1:]).uniform_(), len(share))
     chosen = (share + noise * (0.5 / visible.shape[1] ** 2)).topk(config.num_visible_patches).indices
     return torch.zeros_like(share, dtype=torch.bool).scatter_(-1, chosen, True)
@@ -98,7 +98,7 @@ def check_masks(
     groups: Groups,
     config: JointMAEConfig,
 ) -> None:
-    """Raise a ValueError that names the first of the given masks and views that does not fit."""
+    """Raise a ValueError that names the first mask or rotation of a wrong shape or type."""
     batch, tokens, _ = groups.centers[-1].shape
     masks: list[tuple[str, Tensor | None, tuple[int, ...]]] = [
         ("visible", visible, (batch, tokens)),
@@ -121,14 +121,14 @@ def patches_of_points(pixels: Tensor, side: int) -> Tensor:
     Returns:
         (B, V, N) int64, patches counted row by row.
     """
-    # A pixel's centre lies half a pixel from any patch's edge: rounding errors don't reach it.
+    # A pixel's centre is half a pixel from any patch's edge, so rounding errors don't matter.
     column, row = ((pixels + 1.0) * (side / 2.0)).floor().long().clamp(0, side - 1).unbind(-1)
     return row * side + column
 
 
 def receptive_points(groups: Groups) -> Tensor:
-    """The points that each coarsest token is made of, through all levels: (B, G, M) int64, M the product of
-    the levels' K. A point that several ways lead to is there several times."""
+    """The points that each coarsest token gathers through all levels: (B, G, M) int64, M the product of the
+    levels' K. A point that is gathered in several ways occurs several times."""
     reached = groups.neighbors[-1]
     for neighbors in reversed(groups.neighbors[:-1]):
         reached = index_points(neighbors, reached).flatten(2)
@@ -136,7 +136,7 @@ def receptive_points(groups: Groups) -> Tensor:
 
 
 def token_patch_map(groups: Groups, patches: Tensor, count: int) -> Tensor:
-    """Where a coarsest token and a patch have points of the cloud in common.
+    """Which coarsest tokens and patches share points of the cloud.
 
     Args:
         groups: the hierarchy over the points.
@@ -150,7 +150,7 @@ def token_patch_map(groups: Groups, patches: Tensor, count: int) -> Tensor:
     batch, views, _ = patches.shape
     tokens = points.shape[1]
     shared = torch.zeros(batch, views, tokens, count, dtype=torch.bool, device=points.device)
-    seen = patches.gather(2, points.flatten(1).unsqueeze(1).expand(-1, views, -1))
+    seen = patches.gather(2, points.flatten(1).unsqueeze(1).expand(-1, views, -1))  # (B, V, G M)
     shared.scatter_(3, seen.view(batch, views, tokens, -1), True)
     return shared.transpose(1, 2).flatten(2)
 
@@ -158,10 +158,10 @@ def token_patch_map(groups: Groups, patches: Tensor, count: int) -> Tensor:
 def joint_attention_mask(
     shared: Tensor, allowed_3d: Tensor | None, valid_3d: Tensor, valid_2d: Tensor
 ) -> Tensor:
-    """Who may attend in a sequence of 3D tokens followed by 2D ones.
+    """Which tokens may attend to each other in a sequence of 3D tokens followed by 2D ones.
 
-    Within a modality all valid tokens, between them those that ``shared`` names, and always a token itself,
-    so that no row is empty.
+    Within a modality all valid tokens, across modalities those that ``shared`` names, and always a token to
+    itself, so that no row is empty.
 
     Args:
         shared: (B, W, U) bool.
@@ -183,8 +183,7 @@ def joint_attention_mask(
 
 
 def preferred_patches(shared: Tensor, visible: Tensor, views: int) -> Tensor:
-    """How much each patch belongs to the visible tokens: of the tokens that it shows, the share that is
-    visible; a half where it shows none.
+    """Of the tokens that each patch shows, the share that is visible; a half if it shows none.
 
     Args:
         shared: (B, G, V P) bool.

@@ -1,4 +1,4 @@
-"""Losses of depth images: of the masked patches, and of predicted points against the image."""
+"""Losses on depth images: masked patches, and predicted points against the image."""
 
 import torch
 from torch import Tensor
@@ -17,14 +17,15 @@ def cut_patches(images: Tensor, patch: int) -> Tensor:
 def patch_losses(
     predicted: Tensor, images: Tensor, visible: Tensor, weight: float
 ) -> tuple[LossTerm, LossTerm]:
-    """Mean squared error of masked patches, and of those among them that show something of the object. That
-    they are reconstructed is the paper's; this form of the loss is ours.
+    """Mean squared error of masked patches, and of those that show something of the object.
+
+    Reconstructing masked patches is the paper's; the form of the loss is ours.
 
     Args:
         predicted: (B, V, P, S, S).
         images: (B, V, H, W), background 0.
         visible: (B, V, P) bool.
-        weight: of the first; the second is only watched.
+        weight: of the first; the second is only monitored.
     """
     target = cut_patches(images, predicted.shape[-1])
     errors = (predicted - target).square().mean((3, 4))
@@ -35,30 +36,30 @@ def patch_losses(
 def cross_loss(
     points: Tensor, valid: Tensor, images: Tensor, frames: ViewFrames, margin: float, weight: float
 ) -> LossTerm:
-    """Predicted points against the depth images: how far a point lies, along the view, from the surface that
-    the image shows where the point falls. Squared up to ``margin``, linear beyond: a point beside an edge-on
-    wall lies before it by all the depth that the wall hides, and the squares of a few such points would
-    outweigh everything else. Read bilinearly, so that there is a gradient along the image, too. That this
-    loss exists is the paper's; this form of it is ours.
+    """Predicted points against the depth images: the distance along the view between a point and the surface
+    that the image shows at its pixel. That such a loss exists is the paper's; its form is ours.
 
-    The image puts the nearest depth on all the pixels that a point covers, so that a slope appears up to half
-    a cover too near: true points lie at it or behind it, and to compare with it alone draws everything
-    outwards. So the surface has a front, the image, and a back, the image without the covers' reach (the
-    least value around); between the two a point is blamed for nothing.
+    The distance is squared up to ``margin`` and linear beyond. A point beside an edge-on wall is before it by
+    the whole depth that the wall hides, and the squares of a few such points would outweigh all others. The
+    image is read bilinearly, so that there is a gradient along the image, too.
 
-    What an image can't tell counts for nothing, either: points behind the surface by more than ``margin``
-    (they may well be there), and points beside it. Beside are those with an empty pixel among the four that
-    are read: background is no depth to be drawn to.
+    A point puts its depth on all pixels that it covers, so slopes appear up to half a ``cover`` too near.
+    True points lie at this surface or behind it, and comparing with it alone would draw everything outwards.
+    So the surface has a front, the image, and a back, the image without the covers' reach (the smallest value
+    around). Between the two the loss is 0.
+
+    Points that an image can't judge don't count: those behind the surface by more than ``margin`` (there may
+    well be something), and those beside it, with an empty pixel among the four that are read.
 
     Args:
         points: (B, M, 3) where the points are, in the cloud's coordinates. Differentiable.
         valid: (B, M) bool; the others count for nothing.
         images: (B, V, H, W), background 0.
         frames: of the images.
-        margin: how far behind the surface points still count, and how far distances are squared; as all
-            distances here in units of the view's extent: those of the image's depth mean nothing
-            where a cloud is thin along the view.
-        weight: of the term; its count is the number of points that count.
+        margin: how far behind the surface points still count, and up to where distances are squared. All
+            distances are shares of the view's extent; units of the image's depth would mean nothing where a
+            cloud is thin along the view.
+        weight: of the term. Its count is the number of points that count.
     """
     with torch.autocast(points.device.type, enabled=False):
         place, depth = frames.project(points)
@@ -74,10 +75,10 @@ def cross_loss(
 
 
 def _read_surface(images: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
-    """Depth at given places, and whether there is some.
+    """The depth at given places, and whether there is any.
 
-    ``grid_sample`` by hand: its gradient has no deterministic implementation on a GPU, and here no image
-    needs one.
+    Written by hand, because the gradient of ``grid_sample`` is not deterministic on a GPU; the images need
+    none here.
 
     Args:
         images: (B, V, H, W), H equal to W, background 0.
@@ -88,7 +89,7 @@ def _read_surface(images: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
     """
     size = images.shape[-1]
     at = (((place + 1.0) * size - 1.0) / 2.0).clamp(0, size - 1)
-    # A broken prediction must reach the check of the losses, not fail as an index here.
+    # A NaN prediction must reach the check of the losses; as an index it would fail here.
     first = at.detach().nan_to_num(0.0).floor().clamp(max=size - 2)
     right, down = (at - first).unbind(-1)
     corner = (first[..., 1] * size + first[..., 0]).long()
@@ -99,15 +100,15 @@ def _read_surface(images: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _bounded_square(distance: Tensor, bound: float) -> Tensor:
-    """Squared up to ``bound``, and on from there along the tangent (twice Huber's loss)."""
+    """Squared up to ``bound``, linear from there with the same slope (twice Huber's loss)."""
     size = distance.abs()
     inner = size.clamp_max(bound)
     return inner * (2.0 * size - inner)
 
 
 def _mean(values: Tensor, counted: Tensor, weight: float) -> LossTerm:
-    """Over the entries that count; 0 where none does."""
+    """The mean over the entries that count; 0 if none does."""
     count = counted.sum()
-    # Not a product: what does not count may be anything, and its gradient is 0.
+    # Not a product: entries that don't count may be NaN, and their gradient must be 0.
     total = torch.where(counted, values, 0.0).sum()
     return LossTerm(total / count.clamp_min(1), weight, count.to(values.dtype))

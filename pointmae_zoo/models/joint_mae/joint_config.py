@@ -1,4 +1,4 @@
-"""The arguments of Joint-MAE's pre-training model: what the paper fixes, and what we chose."""
+"""The configuration of Joint-MAE's pre-training model: what the paper fixes, and what we chose."""
 
 from dataclasses import dataclass
 from math import prod
@@ -11,27 +11,26 @@ from pointmae_zoo.system.checked_fields import check_fields
 
 @dataclass(frozen=True)
 class JointMAEConfig:
-    """The pre-training model around the encoder. "Paper" is what its text fixes; "ours" is our choice."""
+    """The pre-training model around the encoder. "Paper" marks what the paper fixes, "ours" our choices."""
 
     mask_ratio_3d: float = 0.75
     """Share of the coarsest 3D tokens that is masked. Paper."""
     mask_ratio_2d: float = 0.75
     """Share of every image's patches that is masked. Paper."""
     mask_alignment: Literal["independent", "aligned", "complementary"] = "independent"
-    """How the visible patches are drawn: at random (paper); preferring those that show the visible 3D tokens,
-    or those that show the hidden ones (ours)."""
+    """How visible patches are drawn: at random (paper), or preferring those that show visible 3D tokens
+    (``aligned``) or hidden ones (``complementary``; both ours)."""
     image_branch: bool = True
-    """Ours, for ablation. False: no image, no 2D tokens, and no loss but the 3D one."""
+    """False, ours, for ablation: no images, no 2D tokens, and only the 3D loss."""
     cross_attention: Literal["local", "full", "none"] = "local"
-    """Which 3D tokens and 2D patches see each other in the joint encoder: those that share points of the
-    cloud (paper; that points decide, in one softmax with everything else, is ours), all, or none (ours, for
+    """Which 3D tokens and 2D patches attend to each other in the joint encoder: those that share points of
+    the cloud (paper; that points decide, and the single softmax, are ours), all, or none (ours, for
     ablation)."""
     views: Literal[1, 3] = 1
-    """Depth images of each cloud: one from a random place, drawn in every step, or three along the axes.
+    """Depth images of each cloud: one from a random direction, drawn in every step, or three along the axes.
     Ours."""
     elevation: float = 30.0
-    """A random view looks from at most so many degrees above or below the horizon, and from anywhere around
-    it. Ours."""
+    """Largest angle of a random view above or below the horizon, in degrees; its azimuth is uniform. Ours."""
     image_size: int = 224
     """Rows and columns of the depth images. Ours."""
     cover: int = 5
@@ -52,12 +51,12 @@ class JointMAEConfig:
     specific_blocks: int = 1
     """Decoder blocks of each modality after them. Ours."""
     hidden_margin: float = 0.03
-    """The cross loss leaves out predicted points that lie farther than this behind the visible surface, and
-    grows linearly for those that lie farther than this before it; as a share of the view's extent. Ours."""
+    """The cross loss ignores predicted points farther than this behind the visible surface, and grows
+    linearly for points farther than this before it; as a share of the view's extent. Ours."""
     filled_gaps: int = 15
-    """The cross loss reads surfaces whose gaps narrower than so many pixels are filled; odd, 1 fills none.
-    Between the points of a sparse cloud the image shows what lies behind, to which no predicted point should
-    be drawn. Ours."""
+    """Gaps narrower than this many pixels are filled before the cross loss reads a surface; odd, 1 fills
+    none. Between the points of a sparse cloud the image shows what lies behind, and predicted points should
+    not be drawn there. Ours."""
     weight_3d: float = 1.0
     """Of the Chamfer distance between predicted and true neighbours of hidden tokens. Ours."""
     weight_2d: float = 1.0

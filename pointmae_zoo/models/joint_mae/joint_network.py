@@ -1,16 +1,15 @@
 """Joint-MAE pre-training (IJCAI 2023, arXiv 2302.14007): masked points and their masked depth image.
 
-No code or weights of the paper were published. What the paper fixes is that both modalities are masked at
-random (75 %), embedded hierarchically, encoded by one joint transformer with local-aligned attention, decoded
-by modal-shared and then modal-specific blocks, and reconstructed under a 3D, a 2D and a cross-reconstruction
-loss. All else is ours. Numbers and switches among it are fields of `JointMAEConfig` and of the registry's
-entries; what has no field is said here and where it is computed:
+The paper's code and weights were not published. The paper fixes that both modalities are masked at random
+(75 %), embedded hierarchically, encoded by one joint transformer with local-aligned attention, decoded by
+modal-shared and then modal-specific blocks, and reconstructed under a 3D, a 2D and a cross-reconstruction
+loss. All else is our choice. Choices that are numbers or switches are fields of `JointMAEConfig` and of the
+architectures' entries; the others are:
 
-- the forms of the three losses: Chamfer-L2 between neighbours, squared error of depths, and what `cross_loss`
-  says;
+- the forms of the three losses: Chamfer-L2 between neighbours, squared error of depths, and `cross_loss`;
 - the 2D embedding's blocks (after ConvMAE), its fixed sin-cos positions, and one modality embedding per view;
-- what the decoder reads: normalised visible tokens, a mask token for each modality, positions before every
-  block; for 3D the finer levels' tokens, too, on the way to the target level.
+- the decoder's input: normalised visible tokens, a mask token for each modality, positions before every
+  block; for 3D also the finer levels' tokens on the way to the target level.
 """
 
 from typing import Any, NamedTuple
@@ -59,7 +58,7 @@ from pointmae_zoo.ops import ViewFrames, fill_holes, index_points
 
 
 class JointOutput(NamedTuple):
-    """Losses of one batch, and what they compare. P are the patches of one image, row by row."""
+    """The losses of one batch, and what they compare. P patches of an image are counted row by row."""
 
     losses: dict[str, LossTerm]
     """``3d`` (mean over hidden 3D tokens), ``2d`` (masked patches), ``cross`` (predicted points that lie on
@@ -82,11 +81,10 @@ class JointOutput(NamedTuple):
 class JointMAEForPretraining(PretrainingModel):
     """Encoder, 2D branch, joint attention, decoders and the three losses.
 
-    The encoder is `PointEncoder` with blocks at its coarsest level alone; these blocks are the joint
-    transformer, which runs over the visible tokens of both modalities together. Without the 2D branch and the
-    decoder, dropped after pre-training, they are the 3D encoder's own. Positions are added before every
-    block; those of 2D tokens hold their modality embedding, those of 3D tokens need none: the last bias of
-    their position MLP is one.
+    The encoder is `PointEncoder` with blocks at its coarsest level only. In pre-training these blocks are the
+    joint transformer over the visible tokens of both modalities; afterwards, without 2D branch and decoder,
+    they are the 3D encoder's own. Positions are added before every block. Those of 2D tokens include a
+    modality embedding; 3D tokens need none, because the last bias of their position MLP serves as one.
     """
 
     hyper: JointMAEConfig
@@ -109,7 +107,7 @@ class JointMAEForPretraining(PretrainingModel):
                 f"image_dims: the last must be the encoder's, {dim}; got {list(config.image_dims)}"
             )
         super().__init__(encoder, config)
-        for level in range(config.target_level):  # the decoder doesn't read them: nothing to learn from
+        for level in range(config.target_level):  # the decoder doesn't read these levels
             self.encoder.norms[str(level)].requires_grad_(False)
         heads, ratio = encoder.num_heads, encoder.mlp_ratio
         levels = range(top - 1, config.target_level - 1, -1)
@@ -128,10 +126,12 @@ class JointMAEForPretraining(PretrainingModel):
             self.image_embedding = DepthEmbedding(
                 config.image_size, config.image_strides, config.image_dims, config.image_blocks, ratio
             )
-            # One for each view: a modality embedding that tells fixed views apart.
+            # One for each view: a modality embedding that also tells fixed views apart.
             self.view_tokens = _token(config.views, dim)
             positions = sincos_positions(self.image_embedding.patches_per_side, dim)
-            self.register_buffer("image_positions", positions)  # stored, as weights are loaded into no memory
+            self.register_buffer(
+                "image_positions", positions
+            )  # stored: models are built without memory and get it from the file
             self.image_norm = nn.LayerNorm(dim)  # of the joint encoder's 2D tokens
             self.image_mask_token = _token(dim)
             self.blocks_2d = nn.ModuleList(
@@ -165,8 +165,8 @@ class JointMAEForPretraining(PretrainingModel):
             points: (B, N, 3) augmented clouds; y is up.
             views: None; there is no teacher.
             visible: (B, G) bool over the coarsest 3D tokens; None: drawn.
-            visible_patches: (B, V, P) bool; None: drawn. All False: the 3D loss that 3D tokens alone reach.
-            rotations: (B, V, 3, 3) of the views; None: drawn, or the axes.
+            visible_patches: (B, V, P) bool; None: drawn. All False: 3D tokens work alone.
+            rotations: (B, V, 3, 3) of the views; None: random ones, or those along the axes.
 
         Draws use torch's global generator of the device.
 
@@ -251,7 +251,7 @@ class JointMAEForPretraining(PretrainingModel):
         visible_patches: Tensor | None,
         rotations: Tensor | None,
     ) -> SeenImages:
-        """Render the clouds, choose visible patches and embed them."""
+        """Render the clouds, draw the visible patches and embed them."""
         config = self.hyper
         views = render_views(points, groups, config, rotations)
         drawn = visible_patches is None
@@ -279,7 +279,7 @@ class JointMAEForPretraining(PretrainingModel):
         visible: Tensor,
         seen: SeenImages,
     ) -> tuple[Tensor, Tensor]:
-        """The joint encoder: packed visible 3D tokens (B, W, C) and the 2D ones (B, U, C), after it."""
+        """Packed visible 3D tokens (B, W, C) and 2D tokens (B, U, C), after the joint encoder."""
         stage = self.encoder.stages[-1]
         assert isinstance(stage, Stage)
         positions = self._image_positions(x.dtype)
@@ -292,7 +292,7 @@ class JointMAEForPretraining(PretrainingModel):
     def _joint_mask(
         self, order: Tensor, allowed: Tensor | None, visible: Tensor, seen: SeenImages
     ) -> Tensor | None:
-        """Which tokens of the joint encoder see each other; None: all."""
+        """Which tokens of the joint encoder attend to each other, (B, 1, W + U, W + U) bool; None: all."""
         cross = self.hyper.cross_attention
         if cross == "full" and allowed is None and seen.valid is None:
             return None
@@ -307,7 +307,7 @@ class JointMAEForPretraining(PretrainingModel):
         return joint_attention_mask(shared, allowed, visible.gather(1, order), valid)
 
     def _image_positions(self, dtype: torch.dtype) -> Tensor:
-        """(V P, C): of every patch of every view, the modality embedding included."""
+        """(V P, C): positions of every patch of every view, including the modality embedding."""
         return (self.view_tokens.unsqueeze(1) + self.image_positions).flatten(0, 1).to(dtype)
 
     def _decode(
@@ -318,7 +318,7 @@ class JointMAEForPretraining(PretrainingModel):
         seen: SeenImages | None,
         tokens_2d: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Normalised decoder tokens: of the target level (B, G, C), and of all patches (B, V P, C)."""
+        """The decoder's normalised tokens: the target level's (B, G, C), and all patches' (B, V P, C)."""
         top = len(features) - 1
         centers = groups.centers
         x = torch.where(visible.unsqueeze(-1), features[top], self.mask_token.to(features[top].dtype))
@@ -345,9 +345,9 @@ class JointMAEForPretraining(PretrainingModel):
         return self.norm(x), flat
 
     def _cross_loss(self, hidden: Prediction, groups: Groups, seen: SeenImages) -> LossTerm:
-        """The predicted neighbours of hidden tokens, put back in place, against the depth images."""
+        """The predicted neighbours of hidden tokens, in the cloud's coordinates, against the depth images."""
         around = index_points(groups.centers[self.hyper.target_level], hidden.order)
-        points = (hidden.predicted + around.unsqueeze(2)).flatten(1, 2)
+        points = (hidden.predicted + around.unsqueeze(2)).flatten(1, 2)  # (B, W K, 3)
         valid = hidden.valid.repeat_interleave(hidden.predicted.shape[2], 1)
         config = self.hyper
         surfaces = fill_holes(seen.views.images, config.filled_gaps)

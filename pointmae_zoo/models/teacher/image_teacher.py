@@ -1,17 +1,17 @@
 """The frozen image network that teaches: patch features and a saliency for every depth view (I2P-MAE, section
 3.2).
 
-``Teacher("vit_base_patch16_clip_quickgelu_224", weights="clip.safetensors")`` is the paper's; any other timm
-model serves, and so do torchvision's plain stacks under ``torchvision/NAME`` (timm has no SqueezeNet):
+``Teacher("vit_base_patch16_clip_quickgelu_224", weights="clip.safetensors")`` is the paper's. Any other timm
+model can teach, and so can torchvision's plain stacks under ``torchvision/NAME`` (timm has no SqueezeNet):
 
-- plain vision transformers (ViT, DeiT, CLIP, DINO, DINOv2, DINOv3, MAE, EVA, BEiT): the patch tokens after
-  the final norm, one map; the saliency is the class token's attention in the last block. Those without a
-  class token (SigLIP) have no saliency, and masks are not guided then.
-- all that give feature maps (ResNet, ConvNeXt, EfficientNet, RegNet, Swin, PVT, Hiera, ...): these, at the
-  chosen strides; the saliency is the activation energy of the coarsest.
+- Plain vision transformers (ViT, DeiT, CLIP, DINO, DINOv2, DINOv3, MAE, EVA, BEiT) give one map, the patch
+  tokens after the final norm. The saliency is the class token's attention in the last block; without a class
+  token (SigLIP) there is no saliency, and masks are not guided.
+- Networks with feature maps (ResNet, ConvNeXt, EfficientNet, RegNet, Swin, PVT, Hiera, ...) give these at the
+  chosen strides. The saliency is the activation energy of the coarsest map.
 
-Weights are timm's own download (``weights="pretrained"``), a local file (see ``teacher_weights``), or none
-(``"random"``, for tests).
+Weights are downloaded by timm (``weights="pretrained"``), read from a local file (see ``teacher_weights``),
+or random (``"random"``, for tests).
 """
 
 import difflib
@@ -39,8 +39,8 @@ class TeacherFeatures:
 
     Args:
         maps: one (B, V, C_i, h_i, w_i) float32 feature map for each stride; transformers give one.
-        saliency: (B, V, h, w) float32, not negative, each view adds up to 1 (transformers: to 1 minus what
-            the class token gives itself and other tokens that are no patches). None: the teacher has none.
+        saliency: (B, V, h, w) float32, not negative. Each view sums to 1; with transformers to 1 minus the
+            class token's attention to itself and to other tokens that are not patches. None: there is none.
     """
 
     maps: tuple[Tensor, ...]
@@ -50,12 +50,12 @@ class TeacherFeatures:
 class Teacher(nn.Module):
     """A frozen image network: (B, V, H, W) depth images in [0, 1] -> ``TeacherFeatures``.
 
-    Transformers give their patch tokens after the final norm (CLIP: and the projection), the saliency is the
-    class token's row of the last block's attention, mean over heads. In plain attention it is computed for
-    that row alone, and the blocks keep their fused attention; in EVA, DINOv3 and BEiT (rotary or relative
-    positions) the last block computes all its rows. Other networks give their feature maps at ``strides``;
-    the saliency is the squared activation of the coarsest, summed over channels, each view scaled to add up
-    to 1.
+    Transformers give their patch tokens after the final norm (CLIP: and the projection). The saliency is the
+    class token's row of the last block's attention, averaged over heads. With plain attention only that row
+    is computed, and the blocks keep their fused attention; in EVA, DINOv3 and BEiT (rotary or relative
+    positions) the last block computes all rows. Other networks give their feature maps at ``strides``; the
+    saliency is the squared activation of the coarsest map, summed over channels, scaled to
+    sum to 1 in each view.
 
     Args:
         name: timm model name, or ``torchvision/NAME`` for a torchvision model that is a plain stack
@@ -136,7 +136,7 @@ class Teacher(nn.Module):
         if images.ndim != 4:
             raise ValueError(f"teacher images have shape {tuple(images.shape)}, expected (B, V, H, W)")
         num_clouds, num_views = images.shape[:2]
-        flat = images.flatten(0, 1).unsqueeze(1)
+        flat = images.flatten(0, 1).unsqueeze(1)  # (B V, 1, H, W)
         if self.image_size is not None and flat.shape[-2:] != (self.image_size, self.image_size):
             size = (self.image_size, self.image_size)
             flat = nn.functional.interpolate(flat, size=size, mode="bilinear", align_corners=False)
@@ -177,7 +177,7 @@ class Teacher(nn.Module):
         patches = tokens[:, num_prefix:]
         if _projects(self.name, self.network):
             patches = self.network.head(self.network.fc_norm(patches))
-        maps = [patches.transpose(1, 2).unflatten(2, (rows, columns))]
+        maps = [patches.transpose(1, 2).unflatten(2, (rows, columns))]  # (B V, C, h, w)
         if self.saliency == "none":
             return maps, None
         with torch.autocast(images.device.type, enabled=False):
@@ -212,17 +212,17 @@ def _class_attention(attention: nn.Module, tokens: Tensor) -> Tensor:
     query = nn.functional.linear(tokens[:, 0], weights[0], biases[0])
     query = module.q_norm(query.unflatten(1, (module.num_heads, -1))) * module.scale  # (B, H, D)
     if isinstance(module.k_norm, nn.Identity):
-        # q (W x + b) = (W' q) x + q b, the last the same for all tokens: no key is ever computed.
+        # q (W x + b) = (W' q) x + q b. The last term is the same for all tokens, so no key is computed.
         seeks = torch.einsum("bhd,hdc->bhc", query, weights[1].unflatten(0, (module.num_heads, -1)))
-        logits = seeks @ tokens.transpose(1, 2)
+        logits = seeks @ tokens.transpose(1, 2)  # (B, H, C) @ (B, C, T) -> (B, H, T)
     else:
         key = nn.functional.linear(tokens, weights[1], biases[1]).unflatten(2, (module.num_heads, -1))
-        logits = torch.einsum("bhd,bthd->bht", query, module.k_norm(key))
+        logits = torch.einsum("bhd,bthd->bht", query, module.k_norm(key))  # (B, H, T)
     return logits.softmax(dim=-1).mean(dim=1)
 
 
 def _is_plain(attention: nn.Module) -> bool:
-    """Whether attention is softmax(q k / sqrt(d)) and nothing else, so that one row can be computed alone."""
+    """Whether attention is just softmax(q k / sqrt(d)), so that one row can be computed alone."""
     from timm.models.vision_transformer import Attention
 
     return type(attention) is Attention
@@ -233,13 +233,13 @@ def _has_class_token(network: Any) -> bool:
 
 
 def _projects(name: str, network: Any) -> bool:
-    """CLIP's features live behind its projection, which timm keeps as the head."""
+    """Whether the head is CLIP's projection, after which its features are taken."""
     return "clip" in name and isinstance(network.head, nn.Linear)
 
 
 @dataclass(frozen=True)
 class _Built:
-    """A network, and what is known of it; ``own`` is the part that has the names of published weights."""
+    """A network and its properties; ``own`` is the part whose keys are those of published weights."""
 
     network: Any
     own: nn.Module
@@ -290,7 +290,7 @@ def _build_timm(name: str, strides: tuple[int, ...], image_size: int | None, pre
 
 
 def _created(name: str, pretrained: bool, **options: Any) -> Any:
-    """timm.create_model; an unknown tag and a failed download are said in one line."""
+    """timm.create_model, with one line for an unknown tag or a failed download."""
     import timm
 
     try:
@@ -343,7 +343,7 @@ class _PlainStack(nn.Module):
         maps = images
         for layer in self.network.features:  # type: ignore[union-attr]
             maps = layer(maps)
-            # Convolutions without padding shave pixels off, so 112 -> 55 is still a stride of 2.
+            # Convolutions without padding lose pixels at the edges, so 112 -> 55 is still a stride of 2.
             found[2 ** round(float(np.log2(images.shape[-1] / maps.shape[-1])))] = maps
         if missing := [stride for stride in self.strides if stride not in found]:
             raise ValueError(f"teacher: no feature map of stride {missing[0]}; it has {sorted(found)}")

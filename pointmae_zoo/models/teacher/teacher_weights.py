@@ -4,8 +4,8 @@
   CLIP (``visual.*`` keys), or what else timm itself converts for that model (such as DINOv2's own names),
   bare or under ``model`` or ``state_dict``;
 - ``.npz`` of *plain convolutions*: arrays ``..N_weight`` and ``..N_bias`` numbered in network order,
-  BatchNorm already folded into them, as exported by ONNX tools. They go into the model's convolutions in the
-  same order, the biases into unit BatchNorms.
+  BatchNorm already folded into them, as ONNX tools export them. They are put into the model's convolutions in
+  the same order, their biases into unit BatchNorms.
 
 Pickled code is never run.
 """
@@ -54,7 +54,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
 
 
 def check_weights_file(path: Path) -> None:
-    """What is known of a file before it is read.
+    """Check a file's path before the file is read.
 
     Raises:
         FileNotFoundError: no such file.
@@ -67,7 +67,7 @@ def check_weights_file(path: Path) -> None:
 
 
 def _converted(state: dict[str, Any], network: nn.Module, path: Path) -> dict[str, Any]:
-    """A published file's own names and shapes -> timm's, where timm knows how."""
+    """A published file's names and shapes -> timm's, if timm can convert them."""
     model_file = sys.modules[type(network).__module__]
     convert = getattr(model_file, "checkpoint_filter_fn", None)
     if convert is None:
@@ -84,7 +84,7 @@ def _converted(state: dict[str, Any], network: nn.Module, path: Path) -> dict[st
 
 
 def _under_names_of(expected: Mapping[str, Any], state: dict[str, Any]) -> dict[str, Any]:
-    """Where a feature extractor says ``stages_0.``, the full model says ``stages.0.``."""
+    """A full model's keys, ``stages.0.``, under a feature extractor's names, ``stages_0.``."""
     found = dict(state)
     for key in expected:
         full = re.sub(r"^([a-z]+)_(\d+)\.", r"\1.\2.", key)
@@ -94,7 +94,7 @@ def _under_names_of(expected: Mapping[str, Any], state: dict[str, Any]) -> dict[
 
 
 def _read_arrays(path: Path) -> dict[str, Any]:
-    """What a file holds by name: arrays from ``.npz``, else tensors. No pickled code is ever run."""
+    """A file's arrays (``.npz``) or tensors by name. No pickled code is ever run."""
     found: Any
     try:
         if path.suffix == ".npz":
@@ -110,7 +110,7 @@ def _read_arrays(path: Path) -> dict[str, Any]:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except (PermissionError, MemoryError):  # nothing wrong with the file
         raise
-    except Exception as error:  # a damaged file raises whatever its first broken byte leads to
+    except Exception as error:  # a damaged file may raise anything
         raise ValueError(
             f"teacher weights {path}: damaged, or no {path.suffix} of plain weights ({first_line(error)}); "
             "download it again, or save the network's state_dict() as .safetensors"
@@ -127,18 +127,18 @@ def _read_arrays(path: Path) -> dict[str, Any]:
 
 
 def first_line(error: Exception) -> str:
-    """What a library says, as far as it fits into a message of one line."""
+    """The first line of a library's message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @torch.no_grad()
 def load_plain_convolutions(network: nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
-    """Put numbered plain convolutions, BatchNorm folded in, into a network's convolutions in definition
-    order, in place.
+    """Copy numbered plain convolutions, with BatchNorm folded in, into a network's convolutions in the order
+    of their definition.
 
-    A convolution with a bias takes it; one without must be followed by a BatchNorm, which becomes the
-    identity plus that bias (running variance 1 - eps, so that eps changes nothing). Arrays after the
-    network's last convolution (a head that a feature extractor lacks) are left over.
+    A stored bias is copied to a convolution that has one. Otherwise a BatchNorm must follow, which becomes
+    the identity plus that bias (running variance 1 - eps, so that eps has no effect). Arrays after the
+    network's last convolution (of a head that a feature extractor lacks) are ignored.
 
     Args:
         network: modules defined in the order in which they run.
