@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 # What to install when an optional library is missing: import name -> extra.
@@ -73,3 +74,18 @@ def print_failures(failures: Sequence[tuple[str, str]], done: int) -> int:
     print(f"{len(failures):,} of {done + len(failures):,} files failed:", file=sys.stderr)
     print_table([(str(path), joined(reason)) for path, reason in failures], sys.stderr)
     return 1
+
+
+def print_passed_over(paths: Sequence[str]) -> None:
+    """Name the files of the given folders that were left alone because nothing reads their formats."""
+    from pointmae_zoo.shapes.read import passed_over
+
+    if found := passed_over(paths):
+        counts = ", ".join(f"{count:,} {suffix}" for suffix, count in found.items())
+        print(f"passed over, as these formats are not read: {counts}", file=sys.stderr)
+
+
+def in_place_of(out: Path | None) -> str:
+    """What to add to the last line about an output, asked before the work: a file that is there is replaced
+    once the new one is complete."""
+    return ", in place of the file that was there" if out is not None and out.exists() else ""
