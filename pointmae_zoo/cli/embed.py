@@ -7,7 +7,7 @@ from pathlib import Path
 from pointmae_zoo import DEFAULT_MODEL
 from pointmae_zoo.cli.arguments import check_device, positive
 from pointmae_zoo.cli.printing import print_failures, print_table
-from pointmae_zoo.cli.reading import add_reading, in_place_of, print_passed_over, reading
+from pointmae_zoo.cli.reading import add_reading, in_place_of, print_account, reading
 
 
 def add_embed(commands: argparse._SubParsersAction) -> None:
@@ -56,7 +56,7 @@ def _embed(args: argparse.Namespace) -> int:
         print(f"{args.out}: {rows:,} row{'s' if rows > 1 else ''} of {width} features{replaced}")
     else:
         print(f"{args.out}: not written, because no file could be read", file=sys.stderr)
-    print_passed_over(args.paths)
+    print_account(rows, table.failures, table.notes, table.passed_over)
     return print_failures(table.failures, rows)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from pointmae_zoo import DEFAULT_CLASSIFIER
 from pointmae_zoo.cli.arguments import check_device, positive
 from pointmae_zoo.cli.printing import print_failures, print_table
-from pointmae_zoo.cli.reading import add_reading, in_place_of, print_passed_over, reading
+from pointmae_zoo.cli.reading import add_reading, in_place_of, print_account, reading
+from pointmae_zoo.data.files import shown
 
 
 def add_predict(commands: argparse._SubParsersAction) -> None:
@@ -76,7 +77,7 @@ def _predict(args: argparse.Namespace) -> int:
             else "not written, no file could be read"
         )
         print(f"{args.out}: {said}", file=sys.stderr)
-    print_passed_over(args.paths)
+    print_account(len(found.paths), found.failures, found.notes, found.passed_over)
     return print_failures(found.failures, len(found.paths))
 
 
@@ -113,5 +114,7 @@ def _parts(args: argparse.Namespace) -> int:
                 if used[number]
             ]
         )
-    print_passed_over(args.paths)
+    for cloud in found.removed:
+        print(f"{shown(cloud)}: deleted, as the file it was made of is gone", file=sys.stderr)
+    print_account(len(found.written), found.failures, found.notes, found.passed_over)
     return print_failures(found.failures, len(found.written))
