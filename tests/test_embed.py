@@ -16,7 +16,8 @@ import torch
 import trimesh
 
 from pointmae_zoo import from_pretrained
-from pointmae_zoo.data.mesh import find_files, read_points
+from pointmae_zoo.data.mesh import read_points
+from pointmae_zoo.data.search import find_files
 from pointmae_zoo.inference import Embeddings, embed_files, read_table, similar
 from pointmae_zoo.inference.journal import Journal
 from pointmae_zoo.registry import create_model

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 import pointmae_zoo
 from pointmae_zoo import export_model
 from pointmae_zoo.cli import main
-from pointmae_zoo.data.mesh import find_files, read_points
+from pointmae_zoo.data.mesh import read_points
 from pointmae_zoo.data.preprocess import Preprocess
+from pointmae_zoo.data.search import find_files
 from pointmae_zoo.inference import export
 from pointmae_zoo.inference.onnx_file import write_onnx
 from pointmae_zoo.ops import farthest_point_sample, knn

@@ -17,13 +17,14 @@ from pointmae_zoo.cli.evaluate import add_evaluate
 from pointmae_zoo.cli.export import add_export
 from pointmae_zoo.cli.models import add_convert, add_info, add_list
 from pointmae_zoo.cli.predict import add_predict
-from pointmae_zoo.cli.printing import one_line
+from pointmae_zoo.cli.printing import one_line, print_any_name
 from pointmae_zoo.cli.push import add_push
 from pointmae_zoo.cli.train import add_finetune, add_pretrain, add_recipes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 done, 1 some files failed, 2 nothing done, or 130 interrupted."""
+    print_any_name()
     args = build_parser().parse_args(argv)
     debug = hasattr(args, "debug") or os.environ.get("POINTMAE_ZOO_DEBUG", "0") not in ("", "0")
     try:

@@ -1,8 +1,11 @@
 """What the commands print: tables, and errors in one line."""
 
+import codecs
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
+
+from pointmae_zoo.data.files import shown
 
 # What to install when an optional library is missing: import name -> extra.
 EXTRAS = {
@@ -20,9 +23,25 @@ EXTRAS = {
 }
 
 
+def print_any_name() -> None:
+    """From here on every name of a file can be printed: bytes that are no text as they are, so that another
+    program finds the file, and letters that the terminal lacks as escapes."""
+    codecs.register_error("pointmae_zoo.names", _bytes_or_escapes)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="pointmae_zoo.names")
+
+
+def _bytes_or_escapes(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
 def one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+        return f"{shown(str(error.filename))}: {error.strerror}"
     text = joined(str(error)) or type(error).__name__
     module = (getattr(error, "name", None) or "").partition(".")[0]
     if module in EXTRAS and "pip install" not in text:
@@ -69,5 +88,5 @@ def print_failures(failures: Sequence[tuple[str, str]], done: int) -> int:
     if not failures:
         return 0
     print(f"{len(failures):,} of {done + len(failures):,} files failed:", file=sys.stderr)
-    print_table([(str(path), joined(reason)) for path, reason in failures], sys.stderr)
+    print_table([(shown(path), joined(reason)) for path, reason in failures], sys.stderr)
     return 1

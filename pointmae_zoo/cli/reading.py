@@ -36,7 +36,9 @@ def print_account(
         others = [(what, count) for what, count in passed_over.items() if what not in OTHER_SHAPES]
         parts = []
         if unread:
-            parts.append("formats that are not read: " + ", ".join(f"{count:,} {what}" for what, count in unread))
+            parts.append(
+                "formats that are not read: " + ", ".join(f"{count:,} {what}" for what, count in unread)
+            )
         if others:
             parts.append("others: " + ", ".join(f"{count:,} {what}" for what, count in others))
         passed, failed = sum(passed_over.values()), len(failures)

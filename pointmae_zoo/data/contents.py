@@ -1,7 +1,7 @@
 """What a file is by its first bytes, whatever it is called: which format of shapes, or what else.
 
-The suffix is a hint, the content decides. ``shape_format`` names a format only where the bytes leave no doubt;
-``no_shape`` names what is no shape at all, in the words of an error.
+The suffix is a hint, the content decides. ``shape_format`` names a format only where the bytes leave no
+doubt; ``no_shape`` names what is no shape at all, in the words of an error.
 """
 
 import io
@@ -13,8 +13,8 @@ import zlib
 from pointmae_zoo.data.surface import MeshError
 
 MOST_UNPACKED = 1 << 30
-"""Bytes that a packed file (.stl.gz, a member of .npz, all members of .3mf) may unpack to: a few kB can promise
-as much as they like."""
+"""Bytes that a packed file (.stl.gz, a member of .npz, all members of .3mf) may unpack to: a few kB can
+promise as much as they like."""
 
 LFS = b"version https://git-lfs.github.com/spec/"
 GZIP = b"\x1f\x8b"
@@ -57,16 +57,16 @@ _OTHERS: tuple[tuple[int, bytes, str], ...] = (
 _PAGES = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script")
 _OFF = re.compile(rb"\s*(?:#[^\n]*\s*)*(?:ST)?C?N?4?n?OFF\s*(?:BINARY|(?:#[^\n]*\s*)*\d+\s+\d+)", re.ASCII)
 _OBJ_WORDS = frozenset(
-    b"v vt vn vp f fo l p o g s mg mtllib usemtl usemap maplib cstype deg bmat step curv curv2 surf parm trim "
-    b"hole scrv sp end con bevel c_interp d_interp lod shadow_obj trace_obj ctech stech".split()
+    b"v vt vn vp f fo l p o g s mg mtllib usemtl usemap maplib cstype deg bmat step curv curv2 surf parm "
+    b"trim hole scrv sp end con bevel c_interp d_interp lod shadow_obj trace_obj ctech stech".split()
 )
 _OBJ_VERTEX = re.compile(rb"^[ \t]*v[ \t]+[-+.\d]\S*[ \t]+[-+.\d]\S*[ \t]+[-+.\d]", re.MULTILINE)
 _START = 4096
 
 
 def no_shape(data: bytes) -> str | None:
-    """What a file is that holds no shape, and what to do, such as "is a Git LFS pointer ...: git lfs pull"; None
-    for anything that a reader may try. ``data``: its content, or at least the first 4,096 bytes.
+    """What a file is that holds no shape, and what to do, such as "is a Git LFS pointer: git lfs pull ...";
+    None for anything that a reader may try. ``data``: its content, or the first 4,096 bytes of it.
     """
     start = _plain(data[:_START])
     if start.startswith(LFS):
@@ -75,9 +75,9 @@ def no_shape(data: bytes) -> str | None:
         return "is a git-annex pointer: git annex get fetches the file itself"
     for offset, magic, what in _OTHERS:
         if start.startswith(magic, offset):
-            return f"is {what}" if ": " in what else f"is {what}, and holds no shape"
+            return f"is {what}"
     if start.startswith(b"BM") and int.from_bytes(data[2:6], "little") == len(data):
-        return "is a picture (BMP), and holds no shape"
+        return "is a picture (BMP)"
     words = start.lstrip().lower()
     if b"\0" not in start:  # else it is the free text before the triangles of an STL, or other binary data
         if words.startswith(_PAGES):
@@ -87,7 +87,7 @@ def no_shape(data: bytes) -> str | None:
         if words.startswith(b"{") and shape_format(data) is None:
             return _of_json(data)
     if start[:1] == b"\0" and not data.strip(b"\0"):
-        return f"holds nothing but {len(data):,} zero bytes: copy or download it again"
+        return "holds nothing but zero bytes: copy or download it again"
     if start and not data.strip():
         return "holds nothing but blanks: export or copy it again"
     return None
@@ -111,7 +111,9 @@ def shape_format(data: bytes) -> str | None:
         return ".stl"
     if _OFF.match(start):
         return ".off"
-    if re.search(rb"^FIELDS\s", start, re.MULTILINE) and re.search(rb"^(VERSION|SIZE)\s", start, re.MULTILINE):
+    if re.search(rb"^FIELDS\s", start, re.MULTILINE) and re.search(
+        rb"^(VERSION|SIZE)\s", start, re.MULTILINE
+    ):
         return ".pcd"
     if words.startswith(b"{") and b'"asset"' in data and b'"version"' in data:
         return ".gltf"
@@ -130,13 +132,16 @@ def unpacked(path: object, data: bytes) -> bytes:
                 size += len(piece)
                 if size > MOST_UNPACKED:
                     raise MeshError(
-                        str(path), f"unpacks to more than {_gigabytes(MOST_UNPACKED)}: unpack it, or simplify it"
+                        str(path),
+                        f"unpacks to more than {_gigabytes(MOST_UNPACKED)}: unpack it, or simplify it",
                     )
                 found.append(piece)
                 if not piece and not data and not part.eof:
                     raise MeshError(str(path), "is compressed (gzip) and was cut off: copy it again")
         except zlib.error as error:
-            raise MeshError(str(path), f"is compressed (gzip) and damaged ({error}): copy it again") from error
+            raise MeshError(
+                str(path), f"is compressed (gzip) and damaged ({error}): copy it again"
+            ) from error
         data = part.unused_data.lstrip(b"\0")  # zeros may follow, or another member, which goes on with it
         if data and not data.startswith(GZIP):
             break
@@ -156,7 +161,7 @@ def check_members(path: object, data: bytes) -> None:
     if most > MOST_UNPACKED:
         raise MeshError(
             str(path),
-            f"unpacks to {_gigabytes(most)}, more than {_gigabytes(MOST_UNPACKED)}: save it smaller, or in parts",
+            f"unpacks to {_gigabytes(most)}, more than {_gigabytes(MOST_UNPACKED)}: save it in parts",
         )
 
 
@@ -203,7 +208,7 @@ def archive_contents(data: bytes) -> str | None:
     if any(name.endswith("data.pkl") for name in inside):
         return "is a torch checkpoint, which may run code and is never loaded here"
     if inside & {"word/document.xml", "xl/workbook.xml", "ppt/presentation.xml", "content.xml"}:
-        return "is an Office document, and holds no shape"
+        return "is an Office document"
     if any(name.endswith((".usdc", ".usda")) for name in inside):
         return "is a USDZ file, which is not read: export it as GLB"
     shown = ", ".join(names[:2]) + (", ..." if len(names) > 2 else "")
@@ -221,10 +226,10 @@ def _of_xml(start: bytes) -> str | None:
         "COLLADA": "a COLLADA file, which is not read: export it as GLB",
         "X3D": "an X3D file, which is not read: export it as GLB",
         "amf": "an AMF file, which is not read: export it as 3MF or STL",
-        "svg": "a picture (SVG), and holds no shape",
+        "svg": "a picture (SVG)",
         "Error": "an error message of a server (XML): download the file again",
         "VTKFile": "a VTK file, which is not read: export it as PLY",
-        "model": "the model part of a 3MF file without its archive: export it as 3MF",
+        "model": "not a 3MF file but its model part alone: export it as 3MF",
     }
     return f"is {known.get(name, f'XML (<{name}>), and no format of shapes that is read')}"
 

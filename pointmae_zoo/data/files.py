@@ -13,8 +13,8 @@ from pathlib import Path
 def written_whole(path: Path) -> Iterator[Path]:
     """A name in the same folder to write to; it becomes ``path`` when the block ends without an error.
 
-    A crash, a full disk or Ctrl-C leaves what was there before. An OSError names ``path``; that of a full disk
-    says what is kept.
+    A crash, a full disk or Ctrl-C leaves what was there before. An OSError names ``path``; that of a full
+    disk says what is kept.
     """
     unfinished = path.with_name(_temporary(path.name))
     try:

@@ -120,9 +120,9 @@ def _geometry(path: Path) -> Geometry:
             raise MeshError(path, "is compressed with gzip and holds nothing: export or copy it again")
     found = shape_format(data)
     if found is None and (reason := no_shape(data)) is not None:
-        raise MeshError(path, reason)
+        raise MeshError(path, reason if ": " in reason else f"{reason} and holds no shape")
     if found is None and data.startswith(ZIP) and (reason := archive_contents(data)) is not None:
-        raise MeshError(path, reason)
+        raise MeshError(path, reason if ": " in reason else f"{reason} and holds no shape")
     suffix = found or (".xyz" if named in TEXT_TABLES else named)
     if suffix not in READERS:
         what = f"has the suffix {named!r}" if named else "has no suffix"
@@ -131,11 +131,12 @@ def _geometry(path: Path) -> Geometry:
         check_members(path, data)
     if suffix in TEXT_SUFFIXES:
         data = data.removeprefix(codecs.BOM_UTF8)  # what Windows editors put before text
-    if suffix == named or (suffix == ".xyz" and named in TEXT_TABLES):
-        return READERS[suffix](path, data)
-    note(f"is {FORMAT_NAMES[suffix]} by its content, despite its name, and was read as that")
-    # Readers that ask for the suffix get the one that is right; files beside it are still found.
-    return READERS[suffix](path if path.suffix.lower() == suffix else path.with_name(path.name + suffix), data)
+    if suffix != named and not (suffix == ".xyz" and named in TEXT_TABLES):
+        note(f"is {FORMAT_NAMES[suffix]} by its content, despite its name, and was read as that")
+    # Libraries look at the suffix, and some encode the name, which may be no text. They find the files beside
+    # it all the same.
+    fitting = path.suffix.lower() == suffix and "\\" not in ascii(path.name)
+    return READERS[suffix](path if fitting else path.with_name(f"file{suffix}"), data)
 
 
 def _content(path: Path) -> bytes:

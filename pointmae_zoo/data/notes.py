@@ -1,7 +1,7 @@
 """Remarks about a file that was read: what was left out or taken for something else, in a few words.
 
-A reader that leaves part of a file out on purpose, or reads it in a way its writer may not expect, says so with
-``note``. Whoever reads many files collects the remarks; to everybody else they are warnings.
+A reader that leaves part of a file out on purpose, or reads it in a way its writer may not expect, says so
+with ``note``. Whoever reads many files collects the remarks; to everybody else they are warnings.
 """
 
 import contextlib

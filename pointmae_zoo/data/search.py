@@ -30,7 +30,7 @@ class Found:
     files: list[Path]
     """To be read; sorted by name, each once."""
     missing: list[tuple[str, str]]
-    """(path, reason) of every path or glob that leads to nothing and of every folder that cannot be opened."""
+    """(path, reason) of paths and globs that lead to nothing, and of folders that cannot be opened."""
     passed_over: Counter[str] = field(default_factory=Counter)
     """What was left alone in folders -> how many: a suffix, "hidden", "without suffix", "broken link",
     "no regular file", "table of features"."""
@@ -64,7 +64,8 @@ def search_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
 
 
 class _Search:
-    """Goes through paths one after the other. A file is known by its folder's number on the disk and its name."""
+    """Goes through paths one after the other. A file is known by its folder's number on the disk and its
+    name."""
 
     def __init__(self) -> None:
         self.files: dict[tuple[Identity, str], Path] = {}
@@ -114,7 +115,9 @@ class _Search:
                 with os.scandir(folder) as entries:
                     listed = sorted(entries, key=lambda entry: entry.name)
             except OSError as error:
-                self.missing[folder] = f"this folder cannot be opened ({error.strerror}): check its permissions"
+                self.missing[folder] = (
+                    f"this folder cannot be opened ({error.strerror}): check its permissions"
+                )
                 continue
             for entry in listed:
                 out_of_sight = hidden or entry.name.startswith(".")
@@ -187,7 +190,7 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _below(folder: str, parts: list[str], seen: set[tuple[Identity, int]]) -> Iterable[str]:
-    """Paths that match the parts of a pattern, one after the other, below a folder ("" is the current one)."""
+    """Paths that match the parts of a pattern, one after the other, below a folder ("": the current one)."""
     if "**" not in parts:
         prefix = os.path.join(glob.escape(folder), "") if folder else ""
         yield from glob.glob(prefix + os.path.join(*parts)) if parts else [folder]
@@ -196,18 +199,19 @@ def _below(folder: str, parts: list[str], seen: set[tuple[Identity, int]]) -> It
     bases = list(_below(folder, parts[:at], seen)) if at else [folder]
     rest = parts[at + 1 :] or ["*"]
     for base in bases:
-        waiting = [base]
-        while waiting:
-            place = waiting.pop(0)
+        here, linked = [base], list[str]()
+        while here or linked:
+            place = here.pop() if here else linked.pop(0)
             try:
                 status = os.stat(place or ".")
                 if (known := ((status.st_dev, status.st_ino), len(rest))) in seen:
                     continue
                 seen.add(known)
                 with os.scandir(place or ".") as entries:
-                    inner = [entry for entry in entries if _is_folder(entry)]
+                    listed = sorted(entries, key=lambda entry: entry.name)
             except OSError:
                 continue
-            names = sorted((entry.is_symlink(), entry.name) for entry in inner)
-            waiting += [os.path.join(place, name) for _, name in names if not name.startswith(".")]
+            for entry in listed:
+                if _is_folder(entry) and not entry.name.startswith("."):
+                    (linked if entry.is_symlink() else here).append(os.path.join(place, entry.name))
             yield from _below(place, rest, seen)

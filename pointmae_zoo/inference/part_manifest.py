@@ -56,7 +56,8 @@ class PartManifest:
         for name, entry in list(self._content["clouds"].items()):
             target = self._folder / name
             stamp = _stamp(target)
-            if _is_deleted(entry["file"]) and stamp in (None, entry["cloud"]):
+            inside = not Path(name).is_absolute() and ".." not in Path(name).parts and ".parts." in name
+            if inside and _is_deleted(entry["file"]) and stamp in (None, entry["cloud"]):
                 del self._content["clouds"][name]
                 self._changed = True
                 if stamp is not None:

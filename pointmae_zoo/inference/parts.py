@@ -159,7 +159,9 @@ def predict_parts(
                 except OSError as error:
                     if error.errno != errno.ENAMETOOLONG:
                         raise
-                    failures[file] = f"its name is too long for another {targets[file].name[-10:]!r}: shorten it"
+                    failures[file] = (
+                        f"its name is too long for another {targets[file].name[-10:]!r}: shorten it"
+                    )
                     continue
                 shares[file] = np.bincount(everywhere, minlength=len(objects.labels)) / len(everywhere)
                 manifest.add(identities[file], targets[file], shares[file])
@@ -213,8 +215,8 @@ class Objects:
                 "pretraining": "'pointmae-zoo embed' gives its features",
             }[config.kind]
             raise ValueError(
-                f"{name}: is of kind {config.kind!r} and knows no parts; {other}, 'pointmae-zoo finetune' with "
-                "a recipe of task parts makes a part segmenter of it"
+                f"{name}: is of kind {config.kind!r} and knows no parts; {other}, 'pointmae-zoo finetune' "
+                "with a recipe of task parts makes a part segmenter of it"
             )
         count = config.arguments["num_parts"]
         known = ObjectParts.of(
