@@ -51,7 +51,7 @@ class Journal:
         self._append("".join(lines).encode())
 
     def _append(self, data: bytes) -> None:
-        """All of it or nothing. Not by Python's buffer, which would try, and fail, again when it is closed."""
+        """All of it or nothing. Not by Python's buffer, which would try, and fail, again when closed."""
         size = os.fstat(self._file.fileno()).st_size
         left = memoryview(data)
         try:

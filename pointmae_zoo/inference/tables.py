@@ -1,9 +1,9 @@
 """Tables of features in files: .npz, .safetensors, .csv, .parquet. Never a pickle.
 
 Names of files may hold any bytes. Those that are not UTF-8 are surrogates (U+DC80 to U+DCFF) in Python's
-text, and read back to the same path: .npz and .safetensors keep the surrogates (JSON as ``\\udcff``), .csv the
-bytes themselves. .parquet, whose text must be UTF-8, shows such a byte as ``\\xff`` in the column ``path`` and
-keeps the name, as the others do, by row in its metadata (``names``).
+text, and read back to the same path: .npz and .safetensors keep the surrogates (JSON as ``\\udcff``), .csv
+the bytes themselves. .parquet, whose text must be UTF-8, shows such a byte as ``\\xff`` in the column ``path``
+and keeps the name, as the others do, by row in its metadata (``names``).
 """
 
 import csv
@@ -186,7 +186,8 @@ def _parquet_bytes(table: Embeddings) -> bytes:
 def _read_parquet(path: Path) -> Embeddings:
     import pyarrow.parquet as pq
 
-    stored = pq.read_table(path)
+    with path.open("rb") as file:  # by a name, it takes some for addresses, and only text
+        stored = pq.read_table(file)
     described = json.loads(stored.schema.metadata[KEY.encode()])
     values = stored["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     features = values.astype(np.float32, copy=False).reshape(-1, described["width"])
