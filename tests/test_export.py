@@ -140,6 +140,24 @@ def test_ten_real_meshes_in_onnxruntime(testdata: Path, tmp_path: Path) -> None:
 
 
 @can_export
+def test_points_that_are_not_finite_give_nan(tmp_path: Path) -> None:
+    """The model refuses them; a program has no errors, and must not give numbers that look like features."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model = small()
+    count = model.config.preprocess.num_points
+    export_model(model, tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    points = np.random.default_rng(0).normal(size=(3, count, 3)).astype(np.float32) / 3
+    points[0, 5, 1], points[2, :, 2] = np.nan, -np.inf
+    with pytest.raises(ValueError, match="NaN"):
+        model.embed(torch.from_numpy(points))
+    (found,) = session.run(None, {"points": points})
+    assert np.isnan(found[[0, 2]]).all()
+    np.testing.assert_allclose(found[1], model.embed(torch.from_numpy(points[1:2]))[0], atol=1e-4)
+
+
+@can_export
 def test_what_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Centre(nn.Module):  # quickly traced
         pool = "mean"

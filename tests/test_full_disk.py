@@ -59,9 +59,9 @@ def test_what_libraries_make_of_a_full_disk_is_recognised(tmp_path: Path) -> Non
 
         def flush(self) -> None: ...
 
-    with pytest.raises(OSError, match="No space left on device; nothing was written"):
-        with written_whole(tmp_path / "a.pt"):
-            torch.save({"a": torch.zeros(9)}, Full())  # type: ignore[arg-type]
+    said = "No space left on device; nothing was written"
+    with pytest.raises(OSError, match=said), written_whole(tmp_path / "a.pt"):
+        torch.save({"a": torch.zeros(9)}, Full())  # type: ignore[arg-type]
     assert full_disk(RuntimeError("No such file")) is None and full_disk(OSError(errno.EACCES, "no")) is None
 
 
@@ -128,6 +128,13 @@ def test_rows_are_kept_and_the_next_run_goes_on(
         f"{named}: No space left on device; {partial} keeps the rows so far: make room on this disk, and the "
         "same command goes on from there"
     )
+    if where == "journal":  # nor may it begin one
+        with monkeypatch.context() as patch, pytest.raises(OSError) as caught:
+            patch.setattr("pointmae_zoo.inference.journal.os.write", full)
+            embed_files(shapes, model, out=tmp_path / "u.npz", progress=False)
+        assert one_line(caught.value) == (
+            f"{tmp_path / 'u.npz.partial'}: No space left on device; make room on this disk and run it again"
+        )
     kept = partial.read_bytes().count(b"\n") - 1
     assert kept == (4 if where == "journal" else 6) and not out.exists()
     computed = []

@@ -113,7 +113,7 @@ def test_links_that_lead_nowhere(tmp_path: Path) -> None:
     found = search_files(tmp_path)
     # What is called a shape is read, and its reader says what is wrong with it.
     assert names(found, tmp_path) == ["a.stl", "gone.stl", "ring.obj"]
-    assert found.passed_over == {"broken link": 2}
+    assert found.passed_over == {"broken link(s)": 2}
 
 
 def test_what_is_no_file_is_counted_and_never_opened(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_what_is_no_file_is_counted_and_never_opened(tmp_path: Path) -> None:
         short.rename(tmp_path / "socket.txt")
     found = search_files(tmp_path)
     assert names(found, tmp_path) == ["a.stl", "pipe.npz"]
-    assert found.passed_over == {"no regular file": 2}
+    assert found.passed_over == {"special file(s)": 2}
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_tables_of_features_are_counted(tmp_path: Path) -> None:
     np.savez(tmp_path / "features.npz", paths=np.array(["a"]), features=np.ones((1, 3), np.float32))
     np.savez(tmp_path / "points.npz", points=np.ones((9, 3)))
     found = search_files(tmp_path)
-    assert names(found, tmp_path) == ["points.npz"] and found.passed_over == {"table of features": 1}
+    assert names(found, tmp_path) == ["points.npz"] and found.passed_over == {"table(s) of features": 1}
 
 
 def test_folders_with_the_letters_of_globs_in_their_names(

@@ -15,7 +15,17 @@ from pointmae_zoo.inference.tables import FORMATS, check_table_path
 
 METADATA = {"model": "i2p_mae_tiny.shapes", "fingerprint": "ab" * 32, "pool": "max", "seed": 3, "up": "z"}
 NAMES = ["a, b.stl", 'parts/"quoted".obj', "parts/Schräge Fläche 面.ply", "x/\udcff.off", "z.npy"]
-ODD = [*NAMES, "a\nb.stl", "a\rb.stl", "\r\"\udc80.stl", "%20%s{}.stl", "\\xff.stl", "\udcff\udcfe", " , ", "'"]
+ODD = [
+    *NAMES,
+    "a\nb.stl",
+    "a\rb.stl",
+    '\r"\udc80.stl',
+    "%20%s{}.stl",
+    "\\xff.stl",
+    "\udcff\udcfe",
+    " , ",
+    "'",
+]
 
 
 def table(names: list[str] = NAMES, width: int = 6) -> Embeddings:
@@ -88,7 +98,9 @@ def test_a_table_may_have_any_name(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_table_that_is_a_pointer_says_so(tmp_path: Path, suffix: str) -> None:
-    (tmp_path / f"t{suffix}").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    (tmp_path / f"t{suffix}").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
+    )
     with pytest.raises(ValueError, match=f"t{suffix}: is a Git LFS pointer: git lfs pull"):
         read_table(tmp_path / f"t{suffix}")
 
@@ -125,7 +137,9 @@ def test_a_failed_write_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left on device; the file that was there is unchanged") as caught:
+    with pytest.raises(
+        OSError, match="No space left on device; the file that was there is unchanged"
+    ) as caught:
         write_table(tmp_path / "t.npz", table(NAMES[:1]))
     assert caught.value.filename == str(tmp_path / "t.npz")
     assert read_table(tmp_path / "t.npz").paths == NAMES

@@ -48,7 +48,9 @@ def test_saved_by_plain_names(tmp_path: Path, how: str) -> None:
 
 
 def test_distributed_data_parallel(tmp_path: Path) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1
+    )
     try:
         wrapped = torch.nn.parallel.DistributedDataParallel(small())
         save_pretrained(wrapped, tmp_path / "w", provenance={"status": "demo"})
@@ -66,7 +68,8 @@ def test_files_of_compiled_models_are_loaded(tmp_path: Path, prefix: str) -> Non
     weights, part = tmp_path / "model.safetensors", prefix.removesuffix("_orig_mod.")
     state = load_file(weights)
     renamed = {
-        prefix + key.removeprefix(part) if key.startswith(part) else key: tensor for key, tensor in state.items()
+        prefix + key.removeprefix(part) if key.startswith(part) else key: tensor
+        for key, tensor in state.items()
     }
     assert renamed.keys() != state.keys()
     save_file(renamed, weights)
@@ -88,7 +91,7 @@ def test_one_name_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_none_of_ours_and_one_that_is_spread(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="Linear has no .config of the zoo"):
+    with pytest.raises(TypeError, match=r"Linear has no \.config of the zoo"):
         save_pretrained(torch.nn.DataParallel(torch.nn.Linear(2, 2)), tmp_path)
     model = small()
     state = model.state_dict()
@@ -102,7 +105,10 @@ def test_a_model_that_is_none_of_ours_and_one_that_is_spread(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "is a Git LFS pointer: git lfs pull"),
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+            "is a Git LFS pointer: git lfs pull",
+        ),
         ("<!DOCTYPE html><html>Sign in</html>", "is a saved web page"),
     ],
 )

@@ -32,8 +32,8 @@ class Found:
     missing: list[tuple[str, str]]
     """(path, reason) of paths and globs that lead to nothing, and of folders that cannot be opened."""
     passed_over: Counter[str] = field(default_factory=Counter)
-    """What was left alone in folders -> how many: a suffix, "hidden", "without suffix", "broken link",
-    "no regular file", "table of features"."""
+    """What was left alone in folders -> how many: a suffix, "hidden", "without suffix", "broken link(s)",
+    "special file(s)", "table(s) of features"."""
 
 
 def find_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -60,7 +60,7 @@ def search_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
         search.add(os.fspath(given))
     files = sorted(search.files.values(), key=lambda file: file.as_posix())
     passed = {key: what for key, what in search.passed.items() if key not in search.files}
-    return Found(files, list(search.missing.items()), Counter(passed.values()))
+    return Found(files, list(search.missing.items()), Counter(sorted(passed.values())))
 
 
 class _Search:
@@ -160,11 +160,11 @@ def _passed_over(path: Path, name: str, hidden: bool) -> str | None:
         return "hidden"
     suffix = suffix_of(name)
     if suffix in SUPPORTED_SUFFIXES:
-        return "table of features" if suffix == ".npz" and _is_feature_table(path) else None
+        return "table(s) of features" if suffix == ".npz" and _is_feature_table(path) else None
     if not os.path.exists(path):
-        return "broken link"
+        return "broken link(s)"
     if not os.path.isfile(path):
-        return "no regular file"
+        return "special file(s)"
     last = Path(name).suffix.lower()
     return last if 1 < len(last) <= 12 else "without suffix"
 

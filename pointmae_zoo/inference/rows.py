@@ -105,11 +105,13 @@ def rows_of_files(
             if journal is not None:
                 journal.remove()
         except OSError as error:
-            if journal is None or full_disk(error) is None:
+            if (number := full_disk(error)) is None:
                 raise
-            room = "make room on this disk, and the same command goes on from there"
-            said = f"{os.strerror(error.errno or 0)}; {journal.path} keeps the rows so far: {room}"
-            raise OSError(error.errno, said, error.filename) from error
+            said = f"{os.strerror(number)}; make room on this disk and run it again"
+            if journal is not None:
+                room = "make room on this disk, and the same command goes on from there"
+                said = f"{os.strerror(number)}; {journal.path} keeps the rows so far: {room}"
+            raise OSError(number, said, error.filename) from error
         except KeyboardInterrupt:
             if journal is not None:
                 print(

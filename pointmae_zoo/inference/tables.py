@@ -2,8 +2,8 @@
 
 Names of files may hold any bytes. Those that are not UTF-8 are surrogates (U+DC80 to U+DCFF) in Python's
 text, and read back to the same path: .npz and .safetensors keep the surrogates (JSON as ``\\udcff``), .csv
-the bytes themselves. .parquet, whose text must be UTF-8, shows such a byte as ``\\xff`` in the column ``path``
-and keeps the name, as the others do, by row in its metadata (``names``).
+the bytes themselves. .parquet, whose text must be UTF-8, shows such a byte as ``\\xff`` in the column
+``path`` and keeps the name, as the others do, by row in its metadata (``names``).
 """
 
 import csv
