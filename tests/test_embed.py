@@ -431,7 +431,7 @@ def test_every_file_is_a_row_a_failure_or_counted(
     assert table.metadata["notes"] == {str(folder / "renamed.ply"): [remark]}
     assert main(["predict", str(folder), "--workers", "1"]) == 1
     printed = capsys.readouterr()
-    assert len(printed.out.splitlines()) == 3 and "\udcff.obj" in printed.out
+    assert len(printed.out.splitlines()) == 3 and r"in/\xff.obj " in printed.out
     assert f"11 found: 3 {account.format(7)}, 1 table(s) of features)" in printed.err
     with pytest.warns(ReadNote, match=f"renamed.ply: {remark}"):
         read_points(folder / "renamed.ply")

@@ -1,6 +1,5 @@
 """What the commands print: tables, and errors in one line."""
 
-import codecs
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
@@ -24,19 +23,10 @@ EXTRAS = {
 
 
 def print_any_name() -> None:
-    """From here on every name of a file can be printed: bytes that are no text as they are, so that another
-    program finds the file, and letters that the terminal lacks as escapes."""
-    codecs.register_error("pointmae_zoo.names", _bytes_or_escapes)
+    """From here on a letter that the terminal's encoding lacks is printed as an escape, and is no error."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="pointmae_zoo.names")
-
-
-def _bytes_or_escapes(error: UnicodeError) -> tuple[str | bytes, int]:
-    try:
-        return codecs.lookup_error("surrogateescape")(error)
-    except UnicodeError:
-        return codecs.lookup_error("backslashreplace")(error)
+            stream.reconfigure(errors="backslashreplace")
 
 
 def one_line(error: Exception) -> str:

@@ -62,12 +62,15 @@ def _temporary(name: str) -> str:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """A path for a line of text: line ends and other control characters are escaped, as in ``a\\nb.stl``."""
+    """A path for a line of text: line ends, control characters and bytes that are no text are escaped, as
+    in ``a\\nb.stl`` and ``\\xff.stl``."""
     text = os.fspath(path)
     if text.isprintable():
         return text
     return "".join(
-        letter if letter.isprintable() or "\udc80" <= letter <= "\udcff" else repr(letter)[1:-1]
+        f"\\x{ord(letter) - 0xDC00:02x}"
+        if "\udc80" <= letter <= "\udcff"  # what os.fsdecode makes of a byte that is not UTF-8
+        else (letter if letter.isprintable() else repr(letter)[1:-1])
         for letter in text
     )
 
