@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pointmae_zoo
-from pointmae_zoo.data.mesh import find_files
+from pointmae_zoo.data.search import find_files
 
 MESHES = Path(__file__).parent / "meshes"
 MODEL = "i2p_mae_tiny.shapes"

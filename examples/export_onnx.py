@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 
 import pointmae_zoo
-from pointmae_zoo.data.mesh import find_files
+from pointmae_zoo.data.search import find_files
 
 MESHES = Path(__file__).parent / "meshes"
 

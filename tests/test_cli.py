@@ -111,7 +111,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         (["embed", "x.off", "--out", "y.npz", "--batch-size", "0"], "--batch-size: a whole number above 0"),
         (["embed", "x.off", "--out", "y.npz", "--timeout", "nan"], "--timeout: a number above 0"),
         (["embed", "x.off", "--out", "y.npz", "--up", "w"], "invalid choice: 'w'"),
-        (["embed", "x.off", "--out", "y.npz", "--device", "cupboard"], "--device cupboard"),
+        (["embed", "x.off", "--out", "y.npz", "--device", "cupboard"], "--device: 'cupboard'"),
         (["list", "zebra*"], "i2p_mae_base"),
         (["info", "i2p_mae_tny"], "i2p_mae_tiny"),
         (["info", "./nowhere"], "nowhere"),

@@ -54,7 +54,7 @@ class Builder:
     def gltf(self, path: Path, uri: str | None = None) -> Path:
         inline = "data:application/octet-stream;base64," + base64.b64encode(self.data).decode()
         buffers = [{"byteLength": len(self.data), "uri": uri or inline}]
-        path.write_text(json.dumps({"buffers": buffers, **self.tree}))
+        path.write_text(json.dumps({"buffers": buffers, **self.tree}), encoding="utf-8")
         return path
 
     def glb(self, path: Path, *more: tuple[bytes, bytes], before: tuple[bytes, bytes] | None = None) -> Path:

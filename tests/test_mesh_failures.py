@@ -246,6 +246,7 @@ def test_missing_folder_and_unreadable(tmp_path: Path, monkeypatch: pytest.Monke
     def refuse(self: Path) -> bytes:
         raise PermissionError(13, "no")
 
+    (tmp_path / "secret.stl").touch()
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(MeshError, match="check its permissions"):
         read_points(tmp_path / "secret.stl")

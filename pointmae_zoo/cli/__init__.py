@@ -5,7 +5,6 @@ command imports what it needs when it runs.
 """
 
 import argparse
-import io
 import os
 import sys
 from collections.abc import Sequence
@@ -18,14 +17,14 @@ from pointmae_zoo.cli.evaluate import add_evaluate
 from pointmae_zoo.cli.export import add_export
 from pointmae_zoo.cli.models import add_convert, add_info, add_list
 from pointmae_zoo.cli.predict import add_predict
-from pointmae_zoo.cli.printing import one_line
+from pointmae_zoo.cli.printing import one_line, print_any_name
 from pointmae_zoo.cli.push import add_push
 from pointmae_zoo.cli.train import add_finetune, add_pretrain, add_recipes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 done, 1 some files failed, 2 nothing done, or 130 interrupted."""
-    _print_any_name()
+    print_any_name()
     args = build_parser().parse_args(argv)
     debug = hasattr(args, "debug") or os.environ.get("POINTMAE_ZOO_DEBUG", "0") not in ("", "0")
     try:
@@ -53,12 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {_by_option(one_line(error), args.options)}", file=sys.stderr)
         return 2
-
-
-def _print_any_name() -> None:
-    """Show what the encoding of stdout lacks (on Windows often cp1252) as an escape instead of failing."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _by_option(text: str, options: dict[str, str]) -> str:

@@ -73,16 +73,3 @@ def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
         return value
 
     return parse
-
-
-def check_device(name: str) -> None:
-    """Raise a ValueError, before any work is done, where torch can't compute on this device."""
-    if name == "cpu":
-        return
-    import torch
-
-    try:
-        torch.zeros(1, device=name).add(1).cpu()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"--device {name}: {reason}; use --device cpu") from None

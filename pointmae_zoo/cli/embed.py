@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 from pointmae_zoo._version import DEFAULT_MODEL
-from pointmae_zoo.cli.arguments import check_device, positive
+from pointmae_zoo.cli.arguments import positive
 from pointmae_zoo.cli.printing import print_failures, print_table
-from pointmae_zoo.cli.reading import add_reading, in_place_of, print_passed_over, reading
+from pointmae_zoo.cli.reading import add_reading, in_place_of, print_account, reading
+from pointmae_zoo.data.files import shown
 
 
 def add_embed(commands: argparse._SubParsersAction) -> None:
@@ -40,6 +41,8 @@ def add_embed(commands: argparse._SubParsersAction) -> None:
 
 
 def _embed(args: argparse.Namespace) -> int:
+    from pointmae_zoo.inference.network import check_device
+
     check_device(args.device)
     from pointmae_zoo.inference import embed_files
 
@@ -56,7 +59,7 @@ def _embed(args: argparse.Namespace) -> int:
         print(f"{args.out}: {rows:,} row{'s' if rows > 1 else ''} of {width} features{replaced}")
     else:
         print(f"{args.out}: not written, because no file could be read", file=sys.stderr)
-    print_passed_over(args.paths)
+    print_account(rows, table.failures, table.notes, table.passed_over)
     return print_failures(table.failures, rows)
 
 
@@ -82,12 +85,15 @@ def add_similar(commands: argparse._SubParsersAction) -> None:
 
 
 def _similar(args: argparse.Namespace) -> int:
+    from pointmae_zoo.data.notes import collecting
     from pointmae_zoo.inference import similar
 
-    found = similar(
-        args.query, args.features, args.k, model=args.model, up=args.up, pool=args.pool, seed=args.seed
-    )
+    with collecting() as notes:
+        found = similar(
+            args.query, args.features, args.k, model=args.model, up=args.up, pool=args.pool, seed=args.seed
+        )
     if not found:
         raise ValueError(f"{args.features}: holds no row but the query's; embed more files into it")
-    print_table([(f"{score:.3f}", str(path)) for path, score in found])
+    print_account(1, [], [(args.query, text) for text in notes], {})
+    print_table([(f"{score:.3f}", shown(path)) for path, score in found])
     return 0

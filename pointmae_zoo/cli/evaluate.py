@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pointmae_zoo.cli.arguments import Parser, check_device, positive
+from pointmae_zoo.cli.arguments import Parser, positive
 
 _LESS_MEMORY = "fewer --points, or --classes core, need less"
 _CONDITIONS = ("rotation-about-up", "rotation", "points", "noise", "missing-ball", "missing-side")
@@ -309,6 +309,8 @@ def _of_runs(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _common(args: argparse.Namespace, models: Sequence[str]) -> dict[str, Any]:
+    from pointmae_zoo.inference.network import check_device
+
     check_device(args.device)
     return {
         "classes": args.classes,

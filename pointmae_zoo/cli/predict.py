@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 from pointmae_zoo._version import DEFAULT_CLASSIFIER
-from pointmae_zoo.cli.arguments import check_device, positive
+from pointmae_zoo.cli.arguments import positive
 from pointmae_zoo.cli.printing import print_failures, print_table
-from pointmae_zoo.cli.reading import add_reading, in_place_of, print_passed_over, reading
+from pointmae_zoo.cli.reading import add_reading, in_place_of, print_account, reading
+from pointmae_zoo.data.files import shown
 
 
 def add_predict(commands: argparse._SubParsersAction) -> None:
@@ -52,6 +53,8 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
 
 
 def _predict(args: argparse.Namespace) -> int:
+    from pointmae_zoo.inference.network import check_device
+
     check_device(args.device)
     if args.parts_out is not None:
         return _parts(args)
@@ -64,7 +67,7 @@ def _predict(args: argparse.Namespace) -> int:
     if found.paths:
         print_table(
             [
-                (path, *(text for name, share in best for text in (name, f"{share:.3f}")))
+                (shown(path), *(text for name, share in best for text in (name, f"{share:.3f}")))
                 for path, best in zip(found.paths, found.best, strict=True)
             ]
         )
@@ -76,7 +79,7 @@ def _predict(args: argparse.Namespace) -> int:
             else "not written, no file could be read"
         )
         print(f"{args.out}: {said}", file=sys.stderr)
-    print_passed_over(args.paths)
+    print_account(len(found.paths), found.failures, found.notes, found.passed_over)
     return print_failures(found.failures, len(found.paths))
 
 
@@ -101,7 +104,7 @@ def _parts(args: argparse.Namespace) -> int:
     for path, target in found.written.items():
         shares = found.shares[path]
         seen = [f"{found.labels[part]} {shares[part]:.0%}" for part in range(len(shares)) if shares[part] > 0]
-        rows.append((path, str(target), ", ".join(seen)))
+        rows.append((shown(path), shown(target), ", ".join(seen)))
     if rows:
         print_table(rows)
         used = np.stack(list(found.shares.values())).sum(axis=0)
@@ -113,5 +116,7 @@ def _parts(args: argparse.Namespace) -> int:
                 if used[number]
             ]
         )
-    print_passed_over(args.paths)
+    for cloud in found.removed:
+        print(f"{shown(cloud)}: deleted, as the file it was made of is gone", file=sys.stderr)
+    print_account(len(found.written), found.failures, found.notes, found.passed_over)
     return print_failures(found.failures, len(found.written))

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
+from pointmae_zoo.data.files import shown
+
 # What to install when an optional library is missing: import name -> extra.
 EXTRAS = {
     "DracoPy": "draco",
@@ -22,9 +24,16 @@ EXTRAS = {
 }
 
 
+def print_any_name() -> None:
+    """From here on a letter that the terminal's encoding lacks is printed as an escape, and is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+        return f"{shown(str(error.filename))}: {error.strerror}"
     text = joined(str(error)) or type(error).__name__
     module = (getattr(error, "name", None) or "").partition(".")[0]
     if module in EXTRAS and "pip install" not in text:
@@ -71,5 +80,5 @@ def print_failures(failures: Sequence[tuple[str, str]], done: int) -> int:
     if not failures:
         return 0
     print(f"{len(failures):,} of {done + len(failures):,} files failed:", file=sys.stderr)
-    print_table([(str(path), joined(reason)) for path, reason in failures], sys.stderr)
+    print_table([(shown(path), joined(reason)) for path, reason in failures], sys.stderr)
     return 1

@@ -2,20 +2,51 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pointmae_zoo.cli.arguments import positive
+from pointmae_zoo.cli.printing import joined
+from pointmae_zoo.data.files import shown
+
+_MOST_NOTES = 10
 
 
-def print_passed_over(paths: Sequence[str]) -> None:
-    """Say what of the given folders was left alone, which whoever made them may have counted on."""
-    from pointmae_zoo.data.mesh import passed_over
+def print_account(
+    rows: int,
+    failures: Sequence[tuple[str, str]],
+    notes: Sequence[tuple[str, str]],
+    passed_over: Mapping[str, int],
+) -> None:
+    """On stderr: what was remarked of files, and what became of all that were found, so that the counts add
+    up; nothing if every file has a row and nothing was remarked."""
+    by_text: dict[str, list[str]] = {}
+    for path, text in notes:
+        by_text.setdefault(text, []).append(path)
+    for text, paths in list(by_text.items())[:_MOST_NOTES]:
+        more = f" (and {len(paths) - 1:,} more files)" if len(paths) > 1 else ""
+        print(f"{shown(paths[0])}: {joined(text)}{more}", file=sys.stderr)
+    if len(by_text) > _MOST_NOTES:
+        print(f"and {len(by_text) - _MOST_NOTES:,} more remarks", file=sys.stderr)
+    if passed_over:
+        from pointmae_zoo.data.search import OTHER_SHAPES
 
-    if found := passed_over(paths):
-        counts = ", ".join(f"{count:,} {suffix}" for suffix, count in found.items())
-        print(f"passed over, as these formats are not read: {counts}", file=sys.stderr)
+        unread = [(what, count) for what, count in passed_over.items() if what in OTHER_SHAPES]
+        others = [(what, count) for what, count in passed_over.items() if what not in OTHER_SHAPES]
+        parts = []
+        if unread:
+            parts.append(
+                "formats that are not read: " + ", ".join(f"{count:,} {what}" for what, count in unread)
+            )
+        if others:
+            parts.append("others: " + ", ".join(f"{count:,} {what}" for what, count in others))
+        passed, failed = sum(passed_over.values()), len(failures)
+        print(
+            f"{rows + failed + passed:,} found: {rows:,} read, {failed:,} failed, {passed:,} passed over "
+            f"({'; '.join(parts)})",
+            file=sys.stderr,
+        )
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pointmae_zoo.cli.arguments import check_device
 from pointmae_zoo.cli.printing import print_table
 from pointmae_zoo.train.trackers import TRACKERS
 
@@ -116,18 +115,18 @@ def _add_run_arguments(parser: argparse.ArgumentParser, example: str, cached: st
 
 
 def _pretrain(args: argparse.Namespace) -> int:
-    if args.device is not None:
-        check_device(args.device)
+    from pointmae_zoo.inference.network import check_device
     from pointmae_zoo.train import pretrain
 
+    check_device(args.device)
     return _train(args, pretrain, "pretrain", {} if args.data is None else {"data": args.data})
 
 
 def _finetune(args: argparse.Namespace) -> int:
-    if args.device is not None:
-        check_device(args.device)
+    from pointmae_zoo.inference.network import check_device
     from pointmae_zoo.train import finetune
 
+    check_device(args.device)
     changes: dict[str, Any] = {} if args.data is None else {"data": args.data}
     if args.weights is not None:
         changes |= {"weights": args.weights, "model": ""}

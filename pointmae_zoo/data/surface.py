@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.data.files import shown
+
 # Float32 keeps 24 bits: an object further from the origin than this many times its own size would lose
 # more than 10 of them to the offset (a scan in map coordinates), so it is moved to the origin first.
 FAR_AWAY = 1000.0
@@ -26,7 +28,7 @@ class MeshError(ValueError):
         self.reason = " ".join(reason.split())
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return f"{shown(self.path)}: {self.reason}"
 
 
 class Geometry(NamedTuple):

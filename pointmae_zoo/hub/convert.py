@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pointmae_zoo.data.contents import no_shape
 from pointmae_zoo.data.files import file_sha256
 from pointmae_zoo.data.preprocess import Preprocess
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError, key_problems
 from pointmae_zoo.hub.checkpoint.folder import save_pretrained
+from pointmae_zoo.hub.checkpoint.wrappers import plain_name
 from pointmae_zoo.registry import create_model
 
 # What weights can't tell: neighbours, radii of local attention, pooling, input (papers' fine-tuning
@@ -197,6 +199,9 @@ def our_key(key: str) -> str | None:
 def _read_state(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file")
+    with file.open("rb") as stream:
+        if (what := no_shape(stream.read(4096))) is not None:
+            raise CheckpointError(f"{file}: {what}")
     try:
         # Real checkpoints carry their best accuracy as a numpy scalar, which is data and no code.
         with torch.serialization.safe_globals(_NUMPY_SCALARS):
@@ -216,5 +221,5 @@ def _read_state(file: Path) -> dict[str, Tensor]:
         or not all(isinstance(v, Tensor) for v in content.values())
     ):
         raise CheckpointError(f"{file}: a dictionary of tensors expected, bare or under 'base_model'")
-    state = {str(key).removeprefix("module."): tensor for key, tensor in content.items()}
+    state = {plain_name(str(key)).removeprefix("module."): tensor for key, tensor in content.items()}
     return {key: tensor for key, tensor in state.items() if not key.startswith("clip_model.")}

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pointmae_zoo.data.contents import no_shape
 from pointmae_zoo.data.preprocess import Preprocess
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError, named
 from pointmae_zoo.models.config import ModelConfig
@@ -158,6 +159,8 @@ def build_empty(path: Path, config: ModelConfig) -> nn.Module:
 def _read_json(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         raw = file.read(MAX_CONFIG + 1)
+    if (what := no_shape(raw)) is not None:  # a pointer of Git LFS, an error message of a server
+        raise CheckpointError(f"{path}: {what}")
     if len(raw) > MAX_CONFIG:
         raise CheckpointError(f"{path}: more than {MAX_CONFIG:,} bytes, which no configuration has")
     try:
