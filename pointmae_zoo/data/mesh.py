@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.data.readers.obj import read_obj
 from pointmae_zoo.data.readers.off import read_off
 from pointmae_zoo.data.readers.pcd import read_pcd
 from pointmae_zoo.data.readers.ply import read_ply
 from pointmae_zoo.data.readers.points import read_npy, read_npz, read_xyz
 from pointmae_zoo.data.readers.stl import read_stl
-from pointmae_zoo.data.readers.with_trimesh import read_3mf, read_gltf, read_obj
+from pointmae_zoo.data.readers.with_trimesh import read_3mf, read_gltf
 from pointmae_zoo.data.surface import Geometry, MeshError, points_of
 
 __all__ = ["SUPPORTED_SUFFIXES", "MeshError", "find_files", "passed_over", "read_points", "search_files"]
