@@ -1,36 +1,47 @@
-"""STL. Binary by numpy, text by trimesh."""
+"""STL, binary and text. What the size says decides which of the two it is, not the word it begins with."""
 
-import codecs
+import re
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pointmae_zoo.data.readers.with_trimesh import load_scene
+from pointmae_zoo.data.notes import note
+from pointmae_zoo.data.readers.text import find_words, plain_text, read_numbers
 from pointmae_zoo.data.surface import Geometry, MeshError, from_triangles
 
 FACET = np.dtype([("normal", "<f4", (3,)), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 HEADER_BYTES = 84  # 80 of free text (which may well begin with "solid"), then the number of facets as uint32
+UNKNOWN_COUNTS = (0, 0xFFFFFFFF)
+"""What writers that stream put there, since they do not know the number of facets yet."""
+LONGEST_NAME = 65536
+FACET_START = re.compile(rb"\bfacet\s+normal\b")
+KEYWORDS = re.compile(
+    rb"\s(?=(?:facet\s+normal|outer\s+loop|vertex|endloop|endfacet|endsolid|solid)\b)"
+)
 
 
 def read_stl(path: Path, data: bytes) -> Geometry:
-    """Triangles of a binary or text STL. What the header promises decides, not the word it begins with."""
+    """Triangles of a binary or text STL, of all its solids. Normals, colours and attributes are left out."""
     promised = int.from_bytes(data[80:HEADER_BYTES], "little") if len(data) >= HEADER_BYTES else -1
     needed = HEADER_BYTES + FACET.itemsize * promised
-    text = data.removeprefix(codecs.BOM_UTF8)
-    start = text[:1024].lower()
-    is_text = start.lstrip().startswith(b"solid") and (b"facet" in start or b"endsolid" in start)
-    if promised >= 0 and (needed == len(data) or (needed < len(data) and not is_text and promised > 0)):
-        if promised == 0:
+    if promised > 0 and needed == len(data):
+        return _facets(path, data, promised)
+    text = plain_text(path, data[: LONGEST_NAME * 4])
+    if _is_text(text):
+        return _read_text(path, text if len(data) <= LONGEST_NAME * 4 else plain_text(path, data))
+    if promised in UNKNOWN_COUNTS:
+        found, rest = divmod(len(data) - HEADER_BYTES, FACET.itemsize)
+        if promised == 0 and found == 0 and rest == 0:
             raise MeshError(path, "is a binary STL without triangles: export it again")
-        return from_triangles(
-            path, np.frombuffer(data, FACET, count=promised, offset=HEADER_BYTES)["corners"]
-        )
-    if is_text:
-        if b"endsolid" not in data[-4096:].lower():
-            raise MeshError(path, "is a text STL that ends before `endsolid`: it was cut off, copy it again")
-        if b"vertex" not in data.lower():
-            raise MeshError(path, "is a text STL without triangles: export it again")
-        return load_scene(path, text, "stl")
+        if rest == 0 and found and _are_facets(data):
+            note(f"the header does not say how many triangles there are: the size says {found:,}")
+            return _facets(path, data, found)
+    if 0 < needed < len(data) and promised > 0:
+        left = len(data) - needed
+        if left >= FACET.itemsize:
+            note(f"{left:,} bytes behind the {promised:,} triangles that the header promises are left out")
+        return _facets(path, data, promised)
     if promised >= 0 and not _looks_like_text(data):
         raise MeshError(
             path,
@@ -42,6 +53,85 @@ def read_stl(path: Path, data: bytes) -> Geometry:
     )
 
 
+def _facets(path: Path, data: bytes, count: int) -> Geometry:
+    return from_triangles(path, np.frombuffer(data, FACET, count=count, offset=HEADER_BYTES)["corners"])
+
+
+def _are_facets(data: bytes) -> bool:
+    """Whether what follows the header can be facets: normals of length 1 or 0, and finite corners."""
+    facets = np.frombuffer(data, FACET, offset=HEADER_BYTES)
+    lengths = np.linalg.norm(facets["normal"].astype(np.float64), axis=1)
+    unit = (np.abs(lengths - 1) < 0.01) | (lengths == 0)
+    return bool(unit.all() and np.isfinite(facets["corners"]).all() and facets["corners"].any())
+
+
+def _is_text(text: bytes) -> bool:
+    """Whether it is STL in words: `solid`, perhaps behind comments, then a facet or the end of the solid."""
+    for line in text.split(b"\n", 64)[:64]:
+        said = line.strip().lower()
+        if said.startswith(b"solid"):
+            break
+        if said and not said.startswith((b";", b"#", b"//")):
+            return False
+    else:
+        return False
+    lower = text.lower()
+    start = max(lower.find(b"facet"), lower.find(b"endsolid"))
+    # A binary file has zeros among its first numbers: facet normals, attributes.
+    return start >= 0 and b"\0" not in text[: start + 200]
+
+
 def _looks_like_text(data: bytes) -> bool:
     start = data[:1024]
     return sum(byte < 9 or 13 < byte < 32 for byte in start) == 0
+
+
+def _read_text(path: Path, text: bytes) -> Geometry:
+    lower = text.lower()
+    end = lower.rfind(b"endsolid")
+    if end < len(text) - 4096 or end < lower.rfind(b"endfacet"):
+        raise MeshError(path, "is a text STL that ends before `endsolid`: it was cut off, copy it again")
+    facets = len(FACET_START.findall(lower))
+    corners = _corners(path, lower)
+    if isinstance(corners, MeshError) or len(corners) != facets * 9:
+        # Several keywords on one line, or a name that holds some: what has all its facets is right.
+        split = _corners(path, KEYWORDS.sub(b"\n", lower))
+        corners = split if not isinstance(split, MeshError) else corners
+    if isinstance(corners, MeshError):
+        raise corners
+    return from_triangles(path, corners.reshape(-1, 3, 3))
+
+
+def _corners(path: Path, text: bytes) -> NDArray[np.float64] | MeshError:
+    """All coordinates of all vertices of text in lower case with a keyword at the start of every line, or why not."""
+    words = find_words(text)
+    codes = np.frombuffer(text, np.uint8)
+    said = words.of_line[:-1]
+    lines = np.flatnonzero(words.counts > 0)
+    starts = words.starts[said[lines]]
+    first, third = codes[starts], codes[np.minimum(starts + 3, len(codes) - 1)]
+    is_vertex = (first == ord("v")) & (third == ord("t"))
+    is_facet = (first == ord("f")) & (third == ord("e"))
+    is_end = (first == ord("e")) & (third == ord("f"))
+    kinds = np.select((is_vertex, is_facet, is_end), (ord("v"), ord("f"), ord("e")), 0).astype(np.uint8)
+    where = np.flatnonzero(kinds)
+    structure = kinds[where]
+    if len(structure) == 0:
+        return MeshError(path, "is a text STL without triangles: export it again")
+    whole = len(structure) - len(structure) % 5
+    wrong = (structure[:whole].reshape(-1, 5) != np.frombuffer(b"fvvve", np.uint8)).any(axis=1)
+    if whole < len(structure) or wrong.any():
+        line = lines[where[int(np.argmax(wrong)) * 5 if wrong.any() else whole]] + 1
+        return MeshError(path, f"has a facet at line {line} without exactly three vertices: export it again")
+    vertices = lines[is_vertex]
+    if (few := words.counts[vertices] != 4).any():
+        line = vertices[int(np.argmax(few))] + 1
+        return MeshError(path, f"line {line} has not the three numbers of a vertex: export it again")
+    view = memoryview(text)
+    numbers = starts[is_vertex] + len(b"vertex")
+    ends = np.flatnonzero(codes == 10)[vertices] + 1
+    joined = b"".join([view[a:b] for a, b in zip(numbers.tolist(), ends.tolist(), strict=True)])
+    try:
+        return read_numbers(path, joined, lines=vertices + 1)
+    except MeshError as error:
+        return error
