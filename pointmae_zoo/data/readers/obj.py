@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from pointmae_zoo.data.notes import note
 from pointmae_zoo.data.readers.polygons import triangulate
 from pointmae_zoo.data.readers.text import (
+    BLANKS,
+    Lines,
     find_words,
-    is_blank,
     plain_text,
     read_integers,
     read_numbers,
@@ -25,7 +26,6 @@ OLD_PATCHES = {b"bzp", b"bsp", b"cdp", b"cdc", b"res"}
 CONTINUATION = re.compile(rb"\\[ \t]*\n")
 CONTINUED_LINES = re.compile(rb"(?:[^\n]*\\[ \t]*\n)+[^\n]*\n?")
 TORN_WORD = re.compile(rb"[^\s\\]\\[ \t]*\n\S")
-WITHOUT_LETTERS = bytes.maketrans(b"vVfF", b"    ")
 
 
 def read_obj(path: Path, data: bytes) -> Geometry:
@@ -33,15 +33,15 @@ def read_obj(path: Path, data: bytes) -> Geometry:
 
     Colours or a weight behind a vertex, normals, texture coordinates, groups, materials and lines are left out.
     """
-    lines = _Lines(_with_joined_lines(path, plain_text(path, data)))
-    kinds = lines.kinds()
+    lines = Lines(_with_joined_lines(path, plain_text(path, data)))
+    kinds = _kinds(lines)
     is_vertex, is_face = kinds == ord("v"), kinds == ord("f")
-    others = lines.rare_words(kinds)
-    if found := OTHER_FILES & others.keys():
+    others = _long_words(lines, kinds)
+    if found := OTHER_FILES & others:
         raise MeshError(path, f"takes in other files with `{_names(found)}`, which is not read: export it as one file")
     vertices = _vertices(path, lines, is_vertex)
     counts, corners = _faces(path, lines, is_face, is_vertex, len(vertices))
-    free = (FREE_FORM | OLD_PATCHES) & others.keys()
+    free = (FREE_FORM | OLD_PATCHES) & others
     if not (counts >= 3).any():
         if free:
             raise MeshError(
@@ -72,63 +72,36 @@ def _with_joined_lines(path: Path, text: bytes) -> bytes:
     return CONTINUED_LINES.sub(join, text)
 
 
-class _Lines:
-    """Where the lines of a text begin, end, and begin to say something."""
-
-    def __init__(self, text: bytes) -> None:
-        self.text = text
-        self.codes = np.frombuffer(text, np.uint8)
-        self.ends = np.flatnonzero(self.codes == 10)
-        self.starts = np.concatenate(([0], self.ends[:-1] + 1))
-        said = self.starts.copy()
-        late = np.flatnonzero(is_blank(self.codes[said]) & (said < self.ends))
-        while len(late):
-            said[late] += 1
-            late = late[is_blank(self.codes[said[late]]) & (said[late] < self.ends[late])]
-        self.said = said
-
-    def kinds(self) -> NDArray[np.uint8]:
-        """The first letter (L,) of lines whose first word has one letter, in lower case; else 0, 1 for others."""
-        first = self.codes[self.said]
-        alone = is_blank(self.codes[np.minimum(self.said + 1, len(self.codes) - 1)])
-        silent = (first == 10) | (first == ord("#"))
-        return np.where(silent, 0, np.where(alone, first | np.uint8(32), 1)).astype(np.uint8)
-
-    def rare_words(self, kinds: NDArray[np.uint8]) -> dict[bytes, int]:
-        """First words of more than one letter, vn, vt and usemtl aside, with the number of their first line."""
-        second = self.codes[np.minimum(self.said + 1, len(self.codes) - 1)] | np.uint8(32)
-        first = self.codes[self.said] | np.uint8(32)
-        usual = ((first == ord("v")) & ((second == ord("n")) | (second == ord("t")))) | (first == ord("u"))
-        found: dict[bytes, int] = {}
-        for number in np.flatnonzero((kinds == 1) & ~usual).tolist():
-            words = self.text[self.said[number] : self.ends[number]].split(None, 1)
-            found.setdefault(words[0].lower(), number)
-        return found
-
-    def joined(self, wanted: NDArray[np.bool_]) -> bytes:
-        """The text of these lines, without their first letters and without comments."""
-        padded = np.concatenate(([False], wanted, [False]))
-        edges = np.flatnonzero(padded[1:] != padded[:-1])
-        view = memoryview(self.text)
-        runs = zip(self.starts[edges[0::2]].tolist(), self.ends[edges[1::2] - 1].tolist(), strict=True)
-        text = b"".join([view[start : end + 1] for start, end in runs])
-        return without_comments(text).translate(WITHOUT_LETTERS)
-
-    def shown(self, number: int) -> str:
-        """A line, shortened, with its number."""
-        line = b" ".join(self.text[self.starts[number] : self.ends[number]].split())[:60]
-        return f"line {number + 1} ({line.decode('utf-8', 'replace')})"
+def _kinds(lines: Lines) -> NDArray[np.uint8]:
+    """The first letter (L,) of lines whose first word has one letter, in lower case; else 0, 1 for longer words."""
+    first = lines.codes[lines.said]
+    alone = np.frombuffer(BLANKS, bool)[lines.codes[np.minimum(lines.said + 1, len(lines.codes) - 1)]]
+    silent = (first == ord("\n")) | (first == ord("#"))
+    return np.where(silent, 0, np.where(alone, first | np.uint8(32), 1)).astype(np.uint8)
 
 
-def _vertices(path: Path, lines: _Lines, is_vertex: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _long_words(lines: Lines, kinds: NDArray[np.uint8]) -> set[bytes]:
+    """First words of more than one letter, in lower case; vn, vt and usemtl aside."""
+    first, second = lines.letters(0), lines.letters(1)
+    usual = ((first == ord("v")) & ((second == ord("n")) | (second == ord("t")))) | (first == ord("u"))
+    numbers = np.flatnonzero((kinds == 1) & ~usual).tolist()
+    return {lines.text[lines.said[number] : lines.ends[number]].split(None, 1)[0].lower() for number in numbers}
+
+
+def _text_of(lines: Lines, wanted: NDArray[np.bool_]) -> bytes:
+    """What stands behind the keyword, a letter, in these lines, without comments."""
+    return without_comments(lines.joined(wanted, without=1))
+
+
+def _vertices(path: Path, lines: Lines, is_vertex: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(V, 3) the first three numbers of every vertex line."""
-    text = lines.joined(is_vertex)
+    text = _text_of(lines, is_vertex)
     if not text:
         return np.empty((0, 3))
-    numbers = read_numbers(path, text, lines=np.flatnonzero(is_vertex) + 1)
+    words = find_words(text)
+    numbers = read_numbers(path, text, lines=np.flatnonzero(is_vertex) + 1, words=words)
     count = int(is_vertex.sum())
     columns, rest = divmod(len(numbers), count)
-    words = find_words(text)
     few = np.flatnonzero(words.counts < 3)
     if len(few):
         line = lines.shown(int(np.flatnonzero(is_vertex)[few[0]]))
@@ -139,10 +112,10 @@ def _vertices(path: Path, lines: _Lines, is_vertex: NDArray[np.bool_]) -> NDArra
 
 
 def _faces(
-    path: Path, lines: _Lines, is_face: NDArray[np.bool_], is_vertex: NDArray[np.bool_], num_vertices: int
+    path: Path, lines: Lines, is_face: NDArray[np.bool_], is_vertex: NDArray[np.bool_], num_vertices: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many corners every face has (P,), and all their vertices, counted from 0."""
-    text = lines.joined(is_face)
+    text = _text_of(lines, is_face)
     numbers_of_lines = np.flatnonzero(is_face)
     words = find_words(text)
     corners, wrong = read_integers(text, words)
@@ -170,8 +143,12 @@ def _faces(
     return words.counts, corners - 1
 
 
+def _names(words: set[bytes]) -> str:
+    return ", ".join(sorted(word.decode("ascii", "replace") for word in words))
+
+
 def _in_established_order(
-    lines: _Lines,
+    lines: Lines,
     is_face: NDArray[np.bool_],
     counts: NDArray[np.int64],
     triangles: NDArray[np.int64],
@@ -189,7 +166,7 @@ def _in_established_order(
     if is_quad.any():
         second[1:] = (owners[1:] == owners[:-1]) & is_quad[owners[1:]]
         triangles = np.where(second[:, None], np.roll(triangles, -1, axis=1), triangles)
-        columns = find_words(lines.joined(is_face).replace(b"/", b" ")).counts
+        columns = find_words(_text_of(lines, is_face).replace(b"/", b" ")).counts
         number_of = materials if materials is not None else np.zeros(len(counts), np.int64)
         firsts = np.zeros(number_of.max() + 1, np.int64)
         firsts[number_of[::-1]] = columns[::-1]
@@ -202,10 +179,9 @@ def _in_established_order(
     return triangles[order]
 
 
-def _materials(lines: _Lines, is_face: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+def _materials(lines: Lines, is_face: NDArray[np.bool_]) -> NDArray[np.int64] | None:
     """(P,) the material of every face, numbered as they first have one; None if there is but one."""
-    first = lines.codes[lines.said] | np.uint8(32)
-    second = lines.codes[np.minimum(lines.said + 1, len(lines.codes) - 1)] | np.uint8(32)
+    first, second = lines.letters(0), lines.letters(1)
     names: list[bytes] = [b""]
     changes: list[int] = [-1]
     for number in np.flatnonzero((first == ord("u")) & (second == ord("s"))).tolist():

@@ -9,53 +9,132 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.data.readers.text import find_words, plain_text, read_numbers, without_comments
 from pointmae_zoo.data.surface import Geometry, MeshError, from_points
 
 KEYS = ("points", "xyz", "pos")
 SEPARATORS = bytes.maketrans(b",;\t", b"   ")
+HEADER_LINES = 10
+NO_ROWS = "has no rows of three numbers: expected x, y, z in the first three columns"
+COUNT = re.compile(rb"\d+", re.ASCII)
+ELEMENT = re.compile(rb"[A-Z][a-z]?\d*", re.ASCII)
+"""An atom's symbol, perhaps numbered."""
+NAME = re.compile(r"[\[({].*|[^a-z0-9_]")
+"""What stands around the name of a column: quotes, a unit in brackets."""
+EMPTY_FIELD = re.compile(rb"(?:^|\n)[ \t]*,|,[ \t]*,[ \t]*[^\s,]")
+LEADING_ZERO = re.compile(rb",0\d")
 MOST_COLUMNS = 64  # x y z, then normals, colours, a label, intensities: more than this is no table of points
 
 
 def read_xyz(path: Path, data: bytes) -> Geometry:
-    """Rows of x y z and any further columns, divided by blanks, commas, semicolons or tabs; # begins a
-    comment.
+    """Rows of x y z and any further columns, divided by blanks, tabs, commas or semicolons; # or // begins a comment.
 
-    Lines before the first row of numbers (column names, a row count) are passed over.
+    Lines before the first row (column names, a row count) are passed over; where names say that x, y and z are other
+    columns than the first three, those are taken.
     """
     return from_points(read_columns(path, data)[:, :3])
 
 
 def read_columns(path: Path, data: bytes) -> NDArray[np.float64]:
-    """All columns (N, 3 or more) of text as ``read_xyz`` reads it."""
-    if b"#" in data or b"//" in data:
-        data = re.sub(rb"(#|//)[^\n]*", b"", data)
-    lines = [line for line in data.translate(SEPARATORS).splitlines() if line and not line.isspace()]
-    first = next((number for number, line in enumerate(lines[:10]) if _columns(line) >= 3), None)
-    if first is None:
-        raise MeshError(path, "has no rows of three numbers: expected x, y, z in the first three columns")
-    columns = _columns(lines[first])
-    try:
-        numbers = np.fromstring(b"\n".join(lines[first:]), dtype=np.float64, sep=" ")
-    except ValueError:
-        numbers = np.empty(0)
-    if numbers.size != columns * (len(lines) - first):
-        for number, line in enumerate(lines[first:], first + 1):
-            if _columns(line) != columns:
-                shown = line[:40].decode("ascii", "replace")
-                raise MeshError(
-                    path, f"row {number} ({shown!r}) has not the {columns} numbers of the rows before it"
-                )
-    return numbers.reshape(-1, columns)
+    """All columns (N, 3 or more) of text as ``read_xyz`` reads it, x, y and z first."""
+    text = plain_text(path, data)
+    first, names, promised = _find_table(path, text)
+    start = 0
+    for _ in range(first):
+        start = text.index(b"\n", start) + 1
+    body = without_comments(without_comments(text[start:], b"#"), b"//")
+    body = _with_blanks(path, body)
+    words = find_words(body)
+    rows = np.flatnonzero(words.counts > 0)
+    columns = int(words.counts[rows[0]]) if len(rows) else 0
+    if columns < 3:
+        raise MeshError(path, NO_ROWS)
+    if (words.counts[rows] != columns).any():
+        number = int(rows[int(np.argmax(words.counts[rows] != columns))])
+        shown = body.split(b"\n")[number].strip()[:40].decode("utf-8", "replace")
+        raise MeshError(
+            path, f"row {first + number + 1} ({shown!r}) has not the {columns} numbers of the rows before it"
+        )
+    numbers = read_numbers(path, body, lines=first + 1, words=words).reshape(-1, columns)
+    if promised is not None and promised > len(numbers):
+        raise MeshError(
+            path, f"was cut off: its first line promises {promised:,} points, it has {len(numbers):,}"
+        )
+    if len(names) == columns and {"x", "y", "z"} <= set(names):
+        axes = [names.index(axis) for axis in "xyz"]
+        if axes != [0, 1, 2]:
+            numbers = numbers[:, axes + [number for number in range(columns) if number not in axes]]
+    return numbers
 
 
-def _columns(line: bytes) -> int:
-    """How many numbers the line holds, 0 if it holds anything else."""
-    words = line.split()
-    try:
-        [float(word) for word in words]
-    except ValueError:
-        return 0
-    return len(words)
+def _find_table(path: Path, text: bytes) -> tuple[int, list[str], int | None]:
+    """The line where the rows begin, the names of their columns if there are any, and how many rows are promised."""
+    names: list[str] = []
+    promised = None
+    lines = text.split(b"\n", HEADER_LINES)[:HEADER_LINES]
+    for number, line in enumerate(lines):
+        bare = re.split(rb"#|//", line)[0].translate(SEPARATORS).split()
+        said = line.translate(SEPARATORS).strip(b"#/ \t").split()
+        if not bare or not _begins_a_number(bare[0]):
+            if len(bare) >= 4 and all(map(_begins_a_number, bare[1:4])):
+                if promised is not None and ELEMENT.fullmatch(bare[0]):
+                    raise MeshError(path, "is a molecule (atoms and their places), no shape")
+                shown = line[:40].decode("utf-8", "replace")
+                raise MeshError(path, f"row {number + 1} ({shown!r}) begins with a word: expected x, y, z first")
+            if said:
+                names = [NAME.sub("", word.decode("utf-8", "replace").lower()) for word in said]
+        elif len(bare) >= 3 and not COUNT.fullmatch(line.strip()):
+            return number, names, promised
+        elif len(bare) == 1 and COUNT.fullmatch(bare[0]):
+            promised = int(bare[0])
+        elif len(bare) == 1 or len(bare) == 2:
+            promised = None  # width and height, perhaps
+    raise MeshError(path, NO_ROWS)
+
+
+def _begins_a_number(word: bytes) -> bool:
+    return bool(re.match(rb"[+-]?\.?\d|[+-]?(?:nan|inf)|\xe2\x88\x92\d", word, re.IGNORECASE))
+
+
+def _with_blanks(path: Path, body: bytes) -> bytes:
+    """The rows with blanks between their numbers, and points in them.
+
+    Semicolons divide. Commas divide too, unless blanks or semicolons do: then they are decimals. Raises MeshError
+    where a comma could be either.
+    """
+    if b";" in body:
+        if EMPTY_FIELD.search(body.replace(b";", b",") if b"," not in body else re.sub(rb"[^;\n\s]", b"0", body).replace(b";", b",")):
+            raise MeshError(path, "has a row with an empty field: fill or remove it")
+        return body.replace(b";", b" ")  # read_numbers reads commas that are left as decimals
+    if b"," not in body:
+        return body
+    if EMPTY_FIELD.search(body):
+        raise MeshError(path, "has a row with an empty field: fill or remove it")
+    tight = re.sub(rb"[ \t]*,[ \t]+|[ \t]+,|,[ \t]*(?=\n)", b"\0", body)  # commas beside blanks or at a line's end
+    inner = tight.count(b",")
+    if b"\0" in tight and inner:
+        # "1,5, 2,5": a comma with a blank divides, one without is a decimal; "1, 2,3" may be anything.
+        rows = [row for row in tight.strip(b"\n\0").split(b"\n") if row.strip()]
+        if re.search(rb"\0[ \t]*[^\n\0]", tight) and all(
+            all(field.count(b",") <= 1 and b"." not in field for field in row.split(b"\0")) for row in rows
+        ) and not any(b"," not in row for row in rows[:1]):
+            fields = {row.rstrip(b"\0 ").count(b"\0") for row in rows}
+            if len(fields) == 1 and fields.pop() >= 2:
+                return tight.replace(b"\0", b" ")
+        if re.search(rb"\0[ \t]*[^\s\0]", tight):
+            raise MeshError(path, "has commas with and without blanks: write decimal points")
+    if not inner:
+        return tight.replace(b"\0", b" ")
+    blanks = [len(row.split()) > 1 for row in tight.replace(b"\0", b" ").split(b"\n") if row.strip()]
+    if all(blanks):
+        return tight.replace(b"\0", b" ")  # decimals
+    if any(blanks):
+        raise MeshError(path, "has rows divided by commas and rows divided by blanks: write decimal points")
+    if b"." not in body and LEADING_ZERO.search(body):
+        raise MeshError(
+            path, "has commas between all its digits, some perhaps decimals (as in 1,05): write decimal points"
+        )
+    return body.replace(b",", b" ")
 
 
 def read_npy(path: Path, data: bytes) -> Geometry:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.data.notes import note
-from pointmae_zoo.data.readers.text import find_words, plain_text, read_numbers
+from pointmae_zoo.data.readers.text import Lines, find_words, plain_text, read_numbers
 from pointmae_zoo.data.surface import Geometry, MeshError, from_triangles
 
 FACET = np.dtype([("normal", "<f4", (3,)), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
@@ -91,12 +91,12 @@ def _read_text(path: Path, text: bytes) -> Geometry:
     end = lower.rfind(b"endsolid")
     if end < len(text) - 4096 or end < lower.rfind(b"endfacet"):
         raise MeshError(path, "is a text STL that ends before `endsolid`: it was cut off, copy it again")
-    facets = len(FACET_START.findall(lower))
     corners = _corners(path, lower)
-    if isinstance(corners, MeshError) or len(corners) != facets * 9:
-        # Several keywords on one line, or a name that holds some: what has all its facets is right.
+    if isinstance(corners, MeshError) or len(corners) != lower.count(b"normal") * 9:
+        # A name that holds this word, or several keywords on one line: what has all its facets is right.
         split = _corners(path, KEYWORDS.sub(b"\n", lower))
-        corners = split if not isinstance(split, MeshError) else corners
+        if not isinstance(split, MeshError) and len(split) == len(FACET_START.findall(lower)) * 9:
+            corners = split
     if isinstance(corners, MeshError):
         raise corners
     return from_triangles(path, corners.reshape(-1, 3, 3))
@@ -104,12 +104,8 @@ def _read_text(path: Path, text: bytes) -> Geometry:
 
 def _corners(path: Path, text: bytes) -> NDArray[np.float64] | MeshError:
     """All coordinates of all vertices of text in lower case with a keyword at the start of every line, or why not."""
-    words = find_words(text)
-    codes = np.frombuffer(text, np.uint8)
-    said = words.of_line[:-1]
-    lines = np.flatnonzero(words.counts > 0)
-    starts = words.starts[said[lines]]
-    first, third = codes[starts], codes[np.minimum(starts + 3, len(codes) - 1)]
+    lines = Lines(text)
+    first, third = lines.letters(0), lines.letters(3)
     is_vertex = (first == ord("v")) & (third == ord("t"))
     is_facet = (first == ord("f")) & (third == ord("e"))
     is_end = (first == ord("e")) & (third == ord("f"))
@@ -121,17 +117,15 @@ def _corners(path: Path, text: bytes) -> NDArray[np.float64] | MeshError:
     whole = len(structure) - len(structure) % 5
     wrong = (structure[:whole].reshape(-1, 5) != np.frombuffer(b"fvvve", np.uint8)).any(axis=1)
     if whole < len(structure) or wrong.any():
-        line = lines[where[int(np.argmax(wrong)) * 5 if wrong.any() else whole]] + 1
+        line = where[int(np.argmax(wrong)) * 5 if wrong.any() else whole] + 1
         return MeshError(path, f"has a facet at line {line} without exactly three vertices: export it again")
-    vertices = lines[is_vertex]
-    if (few := words.counts[vertices] != 4).any():
-        line = vertices[int(np.argmax(few))] + 1
+    joined = lines.joined(is_vertex, without=len(b"vertex"))
+    words = find_words(joined)
+    numbers_of_lines = np.flatnonzero(is_vertex) + 1
+    if (few := words.counts != 3).any():
+        line = numbers_of_lines[int(np.argmax(few))]
         return MeshError(path, f"line {line} has not the three numbers of a vertex: export it again")
-    view = memoryview(text)
-    numbers = starts[is_vertex] + len(b"vertex")
-    ends = np.flatnonzero(codes == 10)[vertices] + 1
-    joined = b"".join([view[a:b] for a, b in zip(numbers.tolist(), ends.tolist(), strict=True)])
     try:
-        return read_numbers(path, joined, lines=vertices + 1)
+        return read_numbers(path, joined, lines=numbers_of_lines, words=words)
     except MeshError as error:
         return error

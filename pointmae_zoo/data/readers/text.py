@@ -26,6 +26,7 @@ UNMARKED_SAMPLE = 512  # bytes that decide whether text without a mark is UTF-16
 # or product of two exact numbers is rounded once, so it is the nearest float64.
 POWERS = 10.0 ** np.arange(23)
 EXACT = 2**53
+BLANKS = bytes(code in b" \t\n\v\f\r" for code in range(256))
 MOST_DIGITS = 16  # on average, signs and points included: with more, most numbers are beyond these limits
 COMMA_DECIMAL = re.compile(rb"[+-]?\d*,\d+(?:[eEdD][+-]?\d+)?", re.ASCII)
 THOUSANDS = re.compile(rb"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
@@ -69,9 +70,43 @@ def without_comments(text: bytes, mark: bytes = b"#") -> bytes:
     return re.sub(re.escape(mark) + rb"[^\n]*", b"", text) if mark in text else text
 
 
-def is_blank(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def is_blank(text: bytes) -> NDArray[np.bool_]:
     r"""Which bytes are a space, tab, \n, \v, \f or \r."""
-    return (codes == 32) | (codes - np.uint8(9) < 5)  # below 9 it wraps round
+    return np.frombuffer(text.translate(BLANKS), bool)
+
+
+class Lines:
+    """The lines of a text whose last one ends with \\n: where they begin and end, and where they begin to say something."""
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+        self.codes = np.frombuffer(text, np.uint8)
+        self.ends = np.flatnonzero(self.codes == 10)  # (L,)
+        self.starts = np.concatenate(([0], self.ends[:-1] + 1))
+        said = self.starts.copy()  # the end of the line if it is empty
+        blank = np.frombuffer(BLANKS, bool)
+        late = np.flatnonzero(blank[self.codes[said]] & (said < self.ends))
+        while len(late):
+            said[late] += 1
+            late = late[blank[self.codes[said[late]]] & (said[late] < self.ends[late])]
+        self.said = said
+
+    def letters(self, place: int) -> NDArray[np.uint8]:
+        """The byte at this place of what each line says (L,), letters in lower case."""
+        return self.codes[np.minimum(self.said + place, len(self.codes) - 1)] | np.uint8(32)
+
+    def joined(self, wanted: NDArray[np.bool_], without: int) -> bytes:
+        """The text of these lines, without the first letters that they say."""
+        kept = np.repeat(wanted, self.ends - self.starts + 1)
+        first = self.said[wanted]
+        for place in range(without):
+            kept[first + place] = False
+        return self.codes[kept].tobytes()
+
+    def shown(self, number: int) -> str:
+        """A line, shortened, with its number."""
+        line = b" ".join(self.text[self.starts[number] : self.ends[number]].split())[:60]
+        return f"line {number + 1} ({line.decode('utf-8', 'replace')})"
 
 
 class Words(NamedTuple):
@@ -89,30 +124,41 @@ class Words(NamedTuple):
 
 def find_words(text: bytes) -> Words:
     r"""The words of text whose last line ends with \n."""
-    codes = np.frombuffer(text, np.uint8)
-    blank = np.concatenate(([True], is_blank(codes), [True]))
-    edges = np.flatnonzero(blank[1:] != blank[:-1])
-    starts, ends = edges[0::2], edges[1::2]
-    line_ends = np.flatnonzero(codes == 10)
+    starts, ends = _word_bounds(text)
+    line_ends = np.flatnonzero(np.frombuffer(text, np.uint8) == 10)
     return Words(starts, ends, np.concatenate(([0], np.searchsorted(starts, line_ends))))
+
+
+def _word_bounds(text: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    blank = is_blank(text)
+    edges = np.flatnonzero(blank[1:] != blank[:-1]) + 1
+    if len(blank) and not blank[0]:
+        edges = np.concatenate(([0], edges))
+    if len(blank) and not blank[-1]:
+        edges = np.append(edges, len(blank))
+    return edges[0::2], edges[1::2]
 
 
 def count_words(text: bytes) -> int:
     """How many words there are."""
-    blank = is_blank(np.frombuffer(text, np.uint8))
+    blank = is_blank(text)
     return int(np.count_nonzero(blank[:-1] > blank[1:])) + bool(len(blank) and not blank[0])
 
 
-def read_numbers(path: Path, text: bytes, *, lines: NDArray[np.int64] | int = 1) -> NDArray[np.float64]:
+def read_numbers(
+    path: Path, text: bytes, *, lines: NDArray[np.int64] | int = 1, words: Words | None = None
+) -> NDArray[np.float64]:
     """All words of the text as numbers (W,).
 
     Decimal commas and exponents as Fortran writes them (1.5D+03) are read. lines, for the message: the number of
-    the text's first line in its file, or the numbers of all its lines.
+    the text's first line in its file, or the numbers of all its lines; words: those of the text, if they are known.
 
     Raises MeshError with the line of the first word that is no number.
     """
-    numbers = _decimals(text)
-    if numbers is not None:
+    if b"." not in text and (numbers := _integers(text)) is not None:
+        return numbers
+    starts, ends = _word_bounds(text) if words is None else (words.starts, words.ends)
+    if (numbers := _decimals(text, starts, ends)) is not None:
         return numbers
     if b"," in text:
         text = with_decimal_points(path, text)
@@ -139,21 +185,34 @@ def _from_string(text: bytes) -> NDArray[np.float64] | None:
     return numbers if len(numbers) == words else None
 
 
-def _decimals(text: bytes) -> NDArray[np.float64] | None:
+def _integers(text: bytes) -> NDArray[np.float64] | None:
+    """What `_from_string` gives for integers, faster; None if there is anything else."""
+    if count_words(text) == 0:
+        return np.empty(0)
+    try:
+        numbers = np.fromstring(text, dtype=np.int64, sep=" ")
+    except ValueError:
+        return None
+    if len(numbers) == 0 or max(-numbers.min(), numbers.max()) > EXACT or b"-0" in text:  # -0.0 keeps its sign
+        return None
+    return numbers.astype(np.float64)
+
+
+def _decimals(
+    text: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
     """What `_from_string` gives, several times faster: integers without the point, divided by powers of ten.
 
     None if there is a word that this cannot do.
     """
-    codes = np.frombuffer(text, np.uint8)
-    blank = np.concatenate(([True], is_blank(codes), [True]))
-    edges = np.flatnonzero(blank[1:] != blank[:-1])
-    starts, ends = edges[0::2], edges[1::2].copy()
+    if len(starts) == 0:
+        return np.empty(0)
     if (ends - starts).sum() > MOST_DIGITS * len(starts):
         return None
+    codes = np.frombuffer(text, np.uint8)
     exponents: NDArray[np.int64] | int = 0
-    lower = codes | np.uint8(32)
     if b"e" in text or b"E" in text:
-        marks = np.flatnonzero(lower == ord("e"))
+        marks = np.flatnonzero((codes | np.uint8(32)) == ord("e"))
         split = _exponents(codes, marks, starts, ends)
         if split is None:
             return None
@@ -164,11 +223,10 @@ def _decimals(text: bytes) -> NDArray[np.float64] | None:
             mantissas[here[here < ends[of_word]]] = 32
         exponents = np.zeros(len(starts), np.int64)
         exponents[of_word] = powers
+        ends = ends.copy()
         ends[of_word] = marks
         text = mantissas.tobytes()
         codes = mantissas
-    if len(starts) == 0:
-        return np.empty(0)
     points = np.flatnonzero(codes == ord("."))
     decimals = np.zeros(len(starts), np.int64)
     if len(points) == len(starts) and (points >= starts).all() and (points < ends).all():
@@ -182,14 +240,18 @@ def _decimals(text: bytes) -> NDArray[np.float64] | None:
         whole = np.fromstring(text.translate(None, b"."), dtype=np.int64, sep=" ")
     except ValueError:
         return None
+    if len(whole) != len(starts):
+        return None
     powers = exponents - decimals
-    inexact = (np.abs(whole) > EXACT) | (np.abs(powers) > 22) if len(whole) == len(starts) else None
-    if inexact is None or np.count_nonzero(inexact) * 8 > len(whole):
+    inexact = (np.abs(whole) > EXACT) | (np.abs(powers) > 22)
+    if np.count_nonzero(inexact) * 8 > len(whole):
         return None
     numbers = whole.astype(np.float64)
-    if powers.any():
-        scale = POWERS[np.minimum(np.abs(powers), 22)]
+    scale = POWERS[np.minimum(np.abs(powers), 22)]
+    if powers.max() > 0:
         numbers = np.where(powers < 0, numbers / scale, numbers * scale)
+    else:
+        numbers /= scale
     zeros = np.flatnonzero(whole == 0)
     numbers[zeros[codes[starts[zeros]] == ord("-")]] = -0.0
     for word in np.flatnonzero(inexact):
