@@ -57,6 +57,10 @@ def from_faces(path: Path, vertices: NDArray[np.floating], faces: NDArray[np.int
     if len(faces) == 0:
         return from_points(vertices)
     check_faces(path, faces, len(vertices))
+    used = np.zeros(len(vertices), bool)
+    used[faces] = True
+    if not used.all():  # loose vertices don't count, wherever they are
+        vertices, faces = vertices[used], (np.cumsum(used) - 1)[faces]
     axes = _resolvable(path, np.ascontiguousarray(vertices.T))
     triangles = np.empty((3, 3, len(faces)), axes.dtype)
     for corner in range(3):
@@ -101,8 +105,12 @@ def points_of(path: Path, geometry: Geometry, num_points: int, seed: int) -> NDA
     if len(points) < 2:
         found = "only one point" if len(points) else "no faces and no points"
         raise MeshError(path, f"has {found} (lines do not count): export it with its surface")
-    if not np.isfinite(points).all():
-        raise _not_finite(path)
+    if (finite := np.isfinite(points).all(axis=1)).sum() < len(points):
+        raise MeshError(
+            path,
+            f"has NaN or infinity in {int((~finite).sum()):,} of its {len(points):,} points: leave those rows out "
+            "(`points[np.isfinite(points).all(axis=1)]`)",
+        )
     points = _resolvable(path, np.ascontiguousarray(points.T)).T
     if (points == points[0]).all():
         raise MeshError(path, f"all its {len(points)} points are equal: a shape needs at least two places")

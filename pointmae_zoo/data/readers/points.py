@@ -21,7 +21,10 @@ ELEMENT = re.compile(rb"[A-Z][a-z]?\d*", re.ASCII)
 """An atom's symbol, perhaps numbered."""
 NAME = re.compile(r"[\[({].*|[^a-z0-9_]")
 """What stands around the name of a column: quotes, a unit in brackets."""
-EMPTY_FIELD = re.compile(rb"(?:^|\n)[ \t]*,|,[ \t]*,[ \t]*[^\s,]")
+EMPTY_FIELD = re.compile(rb"(?:^|\n)[ \t]*[,;]|([,;])[ \t]*\1[ \t]*[^\s,;]")
+BESIDE = re.compile(rb",[ \t]+[^\s,]|[ \t],")
+"""A comma beside a blank that is not at the end of its line."""
+THOUSANDS = re.compile(rb"\d,\d{3}\.\d", re.ASCII)
 LEADING_ZERO = re.compile(rb",0\d")
 MOST_COLUMNS = 64  # x y z, then normals, colours, a label, intensities: more than this is no table of points
 
@@ -102,39 +105,30 @@ def _with_blanks(path: Path, body: bytes) -> bytes:
     Semicolons divide. Commas divide too, unless blanks or semicolons do: then they are decimals. Raises MeshError
     where a comma could be either.
     """
-    if b";" in body:
-        if EMPTY_FIELD.search(body.replace(b";", b",") if b"," not in body else re.sub(rb"[^;\n\s]", b"0", body).replace(b";", b",")):
-            raise MeshError(path, "has a row with an empty field: fill or remove it")
-        return body.replace(b";", b" ")  # read_numbers reads commas that are left as decimals
-    if b"," not in body:
-        return body
     if EMPTY_FIELD.search(body):
         raise MeshError(path, "has a row with an empty field: fill or remove it")
-    tight = re.sub(rb"[ \t]*,[ \t]+|[ \t]+,|,[ \t]*(?=\n)", b"\0", body)  # commas beside blanks or at a line's end
-    inner = tight.count(b",")
-    if b"\0" in tight and inner:
-        # "1,5, 2,5": a comma with a blank divides, one without is a decimal; "1, 2,3" may be anything.
-        rows = [row for row in tight.strip(b"\n\0").split(b"\n") if row.strip()]
-        if re.search(rb"\0[ \t]*[^\n\0]", tight) and all(
-            all(field.count(b",") <= 1 and b"." not in field for field in row.split(b"\0")) for row in rows
-        ) and not any(b"," not in row for row in rows[:1]):
-            fields = {row.rstrip(b"\0 ").count(b"\0") for row in rows}
-            if len(fields) == 1 and fields.pop() >= 2:
-                return tight.replace(b"\0", b" ")
-        if re.search(rb"\0[ \t]*[^\s\0]", tight):
-            raise MeshError(path, "has commas with and without blanks: write decimal points")
+    if b";" in body:
+        return body.replace(b";", b" ")  # commas that are left are decimals to read_numbers
+    if b"," not in body:
+        return body
+    tight = re.sub(rb"[ \t]*,[ \t]+|[ \t]+,|,(?=\n)", b" ", body)  # without commas beside blanks or line ends
+    inner, beside = b"," in tight, tight.count(b",") < body.count(b",")
+    if inner and beside and BESIDE.search(body):
+        if b"." in body and not THOUSANDS.search(body):
+            return body.replace(b",", b" ")
+        raise MeshError(path, "has commas with and without blanks: write decimal points")
     if not inner:
-        return tight.replace(b"\0", b" ")
-    blanks = [len(row.split()) > 1 for row in tight.replace(b"\0", b" ").split(b"\n") if row.strip()]
+        return tight
+    blanks = [len(row.split()) > 1 for row in tight.split(b"\n") if row.strip()]
     if all(blanks):
-        return tight.replace(b"\0", b" ")  # decimals
+        return tight  # decimals
     if any(blanks):
         raise MeshError(path, "has rows divided by commas and rows divided by blanks: write decimal points")
     if b"." not in body and LEADING_ZERO.search(body):
         raise MeshError(
             path, "has commas between all its digits, some perhaps decimals (as in 1,05): write decimal points"
         )
-    return body.replace(b",", b" ")
+    return tight.replace(b",", b" ")
 
 
 def read_npy(path: Path, data: bytes) -> Geometry:
@@ -206,9 +200,29 @@ def _load(path: Path, data: bytes) -> NDArray[np.generic]:
 
 
 def _table(path: Path, name: str, array: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.floating]:
+    if array.dtype.names:
+        return _of_fields(path, name, array)
     if array.dtype.kind not in "fiu":
         raise MeshError(path, f"{name} has type {array.dtype}: expected numbers of shape (N, 3)")
     if len(shape) != 2 or not 3 <= shape[1] <= MOST_COLUMNS:
-        turned = " (transpose it)" if len(shape) == 2 and shape[0] == 3 else ""
-        raise MeshError(path, f"{name} has shape {shape}: expected (N, 3), one row per point{turned}")
+        remedy = ""
+        if len(shape) == 2 and shape[0] == 3:
+            remedy = " (transpose it)"
+        elif len(shape) == 3 and shape[2] == 3:
+            remedy = " (an image of points: save `array.reshape(-1, 3)`; several clouds: one file for each)"
+        raise MeshError(path, f"{name} has shape {shape}: expected (N, 3), one row per point{remedy}")
     return array[:, :3].astype(np.float64)
+
+
+def _of_fields(path: Path, name: str, array: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Points of a structured array (N,) with fields x, y and z."""
+    fields = {field.lower(): field for field in reversed(array.dtype.names or ())}
+    axes = [fields.get(axis) for axis in "xyz"]
+    plain = all(axis and array.dtype[axis].kind in "fiu" and array.dtype[axis].shape == () for axis in axes)
+    if array.ndim != 1 or not plain:
+        raise MeshError(
+            path,
+            f"{name} has fields {', '.join(array.dtype.names or ())} and shape {array.shape}: expected numbers x, y, z "
+            "and shape (N,)",
+        )
+    return np.stack([array[axis].astype(np.float64) for axis in axes], axis=1)

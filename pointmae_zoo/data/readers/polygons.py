@@ -8,6 +8,8 @@ from pointmae_zoo.data.surface import fan
 
 # A fan triangle that is turned over by less than this fraction of its polygon's area is rounding.
 TURNED = 1e-6
+# A polygon that is bent more than this fraction of its extent has no plane, so no surface but what its corners say.
+FLAT = 0.1
 # The ears of a polygon add up to its area, or it crosses itself and has no inside to speak of.
 SAME_AREA = 1e-3
 
@@ -20,7 +22,7 @@ def triangulate(
     vertices: (V, 3); corner_counts: (P,) corners of every polygon; corners: all their vertex numbers, one polygon
     after another, all of them existing. The triangles keep the polygons' order. A polygon is a fan around its first
     corner if that covers it, as it does every convex one; other polygons are cut along their diagonals in the plane
-    that fits them best. A polygon that crosses itself stays a fan. Polygons with fewer than 3 corners vanish.
+    that fits them best. A polygon that crosses itself or is far from flat stays a fan. Polygons with fewer than 3 corners vanish.
     """
     counts = np.asarray(corner_counts, dtype=np.int64)
     triangles = fan(counts, corners)
@@ -38,7 +40,9 @@ def triangulate(
     pieces, places, crossing, done = [], [], 0, 0
     for polygon in wrong.tolist():
         numbers = np.asarray(corners[starts[polygon] : starts[polygon] + counts[polygon]], dtype=np.int64)
-        plane, area = _flattened(np.asarray(vertices[numbers], dtype=np.float64))
+        plane, area, bent = _flattened(np.asarray(vertices[numbers], dtype=np.float64))
+        if bent > FLAT:
+            continue
         ears = mapbox_earcut.triangulate_float64(plane, np.array([len(plane)], np.uint32)).reshape(-1, 3)
         a, b, c = plane[ears[:, 0]], plane[ears[:, 1]], plane[ears[:, 2]]
         covered = np.abs(_cross(b - a, c - a)).sum()
@@ -83,8 +87,9 @@ def _not_fans(
     return (low | round_it) & (lengths > 0)
 
 
-def _flattened(places: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """A polygon (N, 3) in the plane across its mean normal (N, 2), as seen from the normal's tip, and twice its area."""
+def _flattened(places: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:
+    """A polygon (N, 3) in the plane across its mean normal (N, 2), as seen from the normal's tip, twice its area there,
+    and its height above that plane as a fraction of its extent."""
     moved = places - places[0]
     normal = np.cross(moved[1:-1], moved[2:]).sum(axis=0)
     area = float(np.linalg.norm(normal))
@@ -93,7 +98,8 @@ def _flattened(places: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]
     across = np.cross(normal, side)
     across /= np.linalg.norm(across)
     plane = np.stack((moved @ across, moved @ np.cross(normal, across)), axis=1)
-    return np.ascontiguousarray(plane), area
+    heights = moved @ normal
+    return np.ascontiguousarray(plane), area, float(np.ptp(heights) / np.ptp(plane, axis=0).max())
 
 
 def _cross(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -89,7 +89,7 @@ def _looks_like_text(data: bytes) -> bool:
 def _read_text(path: Path, text: bytes) -> Geometry:
     lower = text.lower()
     end = lower.rfind(b"endsolid")
-    if end < len(text) - 4096 or end < lower.rfind(b"endfacet"):
+    if end < max(0, len(text) - 4096) or end < lower.rfind(b"endfacet"):
         raise MeshError(path, "is a text STL that ends before `endsolid`: it was cut off, copy it again")
     corners = _corners(path, lower)
     if isinstance(corners, MeshError) or len(corners) != lower.count(b"normal") * 9:
