@@ -21,7 +21,7 @@ from pointmae_zoo.data.surface import Geometry, MeshError, check_faces, from_fac
 # The keyword may be missing, and in ModelNet it is glued to the counts: "OFF490 518 0".
 HEADER = re.compile(rb"\s*(?P<texture>ST)?(?P<colour>C)?(?P<normal>N)?(?P<four>4)?(?P<any>n)?(?i:OFF)\s*(?P<binary>BINARY)?", re.ASCII)
 DIMENSION = re.compile(rb"\s*(\d+)", re.ASCII)
-COUNTS = re.compile(rb"\s*(\d+)\s+(\d+)(?:[ \t]+\d+)?(?=\s)", re.ASCII)
+COUNTS = re.compile(rb"\s*(\d+)\s+(\d+)([ \t]+\d+)?(?=\s)", re.ASCII)
 OTHER_KINDS = ("LIST", "INST", "VECT", "BEZ", "BBP", "MESH", "ZMESH", "QUAD", "SKEL", "SPHERE", "GROUP", "TLIST")
 """Other objects of Geomview, which stand in files of their own kind but now and then with this suffix."""
 
@@ -64,7 +64,10 @@ def read_off(path: Path, data: bytes) -> Geometry:
     if len(said) >= num_vertices + num_faces and words.counts[said[:num_vertices]].min() >= 3:
         vertices, corner_counts, corners = _by_lines(path, body, words, said, num_vertices, num_faces, lines_before)
     else:
-        vertices, corner_counts, corners = _free_form(path, body, num_vertices, num_faces, 3 + extra, lines_before)
+        edges_follow = counts[3] is None  # perhaps: on a line of their own
+        vertices, corner_counts, corners = _free_form(
+            path, body, num_vertices, num_faces, 3 + extra, lines_before, edges_follow
+        )
     check_faces(path, corners, num_vertices)
     if small := int((corner_counts < 3).sum()):
         note(f"{small:,} faces of fewer than three corners are left out")
@@ -109,28 +112,35 @@ def _by_lines(
 
 
 def _free_form(
-    path: Path, body: bytes, num_vertices: int, num_faces: int, width: int, lines_before: int
+    path: Path, body: bytes, num_vertices: int, num_faces: int, width: int, lines_before: int, edges_follow: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """The same, number after number wherever the lines end: Geomview asks for no more. Faces have no colours then."""
     numbers = read_numbers(path, body, lines=lines_before + 1)
-    if num_vertices * width + num_faces > len(numbers):
+    found = _one_after_another(numbers, num_vertices, num_faces, width)
+    if found is None and edges_follow:
+        found = _one_after_another(numbers[1:], num_vertices, num_faces, width)
+    if found is None:
         raise _cut_off(path, num_vertices, num_faces)
-    vertices = numbers[: num_vertices * width].reshape(num_vertices, width)[:, :3]
+    return found
+
+
+def _one_after_another(
+    numbers: NDArray[np.float64], num_vertices: int, num_faces: int, width: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]] | None:
+    """Vertices, corners of every face and all their vertices; None if the numbers are not exactly that."""
     rest = numbers[num_vertices * width :]
-    starts, at = [], 0
-    values = rest.tolist()
+    if len(rest) < num_faces or (rest != np.floor(rest)).any():
+        return None
+    values, starts, at = rest.tolist(), [], 0
     for _ in range(num_faces):
-        if at >= len(values) or not values[at] >= 0 or values[at] != int(min(values[at], len(values))):
-            raise _cut_off(path, num_vertices, num_faces)
+        if at >= len(values) or not 0 <= values[at] <= len(values):
+            return None
         starts.append(at)
         at += 1 + int(values[at])
     if at != len(values):
-        raise _cut_off(path, num_vertices, num_faces)
-    counts = rest[starts].astype(np.int64)
-    corners = np.delete(rest, starts)
-    if (corners != np.floor(corners)).any():
-        raise MeshError(path, "has a face that names a vertex by a fraction: export it again")
-    return vertices, counts, corners.astype(np.int64)
+        return None
+    vertices = numbers[: num_vertices * width].reshape(num_vertices, width)[:, :3]
+    return vertices, rest[starts].astype(np.int64), np.delete(rest, starts).astype(np.int64)
 
 
 def _cut_off(path: Path, num_vertices: int, num_faces: int) -> MeshError:

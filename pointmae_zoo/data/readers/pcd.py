@@ -125,13 +125,13 @@ def _read_binary(
     repeats: list[int],
     wanted: Sequence[str],
 ) -> NDArray[np.float64]:
+    if num_points * sum(kind.itemsize * many for kind, many in zip(types, repeats, strict=True)) > len(body):
+        raise _cut_off(path, num_points)
     # PCL names every padding field "_": number the fields to keep them apart.
     fields = [
         (f"{number}", kind, (many,)) for number, (kind, many) in enumerate(zip(types, repeats, strict=True))
     ]
     row = np.dtype(fields)
-    if num_points * row.itemsize > len(body):
-        raise _cut_off(path, num_points)
     table = np.frombuffer(body, row, count=num_points)
     return np.stack([table[f"{names.index(axis)}"][:, 0].astype(np.float64) for axis in wanted], axis=1)
 

@@ -3,6 +3,7 @@
 Not by trimesh: it refuses binary files that mix polygons, and takes text files that were cut off for whole.
 """
 
+import codecs
 import re
 import struct
 from dataclasses import dataclass, field
@@ -136,7 +137,8 @@ def read_vertex_columns(path: Path, data: bytes) -> tuple[NDArray[np.floating], 
 
 def _read_elements(path: Path, data: bytes) -> list[tuple[Element, dict[str, Column]]]:
     """All elements with their columns, in their order."""
-    if b"\0" in data[:8]:  # a text PLY in UTF-16
+    data = data.removeprefix(codecs.BOM_UTF8)
+    if b"\0" in data[:8]:  # text in UTF-16
         data = plain_text(path, data)
     elements, order, body = _read_header(path, data)
     text = order == "ascii"

@@ -88,9 +88,6 @@ def _looks_like_text(data: bytes) -> bool:
 
 def _read_text(path: Path, text: bytes) -> Geometry:
     lower = text.lower()
-    end = lower.rfind(b"endsolid")
-    if end < max(0, len(text) - 4096) or end < lower.rfind(b"endfacet"):
-        raise MeshError(path, "is a text STL that ends before `endsolid`: it was cut off, copy it again")
     corners = _corners(path, lower)
     if isinstance(corners, MeshError) or len(corners) != lower.count(b"normal") * 9:
         # A name that holds this word, or several keywords on one line: what has all its facets is right.
@@ -105,12 +102,12 @@ def _read_text(path: Path, text: bytes) -> Geometry:
 def _corners(path: Path, text: bytes) -> NDArray[np.float64] | MeshError:
     """All coordinates of all vertices of text in lower case with a keyword at the start of every line, or why not."""
     lines = Lines(text)
-    first, third = lines.letters(0), lines.letters(3)
-    is_vertex = (first == ord("v")) & (third == ord("t"))
-    is_facet = (first == ord("f")) & (third == ord("e"))
-    is_end = (first == ord("e")) & (third == ord("f"))
+    is_vertex, is_facet, is_end = (lines.begins(word) for word in (b"vertex", b"facet", b"endfacet"))
     kinds = np.select((is_vertex, is_facet, is_end), (ord("v"), ord("f"), ord("e")), 0).astype(np.uint8)
     where = np.flatnonzero(kinds)
+    ends = np.flatnonzero(lines.begins(b"endsolid"))
+    if len(ends) == 0 or (len(where) and ends[-1] < where[-1]):
+        return MeshError(path, "is a text STL that ends before `endsolid`: it was cut off, copy it again")
     structure = kinds[where]
     if len(structure) == 0:
         return MeshError(path, "is a text STL without triangles: export it again")

@@ -55,14 +55,14 @@ def plain_text(path: Path, data: bytes) -> bytes:
 
 def _unmarked_utf16(data: bytes) -> str | None:
     """ASCII written as UTF-16 has a zero in every other byte."""
-    start = np.frombuffer(data[:UNMARKED_SAMPLE], np.uint8)
+    start = np.frombuffer(data[:UNMARKED_SAMPLE].rstrip(b"\0"), np.uint8)
     zeros = start == 0
     even, odd = zeros[0::2], zeros[1::2]
     if len(odd) < 2 or not zeros.any():
         return None
-    if odd.mean() > 0.9 and not even.any():
+    if odd.mean() > 0.7 and not even.any():
         return "utf-16-le"
-    return "utf-16-be" if even.mean() > 0.9 and not odd.any() else None
+    return "utf-16-be" if even.mean() > 0.7 and not odd.any() else None
 
 
 def without_comments(text: bytes, mark: bytes = b"#") -> bytes:
@@ -94,6 +94,16 @@ class Lines:
     def letters(self, place: int) -> NDArray[np.uint8]:
         """The byte at this place of what each line says (L,), letters in lower case."""
         return self.codes[np.minimum(self.said + place, len(self.codes) - 1)] | np.uint8(32)
+
+    def begins(self, word: bytes) -> NDArray[np.bool_]:
+        """Which lines (L,) begin with this word of lower-case letters, whatever their case is in the text."""
+        found = np.flatnonzero(self.letters(0) == word[0])
+        for place, letter in enumerate(word[1:], start=1):
+            found = found[self.codes[np.minimum(self.said[found] + place, len(self.codes) - 1)] | 32 == letter]
+        behind = self.codes[np.minimum(self.said[found] + len(word), len(self.codes) - 1)]
+        mask = np.zeros(len(self.said), bool)
+        mask[found[np.frombuffer(BLANKS, bool)[behind]]] = True
+        return mask
 
     def joined(self, wanted: NDArray[np.bool_], without: int) -> bytes:
         """The text of these lines, without the first letters that they say."""
@@ -189,6 +199,8 @@ def _integers(text: bytes) -> NDArray[np.float64] | None:
     """What `_from_string` gives for integers, faster; None if there is anything else."""
     if count_words(text) == 0:
         return np.empty(0)
+    if _has_bare_sign(np.frombuffer(text, np.uint8)):
+        return None
     try:
         numbers = np.fromstring(text, dtype=np.int64, sep=" ")
     except ValueError:
@@ -210,6 +222,8 @@ def _decimals(
     if (ends - starts).sum() > MOST_DIGITS * len(starts):
         return None
     codes = np.frombuffer(text, np.uint8)
+    if _has_bare_sign(codes):
+        return None
     exponents: NDArray[np.int64] | int = 0
     if b"e" in text or b"E" in text:
         marks = np.flatnonzero((codes | np.uint8(32)) == ord("e"))
@@ -258,6 +272,15 @@ def _decimals(
         written = text[starts[word] : ends[word]].decode("ascii")
         numbers[word] = float(f"{written}e{exponents[word] if isinstance(exponents, np.ndarray) else 0}")
     return numbers
+
+
+def _has_bare_sign(codes: NDArray[np.uint8]) -> bool:
+    """Whether a sign has no digit behind it, which numpy reads as 0."""
+    signs = np.flatnonzero((codes == ord("-")) | (codes == ord("+")))
+    last = len(codes) - 1
+    behind = codes[np.minimum(signs + 1, last)]
+    behind = np.where(behind == ord("."), codes[np.minimum(signs + 2, last)], behind)
+    return bool(((behind < ord("0")) | (behind > ord("9"))).any())
 
 
 def _exponents(
