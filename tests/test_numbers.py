@@ -16,7 +16,9 @@ NUMBERS = np.concatenate(
 )
 
 
-@pytest.mark.parametrize("form", ["{:.6f}", "{:.3f}", "{:g}", "{:.17g}", "{!r}", "{:.6e}", "{:E}", "{:.0f}", "{:+.2f}"])
+@pytest.mark.parametrize(
+    "form", ["{:.6f}", "{:.3f}", "{:g}", "{:.17g}", "{!r}", "{:.6e}", "{:E}", "{:.0f}", "{:+.2f}"]
+)
 @pytest.mark.parametrize("between", [" ", "\n", " \t "])
 def test_every_number_is_the_nearest_float(form: str, between: str) -> None:
     words = [form.format(float(number)) for number in NUMBERS]
@@ -45,9 +47,34 @@ def test_what_numbers_may_look_like(text: str, numbers: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["1_000", "0x1F", "1.2.3", "1-2", "--1", "1e", "e5", "1e5.5", "1e+", ".", "-", "+-1", "1f", "\u22121", "1e12345678x",
-             "nan(1)", "1,234", "1,2,3", "1,5.5", "1\x002", "1\x1c2", "\uff11", "1d", "0b1"],
-)  # fmt: skip
+    "word",
+    [
+        "1_000",
+        "0x1F",
+        "1.2.3",
+        "1-2",
+        "--1",
+        "1e",
+        "e5",
+        "1e5.5",
+        "1e+",
+        ".",
+        "-",
+        "+-1",
+        "1f",
+        "\u22121",
+        "1e12345678x",
+        "nan(1)",
+        "1,234",
+        "1,2,3",
+        "1,5.5",
+        "1\x002",
+        "1\x1c2",
+        "\uff11",
+        "1d",
+        "0b1",
+    ],
+)
 @pytest.mark.parametrize("beside", ["", " 1.5 2", " 3 4"])
 def test_what_is_no_number_is_never_read_as_one(word: str, beside: str) -> None:
     with pytest.raises(MeshError):

@@ -20,7 +20,10 @@ SQUARES = {
     "faces first": FACES + TWO,
     "relative": corners(0) + "f -4 -3 -2 -1\n" + corners(5) + "f -4 -3 -2 -1\n",
     "relative and continued": corners(0) + "f -4 -3 \\\n -2 -1\n" + corners(5) + "f -4 \\\n-3 \\\n-2 -1\n",
-    "relative with groups between": corners(0) + "g a\nf -4 -3 -2 -1\n" + corners(5) + "usemtl m\ng b\nf -4 -3 -2 -1\n",
+    "relative with groups between": corners(0)
+    + "g a\nf -4 -3 -2 -1\n"
+    + corners(5)
+    + "usemtl m\ng b\nf -4 -3 -2 -1\n",
     "relative and absolute": TWO + "f 1 -7 3 -5\nf 5 6 7 8\n",
     "continued vertex": "v 0 \\\n 0 0\n" + TWO[len("v 0 0 0\n") :] + FACES,
     "continued with trailing blanks": TWO + "f 1 2 \\  \n3 4\nf 5 6 7 8\n",
@@ -40,7 +43,10 @@ SQUARES = {
     "texture": TWO + "vt 0 0\n" + "f 1/1 2/1 3/1 4/1\nf 5/1 6/1 7/1 8/1\n",
     "normals": TWO + "vn 0 0 1\n" + "f 1//1 2//1 3//1 4//1\nf 5//1 6//1 7//1 8//1\n",
     "all three, and mixed": TWO + "vt 0 0\nvn 0 0 1\n" + "f 1/1/1 2//1 3/1 4\nf 5/ 6/-1/-1 7//-1 8//\n",
-    "groups, materials, smoothing": "mtllib a b.mtl\no f v\n" + TWO + "s 1\ng v f\nusemtl f 1 2\nf 1 2 3 4\ns off\n" + FACES[10:],
+    "groups, materials, smoothing": "mtllib a b.mtl\no f v\n"
+    + TWO
+    + "s 1\ng v f\nusemtl f 1 2\nf 1 2 3 4\ns off\n"
+    + FACES[10:],
     "triangles": TWO + "f 1 2 3\nf 1 3 4\nf 5 6 7\nf 5 7 8\n",
     "lines and points beside": TWO + "l 1 2 3\np 1 2\n" + FACES,
     "a corner twice": TWO + "f 1 2 3 4\nf 5 6 6 7 8\nf 1 1 1\n",
@@ -54,7 +60,7 @@ SQUARES = {
     "exponents of Fortran": TWO.replace("5\n", "0.5D+01\n") + FACES,
     "decimal commas": TWO.replace("5\n", "5,0\n") + FACES,
     "plus signs, bare points": TWO.replace("v 1", "v +1.").replace("5\n", "5.\n") + FACES,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", SQUARES)
@@ -81,7 +87,8 @@ def test_a_polygon_of_many_corners() -> None:
 
 
 def test_materials_keep_the_order_that_published_numbers_rest_on() -> None:
-    """The last material first; of quads alone all first halves, then the second ones. trimesh 5.2 gave this order."""
+    """The last material first; of quads alone all first halves, then the second ones. trimesh 5.2 gave this
+    order."""
     text = TWO + "usemtl a\nf 1 2 3 4\nf 5 6 7 8\nusemtl b\nf 1 2 3\nf 5 6 7 8\n"
     triangles = found("a.obj", text)
     vertices = [(x, y, z) for z in (0, 5) for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))]
@@ -126,7 +133,7 @@ def test_free_form_alone_is_refused_and_beside_polygons_left_out(keyword: str) -
         ("v 1,234 2,345 0\n" + TWO + FACES, "thousands or decimals"),
         ("v 1,2,3\n" + TWO + FACES, "'1,2,3' where one number belongs"),
     ],
-)  # fmt: skip
+)
 def test_refused_by_name(text: str, reason: str) -> None:
     with pytest.raises(MeshError, match=reason):
         found("a.obj", text)

@@ -40,7 +40,7 @@ SQUARES = {
     "exponents": "OFF\n4 2 0\n0.0e+00 0 0\n1E0 0 0\n1.0D+00 1d0 0\n0 1 0\n" + F,
     "decimal commas": "OFF\n4 2 0\n0,0 0 0\n1,0 0 0\n1 1 0\n0 1 0\n" + F,
     "a vertex that is none, unused": "OFF\n5 2 0\n" + V + "nan 1e300 inf\n" + F,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", SQUARES)
@@ -79,7 +79,7 @@ def test_faces_of_two_corners_are_left_out_with_a_remark() -> None:
         ("OFF\n4 2 0\n" + V.replace("1 1 0", "1,234 1 0") + F, "thousands or decimals"),
         ("LIST\n{ OFF }\n", "not an OFF file"),
     ],
-)  # fmt: skip
+)
 def test_refused_by_name(data: str | bytes, reason: str) -> None:
     with pytest.raises(MeshError, match=reason):
         found("a.off", data)

@@ -9,20 +9,23 @@ from pointmae_zoo.data.mesh import MeshError
 from samples.geometry import found, found_and_noted
 
 POINTS = [(0.0, 1.25, -2.5), (10.5, 0.5, 3.0), (1.0, 22.5, 0.75)]
-TEXT = "".join("%g %g %g\n" % point for point in POINTS)
+TEXT = "".join("{:g} {:g} {:g}\n".format(*point) for point in POINTS)
 
 
 def head(data: str, *, fields: str = "x y z", size: str = "4 4 4", kind: str = "F F F", count: str = "1 1 1",
          points: int = 3, version: str = "0.7", extra: str = "") -> str:  # fmt: skip
     return (
-        f"# .PCD v{version} - Point Cloud Data file format\nVERSION {version}\nFIELDS {fields}\nSIZE {size}\nTYPE {kind}\n"
+        f"# .PCD v{version} - Point Cloud Data file format\nVERSION {version}\nFIELDS {fields}\nSIZE "
+        f"{size}\nTYPE {kind}\n"
         f"COUNT {count}\nWIDTH {points}\nHEIGHT 1\n{extra}POINTS {points}\nDATA {data}\n"
     )
 
 
 def lzf(data: bytes) -> bytes:
     """Literal runs only, which every decoder has to take."""
-    return b"".join(bytes([len(data[at : at + 32]) - 1]) + data[at : at + 32] for at in range(0, len(data), 32))
+    return b"".join(
+        bytes([len(data[at : at + 32]) - 1]) + data[at : at + 32] for at in range(0, len(data), 32)
+    )
 
 
 def packed(content: bytes) -> bytes:
@@ -30,16 +33,29 @@ def packed(content: bytes) -> bytes:
     return struct.pack("<II", len(squeezed), len(content)) + squeezed
 
 
-MIXED = {"fields": "intensity z _ x normal y", "size": "1 8 1 4 4 4", "kind": "U F U F F F", "count": "1 1 3 1 3 1"}
+MIXED = {
+    "fields": "intensity z _ x normal y",
+    "size": "1 8 1 4 4 4",
+    "kind": "U F U F F F",
+    "count": "1 1 3 1 3 1",
+}
 MIXED_ROWS = [struct.pack("<BdBBBf3ff", 9, z, 1, 2, 3, x, 0, 0, 1, y) for x, y, z in POINTS]
 MIXED_COLUMNS = b"".join(
-    [bytes([9] * 3), struct.pack("<3d", *[p[2] for p in POINTS]), bytes(9), struct.pack("<3f", *[p[0] for p in POINTS]),
-     bytes(36), struct.pack("<3f", *[p[1] for p in POINTS])]
-)  # fmt: skip
+    [
+        bytes([9] * 3),
+        struct.pack("<3d", *[p[2] for p in POINTS]),
+        bytes(9),
+        struct.pack("<3f", *[p[0] for p in POINTS]),
+        bytes(36),
+        struct.pack("<3f", *[p[1] for p in POINTS]),
+    ]
+)
 FILES = {
     "text": head("ascii") + TEXT,
-    "text, other fields": head("ascii", **MIXED) + "".join(f"9 {z} 1 2 3 {x} 0 0 1 {y}\n" for x, y, z in POINTS),
-    "text, blanks and empty lines": head("ascii").replace(" ", "  \t") + TEXT.replace(" ", "\t ").replace("\n", " \n\n"),
+    "text, other fields": head("ascii", **MIXED)
+    + "".join(f"9 {z} 1 2 3 {x} 0 0 1 {y}\n" for x, y, z in POINTS),
+    "text, blanks and empty lines": head("ascii").replace(" ", "  \t")
+    + TEXT.replace(" ", "\t ").replace("\n", " \n\n"),
     "text, carriage returns and line feeds": (head("ascii") + TEXT).replace("\n", "\r\n"),
     "text, carriage returns alone": (head("ascii") + TEXT).replace("\n", "\r"),
     "text, UTF-16": (head("ascii") + TEXT).encode("utf-16"),
@@ -55,8 +71,9 @@ FILES = {
     "version .5, without sizes": "VERSION .5\nCOLUMNS x y z\nWIDTH 3\nHEIGHT 1\nDATA ascii\n" + TEXT,
     "no points line": head("ascii").replace("POINTS 3\n", "") + TEXT,
     "no count line": head("ascii").replace("COUNT 1 1 1\n", "") + TEXT,
-    "a viewpoint": head("ascii", extra="VIEWPOINT 5 5 5 0 1 0 0\n") + TEXT,  # where the sensor stood: nothing moves
-}  # fmt: skip
+    "a viewpoint": head("ascii", extra="VIEWPOINT 5 5 5 0 1 0 0\n")
+    + TEXT,  # where the sensor stood: nothing moves
+}
 
 
 @pytest.mark.parametrize("case", FILES)
@@ -65,7 +82,12 @@ def test_points(case: str) -> None:
 
 
 def test_an_organised_cloud_leaves_out_what_was_not_seen_and_says_so() -> None:
-    text = head("ascii", points=6).replace("WIDTH 6\nHEIGHT 1", "WIDTH 3\nHEIGHT 2") + TEXT + "nan nan nan\n" * 2 + "inf 0 0\n"
+    text = (
+        head("ascii", points=6).replace("WIDTH 6\nHEIGHT 1", "WIDTH 3\nHEIGHT 2")
+        + TEXT
+        + "nan nan nan\n" * 2
+        + "inf 0 0\n"
+    )
     points, notes = found_and_noted("a.pcd", text)
     np.testing.assert_array_equal(points, POINTS)
     assert "3 of 6 points are NaN or infinite" in notes

@@ -1,4 +1,5 @@
-"""Polygons to triangles, against the area of a polygon by the shoelace formula and counts of points inside."""
+"""Polygons to triangles, against the area of a polygon by the shoelace formula and counts of points
+inside."""
 
 import math
 
@@ -45,7 +46,9 @@ def test_any_simple_polygon_anywhere_in_space_is_covered_once(corners: int, seed
 def test_convex_polygons_are_fans_around_their_first_corner() -> None:
     angles = np.sort(rng.uniform(0, 2 * math.pi, 7))
     vertices = turned(np.stack((np.cos(angles), np.sin(angles)), axis=1), 1)
-    triangles, owners = triangulate(vertices, np.array([3, 7, 2, 4]), np.array([0, 1, 2, *range(7), 0, 1, 3, 4, 5, 6]))
+    triangles, owners = triangulate(
+        vertices, np.array([3, 7, 2, 4]), np.array([0, 1, 2, *range(7), 0, 1, 3, 4, 5, 6])
+    )
     fans = [(0, 1, 2), *[(0, k, k + 1) for k in range(1, 6)], (3, 4, 5), (3, 5, 6)]
     assert triangles.tolist() == [list(fan) for fan in fans]
     assert owners.tolist() == [0, 1, 1, 1, 1, 1, 3, 3]

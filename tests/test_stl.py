@@ -61,7 +61,9 @@ def test_text(case: str) -> None:
     assert is_square(found("a.stl", TEXTS[case]))
 
 
-@pytest.mark.parametrize("middle", ["endsolid a\nsolid b\n", "solid b\n", "endsolid a\n\nsolid vertex 1 2 3\n"])
+@pytest.mark.parametrize(
+    "middle", ["endsolid a\nsolid b\n", "solid b\n", "endsolid a\n\nsolid vertex 1 2 3\n"]
+)
 def test_several_solids_in_one_text(middle: str) -> None:
     text = "solid a\n" + facets() + middle + facets(HIGHER) + "endsolid b\n"
     assert is_square(found("a.stl", text), (0.0, 5.0))
@@ -108,7 +110,7 @@ def test_what_the_count_does_not_cover_is_said() -> None:
         (solid(vertex="vertex {} {} 1_0\n"), "without underscores"),
         (solid(vertex="vertex {} {},{} 1\n"), "'0.0,0.0' where one number belongs"),
     ],
-)  # fmt: skip
+)
 def test_refused_by_name(data: str | bytes, reason: str) -> None:
     with pytest.raises(MeshError, match=reason):
         found("a.stl", data)

@@ -8,12 +8,12 @@ from pointmae_zoo.data.readers.points import read_columns
 from samples.geometry import found, found_and_noted
 
 ROWS = [(0.0, 1.25, -2.5), (10.05, 0.5, 3.0), (1.05, 22.5, 0.075), (0.001, 0.01, 0.1)]
-PLAIN = "".join("%g %g %g\n" % row for row in ROWS)
-FIXED = "".join("%.3f %.3f %.3f\n" % row for row in ROWS)
+PLAIN = "".join("{:g} {:g} {:g}\n".format(*row) for row in ROWS)
+FIXED = "".join("{:.3f} {:.3f} {:.3f}\n".format(*row) for row in ROWS)
 COMMAS = FIXED.replace(".", ",")
 FILES = {
     "blanks": PLAIN,
-    "tabs, indents, trailing blanks": "".join("  %g\t%g \t%g  \n" % row for row in ROWS),
+    "tabs, indents, trailing blanks": "".join("  {:g}\t{:g} \t{:g}  \n".format(*row) for row in ROWS),
     "commas": FIXED.replace(" ", ","),
     "commas and blanks": FIXED.replace(" ", ", "),
     "commas with some blanks": FIXED.replace(" ", ",").replace(",", ", ", 1),
@@ -34,10 +34,11 @@ FILES = {
     "names in a comment": "//X Y Z\n" + PLAIN,
     "names with units": '"X [m]";"Y [m]";"Z [m]"\n'.replace(" [", "[") + FIXED.replace(" ", ";"),
     "width and height": "2 2\n" + PLAIN,
-    "more columns": "".join("%g %g %g 255 0 128 7\n" % row for row in ROWS),
-    "names of other columns": "id,z,x,y\n" + "".join("%d,%g,%g,%g\n" % (9, z, x, y) for x, y, z in ROWS),
-    "exponents": "".join("%.4e %.4E %+.4e\n" % row for row in ROWS),
-    "exponents of Fortran": "".join("%.4e %.4e %.4e\n" % row for row in ROWS).replace("e", "D"),
+    "more columns": "".join("{:g} {:g} {:g} 255 0 128 7\n".format(*row) for row in ROWS),
+    "names of other columns": "id,z,x,y\n"
+    + "".join(f"{9:d},{z:g},{x:g},{y:g}\n" for x, y, z in ROWS),
+    "exponents": "".join("{:.4e} {:.4E} {:+.4e}\n".format(*row) for row in ROWS),
+    "exponents of Fortran": "".join("{:.4e} {:.4e} {:.4e}\n".format(*row) for row in ROWS).replace("e", "D"),
     "empty lines": PLAIN.replace("\n", "\n\n"),
     "no last line end": PLAIN.rstrip(),
 }
@@ -96,5 +97,7 @@ def test_rows_that_are_no_numbers_come_with_a_remedy(tmp_path) -> None:
     from pointmae_zoo.data.mesh import read_points
 
     (tmp_path / "a.xyz").write_text(PLAIN + "nan nan nan\n")
-    with pytest.raises(MeshError, match=r"NaN or infinity in 1 of its 5 points: leave those rows out \(`points\["):
+    with pytest.raises(
+        MeshError, match=r"NaN or infinity in 1 of its 5 points: leave those rows out \(`points\["
+    ):
         read_points(tmp_path / "a.xyz")

@@ -1,4 +1,5 @@
-"""OBJ, by Wavefront: the polygons, or the vertices of a file without any. By numpy as a whole, no line by line."""
+"""OBJ, by Wavefront: the polygons, or the vertices of a file without any. By numpy as a whole, no line by
+line."""
 
 import re
 from pathlib import Path
@@ -17,7 +18,7 @@ from pointmae_zoo.data.readers.text import (
     read_numbers,
     without_comments,
 )
-from pointmae_zoo.data.surface import Geometry, MeshError, from_faces, from_points
+from pointmae_zoo.data.surface import Geometry, MeshError, from_faces, from_points, only_used
 
 FREE_FORM = {b"curv", b"curv2", b"surf"}
 OTHER_FILES = {b"call", b"csh"}
@@ -31,21 +32,26 @@ TORN_WORD = re.compile(rb"[^\s\\]\\[ \t]*\n\S")
 def read_obj(path: Path, data: bytes) -> Geometry:
     """Triangles of an OBJ file, or its vertices if it has no faces.
 
-    Colours or a weight behind a vertex, normals, texture coordinates, groups, materials and lines are left out.
+    Colours or a weight behind a vertex, normals, texture coordinates, groups, materials and lines are left
+    out.
     """
     lines = Lines(_with_joined_lines(path, plain_text(path, data)))
     kinds = _kinds(lines)
     is_vertex, is_face = kinds == ord("v"), kinds == ord("f")
     others = _long_words(lines, kinds)
     if found := OTHER_FILES & others:
-        raise MeshError(path, f"takes in other files with `{_names(found)}`, which is not read: export it as one file")
+        raise MeshError(
+            path, f"takes in other files with `{_names(found)}`, which is not read: export it as one file"
+        )
     vertices = _vertices(path, lines, is_vertex)
     counts, corners = _faces(path, lines, is_face, is_vertex, len(vertices))
     free = (FREE_FORM | OLD_PATCHES) & others
     if not (counts >= 3).any():
         if free:
             raise MeshError(
-                path, f"holds free-form curves or surfaces (`{_names(free)}`), which are not read: export it as polygons"
+                path,
+                f"holds free-form curves or surfaces (`{_names(free)}`), which are not read: export it "
+                f"as polygons",
             )
         if (kinds == ord("l")).any() or len(counts):
             note("lines have no surface: the vertices are read as points")
@@ -53,11 +59,13 @@ def read_obj(path: Path, data: bytes) -> Geometry:
     if free:
         note(f"free-form curves and surfaces (`{_names(free)}`) are left out, only polygons are read")
     triangles, owners = triangulate(vertices, counts, corners)
-    return from_faces(path, vertices, _in_established_order(lines, is_face, counts, triangles, owners))
+    ordered = _in_established_order(lines, is_face, counts, triangles, owners)
+    return from_faces(path, *only_used(vertices, ordered))
 
 
 def _with_joined_lines(path: Path, text: bytes) -> bytes:
-    """The text with continued lines joined, followed by as many empty lines: the others keep their numbers."""
+    """The text with continued lines joined, followed by as many empty lines: the others keep their
+    numbers."""
     if not CONTINUATION.search(text):
         return text
     text = without_comments(text)  # a comment ends with its line, whatever its last character is
@@ -73,7 +81,8 @@ def _with_joined_lines(path: Path, text: bytes) -> bytes:
 
 
 def _kinds(lines: Lines) -> NDArray[np.uint8]:
-    """The first letter (L,) of lines whose first word has one letter, in lower case; else 0, 1 for longer words."""
+    """The first letter (L,) of lines whose first word has one letter, in lower case; else 0, 1 for longer
+    words."""
     first = lines.codes[lines.said]
     alone = np.frombuffer(BLANKS, bool)[lines.codes[np.minimum(lines.said + 1, len(lines.codes) - 1)]]
     silent = (first == ord("\n")) | (first == ord("#"))
@@ -85,7 +94,9 @@ def _long_words(lines: Lines, kinds: NDArray[np.uint8]) -> set[bytes]:
     first, second = lines.letters(0), lines.letters(1)
     usual = ((first == ord("v")) & ((second == ord("n")) | (second == ord("t")))) | (first == ord("u"))
     numbers = np.flatnonzero((kinds == 1) & ~usual).tolist()
-    return {lines.text[lines.said[number] : lines.ends[number]].split(None, 1)[0].lower() for number in numbers}
+    return {
+        lines.text[lines.said[number] : lines.ends[number]].split(None, 1)[0].lower() for number in numbers
+    }
 
 
 def _text_of(lines: Lines, wanted: NDArray[np.bool_]) -> bytes:
@@ -154,11 +165,11 @@ def _in_established_order(
     triangles: NDArray[np.int64],
     owners: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """The triangles in the order in which OBJ files have been read from the start (it was trimesh's): a seed picks
-    its points by the numbers of the triangles, so that another order would give other points.
+    """The triangles in the order in which OBJ files have been read from the start (it was trimesh's): a seed
+    picks its points by the numbers of the triangles, so that another order would give other points.
 
-    Materials one after another, the last first; within one of nothing but like quads, the first halves before the
-    second ones.
+    Materials one after another, the last first; within one of nothing but like quads, the first halves
+    before the second ones.
     """
     materials = _materials(lines, is_face)
     is_quad = counts == 4

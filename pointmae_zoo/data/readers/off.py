@@ -19,15 +19,32 @@ from pointmae_zoo.data.readers.text import (
 from pointmae_zoo.data.surface import Geometry, MeshError, check_faces, from_faces
 
 # The keyword may be missing, and in ModelNet it is glued to the counts: "OFF490 518 0".
-HEADER = re.compile(rb"\s*(?P<texture>ST)?(?P<colour>C)?(?P<normal>N)?(?P<four>4)?(?P<any>n)?(?i:OFF)\s*(?P<binary>BINARY)?", re.ASCII)
+HEADER = re.compile(
+    rb"\s*(?P<texture>ST)?(?P<colour>C)?(?P<normal>N)?(?P<four>4)?(?P<any>n)?(?i:OFF)\s*(?P<binary>BINARY)?",
+    re.ASCII,
+)
 DIMENSION = re.compile(rb"\s*(\d+)", re.ASCII)
 COUNTS = re.compile(rb"\s*(\d+)\s+(\d+)([ \t]+\d+)?(?=\s)", re.ASCII)
-OTHER_KINDS = ("LIST", "INST", "VECT", "BEZ", "BBP", "MESH", "ZMESH", "QUAD", "SKEL", "SPHERE", "GROUP", "TLIST")
+OTHER_KINDS = (
+    "LIST",
+    "INST",
+    "VECT",
+    "BEZ",
+    "BBP",
+    "MESH",
+    "ZMESH",
+    "QUAD",
+    "SKEL",
+    "SPHERE",
+    "GROUP",
+    "TLIST",
+)
 """Other objects of Geomview, which stand in files of their own kind but now and then with this suffix."""
 
 
 def read_off(path: Path, data: bytes) -> Geometry:
-    """Triangles of an OFF file, or its vertices if it has no faces. Colours, normals, textures are left out."""
+    """Triangles of an OFF file, or its vertices if it has no faces. Colours, normals, textures are left
+    out."""
     text = without_comments(plain_text(path, data))
     header = HEADER.match(text)
     start = header.end() if header is not None else 0
@@ -62,7 +79,9 @@ def read_off(path: Path, data: bytes) -> Geometry:
     words = find_words(body)
     said = np.flatnonzero(words.counts > 0)
     if len(said) >= num_vertices + num_faces and words.counts[said[:num_vertices]].min() >= 3:
-        vertices, corner_counts, corners = _by_lines(path, body, words, said, num_vertices, num_faces, lines_before)
+        vertices, corner_counts, corners = _by_lines(
+            path, body, words, said, num_vertices, num_faces, lines_before
+        )
     else:
         edges_follow = counts[3] is None  # perhaps: on a line of their own
         vertices, corner_counts, corners = _free_form(
@@ -75,7 +94,13 @@ def read_off(path: Path, data: bytes) -> Geometry:
 
 
 def _by_lines(
-    path: Path, body: bytes, words: Words, said: NDArray[np.int64], num_vertices: int, num_faces: int, lines_before: int
+    path: Path,
+    body: bytes,
+    words: Words,
+    said: NDArray[np.int64],
+    num_vertices: int,
+    num_faces: int,
+    lines_before: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Vertices (V, 3), the corners of every face (P,) and all their vertices: one line for each row.
 
@@ -112,9 +137,16 @@ def _by_lines(
 
 
 def _free_form(
-    path: Path, body: bytes, num_vertices: int, num_faces: int, width: int, lines_before: int, edges_follow: bool
+    path: Path,
+    body: bytes,
+    num_vertices: int,
+    num_faces: int,
+    width: int,
+    lines_before: int,
+    edges_follow: bool,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """The same, number after number wherever the lines end: Geomview asks for no more. Faces have no colours then."""
+    """The same, number after number wherever the lines end: Geomview asks for no more. Faces have no colours
+    then."""
     numbers = read_numbers(path, body, lines=lines_before + 1)
     found = _one_after_another(numbers, num_vertices, num_faces, width)
     if found is None and edges_follow:

@@ -36,11 +36,13 @@ def read_fields(path: Path, data: bytes, wanted: Sequence[str]) -> NDArray[np.fl
     header, body = _read_header(path, data)
     try:
         names = header["FIELDS"]
-        if header.get("DATA", ["?"])[0].lower() == "ascii":  # where they don't matter, and old files have none
+        if (
+            header.get("DATA", ["?"])[0].lower() == "ascii"
+        ):  # where they don't matter, and old files have none
             header = {"SIZE": ["4"] * len(names), "TYPE": ["F"] * len(names)} | header
         sizes = [int(word) for word in header["SIZE"]]
         repeats = [int(word) for word in header.get("COUNT", ["1"] * len(names))]
-        kinds = [KINDS[word] for word in header["TYPE"]]
+        kinds = [KINDS[word.upper()] for word in header["TYPE"]]
         num_points = int(header["POINTS"][0]) if "POINTS" in header else _product(header)
         types = [np.dtype(f"<{kind}{size}") for kind, size in zip(kinds, sizes, strict=True)]
         if not set(sizes) <= {1, 2, 4, 8}:
@@ -60,7 +62,10 @@ def read_fields(path: Path, data: bytes, wanted: Sequence[str]) -> NDArray[np.fl
     if not seen.any() and len(found):
         raise MeshError(path, f"has {len(found):,} points, and all are NaN or infinite: nothing was seen")
     if not seen.all():
-        note(f"{int((~seen).sum()):,} of {len(found):,} points are NaN or infinite (nothing was seen there): left out")
+        note(
+            f"{int((~seen).sum()):,} of {len(found):,} points are NaN or infinite (nothing was seen "
+            f"there): left out"
+        )
     return found[seen]
 
 
@@ -111,7 +116,9 @@ def _read_text(
     filled = words.counts[words.counts > 0][:num_points]
     if len(filled) == num_points and (filled != columns).any():
         row = int(np.argmax(filled != columns))
-        raise MeshError(path, f"has {filled[row]} numbers in row {row + 1} of its points, not the {columns} of its fields")
+        raise MeshError(
+            path, f"has {filled[row]} numbers in row {row + 1} of its points, not the {columns} of its fields"
+        )
     table = numbers[: num_points * columns].reshape(num_points, columns)
     return table[:, [sum(repeats[: names.index(axis)]) for axis in wanted]]
 

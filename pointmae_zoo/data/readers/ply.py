@@ -39,7 +39,8 @@ ORDERS: dict[str, Literal["=", "<", ">"]] = {
     "binary_big_endian": ">",
 }
 HEADER_START = re.compile(rb"\s*ply[ \t]*(?P<newline>\r\n|\n|\r)")
-# On a line of its own. What follows its line end is data: blanks before belong to the header, bytes behind do not.
+# On a line of its own. What follows its line end is data: blanks before belong to the header, bytes behind
+# do not.
 HEADER_END = re.compile(rb"(?:(?<=\n)|(?<=\r))[ \t]*end_header[ \t]*(?P<newline>\r\n|\n|\r|$)")
 CORNER_NAMES = ("vertex_indices", "vertex_index")
 
@@ -206,16 +207,18 @@ def _vertices(path: Path, columns: dict[str, Column]) -> NDArray[np.floating]:
 
 
 def _read_text(path: Path, elements: list[Element], body: bytes, line: int) -> list[dict[str, Column]]:
-    """The columns of every element: as tables if all rows are alike, else a line for a row, else number by number."""
+    """The columns of every element: as tables if all rows are alike, else a line for a row, else number by
+    number."""
     if (tables := _by_elements(path, elements, body, line)) is not None:
         return tables
     numbers = read_numbers(path, body, lines=line)
-    tables, at = [], 0
+    alike, at = [], 0
     for element in elements:
-        columns, at = _text_table(element, numbers, at)
-        tables.append(columns)
-    if at == len(numbers) and None not in tables:
-        return [columns for columns in tables if columns is not None]
+        table, at = _text_table(element, numbers, at)
+        if table is not None:
+            alike.append(table)
+    if at == len(numbers) and len(alike) == len(elements):
+        return alike
     words = find_words(body)
     said = np.flatnonzero(words.counts > 0)
     if len(said) >= sum(element.count for element in elements):
@@ -250,7 +253,8 @@ def _by_elements(
     ends = np.flatnonzero(np.frombuffer(body, np.uint8) == 10)
     if len(ends) != sum(element.count for element in elements) or b"," in body:
         return None
-    tables, row, start = [], 0, 0
+    tables: list[dict[str, Column]] = []
+    row = start = 0
     for element in elements:
         if not element.count:
             tables.append({})
@@ -304,8 +308,8 @@ def _text_table(
 def _gather(
     element: Element, numbers: NDArray[np.float64], starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> tuple[dict[str, Column], NDArray[np.int64]]:
-    """The columns of rows that begin at starts (R,) in the numbers, and where each row's properties end (R,): behind
-    `ends` if it has fewer numbers than they need."""
+    """The columns of rows that begin at starts (R,) in the numbers, and where each row's properties end
+    (R,): behind `ends` if it has fewer numbers than they need."""
     columns: dict[str, Column] = {}
     last = max(len(numbers) - 1, 0)
     at = starts.copy()
@@ -324,8 +328,8 @@ def _gather(
 
 
 def _walk(element: Element, numbers: NDArray[np.float64], at: int) -> tuple[NDArray[np.int64], int]:
-    """Where the rows of an element begin, one after another, and where the last ends (behind the numbers if they do
-    not suffice)."""
+    """Where the rows of an element begin, one after another, and where the last ends (behind the numbers if
+    they do not suffice)."""
     values = numbers.tolist()
     starts = []
     for _ in range(element.count):

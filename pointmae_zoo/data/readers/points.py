@@ -4,7 +4,9 @@ import io
 import math
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,19 +23,21 @@ ELEMENT = re.compile(rb"[A-Z][a-z]?\d*", re.ASCII)
 """An atom's symbol, perhaps numbered."""
 NAME = re.compile(r"[\[({].*|[^a-z0-9_]")
 """What stands around the name of a column: quotes, a unit in brackets."""
-EMPTY_FIELD = re.compile(rb"(?:^|\n)[ \t]*[,;]|([,;])[ \t]*\1[ \t]*[^\s,;]")
+EMPTY_FIELD = re.compile(rb"(?:\A|\n)[ \t]*[,;]|([,;])[ \t]*\1[ \t]*[^\s,;]")
 BESIDE = re.compile(rb",[ \t]+[^\s,]|[ \t],")
 """A comma beside a blank that is not at the end of its line."""
+BESIDE_BLANK = re.compile(rb",[ \t]+|[ \t]+,[ \t]*")
 THOUSANDS = re.compile(rb"\d,\d{3}\.\d", re.ASCII)
 LEADING_ZERO = re.compile(rb",0\d")
 MOST_COLUMNS = 64  # x y z, then normals, colours, a label, intensities: more than this is no table of points
 
 
 def read_xyz(path: Path, data: bytes) -> Geometry:
-    """Rows of x y z and any further columns, divided by blanks, tabs, commas or semicolons; # or // begins a comment.
+    """Rows of x y z and any further columns, divided by blanks, tabs, commas or semicolons; # or // begins a
+    comment.
 
-    Lines before the first row (column names, a row count) are passed over; where names say that x, y and z are other
-    columns than the first three, those are taken.
+    Lines before the first row (column names, a row count) are passed over; where names say that x, y and z
+    are other columns than the first three, those are taken.
     """
     return from_points(read_columns(path, data)[:, :3])
 
@@ -71,7 +75,8 @@ def read_columns(path: Path, data: bytes) -> NDArray[np.float64]:
 
 
 def _find_table(path: Path, text: bytes) -> tuple[int, list[str], int | None]:
-    """The line where the rows begin, the names of their columns if there are any, and how many rows are promised."""
+    """The line where the rows begin, the names of their columns if there are any, and how many rows are
+    promised."""
     names: list[str] = []
     promised = None
     lines = text.split(b"\n", HEADER_LINES)[:HEADER_LINES]
@@ -83,7 +88,9 @@ def _find_table(path: Path, text: bytes) -> tuple[int, list[str], int | None]:
                 if promised is not None and ELEMENT.fullmatch(bare[0]):
                     raise MeshError(path, "is a molecule (atoms and their places), no shape")
                 shown = line[:40].decode("utf-8", "replace")
-                raise MeshError(path, f"row {number + 1} ({shown!r}) begins with a word: expected x, y, z first")
+                raise MeshError(
+                    path, f"row {number + 1} ({shown!r}) begins with a word: expected x, y, z first"
+                )
             if said:
                 names = [NAME.sub("", word.decode("utf-8", "replace").lower()) for word in said]
         elif len(bare) >= 3 and not COUNT.fullmatch(line.strip()):
@@ -102,16 +109,18 @@ def _begins_a_number(word: bytes) -> bool:
 def _with_blanks(path: Path, body: bytes) -> bytes:
     """The rows with blanks between their numbers, and points in them.
 
-    Semicolons divide. Commas divide too, unless blanks or semicolons do: then they are decimals. Raises MeshError
-    where a comma could be either.
+    Semicolons divide. Commas divide too, unless blanks or semicolons do: then they are decimals. Raises
+    MeshError where a comma could be either.
     """
+    if b"," not in body and b";" not in body:
+        return body
     if EMPTY_FIELD.search(body):
         raise MeshError(path, "has a row with an empty field: fill or remove it")
     if b";" in body:
         return body.replace(b";", b" ")  # commas that are left are decimals to read_numbers
-    if b"," not in body:
-        return body
-    tight = re.sub(rb"[ \t]*,[ \t]+|[ \t]+,|,(?=\n)", b" ", body)  # without commas beside blanks or line ends
+    tight = body.replace(b",\n", b"\n")
+    if b" " in body or b"\t" in body:
+        tight = BESIDE_BLANK.sub(b" ", tight)
     inner, beside = b"," in tight, tight.count(b",") < body.count(b",")
     if inner and beside and BESIDE.search(body):
         if b"." in body and not THOUSANDS.search(body):
@@ -119,14 +128,18 @@ def _with_blanks(path: Path, body: bytes) -> bytes:
         raise MeshError(path, "has commas with and without blanks: write decimal points")
     if not inner:
         return tight
-    blanks = [len(row.split()) > 1 for row in tight.split(b"\n") if row.strip()]
+    if b" " not in tight and b"\t" not in tight:
+        blanks = [False]
+    else:
+        blanks = [len(row.split()) > 1 for row in tight.split(b"\n") if row.strip()]
     if all(blanks):
         return tight  # decimals
     if any(blanks):
         raise MeshError(path, "has rows divided by commas and rows divided by blanks: write decimal points")
     if b"." not in body and LEADING_ZERO.search(body):
         raise MeshError(
-            path, "has commas between all its digits, some perhaps decimals (as in 1,05): write decimal points"
+            path,
+            "has commas between all its digits, some perhaps decimals (as in 1,05): write decimal points",
         )
     return tight.replace(b",", b" ")
 
@@ -216,13 +229,14 @@ def _table(path: Path, name: str, array: NDArray[np.generic], shape: tuple[int, 
 
 def _of_fields(path: Path, name: str, array: NDArray[np.generic]) -> NDArray[np.float64]:
     """Points of a structured array (N,) with fields x, y and z."""
-    fields = {field.lower(): field for field in reversed(array.dtype.names or ())}
-    axes = [fields.get(axis) for axis in "xyz"]
-    plain = all(axis and array.dtype[axis].kind in "fiu" and array.dtype[axis].shape == () for axis in axes)
-    if array.ndim != 1 or not plain:
+    types: Mapping[str, Any] = array.dtype.fields or {}
+    fields = {field.lower(): field for field in reversed(list(types))}
+    axes = [fields[axis] for axis in "xyz" if axis in fields]
+    plain = all(types[axis][0].kind in "fiu" and types[axis][0].shape == () for axis in axes)
+    if array.ndim != 1 or len(axes) < 3 or not plain:
         raise MeshError(
             path,
-            f"{name} has fields {', '.join(array.dtype.names or ())} and shape {array.shape}: expected numbers x, y, z "
+            f"{name} has fields {', '.join(types)} and shape {array.shape}: expected numbers x, y, z "
             "and shape (N,)",
         )
     return np.stack([array[axis].astype(np.float64) for axis in axes], axis=1)

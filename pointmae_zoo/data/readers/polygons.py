@@ -8,7 +8,8 @@ from pointmae_zoo.data.surface import fan
 
 # A fan triangle that is turned over by less than this fraction of its polygon's area is rounding.
 TURNED = 1e-6
-# A polygon that is bent more than this fraction of its extent has no plane, so no surface but what its corners say.
+# A polygon that is bent more than this fraction of its extent has no plane, so no surface but what its
+# corners say.
 FLAT = 0.1
 # The ears of a polygon add up to its area, or it crosses itself and has no inside to speak of.
 SAME_AREA = 1e-3
@@ -19,10 +20,11 @@ def triangulate(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Polygons as triangles (F, 3) of vertex numbers, and the polygon that each triangle belongs to (F,).
 
-    vertices: (V, 3); corner_counts: (P,) corners of every polygon; corners: all their vertex numbers, one polygon
-    after another, all of them existing. The triangles keep the polygons' order. A polygon is a fan around its first
-    corner if that covers it, as it does every convex one; other polygons are cut along their diagonals in the plane
-    that fits them best. A polygon that crosses itself or is far from flat stays a fan. Polygons with fewer than 3 corners vanish.
+    vertices: (V, 3); corner_counts: (P,) corners of every polygon; corners: all their vertex numbers, one
+    polygon after another, all of them existing. The triangles keep the polygons' order. A polygon is a fan
+    around its first corner if that covers it, as it does every convex one; other polygons are cut along
+    their diagonals in the plane that fits them best. A polygon that crosses itself or is far from flat stays
+    a fan. Polygons with fewer than 3 corners vanish.
     """
     counts = np.asarray(corner_counts, dtype=np.int64)
     triangles = fan(counts, corners)
@@ -68,8 +70,8 @@ def _not_fans(
     starts: NDArray[np.int64],
     corners: NDArray[np.integer],
 ) -> NDArray[np.bool_]:
-    """Which polygons (P,) a fan around their first corner does not cover: some of its triangles are turned over, or
-    together they go round that corner more than once."""
+    """Which polygons (P,) a fan around their first corner does not cover: some of its triangles are turned
+    over, or together they go round that corner more than once."""
     rows = counts - 2
     first = np.repeat(starts, rows)
     step = np.arange(len(first)) - np.repeat(np.cumsum(rows) - rows, rows)
@@ -80,7 +82,9 @@ def _not_fans(
     ends = np.cumsum(rows) - rows
     normals = np.add.reduceat(crosses, ends)
     lengths = np.linalg.norm(normals, axis=1)
-    signed = (crosses * np.repeat(normals / np.maximum(lengths, np.finfo(float).tiny)[:, None], rows, axis=0)).sum(axis=1)
+    signed = (
+        crosses * np.repeat(normals / np.maximum(lengths, np.finfo(float).tiny)[:, None], rows, axis=0)
+    ).sum(axis=1)
     low = np.minimum.reduceat(signed, ends) < -TURNED * lengths
     angles = np.arctan2(np.linalg.norm(crosses, axis=1), (u * v).sum(axis=1))
     round_it = np.add.reduceat(angles, ends) > 2 * np.pi * (1 + TURNED)
@@ -88,8 +92,8 @@ def _not_fans(
 
 
 def _flattened(places: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:
-    """A polygon (N, 3) in the plane across its mean normal (N, 2), as seen from the normal's tip, twice its area there,
-    and its height above that plane as a fraction of its extent."""
+    """A polygon (N, 3) in the plane across its mean normal (N, 2), as seen from the normal's tip, twice its
+    area there, and its height above that plane as a fraction of its extent."""
     moved = places - places[0]
     normal = np.cross(moved[1:-1], moved[2:]).sum(axis=0)
     area = float(np.linalg.norm(normal))

@@ -16,9 +16,7 @@ UNKNOWN_COUNTS = (0, 0xFFFFFFFF)
 """What writers that stream put there, since they do not know the number of facets yet."""
 LONGEST_NAME = 65536
 FACET_START = re.compile(rb"\bfacet\s+normal\b")
-KEYWORDS = re.compile(
-    rb"\s(?=(?:facet\s+normal|outer\s+loop|vertex|endloop|endfacet|endsolid|solid)\b)"
-)
+KEYWORDS = re.compile(rb"\s(?=(?:facet\s+normal|outer\s+loop|vertex|endloop|endfacet|endsolid|solid)\b)")
 
 
 def read_stl(path: Path, data: bytes) -> Geometry:
@@ -100,7 +98,8 @@ def _read_text(path: Path, text: bytes) -> Geometry:
 
 
 def _corners(path: Path, text: bytes) -> NDArray[np.float64] | MeshError:
-    """All coordinates of all vertices of text in lower case with a keyword at the start of every line, or why not."""
+    """All coordinates of all vertices of text in lower case with a keyword at the start of every line, or
+    why not."""
     lines = Lines(text)
     is_vertex, is_facet, is_end = (lines.begins(word) for word in (b"vertex", b"facet", b"endfacet"))
     kinds = np.select((is_vertex, is_facet, is_end), (ord("v"), ord("f"), ord("e")), 0).astype(np.uint8)

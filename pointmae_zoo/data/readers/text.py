@@ -1,7 +1,7 @@
 """Text of any origin: its encoding and line ends, its lines, its numbers. For all text formats.
 
-Numbers are read exactly (each is the float64 nearest to its digits) but by numpy as a whole. A word that is no
-number is never skipped and never read as another number: either it has one meaning or there is a reason.
+Numbers are read exactly (each is the float64 nearest to its digits) but by numpy as a whole. A word that is
+no number is never skipped and never read as another number: either it has one meaning or there is a reason.
 """
 
 import codecs
@@ -22,8 +22,8 @@ MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 UNMARKED_SAMPLE = 512  # bytes that decide whether text without a mark is UTF-16
-# 10**22 is the last power of ten that float64 holds exactly, 2**53 the last of its unbroken integers: a quotient
-# or product of two exact numbers is rounded once, so it is the nearest float64.
+# 10**22 is the last power of ten that float64 holds exactly, 2**53 the last of its unbroken integers: a
+# quotient or product of two exact numbers is rounded once, so it is the nearest float64.
 POWERS = 10.0 ** np.arange(23)
 EXACT = 2**53
 BLANKS = bytes(code in b" \t\n\v\f\r" for code in range(256))
@@ -40,7 +40,8 @@ OLD_INF = re.compile(rb"(?<!\S)([+-]?)\d\.#INF\w*(?=\s|$)", re.ASCII | re.I)
 def plain_text(path: Path, data: bytes) -> bytes:
     r"""The text with one byte per ASCII character, lines that end with \n, no mark and no padding.
 
-    UTF-16 and UTF-32 become UTF-8. Anything else stays as it is: names may have any encoding, numbers are ASCII.
+    UTF-16 and UTF-32 become UTF-8. Anything else stays as it is: names may have any encoding, numbers are
+    ASCII.
     """
     encoding = next((name for mark, name in MARKS if data.startswith(mark)), None) or _unmarked_utf16(data)
     if encoding:
@@ -76,7 +77,8 @@ def is_blank(text: bytes) -> NDArray[np.bool_]:
 
 
 class Lines:
-    """The lines of a text whose last one ends with \\n: where they begin and end, and where they begin to say something."""
+    """The lines of a text whose last one ends with \\n: where they begin and end, and where they begin to
+    say something."""
 
     def __init__(self, text: bytes) -> None:
         self.text = text
@@ -99,7 +101,9 @@ class Lines:
         """Which lines (L,) begin with this word of lower-case letters, whatever their case is in the text."""
         found = np.flatnonzero(self.letters(0) == word[0])
         for place, letter in enumerate(word[1:], start=1):
-            found = found[self.codes[np.minimum(self.said[found] + place, len(self.codes) - 1)] | 32 == letter]
+            found = found[
+                self.codes[np.minimum(self.said[found] + place, len(self.codes) - 1)] | 32 == letter
+            ]
         behind = self.codes[np.minimum(self.said[found] + len(word), len(self.codes) - 1)]
         mask = np.zeros(len(self.said), bool)
         mask[found[np.frombuffer(BLANKS, bool)[behind]]] = True
@@ -160,8 +164,9 @@ def read_numbers(
 ) -> NDArray[np.float64]:
     """All words of the text as numbers (W,).
 
-    Decimal commas and exponents as Fortran writes them (1.5D+03) are read. lines, for the message: the number of
-    the text's first line in its file, or the numbers of all its lines; words: those of the text, if they are known.
+    Decimal commas and exponents as Fortran writes them (1.5D+03) are read. lines, for the message: the
+    number of the text's first line in its file, or the numbers of all its lines; words: those of the text,
+    if they are known.
 
     Raises MeshError with the line of the first word that is no number.
     """
@@ -205,14 +210,14 @@ def _integers(text: bytes) -> NDArray[np.float64] | None:
         numbers = np.fromstring(text, dtype=np.int64, sep=" ")
     except ValueError:
         return None
-    if len(numbers) == 0 or max(-numbers.min(), numbers.max()) > EXACT or b"-0" in text:  # -0.0 keeps its sign
+    if (
+        len(numbers) == 0 or max(-numbers.min(), numbers.max()) > EXACT or b"-0" in text
+    ):  # -0.0 keeps its sign
         return None
     return numbers.astype(np.float64)
 
 
-def _decimals(
-    text: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]
-) -> NDArray[np.float64] | None:
+def _decimals(text: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.float64] | None:
     """What `_from_string` gives, several times faster: integers without the point, divided by powers of ten.
 
     None if there is a word that this cannot do.
@@ -329,28 +334,31 @@ def read_integers(text: bytes, words: Words) -> tuple[NDArray[np.int64], int | N
 
 
 def with_decimal_points(path: Path, text: bytes) -> bytes:
-    """The text with points for commas, where blanks divide the numbers, so that a comma can be only a decimal.
+    """The text with points for commas, where blanks divide the numbers, so that a comma can be only a
+    decimal.
 
-    Raises MeshError if a comma may be something else: `1,234` in a file where all have three digits behind it may
-    be thousands, `1,2,3` are no number.
+    Raises MeshError if a comma may be something else: `1,234` in a file where all have three digits behind
+    it may be thousands, `1,2,3` are no number.
     """
     lines = text.split(b"\n")
     certain = False
-    for number, line in enumerate(lines, start=1):
+    for line in lines:
         for word in line.split() if b"," in line else ():
             if b"," not in word:
                 continue
             if not COMMA_DECIMAL.fullmatch(word):
                 raise MeshError(
                     path,
-                    f"has {_shown(word)} where one number belongs: write decimal points, and blanks between numbers",
+                    f"has {_shown(word)} where one number belongs: write decimal points, and blanks "
+                    f"between numbers",
                 )
             certain = certain or not THOUSANDS.fullmatch(word)
     if not certain:
         example = re.search(rb"\S*,\S*", text)
         raise MeshError(
             path,
-            f"has numbers like {_shown(example[0] if example else b',')}: thousands or decimals? Write a decimal point",
+            f"has numbers like {_shown(example[0] if example else b',')}: thousands or decimals? Write a "
+            f"decimal point",
         )
     note("decimal commas are read as decimal points")
     return text.replace(b",", b".")
