@@ -1,9 +1,11 @@
 """Rows of points in text, feature by feature: written by hand, truth by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from pointmae_zoo.data.mesh import MeshError
+from pointmae_zoo.data.mesh import MeshError, read_points, search_files
 from pointmae_zoo.data.readers.points import read_columns
 from samples.geometry import found, found_and_noted
 
@@ -35,8 +37,7 @@ FILES = {
     "names with units": '"X [m]";"Y [m]";"Z [m]"\n'.replace(" [", "[") + FIXED.replace(" ", ";"),
     "width and height": "2 2\n" + PLAIN,
     "more columns": "".join("{:g} {:g} {:g} 255 0 128 7\n".format(*row) for row in ROWS),
-    "names of other columns": "id,z,x,y\n"
-    + "".join(f"{9:d},{z:g},{x:g},{y:g}\n" for x, y, z in ROWS),
+    "names of other columns": "id,z,x,y\n" + "".join(f"{9:d},{z:g},{x:g},{y:g}\n" for x, y, z in ROWS),
     "exponents": "".join("{:.4e} {:.4E} {:+.4e}\n".format(*row) for row in ROWS),
     "exponents of Fortran": "".join("{:.4e} {:.4e} {:.4e}\n".format(*row) for row in ROWS).replace("e", "D"),
     "empty lines": PLAIN.replace("\n", "\n\n"),
@@ -54,8 +55,6 @@ def test_decimal_commas_are_remarked() -> None:
 
 
 def test_other_columns_keep_their_order_behind_the_coordinates() -> None:
-    from pathlib import Path
-
     table = read_columns(Path("a.txt"), b"part,x,y,z,red\n7,1,2,3,255\n8,4,5,6,254\n")
     np.testing.assert_array_equal(table, [[1, 2, 3, 7, 255], [4, 5, 6, 8, 254]])
 
@@ -93,11 +92,17 @@ def test_refused_by_name(text: str, reason: str) -> None:
         found("a.xyz", text)
 
 
-def test_rows_that_are_no_numbers_come_with_a_remedy(tmp_path) -> None:
-    from pointmae_zoo.data.mesh import read_points
-
+def test_rows_that_are_no_numbers_come_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "a.xyz").write_text(PLAIN + "nan nan nan\n")
     with pytest.raises(
         MeshError, match=r"NaN or infinity in 1 of its 5 points: leave those rows out \(`points\["
     ):
         read_points(tmp_path / "a.xyz")
+
+
+@pytest.mark.parametrize("suffix", ["txt", "csv", "asc", "pts"])
+def test_other_suffixes_are_read_where_they_are_named_but_not_looked_for(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    path.write_text("x,y,z\n" + FIXED.replace(" ", ","))
+    np.testing.assert_array_equal(read_points(path), np.array(ROWS, np.float32))
+    assert search_files(path) == ([path], []) and search_files(tmp_path)[0] == []

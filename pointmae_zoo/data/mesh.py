@@ -36,6 +36,8 @@ READERS: dict[str, Callable[[Path, bytes], Geometry]] = {
     ".pcd": read_pcd,
 }
 SUPPORTED_SUFFIXES = tuple(READERS)
+NAMED_SUFFIXES = (".txt", ".csv", ".asc", ".pts")
+"""Rows of points too, but in a folder they may be anything: read where they are named."""
 OTHER_SHAPES = frozenset(
     {
         *(".3dm", ".3ds", ".abc", ".blend", ".dae", ".dwg", ".dxf", ".e57", ".fbx", ".ifc", ".iges", ".igs"),
@@ -55,7 +57,7 @@ def read_points(
 
     Meshes (STL, OBJ, OFF, PLY, GLB, glTF, 3MF): (num_points, 3), sampled uniformly by area; scenes are
     flattened with their transforms, and loose vertices next to faces do not count. Files without faces
-    (PLY, XYZ, NPY, NPZ, PCD): the points themselves, (N, 3), or a random choice of num_points if there are
+    (PLY, XYZ, TXT, CSV, NPY, NPZ, PCD): the points themselves, (N, 3), or a random choice of num_points if there are
     more. The same bytes and the same seed give the same points. An object further from the origin than
     1,000 times its own size is moved to the origin, because float32 could not resolve it there.
 
@@ -64,10 +66,12 @@ def read_points(
     """
     path = Path(path)
     check_seed(seed)
-    reader = READERS.get(path.suffix.lower())
+    suffix = path.suffix.lower()
+    reader = read_xyz if suffix in NAMED_SUFFIXES else READERS.get(suffix)
     if reader is None:
         raise MeshError(
-            path, f"has the suffix {path.suffix!r}: expected one of {' '.join(SUPPORTED_SUFFIXES)}"
+            path,
+            f"has the suffix {path.suffix!r}: expected one of {' '.join(SUPPORTED_SUFFIXES + NAMED_SUFFIXES)}",
         )
     if num_points < 2:
         raise ValueError(f"num_points is {num_points}: expected at least 2")

@@ -1,5 +1,4 @@
-"""OBJ, by Wavefront: the polygons, or the vertices of a file without any. By numpy as a whole, no line by
-line."""
+"""OBJ, by Wavefront: its polygons, or the vertices of a file without any. No loop over lines: numpy."""
 
 import re
 from pathlib import Path
@@ -64,8 +63,7 @@ def read_obj(path: Path, data: bytes) -> Geometry:
 
 
 def _with_joined_lines(path: Path, text: bytes) -> bytes:
-    """The text with continued lines joined, followed by as many empty lines: the others keep their
-    numbers."""
+    """The text with continued lines joined; empty lines behind them let the others keep their numbers."""
     if not CONTINUATION.search(text):
         return text
     text = without_comments(text)  # a comment ends with its line, whatever its last character is
@@ -81,8 +79,7 @@ def _with_joined_lines(path: Path, text: bytes) -> bytes:
 
 
 def _kinds(lines: Lines) -> NDArray[np.uint8]:
-    """The first letter (L,) of lines whose first word has one letter, in lower case; else 0, 1 for longer
-    words."""
+    """(L,) the letter, in lower case, where a line's first word is one letter; 1 for words, 0 for none."""
     first = lines.codes[lines.said]
     alone = np.frombuffer(BLANKS, bool)[lines.codes[np.minimum(lines.said + 1, len(lines.codes) - 1)]]
     silent = (first == ord("\n")) | (first == ord("#"))

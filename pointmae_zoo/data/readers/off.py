@@ -25,26 +25,10 @@ HEADER = re.compile(
 )
 DIMENSION = re.compile(rb"\s*(\d+)", re.ASCII)
 COUNTS = re.compile(rb"\s*(\d+)\s+(\d+)([ \t]+\d+)?(?=\s)", re.ASCII)
-OTHER_KINDS = (
-    "LIST",
-    "INST",
-    "VECT",
-    "BEZ",
-    "BBP",
-    "MESH",
-    "ZMESH",
-    "QUAD",
-    "SKEL",
-    "SPHERE",
-    "GROUP",
-    "TLIST",
-)
-"""Other objects of Geomview, which stand in files of their own kind but now and then with this suffix."""
 
 
 def read_off(path: Path, data: bytes) -> Geometry:
-    """Triangles of an OFF file, or its vertices if it has no faces. Colours, normals, textures are left
-    out."""
+    """Triangles of an OFF file, or its vertices if it has no faces. Colours and the like are left out."""
     text = without_comments(plain_text(path, data))
     header = HEADER.match(text)
     start = header.end() if header is not None else 0

@@ -36,9 +36,8 @@ def read_fields(path: Path, data: bytes, wanted: Sequence[str]) -> NDArray[np.fl
     header, body = _read_header(path, data)
     try:
         names = header["FIELDS"]
-        if (
-            header.get("DATA", ["?"])[0].lower() == "ascii"
-        ):  # where they don't matter, and old files have none
+        # In text they don't matter, and old files have none.
+        if header.get("DATA", ["?"])[0].lower() == "ascii":
             header = {"SIZE": ["4"] * len(names), "TYPE": ["F"] * len(names)} | header
         sizes = [int(word) for word in header["SIZE"]]
         repeats = [int(word) for word in header.get("COUNT", ["1"] * len(names))]

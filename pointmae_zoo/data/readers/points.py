@@ -75,8 +75,7 @@ def read_columns(path: Path, data: bytes) -> NDArray[np.float64]:
 
 
 def _find_table(path: Path, text: bytes) -> tuple[int, list[str], int | None]:
-    """The line where the rows begin, the names of their columns if there are any, and how many rows are
-    promised."""
+    """The line where the rows begin, the names of their columns if any, how many rows are promised."""
     names: list[str] = []
     promised = None
     lines = text.split(b"\n", HEADER_LINES)[:HEADER_LINES]
@@ -114,7 +113,8 @@ def _with_blanks(path: Path, body: bytes) -> bytes:
     """
     if b"," not in body and b";" not in body:
         return body
-    if EMPTY_FIELD.search(body):
+    bare = b"\n" + body.translate(None, b" \t")
+    if any(pair in bare for pair in (b",,", b";;", b"\n,", b"\n;")) and EMPTY_FIELD.search(body):
         raise MeshError(path, "has a row with an empty field: fill or remove it")
     if b";" in body:
         return body.replace(b";", b" ")  # commas that are left are decimals to read_numbers
@@ -239,4 +239,5 @@ def _of_fields(path: Path, name: str, array: NDArray[np.generic]) -> NDArray[np.
             f"{name} has fields {', '.join(types)} and shape {array.shape}: expected numbers x, y, z "
             "and shape (N,)",
         )
-    return np.stack([array[axis].astype(np.float64) for axis in axes], axis=1)
+    columns: NDArray[Any] = array
+    return np.stack([columns[axis].astype(np.float64) for axis in axes], axis=1)

@@ -98,8 +98,7 @@ def _read_text(path: Path, text: bytes) -> Geometry:
 
 
 def _corners(path: Path, text: bytes) -> NDArray[np.float64] | MeshError:
-    """All coordinates of all vertices of text in lower case with a keyword at the start of every line, or
-    why not."""
+    """All coordinates of all vertices of text in lower case whose lines begin with keywords, or why not."""
     lines = Lines(text)
     is_vertex, is_facet, is_end = (lines.begins(word) for word in (b"vertex", b"facet", b"endfacet"))
     kinds = np.select((is_vertex, is_facet, is_end), (ord("v"), ord("f"), ord("e")), 0).astype(np.uint8)
