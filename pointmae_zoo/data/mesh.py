@@ -57,8 +57,8 @@ def read_points(
 
     Meshes (STL, OBJ, OFF, PLY, GLB, glTF, 3MF): (num_points, 3), sampled uniformly by area; scenes are
     flattened with their transforms, and loose vertices next to faces do not count. Files without faces
-    (PLY, XYZ, TXT, CSV, NPY, NPZ, PCD): the points themselves, (N, 3), or a random choice of num_points if there are
-    more. The same bytes and the same seed give the same points. An object further from the origin than
+    (PLY, XYZ, TXT, CSV, NPY, NPZ, PCD): the points themselves, (N, 3), or a random choice of num_points if
+    there are more. The same bytes and the same seed give the same points. An object further from the origin than
     1,000 times its own size is moved to the origin, because float32 could not resolve it there.
 
     Raises MeshError (a ValueError) with one line that names the file, what is wrong with it and what to do;
@@ -69,10 +69,8 @@ def read_points(
     suffix = path.suffix.lower()
     reader = read_xyz if suffix in NAMED_SUFFIXES else READERS.get(suffix)
     if reader is None:
-        raise MeshError(
-            path,
-            f"has the suffix {path.suffix!r}: expected one of {' '.join(SUPPORTED_SUFFIXES + NAMED_SUFFIXES)}",
-        )
+        known = " ".join(SUPPORTED_SUFFIXES + NAMED_SUFFIXES)
+        raise MeshError(path, f"has the suffix {path.suffix!r}: expected one of {known}")
     if num_points < 2:
         raise ValueError(f"num_points is {num_points}: expected at least 2")
     try:
