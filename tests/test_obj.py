@@ -124,6 +124,7 @@ def test_free_form_alone_is_refused_and_beside_polygons_left_out(keyword: str) -
         (TWO + "f 1 2 \\\n3 x\n", r"line 9 \(f 1 2 3 x\)"),
         (TWO + "f 1 2 \\\n3 4\nf 1 2 99\n", r"line 11 \(f 1 2 99\)"),
         ("v 0 0 0\\\n1\n" + TWO + FACES, r"line 1 is continued \(\\\) within a word"),
+        (TWO + "f 1 2\n", "no face with three corners"),
         ("v 0 0\n" + TWO + FACES, r"line 1 \(v 0 0\): three numbers expected"),
         ("v 0 0 x\n" + TWO + FACES, "line 1 has 'x' where a number belongs"),
         ("o a\nv 1_0 0 0\n" + TWO + FACES, "line 2 has '1_0' .*without underscores"),

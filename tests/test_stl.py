@@ -99,6 +99,8 @@ def test_what_the_count_does_not_cover_is_said() -> None:
         (binary(count=3), "was cut off.* promises 3 triangles"),
         (binary()[:-10], "was cut off"),
         (binary(count=0)[:-10], "was cut off"),
+        (binary()[:90] + b"ab" + binary()[90:], "2 bytes more than its 2 triangles need"),
+        (binary(count=0)[:90] + b"ab" * 25 + binary()[90:], "was cut off"),
         (binary(count=0, halves=HALVES[:0]), "without triangles"),
         ("solid a\nendsolid a\n", "without triangles"),
         (solid().rsplit("endsolid", 1)[0], "ends before `endsolid`"),

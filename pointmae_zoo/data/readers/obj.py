@@ -52,7 +52,11 @@ def read_obj(path: Path, data: bytes) -> Geometry:
                 f"holds free-form curves or surfaces (`{_names(free)}`), which are not read: export it "
                 f"as polygons",
             )
-        if (kinds == ord("l")).any() or len(counts):
+        if len(counts):
+            raise MeshError(
+                path, "has no face with three corners: it was cut off, or export it with its surface"
+            )
+        if (kinds == ord("l")).any():
             note("lines have no surface: the vertices are read as points")
         return from_points(vertices)
     if free:

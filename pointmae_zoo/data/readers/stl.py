@@ -37,6 +37,11 @@ def read_stl(path: Path, data: bytes) -> Geometry:
             return _facets(path, data, found)
     if 0 < needed < len(data) and promised > 0:
         left = len(data) - needed
+        if not _are_facets(data[:needed]):
+            raise MeshError(
+                path,
+                f"has {left:,} bytes more than its {promised:,} triangles need, and no facets there: damaged",
+            )
         if left >= FACET.itemsize:
             note(f"{left:,} bytes behind the {promised:,} triangles that the header promises are left out")
         return _facets(path, data, promised)
@@ -56,11 +61,14 @@ def _facets(path: Path, data: bytes, count: int) -> Geometry:
 
 
 def _are_facets(data: bytes) -> bool:
-    """Whether what follows the header can be facets: normals of length 1 or 0, and finite corners."""
+    """Whether what follows the header can be facets: normals of length 1 or 0, and corners that are not all 0.
+
+    Where the size says otherwise than the count, bytes may have slipped in: then everything behind is noise.
+    """
     facets = np.frombuffer(data, FACET, offset=HEADER_BYTES)
     lengths = np.linalg.norm(facets["normal"].astype(np.float64), axis=1)
     unit = (np.abs(lengths - 1) < 0.01) | (lengths == 0)
-    return bool(unit.all() and np.isfinite(facets["corners"]).all() and facets["corners"].any())
+    return bool(unit.all() and facets["corners"].any())
 
 
 def _is_text(text: bytes) -> bool:
