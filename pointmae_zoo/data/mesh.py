@@ -58,8 +58,8 @@ def read_points(
     Meshes (STL, OBJ, OFF, PLY, GLB, glTF, 3MF): (num_points, 3), sampled uniformly by area; scenes are
     flattened with their transforms, and loose vertices next to faces do not count. Files without faces
     (PLY, XYZ, TXT, CSV, NPY, NPZ, PCD): the points themselves, (N, 3), or a random choice of num_points if
-    there are more. The same bytes and the same seed give the same points. An object further from the origin than
-    1,000 times its own size is moved to the origin, because float32 could not resolve it there.
+    there are more. The same bytes and the same seed give the same points. An object further from the origin
+    than 1,000 times its own size is moved to the origin, because float32 could not resolve it there.
 
     Raises MeshError (a ValueError) with one line that names the file, what is wrong with it and what to do;
     ValueError for a num_points below 2 or a seed that is no whole number of 0 or more.

@@ -145,7 +145,7 @@ def _one_after_another(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]] | None:
     """Vertices, corners of every face and all their vertices; None if the numbers are not exactly that."""
     rest = numbers[num_vertices * width :]
-    if len(rest) < num_faces or (rest != np.floor(rest)).any():
+    if len(numbers) < num_vertices * width or len(rest) < num_faces or (rest != np.floor(rest)).any():
         return None
     values, starts, at = rest.tolist(), [], 0
     for _ in range(num_faces):

@@ -61,7 +61,8 @@ def _facets(path: Path, data: bytes, count: int) -> Geometry:
 
 
 def _are_facets(data: bytes) -> bool:
-    """Whether what follows the header can be facets: normals of length 1 or 0, and corners that are not all 0.
+    """Whether what follows the header can be facets: normals of length 1 or 0, and corners that are not all
+    0.
 
     Where the size says otherwise than the count, bytes may have slipped in: then everything behind is noise.
     """
