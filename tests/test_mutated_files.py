@@ -1,4 +1,4 @@
-"""Files with random damage: points or one line, whatever is in them. The seeds are kept: a failure can be repeated."""
+"""Files with random damage: points or one line, whatever is in them. The seeds are kept."""
 
 import random
 from pathlib import Path

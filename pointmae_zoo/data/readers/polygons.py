@@ -11,6 +11,7 @@ TURNED = 1e-6
 # A polygon that is bent more than this fraction of its extent has no plane, so no surface but what its
 # corners say.
 FLAT = 0.1
+MOST_TURNED = 8  # corners: fewer tries than diagonals to cut along
 # The ears of a polygon add up to its area, or it crosses itself and has no inside to speak of.
 SAME_AREA = 1e-3
 
@@ -34,11 +35,27 @@ def triangulate(
     starts = np.cumsum(counts) - counts
     several = np.flatnonzero(counts > 3)
     wrong = several[_not_fans(vertices, counts[several], starts[several], corners)]
+    firsts = np.cumsum(np.maximum(counts - 2, 0)) - np.maximum(counts - 2, 0)
+    # Most small polygons have another corner whose fan covers them: all of a size at once, tried in turn.
+    for corner_count in range(4, MOST_TURNED + 1):
+        alike = wrong[counts[wrong] == corner_count]
+        places = np.asarray(corners, dtype=np.int64)[starts[alike][:, None] + np.arange(corner_count)]
+        flat = _bends(np.asarray(vertices[places], dtype=np.float64)) <= FLAT
+        alike, places = alike[flat], places[flat]
+        for _ in range(corner_count - 1):
+            if len(alike) == 0:
+                break
+            places = np.roll(places, -1, axis=1)
+            sizes = np.full(len(alike), corner_count)
+            good = ~_not_fans(vertices, sizes, np.arange(len(alike)) * corner_count, places.reshape(-1))
+            rows = firsts[alike[good]][:, None] + np.arange(corner_count - 2)
+            triangles[rows.reshape(-1)] = fan(sizes[good], places[good].reshape(-1))
+            wrong = np.setdiff1d(wrong, alike[good])
+            alike, places = alike[~good], places[~good]
     if len(wrong) == 0:
         return triangles, owners
     import mapbox_earcut
 
-    firsts = np.cumsum(np.maximum(counts - 2, 0)) - np.maximum(counts - 2, 0)
     pieces, places, crossing, done = [], [], 0, 0
     for polygon in wrong.tolist():
         numbers = np.asarray(corners[starts[polygon] : starts[polygon] + counts[polygon]], dtype=np.int64)
@@ -89,6 +106,15 @@ def _not_fans(
     angles = np.arctan2(np.linalg.norm(crosses, axis=1), (u * v).sum(axis=1))
     round_it = np.add.reduceat(angles, ends) > 2 * np.pi * (1 + TURNED)
     return (low | round_it) & (lengths > 0)
+
+
+def _bends(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(P,) the heights of polygons (P, N, 3) across their mean normals, as fractions of their extents."""
+    moved = places - places[:, :1]
+    normals = np.cross(moved[:, 1:-1], moved[:, 2:]).sum(axis=1)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    heights = (moved * normals[:, None]).sum(axis=2)
+    return np.ptp(heights, axis=1) / np.ptp(moved, axis=1).max(axis=1)
 
 
 def _flattened(places: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:

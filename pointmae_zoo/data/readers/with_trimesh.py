@@ -1,4 +1,4 @@
-"""What trimesh reads well enough: OBJ, glTF and GLB, 3MF, text STL. Scenes are flattened."""
+"""What trimesh reads: glTF and GLB, 3MF. Scenes are flattened."""
 
 import io
 import re
@@ -12,22 +12,6 @@ from pointmae_zoo.data.readers.gltf_checks import check_gltf
 from pointmae_zoo.data.surface import Geometry, MeshError, check_faces, from_faces
 
 PATH_IN_ITEM = re.compile(rb"<(?:\w+:)?item\s[^>]*\bpath\s*=")
-RELATIVE_FACE = re.compile(rb"^[ \t]*f[ \t][^\n]*-\d", re.MULTILINE)
-
-ZERO_CORNER = re.compile(rb"^[ \t]*f[ \t](?:[^\n]*[ \t])?0(?:[/\s]|\Z)", re.MULTILINE)
-
-
-def read_obj(path: Path, data: bytes) -> Geometry:
-    """Triangles of an OBJ file, or its vertices if it has no faces."""
-    if _may_have_zero_corner(data) and ZERO_CORNER.search(data):  # to trimesh it is the last vertex
-        raise MeshError(path, f"{_odd_obj_line(data) or 'has a face with a vertex 0'}: export it again")
-    absolute = _absolute_faces(path, data) if RELATIVE_FACE.search(data) else data
-    try:
-        return load_scene(path, absolute, "obj")
-    except MeshError as error:
-        if (odd := _odd_obj_line(data)) is None:
-            raise
-        raise MeshError(path, f"{odd}: export it again") from error
 
 
 def read_gltf(path: Path, data: bytes) -> Geometry:
@@ -116,65 +100,3 @@ def _places_other_files(data: bytes) -> bool:
             return any(PATH_IN_ITEM.search(archive.read(name)) for name in names)
     except Exception:  # zipfile lets out whatever a damaged archive leads to; trimesh will say what is wrong
         return False
-
-
-def _may_have_zero_corner(data: bytes) -> bool:
-    """Far faster than the pattern, which reads every face: zeros seldom stand alone behind the first face."""
-    faces = max(0, data.find(b"\nf"))
-    found = any(data.find(zero, faces) >= 0 for zero in (b" 0 ", b" 0/", b" 0\n", b" 0\r", b"\t0"))
-    return found or data.endswith(b" 0")
-
-
-def _odd_obj_line(data: bytes) -> str | None:
-    """The first line of an OBJ file that cannot be meant, and what should be there."""
-    lines = [line.split() for line in data.splitlines()]
-    count = sum(words[:1] == [b"v"] for words in lines)
-    for number, words in enumerate(lines, start=1):
-        line = " ".join(word.decode("ascii", "backslashreplace") for word in words)[:60]
-        if words[:1] == [b"v"] and not (len(words) >= 4 and all(map(_is_number, words[1:]))):
-            return f"line {number} ({line}): three numbers expected, each with a decimal point if any"
-        if words[:1] == [b"f"]:
-            corners = [word.partition(b"/")[0] for word in words[1:]]
-            if not all(re.fullmatch(rb"[+-]?\d+", corner) for corner in corners):
-                return f"line {number} ({line}): numbers of vertices expected"
-            if not all(1 <= abs(int(corner)) <= count for corner in corners):
-                return f"line {number} ({line}): names vertices which do not exist; there are 1 to {count}"
-    return None
-
-
-def _is_number(word: bytes) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
-def _absolute_faces(path: Path, data: bytes) -> bytes:
-    """The same OBJ with face corners counted from the start of the file.
-
-    OBJ counts negative numbers back from the vertices read so far; trimesh counts them back from the end
-    of the file, which is something else as soon as vertices and faces alternate.
-    """
-    lines = data.splitlines()
-    seen = 0
-    for number, line in enumerate(lines):
-        words = line.split()
-        if not words:
-            continue
-        if words[0] == b"v":
-            seen += 1
-        elif words[0] == b"f" and b"-" in line:
-            corners = [word.split(b"/", 1)[0] for word in words[1:]]
-            try:
-                counted = [
-                    int(corner) + seen + 1 if corner.startswith(b"-") else int(corner) for corner in corners
-                ]
-            except ValueError:
-                continue  # trimesh will say what is wrong
-            if min(counted) < 1:
-                raise MeshError(
-                    path, f"has a face that counts back beyond its {seen} vertices: export it again"
-                )
-            lines[number] = b"f " + b" ".join(b"%d" % corner for corner in counted)
-    return b"\n".join(lines)
