@@ -1,9 +1,10 @@
 """Any mesh or point file -> points. numpy only; trimesh is imported when a file needs it, torch never."""
 
 import codecs
+import contextlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,16 @@ from pointmae_zoo.data.contents import (
 )
 from pointmae_zoo.data.notes import about, note
 from pointmae_zoo.data.readers.gltf import read_gltf
+from pointmae_zoo.data.readers.obj import read_obj
 from pointmae_zoo.data.readers.off import read_off
 from pointmae_zoo.data.readers.pcd import read_pcd
 from pointmae_zoo.data.readers.ply import read_ply
 from pointmae_zoo.data.readers.points import read_npy, read_npz, read_xyz
 from pointmae_zoo.data.readers.stl import read_stl
 from pointmae_zoo.data.readers.threemf import read_3mf
-from pointmae_zoo.data.readers.with_trimesh import read_obj
 from pointmae_zoo.data.surface import Geometry, MeshError, points_of
 
-__all__ = ["SUPPORTED_SUFFIXES", "MeshError", "read_points"]
+__all__ = ["SUPPORTED_SUFFIXES", "MeshError", "read_geometry", "read_points"]
 
 READERS: dict[str, Callable[[Path, bytes], Geometry]] = {
     ".stl": read_stl,
@@ -71,9 +72,9 @@ def read_points(
 
     Meshes (STL, OBJ, OFF, PLY, GLB, glTF, 3MF): (num_points, 3), sampled uniformly by area; scenes are
     flattened with their transforms, and loose vertices next to faces do not count. Files without faces
-    (PLY, XYZ, NPY, NPZ, PCD): the points themselves, (N, 3), or a random choice of num_points if there are
-    more. The same bytes and the same seed give the same points. An object further from the origin than
-    1,000 times its own size is moved to the origin, because float32 could not resolve it there.
+    (PLY, XYZ, TXT, CSV, NPY, NPZ, PCD): the points themselves, (N, 3), or a random choice of num_points if
+    there are more. The same bytes and the same seed give the same points. An object further from the origin
+    than 1,000 times its own size is moved to the origin, because float32 could not resolve it there.
 
     The content decides what a file is where it leaves no doubt, else its suffix. Files compressed with gzip
     (``.stl.gz``) are read, and text with a point in each row may also be called .txt, .csv, .asc or .pts.
@@ -86,9 +87,25 @@ def read_points(
     check_seed(seed)
     if num_points < 2:
         raise ValueError(f"num_points is {num_points}: expected at least 2")
+    with _errors_in_words(path):
+        return points_of(path, _geometry(path), num_points, seed)
+
+
+def read_geometry(path: str | os.PathLike[str]) -> Geometry:
+    """All triangles of one file, or its points if it has none, as `read_points` samples them.
+
+    Raises MeshError as `read_points` does.
+    """
+    with _errors_in_words(Path(path)):
+        return _geometry(Path(path))
+
+
+@contextlib.contextmanager
+def _errors_in_words(path: Path) -> Iterator[None]:
+    """Whatever goes wrong while a file is read becomes a MeshError; remarks name the file."""
     try:
         with about(path), np.errstate(all="ignore"):  # overflow is looked for where it matters, after reading
-            return points_of(path, _geometry(path), num_points, seed)
+            yield
     except FileNotFoundError as error:
         raise MeshError(path, _why_not_there(path)) from error
     except IsADirectoryError as error:
