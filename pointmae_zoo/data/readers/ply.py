@@ -98,7 +98,7 @@ def read_ply(path: Path, data: bytes) -> Geometry:
         triangles.append(strips)
     if not triangles:
         return from_points(vertices)
-    return from_faces(path, vertices, np.concatenate(triangles))
+    return from_faces(path, vertices, triangles[0] if len(triangles) == 1 else np.concatenate(triangles))
 
 
 def _lists(path: Path, what: str, columns: dict[str, Column]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -108,14 +108,15 @@ def _lists(path: Path, what: str, columns: dict[str, Column]) -> tuple[NDArray[n
     if not named or (named[0] not in CORNER_NAMES and len(lists) > 1):
         raise MeshError(path, f"has {what} without a `vertex_indices` list: export it again")
     counts, corners = lists[named[0]]
-    whole = corners.astype(np.int64)
-    if corners.dtype.kind == "f" and not np.array_equal(whole, corners):
+    whole = corners.astype(np.int64) if corners.dtype.kind == "f" else corners
+    if not (whole is corners or np.array_equal(whole, corners)):
         raise MeshError(path, f"has {what} whose list `{named[0]}` holds no whole numbers: export it again")
     return counts, whole
 
 
 def _of_strips(counts: NDArray[np.int64], corners: NDArray[np.int64]) -> NDArray[np.int64]:
     """Triangles (F, 3) of strips: every three neighbours, every second one turned; -1 begins a new strip."""
+    corners = corners.astype(np.int64)
     row = np.repeat(np.arange(len(counts)), counts)
     begins = np.concatenate(([True], row[1:] != row[:-1])) if len(row) else np.empty(0, bool)
     begins[1:] |= corners[:-1] == -1

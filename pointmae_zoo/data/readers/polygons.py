@@ -29,6 +29,8 @@ def triangulate(
     """
     counts = np.asarray(corner_counts, dtype=np.int64)
     triangles = fan(counts, corners)
+    if (counts == 3).all():
+        return triangles, np.arange(len(counts))
     owners = np.repeat(np.arange(len(counts)), np.maximum(counts - 2, 0))
     if (counts <= 3).all():
         return triangles, owners

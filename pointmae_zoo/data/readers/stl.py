@@ -94,10 +94,10 @@ def _looks_like_text(data: bytes) -> bool:
 
 
 def _read_text(path: Path, text: bytes) -> Geometry:
-    lower = text.lower()
-    corners = _corners(path, lower)
-    if isinstance(corners, MeshError) or len(corners) != lower.count(b"normal") * 9:
-        # A name that holds this word, or several keywords on one line: what has all its facets is right.
+    corners = _corners(path, text)
+    if isinstance(corners, MeshError) or len(corners) != text.count(b"normal") * 9:
+        # Upper case, a name that holds this word, several keywords on one line: what has all facets is right.
+        lower = text.lower()
         split = _corners(path, KEYWORDS.sub(b"\n", lower))
         if not isinstance(split, MeshError) and len(split) == len(FACET_START.findall(lower)) * 9:
             corners = split
@@ -107,7 +107,7 @@ def _read_text(path: Path, text: bytes) -> Geometry:
 
 
 def _corners(path: Path, text: bytes) -> NDArray[np.float64] | MeshError:
-    """All coordinates of all vertices of text in lower case whose lines begin with keywords, or why not."""
+    """All coordinates of all vertices of text whose lines begin with keywords, or why not."""
     lines = Lines(text)
     is_vertex, is_facet, is_end = (lines.begins(word) for word in (b"vertex", b"facet", b"endfacet"))
     kinds = np.select((is_vertex, is_facet, is_end), (ord("v"), ord("f"), ord("e")), 0).astype(np.uint8)
