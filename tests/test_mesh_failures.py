@@ -252,19 +252,6 @@ def test_missing_folder_and_unreadable(tmp_path: Path, monkeypatch: pytest.Monke
         read_points(tmp_path / "secret.stl")
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), AssertionError(), StopIteration(), RecursionError("deep")])
-def test_whatever_trimesh_raises_becomes_a_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def fail(*args: object, **kwargs: object) -> None:
-        raise error
-
-    monkeypatch.setattr(trimesh, "load_scene", fail)
-    (tmp_path / "a.gltf").write_bytes(gltf_bytes())
-    with pytest.raises(MeshError, match=f"no proper GLTF file \\({type(error).__name__}"):
-        read_points(tmp_path / "a.gltf")
-
-
 def test_whatever_a_reader_stumbles_over_becomes_a_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

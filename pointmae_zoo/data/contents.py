@@ -211,6 +211,8 @@ def archive_contents(data: bytes) -> str | None:
         return "is an Office document"
     if any(name.endswith((".usdc", ".usda")) for name in inside):
         return "is a USDZ file, which is not read: export it as GLB"
+    if "_rels/.rels" in inside:
+        return None  # a package of the kind of 3MF: its reader says what it lacks
     shown = ", ".join(names[:2]) + (", ..." if len(names) > 2 else "")
     return f"is a zip archive of {len(names):,} file{'s' * (len(names) > 1)} ({shown}): unpack it"
 
