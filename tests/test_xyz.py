@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointmae_zoo.data.mesh import MeshError, read_points, search_files
+from pointmae_zoo.data.mesh import MeshError, read_points
 from pointmae_zoo.data.readers.points import read_columns
+from pointmae_zoo.data.search import search_files
 from samples.geometry import found, found_and_noted
 
 ROWS = [(0.0, 1.25, -2.5), (10.05, 0.5, 3.0), (1.05, 22.5, 0.075), (0.001, 0.01, 0.1)]
@@ -105,4 +106,4 @@ def test_other_suffixes_are_read_where_they_are_named_but_not_looked_for(tmp_pat
     path = tmp_path / f"a.{suffix}"
     path.write_text("x,y,z\n" + FIXED.replace(" ", ","))
     np.testing.assert_array_equal(read_points(path), np.array(ROWS, np.float32))
-    assert search_files(path) == ([path], []) and search_files(tmp_path)[0] == []
+    assert search_files(path).files == [path] and search_files(tmp_path).files == []

@@ -143,6 +143,8 @@ def _geometry(path: Path) -> Geometry:
     if found is None and data.startswith(ZIP) and (reason := archive_contents(data)) is not None:
         raise MeshError(path, reason if ": " in reason else f"{reason} and holds no shape")
     suffix = found or (".xyz" if named in TEXT_TABLES else named)
+    if data.startswith(ZIP) and suffix not in (".3mf", ".npz"):
+        raise MeshError(path, "is a zip archive, and a damaged one: copy it again and unpack it")
     if suffix not in READERS:
         what = f"has the suffix {named!r}" if named else "has no suffix"
         raise MeshError(path, f"{what}: expected one of {' '.join(SUPPORTED_SUFFIXES)}")
