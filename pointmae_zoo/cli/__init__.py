@@ -5,7 +5,6 @@ are the options. ``--help`` must answer at once, and torch alone takes seconds: 
 needs when it runs, and a default is read from the function that it belongs to (`options.default_of`).
 """
 
-import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ from cyclopts import (
 from pointmae_zoo._version import __version__
 from pointmae_zoo.cli import download, embed, evaluate, models, predict, push, train
 from pointmae_zoo.cli.options import options
-from pointmae_zoo.cli.printing import joined, one_line
+from pointmae_zoo.cli.printing import joined, one_line, print_any_name
 
 Shell = Literal["bash", "zsh", "fish", "powershell"]
 
@@ -57,7 +56,7 @@ _NUMBERS = {int: "a whole number", float: "a number"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 done, 1 some files failed, 2 nothing done, or 130 interrupted."""
-    _print_any_name()
+    print_any_name()
     words = list(sys.argv[1:] if argv is None else argv)
     before = words[: words.index("--")] if "--" in words else words
     debug = "--debug" in before or os.environ.get("POINTMAE_ZOO_DEBUG", "0") not in ("", "0")
@@ -93,12 +92,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         name, colon, rest = one_line(error).partition(": ")
         return _failed(_options_of(app, words).get(name, name) + colon + rest)
-
-
-def _print_any_name() -> None:
-    """Show what the encoding of stdout lacks (on Windows often cp1252) as an escape instead of failing."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def build_app() -> App:

@@ -6,8 +6,9 @@ from typing import Annotated, TypedDict, Unpack
 
 from cyclopts import Parameter
 
-from pointmae_zoo.cli.options import Axis, Count, File, Model, Reading, check_device, options
-from pointmae_zoo.cli.printing import in_place_of, print_failures, print_passed_over, print_table
+from pointmae_zoo.cli.options import Axis, Count, File, Model, Reading, options
+from pointmae_zoo.cli.printing import in_place_of, print_account, print_failures, print_table
+from pointmae_zoo.system.files import shown
 
 
 @options("inference/embedding.py:embed_files")
@@ -41,8 +42,10 @@ def embed(paths: list[str], /, *, out: File, **given: Unpack[Embedding]) -> int:
         paths: files, folders (searched to the bottom) or globs
         out: .npz, .safetensors, .csv or .parquet; replaced at the end if it is there
     """
-    check_device(given.get("device"))
     from pointmae_zoo.inference import embed_files
+    from pointmae_zoo.inference.model_loading import check_device
+
+    check_device(given.get("device"))
 
     replaced = in_place_of(out)
     table = embed_files(paths, out=out, **given)
@@ -51,7 +54,7 @@ def embed(paths: list[str], /, *, out: File, **given: Unpack[Embedding]) -> int:
         print(f"{out}: {rows:,} row{'s' if rows > 1 else ''} of {width} features{replaced}")
     else:
         print(f"{out}: not written, because no file could be read", file=sys.stderr)
-    print_passed_over(paths)
+    print_account(rows, table.failures, table.notes, table.passed_over)
     return print_failures(table.failures, rows)
 
 
@@ -83,9 +86,12 @@ def similar(query: str, features: Path, /, **given: Unpack[Search]) -> int:
         features: a file that 'pointmae-zoo embed' wrote
     """
     from pointmae_zoo.library import similar
+    from pointmae_zoo.shapes.notes import collecting
 
-    found = similar(query, features, **given)
+    with collecting() as notes:
+        found = similar(query, features, **given)
     if not found:
         raise ValueError(f"{features}: holds no row but the query's; embed more files into it")
-    print_table([(f"{score:.3f}", str(path)) for path, score in found])
+    print_account(1, [], [(query, text) for text in notes], {})
+    print_table([(f"{score:.3f}", shown(path)) for path, score in found])
     return 0

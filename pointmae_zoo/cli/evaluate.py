@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Required, TypedDict, Unpack
 
 from cyclopts import Parameter
 
-from pointmae_zoo.cli.options import SEVERAL, Count, Folder, Model, Name, check_device, options
+from pointmae_zoo.cli.options import SEVERAL, Count, Folder, Model, Name, options
 
 Json = Annotated[Path, Parameter(metavar="FILE.json")]
 Picture = Annotated[Path, Parameter(metavar="FILE.png")]
@@ -271,6 +271,7 @@ TASKS: tuple[Callable[..., int], ...] = (linear, fewshot, finetuned, parts, robu
 
 def _evaluated(evaluate: Any, models: Sequence[str], given: Mapping[str, Any]) -> int:
     """Evaluate, print the numbers, and where they are."""
+    from pointmae_zoo.inference.model_loading import check_device
     from pointmae_zoo.reports.report import file_name
     from pointmae_zoo.reports.tables import tables
 

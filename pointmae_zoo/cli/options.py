@@ -124,16 +124,3 @@ class Reading(TypedDict, total=False):
     memory_limit_gb: Annotated[float, Parameter(name="--memory-limit")]
     device: Name
     dtype: Literal["float32", "bfloat16"]
-
-
-def check_device(name: str | None) -> None:
-    """Raise a ValueError, before any work is done, where torch can't compute on this device."""
-    if name is None or name == "cpu":
-        return
-    import torch
-
-    try:
-        torch.zeros(1, device=name).add(1).cpu()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"--device {name}: {reason}; use --device cpu") from None

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal, Unpack
 
 from cyclopts import Parameter
 
-from pointmae_zoo.cli.options import Count, File, Folder, Model, Name, Reading, check_device, options
-from pointmae_zoo.cli.printing import in_place_of, print_failures, print_passed_over, print_table
+from pointmae_zoo.cli.options import Count, File, Folder, Model, Name, Reading, options
+from pointmae_zoo.cli.printing import in_place_of, print_account, print_failures, print_table
+from pointmae_zoo.system.files import shown
 
 
 @options("inference/classification.py:predict_files")
@@ -41,6 +42,8 @@ def predict(
         parts_format: of these clouds (default: {inference/part_prediction.py:predict_parts.suffix})
         object_class: of a part segmenter: what the files show
     """
+    from pointmae_zoo.inference.model_loading import check_device
+
     check_device(reading.get("device"))
     if parts_out is not None:
         if out is not None:
@@ -65,7 +68,7 @@ def predict(
     if found.paths:
         print_table(
             [
-                (path, *(text for name, share in best for text in (name, f"{share:.3f}")))
+                (shown(path), *(text for name, share in best for text in (name, f"{share:.3f}")))
                 for path, best in zip(found.paths, found.best, strict=True)
             ]
         )
@@ -77,7 +80,7 @@ def predict(
             else "not written, no file could be read"
         )
         print(f"{out}: {said}", file=sys.stderr)
-    print_passed_over(paths)
+    print_account(len(found.paths), found.failures, found.notes, found.passed_over)
     return print_failures(found.failures, len(found.paths))
 
 
@@ -99,7 +102,7 @@ def _predict_parts(
     for path, target in found.written.items():
         shares = found.shares[path]
         seen = [f"{found.labels[part]} {shares[part]:.0%}" for part in range(len(shares)) if shares[part] > 0]
-        rows.append((path, str(target), ", ".join(seen)))
+        rows.append((shown(path), shown(target), ", ".join(seen)))
     if rows:
         print_table(rows)
         used = np.stack(list(found.shares.values())).sum(axis=0)
@@ -111,5 +114,7 @@ def _predict_parts(
                 if used[number]
             ]
         )
-    print_passed_over(paths)
+    for cloud in found.removed:
+        print(f"{shown(cloud)}: deleted, as the file it was made of is gone", file=sys.stderr)
+    print_account(len(found.written), found.failures, found.notes, found.passed_over)
     return print_failures(found.failures, len(found.written))

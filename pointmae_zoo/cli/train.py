@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict, Unpack
 
 from cyclopts import Parameter
 
-from pointmae_zoo.cli.options import SEVERAL, Folder, Model, Name, check_device, options
+from pointmae_zoo.cli.options import SEVERAL, Folder, Model, Name, options
 from pointmae_zoo.cli.printing import print_table
 from pointmae_zoo.train.trackers import TRACKERS
 
@@ -65,6 +65,8 @@ def pretrain(*, out: RunFolder, data: Sources | None = None, **run: Unpack[Run])
         out: run folder
         data: .npz or .npy files of clouds, folders of meshes, or BENCHMARK:FOLDER such as shapenet55:PATH
     """
+    from pointmae_zoo.inference.model_loading import check_device
+
     check_device(run.get("device"))
     from pointmae_zoo.train import pretrain
 
@@ -95,6 +97,8 @@ def finetune(
     """
     if weights is not None and from_scratch is not None:
         raise ValueError("--weights, --from-scratch: a run begins with one of the two")
+    from pointmae_zoo.inference.model_loading import check_device
+
     check_device(run.get("device"))
     from pointmae_zoo.train import finetune
 

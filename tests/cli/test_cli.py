@@ -137,7 +137,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         (["finetune", "--out", "run", "--weights", "a", "--from-scratch", "b"], "--from-scratch"),
         (["push", "run", "a/b", "--pr", "--branch", "c"], "--pr, --branch"),
         (["predict", "x.off", "--parts-out", "parts"], "--model"),
-        (["embed", "x.off", "--out", "y.npz", "--device", "cupboard"], "--device cupboard"),
+        (["embed", "x.off", "--out", "y.npz", "--device", "cupboard"], "--device: 'cupboard'"),
         (["list", "zebra*"], "i2p_mae_base"),
         (["info", "i2p_mae_tny"], "i2p_mae_tiny"),
         (["info", "./nowhere"], "nowhere"),
