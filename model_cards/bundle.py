@@ -1,7 +1,7 @@
 """Put a run's encoder or classifier among the package's weights: ``python -m model_cards.bundle RUN NAME``.
 
-Matrices are stored in float16. A classifier whose head was trained on the unchanged encoder of published weights
-is stored without that encoder. This prints the values for ``register_weights`` in the family.
+Matrices are stored in float16. A classifier whose head was trained on the unchanged encoder of published
+weights is stored without that encoder. This prints the values for ``register_weights`` in the family.
 """
 
 import argparse

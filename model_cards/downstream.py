@@ -1,13 +1,13 @@
 """What pre-training is worth with few labels: ``python -m model_cards.downstream --data ... --runs ...``.
 
-Every network is fine-tuned on 1, 5, 10 and all training clouds of each class, three times with other clouds and
-other initial weights, and predicts test once. This writes one JSON file for each network and number of clouds
-(``evaluate finetuned``) and a picture of all (``evaluate curve``). Existing files are kept, and stopped runs are
-continued.
+Every network is fine-tuned on 1, 5, 10 and all training clouds of each class, three times with other clouds
+and other initial weights, and predicts test once. This writes one JSON file for each network and number of
+clouds (``evaluate finetuned``) and a picture of all (``evaluate curve``). Existing files are kept, and
+stopped runs are continued.
 
-All networks have the recipe ``finetune_tiny``, the same clouds, augmentation and number of steps. The learning
-rate (of two) is chosen on a validation split of the training data, at 5 clouds of each class, seed 0. The
-recipe's head was chosen in the same way, with I2P-MAE.
+All networks have the recipe ``finetune_tiny``, the same clouds, augmentation and number of steps. The
+learning rate (of two) is chosen on a validation split of the training data, at 5 clouds of each class, seed
+0. The recipe's head was chosen in the same way, with I2P-MAE.
 """
 
 import argparse
@@ -32,7 +32,7 @@ class Network:
     Args:
         label: its name in the picture.
         weights: starting weights; empty: none.
-        model: architecture to train from scratch; empty with weights, and for PointNet, which is not in the zoo.
+        model: architecture to train from scratch; empty with weights, and for PointNet (not in the zoo).
     """
 
     label: str

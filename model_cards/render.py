@@ -14,11 +14,11 @@ The first word says which command wrote the file:
   ``evaluate compare``;
 - ``speed`` (times beside plain code) and ``step`` (where the time of training steps goes): ``python -m
   benchmarks --out``; ``gpu``: ``python -m benchmarks gpu --out``;
-- ``labels`` and ``changes`` name a folder: all files that ``python -m model_cards.downstream`` wrote there, or
-  ``evaluate robustness`` of its networks.
+- ``labels`` and ``changes`` name a folder: all files that ``python -m model_cards.downstream`` wrote there,
+  or ``evaluate robustness`` of its networks.
 
-Only a ``gpu`` block may name a missing file, because nobody may have measured yet; it stays empty. No number is
-written by hand: a test runs this with ``--check``.
+Only a ``gpu`` block may name a missing file, because nobody may have measured yet; it stays empty. No number
+is written by hand: a test runs this with ``--check``.
 """
 
 import json
