@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pointmae_zoo
-from pointmae_zoo.shapes.read import find_files
+from pointmae_zoo.shapes.file_search import find_files
 
 MESHES = Path(__file__).parent / "meshes"
 MODEL = "i2p_mae_tiny.shapes"

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 
 import pointmae_zoo
-from pointmae_zoo.shapes.read import find_files
+from pointmae_zoo.shapes.file_search import find_files
 
 MESHES = Path(__file__).parent / "meshes"
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pointmae_zoo.shapes import reader_pool
 from samples.hub import LoopbackHub
 
 if TYPE_CHECKING:
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 # One thread, unless asked for otherwise: workers would fight over every core, and sums depend on how many
 # threads there are. torch and numba read this when they are imported, which is later than here.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# For the same reason one process reads files where a test does not say how many.
-reader_pool.available_cores = lambda: 1
 
 # No test reaches the real Hub: the client, in child processes, too, gets an address on this machine where
 # nobody answers but for the time of the fixture `hub`. Its variables are read when it is imported, so they
@@ -39,6 +36,13 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 for _name in ("no_proxy", "NO_PROXY"):
     os.environ[_name] = ",".join([*filter(None, [os.environ.get(_name)]), "127.0.0.1", "localhost"])
+
+
+def pytest_configure() -> None:
+    """One process reads files where a test does not say how many: others are at work beside it."""
+    from pointmae_zoo.shapes import reader_pool
+
+    reader_pool.available_cores = lambda: 1
 
 
 @pytest.fixture(autouse=True)

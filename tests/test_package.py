@@ -317,4 +317,5 @@ def test_commands_of_the_readme_are_ones():
     commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("pointmae-zoo ")]
     assert len(commands) >= 4
     for command in commands:
-        assert callable(cli.build_parser().parse_args(command).run)
+        function, _, _ = cli.build_app().parse_args(command)
+        assert function.__module__.startswith("pointmae_zoo.cli.")

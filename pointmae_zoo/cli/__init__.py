@@ -1,37 +1,77 @@
 """The command line: ``pointmae-zoo embed parts/ --out features.npz`` and its companions.
 
-Only argparse is imported at the top: ``--help`` must answer at once, and torch alone takes seconds. Every
-command imports what it needs when it runs.
+Cyclopts derives it from the typed, documented functions of this room: a function is a command, its parameters
+are the options. ``--help`` must answer at once, and torch alone takes seconds: every command imports what it
+needs when it runs, and a default is read from the function that it belongs to (`options.default_of`).
 """
 
-import argparse
-import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from cyclopts import (
+    App,
+    Argument,
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    Parameter,
+    Token,
+    UnusedCliTokensError,
+)
 
 from pointmae_zoo._version import __version__
-from pointmae_zoo.cli.arguments import Parser
-from pointmae_zoo.cli.data import add_download
-from pointmae_zoo.cli.embed import add_embed, add_similar
-from pointmae_zoo.cli.evaluate import add_evaluate
-from pointmae_zoo.cli.export import add_export
-from pointmae_zoo.cli.models import add_convert, add_info, add_list
-from pointmae_zoo.cli.predict import add_predict
-from pointmae_zoo.cli.printing import one_line
-from pointmae_zoo.cli.push import add_push
-from pointmae_zoo.cli.train import add_finetune, add_pretrain, add_recipes
+from pointmae_zoo.cli import download, embed, evaluate, models, predict, push, train
+from pointmae_zoo.cli.options import options
+from pointmae_zoo.cli.printing import joined, one_line, print_any_name
+
+Shell = Literal["bash", "zsh", "fish", "powershell"]
+
+_COMMANDS: tuple[Callable[..., int], ...] = (
+    embed.embed,
+    predict.predict,
+    models.list_,
+    models.info,
+    embed.similar,
+    models.convert,
+    models.export,
+    train.recipes,
+    download.download,
+    train.pretrain,
+    train.finetune,
+    push.push,
+)
+_LESS_MEMORY = {
+    "embed": "a smaller --batch-size or fewer --workers need less",
+    "predict": "a smaller --batch-size or fewer --workers need less",
+    "pretrain": "--set accumulation_steps=2 (4, 8, ...) splits a batch into parts, which needs less",
+    "finetune": "--set accumulation_steps=2 (4, 8, ...) splits a batch into parts, which needs less",
+    "evaluate": "fewer --points, or --classes core, need less",
+}
+
+_NUMBERS = {int: "a whole number", float: "a number"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 done, 1 some files failed, 2 nothing done, or 130 interrupted."""
-    _print_any_name()
-    args = build_parser().parse_args(argv)
-    debug = hasattr(args, "debug") or os.environ.get("POINTMAE_ZOO_DEBUG", "0") not in ("", "0")
+    print_any_name()
+    words = list(sys.argv[1:] if argv is None else argv)
+    before = words[: words.index("--")] if "--" in words else words
+    debug = "--debug" in before or os.environ.get("POINTMAE_ZOO_DEBUG", "0") not in ("", "0")
+    words = [word for word in before if word != "--debug"] + words[len(before) :]
+    app = build_app()
     try:
-        code: int = args.run(args)
+        command, given, _ = app.parse_args(words)
+        if command == app.help_print and not {"--help", "-h"} & set(words):
+            what = "TASK" if "evaluate" in words else "COMMAND"
+            return _failed(f"{what} is missing (see {' '.join(['pointmae-zoo', *words, '--help'])})")
+        code: int | None = command(*given.args, **given.kwargs)
         sys.stdout.flush()
-        return code
+        return code or 0
+    except CycloptsError as error:
+        return _failed(_wrong_word(error))
     except KeyboardInterrupt:
         if debug:
             raise
@@ -44,52 +84,73 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         if debug:
             raise
-        remedy = getattr(args, "less_memory", "close other programs, or use a larger machine")
-        print(f"error: out of memory; {remedy}", file=sys.stderr)
-        return 2
+        remedy = _LESS_MEMORY.get(words[0], "close other programs, or use a larger machine")
+        return _failed(f"out of memory; {remedy}")
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         ours = isinstance(error, ImportError) and (error.name or "").startswith("pointmae_zoo")
         if debug or ours:
             raise
-        print(f"error: {_by_option(one_line(error), args.options)}", file=sys.stderr)
-        return 2
+        name, colon, rest = one_line(error).partition(": ")
+        return _failed(_options_of(app, words).get(name, name) + colon + rest)
 
 
-def _print_any_name() -> None:
-    """Show what the encoding of stdout lacks (on Windows often cp1252) as an escape instead of failing."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def _by_option(text: str, options: dict[str, str]) -> str:
-    """What is said of an argument is said of the option that it was given by."""
-    name, colon, rest = text.partition(": ")
-    return f"{options.get(name, name)}{colon}{rest}"
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Every command with its arguments; ``parse_args(...).run`` is the function that does it."""
-    parser = Parser(
-        prog="pointmae-zoo",
-        description="Self-supervised encoders for 3D point clouds: mesh files in, features out.",
-        epilog="Exit codes: 0 done, 1 some files failed, 2 nothing done. More: pointmae-zoo COMMAND --help",
+def build_app() -> App:
+    """Every command with its options; ``parse_args(words)`` gives the function and its arguments."""
+    app = App(
+        name="pointmae-zoo",
+        help="Self-supervised encoders for 3D point clouds: mesh files in, features out.",
+        help_epilogue="Exit codes: 0 done, 1 some files failed, 2 nothing done. With --debug, or "
+        "POINTMAE_ZOO_DEBUG=1, an error shows its traceback. More: pointmae-zoo COMMAND --help",
+        help_format="plaintext",
+        version=f"pointmae-zoo {__version__}",
+        default_parameter=Parameter(negative=(), show_default=False),
+        exit_on_error=False,
+        print_error=False,
     )
-    parser.add_argument("--version", action="version", version=f"pointmae-zoo {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for add in (
-        add_embed,
-        add_predict,
-        add_list,
-        add_info,
-        add_similar,
-        add_convert,
-        add_export,
-        add_recipes,
-        add_download,
-        add_pretrain,
-        add_finetune,
-        add_evaluate,
-        add_push,
-    ):
-        add(commands)
-    return parser
+    tasks = App(name="evaluate", help="Measure a model, beside its baselines.", help_epilogue="", sort_key=98)
+    for place, function in enumerate(_COMMANDS):
+        app.command(function, sort_key=place, help_epilogue="")
+    for place, task in enumerate(evaluate.TASKS):
+        tasks.command(task, sort_key=place)
+    app.command(tasks)
+
+    @app.command(name="--install-completion", sort_key=99, help_epilogue="")
+    @options()
+    def install_completion(*, shell: Shell | None = None, output: Path | None = None) -> int:
+        """Complete commands and options in your shell.
+
+        Args:
+            shell: default: the one you are in
+            output: the file to write (default: where the shell looks for it)
+        """
+        print(f"{app.install_completion(shell=shell, output=output)}: takes effect in the next shell")
+        return 0
+
+    return app
+
+
+def _failed(text: str) -> int:
+    print(f"error: {text}", file=sys.stderr)
+    return 2
+
+
+def _wrong_word(error: CycloptsError) -> str:
+    """What is wrong with the words that were given, and where to read which are right."""
+    text = joined(str(error))
+    match error:
+        case MissingArgumentError(argument=Argument() as argument):
+            text = f"{error.keyword} needs a value." if error.keyword else f"{argument.name} is missing."
+        case UnusedCliTokensError(unused_tokens=list() as words):
+            text = f"Too many words: {' '.join(words)}."
+        case CoercionError(token=Token() as token, target_type=kind) if kind in _NUMBERS:
+            text = f'Invalid value "{token.value}" for {token.keyword}. Must be {_NUMBERS[kind]}.'
+    return f"{text} See {' '.join(['pointmae-zoo', *(error.command_chain or ()), '--help'])}"
+
+
+def _options_of(app: App, words: Sequence[str]) -> dict[str, str]:
+    """The option by which each parameter of a command was given: what is said of the one is said of the
+    other."""
+    _, apps, _ = app.parse_commands(words)
+    arguments = apps[-1].assemble_argument_collection()
+    named = [one for one in arguments if one.names and one.name.startswith("-")]
+    return {one.field_info.name: one.name for one in named}

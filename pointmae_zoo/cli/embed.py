@@ -1,93 +1,97 @@
 """``embed`` and ``similar``: files of shapes into tables of features, and questions to those."""
 
-import argparse
 import sys
 from pathlib import Path
+from typing import Annotated, TypedDict, Unpack
 
-from pointmae_zoo._version import DEFAULT_MODEL
-from pointmae_zoo.cli.arguments import check_device, positive
-from pointmae_zoo.cli.printing import print_failures, print_table
-from pointmae_zoo.cli.reading import add_reading, in_place_of, print_passed_over, reading
+from cyclopts import Parameter
 
-
-def add_embed(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "embed",
-        help="mesh and point files -> a table of features",
-        description="Read mesh and point files, write one row of features for each. OUT.partial keeps the "
-        "rows until the end: the same command resumes from there if the run was stopped.",
-        epilog="Exit codes: 0 every file has a row, 1 some files failed (they are listed), "
-        "2 nothing to do or a wrong argument.",
-    )
-    parser.add_argument(
-        "--out",
-        required=True,
-        type=Path,
-        metavar="FILE",
-        help=".npz, .safetensors, .csv or .parquet; replaced at the end if it is there",
-    )
-    parser.add_argument(
-        "--model",
-        default=DEFAULT_MODEL,
-        metavar="NAME|FOLDER|ORG/REPO",
-        help="weights (default: %(default)s); ORG/REPO or ORG/REPO@REVISION: on the Hub",
-    )
-    parser.add_argument(
-        "--pool", metavar="P", help="max, mean, mean+max, mean,max or levels (default: as stored)"
-    )
-    add_reading(parser)
-    parser.set_defaults(run=_embed)
+from pointmae_zoo.cli.options import Axis, Count, File, Model, Reading, options
+from pointmae_zoo.cli.printing import in_place_of, print_account, print_failures, print_table
+from pointmae_zoo.system.files import shown
 
 
-def _embed(args: argparse.Namespace) -> int:
-    check_device(args.device)
+@options("inference/embedding.py:embed_files")
+class Weights(TypedDict, total=False):
+    """Which encoder, and which of its features.
+
+    Args:
+        model: weights; ORG/REPO or ORG/REPO@REVISION: on the Hub (default: {model})
+        pool: max, mean, mean+max, mean,max or levels (default: as stored with the weights)
+    """
+
+    model: Model
+    pool: str
+
+
+class Embedding(Weights, Reading, total=False):
+    """Arguments of `embed_files`."""
+
+
+@options()
+def embed(paths: list[str], /, *, out: File, **given: Unpack[Embedding]) -> int:
+    """Mesh and point files -> a table of features.
+
+    Read mesh and point files and write one row of features for each. OUT.partial keeps the rows until the
+    end: the same command resumes from there if the run was stopped.
+
+    Exit codes: 0 every file has a row, 1 some files failed (they are listed), 2 nothing to do or a wrong
+    argument.
+
+    Args:
+        paths: files, folders (searched to the bottom) or globs
+        out: .npz, .safetensors, .csv or .parquet; replaced at the end if it is there
+    """
     from pointmae_zoo.inference import embed_files
+    from pointmae_zoo.inference.model_loading import check_device
 
-    replaced = in_place_of(args.out)
-    table = embed_files(
-        args.paths,
-        args.model,
-        out=args.out,
-        pool=args.pool,
-        **reading(args),
-    )
+    check_device(given.get("device"))
+
+    replaced = in_place_of(out)
+    table = embed_files(paths, out=out, **given)
     rows, width = table.features.shape
     if rows:
-        print(f"{args.out}: {rows:,} row{'s' if rows > 1 else ''} of {width} features{replaced}")
+        print(f"{out}: {rows:,} row{'s' if rows > 1 else ''} of {width} features{replaced}")
     else:
-        print(f"{args.out}: not written, because no file could be read", file=sys.stderr)
-    print_passed_over(args.paths)
+        print(f"{out}: not written, because no file could be read", file=sys.stderr)
+    print_account(rows, table.failures, table.notes, table.passed_over)
     return print_failures(table.failures, rows)
 
 
-def add_similar(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "similar", help="the shapes of a table of features that are nearest to one file"
-    )
-    parser.add_argument("query", metavar="QUERY", help="a row of the table, or another mesh or point file")
-    parser.add_argument(
-        "features", metavar="FEATURES", type=Path, help="a file that 'pointmae-zoo embed' wrote"
-    )
-    parser.add_argument("-k", type=positive(int), default=5, metavar="N", help="how many (default: 5)")
-    parser.add_argument(
-        "--model",
-        metavar="NAME|FOLDER|ORG/REPO",
-        help="what made the table, if it does not say so itself (.csv)",
-    )
-    how = "as the table was made, if it does not say so itself (.csv)"
-    parser.add_argument("--up", choices=("x", "y", "z"), help=f"axis that points up, {how}")
-    parser.add_argument("--pool", metavar="P", help=f"{how}; default: as stored with the weights")
-    parser.add_argument("--seed", type=int, help=f"{how}; default: 0")
-    parser.set_defaults(run=_similar)
+@options("library/nearest.py:similar")
+class Search(TypedDict, total=False):
+    """Arguments of `similar`.
+
+    Args:
+        k: how many (default: {k})
+        model: what made the table, if it does not say so itself (.csv)
+        up: axis that points up, as the table was made, if it does not say so itself (.csv)
+        pool: as the table was made, if it does not say so itself (.csv); default: as stored with the weights
+        seed: as the table was made, if it does not say so itself (.csv); default: 0
+    """
+
+    k: Annotated[Count, Parameter(name="-k")]
+    model: Model
+    up: Axis
+    pool: str
+    seed: int
 
 
-def _similar(args: argparse.Namespace) -> int:
+@options()
+def similar(query: str, features: Path, /, **given: Unpack[Search]) -> int:
+    """The shapes of a table of features that are nearest to one file.
+
+    Args:
+        query: a row of the table, or another mesh or point file
+        features: a file that 'pointmae-zoo embed' wrote
+    """
     from pointmae_zoo.library import similar
+    from pointmae_zoo.shapes.notes import collecting
 
-    found = similar(
-        args.query, args.features, args.k, model=args.model, up=args.up, pool=args.pool, seed=args.seed
-    )
+    with collecting() as notes:
+        found = similar(query, features, **given)
     if not found:
-        raise ValueError(f"{args.features}: holds no row but the query's; embed more files into it")
-    print_table([(f"{score:.3f}", str(path)) for path, score in found])
+        raise ValueError(f"{features}: holds no row but the query's; embed more files into it")
+    print_account(1, [], [(query, text) for text in notes], {})
+    print_table([(f"{score:.3f}", shown(path)) for path, score in found])
     return 0

@@ -1,26 +1,28 @@
-"""``list``, ``info`` and ``convert``: architectures and weights."""
+"""``list``, ``info``, ``convert`` and ``export``: architectures and weights."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated, Literal
 
+from cyclopts import Parameter
+
+from pointmae_zoo.cli.options import File, Name, options
 from pointmae_zoo.cli.printing import field_rows, print_table
 
 
-def add_list(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("list", help="architectures, or the weights that exist for them")
-    parser.add_argument(
-        "pattern", nargs="?", default="*", metavar="PATTERN", help='such as "i2p*" (default: all)'
-    )
-    parser.add_argument("--weights", action="store_true", help="list weights, architecture.tag")
-    parser.set_defaults(run=_list)
+@options()
+def list_(pattern: str | None = None, /, *, weights: bool = False) -> int:
+    """Architectures, or the weights that exist for them.
 
-
-def _list(args: argparse.Namespace) -> int:
+    Args:
+        pattern: such as "i2p*" (default: all)
+        weights: list weights, architecture.tag
+    """
     from pointmae_zoo.models import registry
 
     rows: list[tuple[str, ...]]
-    if args.weights:
-        entries = [registry.get_weights(name) for name in registry.list_weights(args.pattern)]
+    matching = () if pattern is None else (pattern,)
+    if weights:
+        entries = [registry.get_weights(name) for name in registry.list_weights(*matching)]
         rows = [
             (
                 entry.name,
@@ -34,45 +36,39 @@ def _list(args: argparse.Namespace) -> int:
         ]
         known = registry.list_weights()
     else:
-        names = registry.list_models(args.pattern)
+        names = registry.list_models(*matching)
         rows = [(name, registry.get_architecture(name).summary) for name in names]
         known = registry.list_models()
     if not rows:
-        raise ValueError(f"no name matches {args.pattern!r}; known: {', '.join(known) or 'none'}")
+        raise ValueError(f"no name matches {pattern!r}; known: {', '.join(known) or 'none'}")
     print_table(rows)
     return 0
 
 
-def add_info(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "info", help="what a name, a folder or a repository of weights is: size, input, status, licence"
-    )
-    parser.add_argument(
-        "name",
-        metavar="NAME|FOLDER|ORG/REPO",
-        help="an architecture, weights, a folder of weights, or a repository of the Hub (ORG/REPO@REVISION)",
-    )
-    parser.set_defaults(run=_info)
+@options()
+def info(name: str, /) -> int:
+    """What a name, a folder or a repository of weights is: size, input, status, licence.
 
-
-def _info(args: argparse.Namespace) -> int:
+    Args:
+        name: an architecture, weights, a folder of weights, or a repository of the Hub (ORG/REPO@REVISION)
+    """
     from pointmae_zoo import hub
     from pointmae_zoo.hub.pretrained import is_published
     from pointmae_zoo.models import registry
 
-    if is_published(args.name) and "." not in args.name:  # with one it is architecture.tag, weights
-        entry = registry.get_architecture(args.name)
-        model = registry.create_model(args.name)
-        rows = [("architecture", args.name), ("summary", entry.summary), ("paper", entry.paper)]
-        names = registry.list_weights(f"{args.name}.*")
+    if is_published(name) and "." not in name:  # with one it is architecture.tag, weights
+        entry = registry.get_architecture(name)
+        model = registry.create_model(name)
+        rows = [("architecture", name), ("summary", entry.summary), ("paper", entry.paper)]
+        names = registry.list_weights(f"{name}.*")
         copy = "; 'pointmae-zoo convert' takes your own copy" if entry.has_reference else " yet"
         tail = [("weights", ", ".join(names) or f"none published{copy}")]
     else:
-        model = hub.from_pretrained(args.name)
+        model = hub.from_pretrained(name)
         config = model.config
-        rows = [("weights", args.name), ("architecture", config.architecture), ("kind", config.kind)]
-        if args.name in registry.list_weights():
-            published = registry.get_weights(args.name)
+        rows = [("weights", name), ("architecture", config.architecture), ("kind", config.kind)]
+        if name in registry.list_weights():
+            published = registry.get_weights(name)
             rows += [
                 ("status", published.status),
                 ("licence", published.licence),
@@ -93,36 +89,55 @@ def _info(args: argparse.Namespace) -> int:
     return 0
 
 
-def add_convert(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "convert",
-        help="your copy of a reference checkpoint -> a folder of weights",
-        description="Turn a reference checkpoint (.pth) into model.safetensors and config.json. "
-        "Nothing but tensors is read from it.",
-    )
-    parser.add_argument("file", metavar="FILE.pth", type=Path, help="checkpoint, as torch.save wrote it")
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder to write")
-    parser.add_argument("--architecture", required=True, metavar="NAME", help="such as i2p_mae_base")
-    parser.add_argument(
-        "--kind",
-        required=True,
-        choices=("pretraining", "classification", "part_segmentation"),
-        help="what the checkpoint was trained for; its weights have to fit",
-    )
-    parser.add_argument(
-        "--preset",
-        metavar="DATASET",
-        help="data set it was fine-tuned on: neighbours, radii and pooling follow from it; needed for "
-        "classification: modelnet40, scanobjectnn or scanobjectnn_pb",
-    )
-    parser.set_defaults(run=_convert)
+@options()
+def convert(
+    file: Path,
+    out: Path,
+    /,
+    *,
+    architecture: Name,
+    kind: Literal["pretraining", "classification", "part_segmentation"],
+    preset: Annotated[str | None, Parameter(metavar="DATASET")] = None,
+) -> int:
+    """Your copy of a reference checkpoint -> a folder of weights.
 
+    Turn a reference checkpoint (.pth) into model.safetensors and config.json. Nothing but tensors is read
+    from it.
 
-def _convert(args: argparse.Namespace) -> int:
+    Args:
+        file: checkpoint, as torch.save wrote it
+        out: folder to write
+        architecture: such as i2p_mae_base
+        kind: what the checkpoint was trained for; its weights have to fit
+        preset: data set it was fine-tuned on: neighbours, radii and pooling follow from it; needed for
+            classification: modelnet40, scanobjectnn or scanobjectnn_pb
+    """
     from pointmae_zoo.hub import convert_checkpoint
 
-    convert_checkpoint(
-        args.file, args.out, architecture=args.architecture, kind=args.kind, preset=args.preset
+    convert_checkpoint(file, out, architecture=architecture, kind=kind, preset=preset)
+    print(f"{out}: {architecture}, {kind}; load it with from_pretrained({str(out)!r})")
+    return 0
+
+
+@options()
+def export(model: str, /, *, out: File, pool: str | None = None, features: bool = False) -> int:
+    """A model -> ONNX or a torch.export program.
+
+    Write an encoder's features, or a classifier's logits, as ONNX or torch.export program: any number of
+    clouds, each of as many points as the weights were trained with, prepared as the file's metadata says. The
+    file is compared with the model before it is kept.
+
+    Args:
+        model: weights: a name, a folder, or ORG/REPO
+        out: .onnx or .pt2
+        pool: of features: max, mean, mean+max, mean,max or levels (default: as stored with the weights)
+        features: a classifier's features, not its logits
+    """
+    from pointmae_zoo.inference.export import export_model
+
+    made = export_model(model, out, pool=pool, labels=False if features else None)
+    print(
+        f"{made.path}: points (batch, {made.num_points}, 3) -> {made.outputs} (batch, {made.width}), "
+        f"{made.bytes / 1e6:.1f} MB; differs from the model by at most {made.difference:.1g}"
     )
-    print(f"{args.out}: {args.architecture}, {args.kind}; load it with from_pretrained({str(args.out)!r})")
     return 0

@@ -2,8 +2,12 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
+from pointmae_zoo.system.files import shown
+
+_MOST_NOTES = 10
 # What to install when an optional library is missing: import name -> extra.
 EXTRAS = {
     "DracoPy": "draco",
@@ -22,9 +26,16 @@ EXTRAS = {
 }
 
 
+def print_any_name() -> None:
+    """From here on a letter that the terminal's encoding lacks is printed as an escape, and is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+        return f"{shown(str(error.filename))}: {error.strerror}"
     text = joined(str(error)) or type(error).__name__
     module = (getattr(error, "name", None) or "").partition(".")[0]
     if module in EXTRAS and "pip install" not in text:
@@ -71,5 +82,47 @@ def print_failures(failures: Sequence[tuple[str, str]], done: int) -> int:
     if not failures:
         return 0
     print(f"{len(failures):,} of {done + len(failures):,} files failed:", file=sys.stderr)
-    print_table([(str(path), joined(reason)) for path, reason in failures], sys.stderr)
+    print_table([(shown(path), joined(reason)) for path, reason in failures], sys.stderr)
     return 1
+
+
+def print_account(
+    rows: int,
+    failures: Sequence[tuple[str, str]],
+    notes: Sequence[tuple[str, str]],
+    passed_over: Mapping[str, int],
+) -> None:
+    """On stderr: what was remarked of files, and what became of all that were found, so that the counts add
+    up; nothing if every file has a row and nothing was remarked."""
+    by_text: dict[str, list[str]] = {}
+    for path, text in notes:
+        by_text.setdefault(text, []).append(path)
+    for text, paths in list(by_text.items())[:_MOST_NOTES]:
+        more = f" (and {len(paths) - 1:,} more files)" if len(paths) > 1 else ""
+        print(f"{shown(paths[0])}: {joined(text)}{more}", file=sys.stderr)
+    if len(by_text) > _MOST_NOTES:
+        print(f"and {len(by_text) - _MOST_NOTES:,} more remarks", file=sys.stderr)
+    if passed_over:
+        from pointmae_zoo.shapes.file_search import OTHER_SHAPES
+
+        unread = [(what, count) for what, count in passed_over.items() if what in OTHER_SHAPES]
+        others = [(what, count) for what, count in passed_over.items() if what not in OTHER_SHAPES]
+        parts = []
+        if unread:
+            parts.append(
+                "formats that are not read: " + ", ".join(f"{count:,} {what}" for what, count in unread)
+            )
+        if others:
+            parts.append("others: " + ", ".join(f"{count:,} {what}" for what, count in others))
+        passed, failed = sum(passed_over.values()), len(failures)
+        print(
+            f"{rows + failed + passed:,} found: {rows:,} read, {failed:,} failed, {passed:,} passed over "
+            f"({'; '.join(parts)})",
+            file=sys.stderr,
+        )
+
+
+def in_place_of(out: Path | None) -> str:
+    """What to add to the last line about an output, asked before the work: a file that is there is replaced
+    once the new one is complete."""
+    return ", in place of the file that was there" if out is not None and out.exists() else ""

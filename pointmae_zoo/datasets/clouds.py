@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.shapes.contents import no_shape
 from pointmae_zoo.system.files import file_sha256
 
 TRAINING_SPLITS = ("train", "unlabelled")
@@ -134,6 +135,9 @@ def _arrays(path: Path, *, only: Sequence[str] = ()) -> dict[str, NDArray]:
     """The arrays of a file (of these names only, if any are given), ``points`` among them."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected an .npz or .npy file of clouds (M, N, 3)")
+    with path.open("rb") as file:
+        if (what := no_shape(file.read(4096))) is not None:
+            raise ValueError(f"{path}: {what}")
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):

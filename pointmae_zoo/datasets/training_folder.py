@@ -5,7 +5,8 @@ from collections.abc import Generator
 from pathlib import Path
 
 from pointmae_zoo.datasets.clouds import fewer_points
-from pointmae_zoo.shapes.read import SUPPORTED_SUFFIXES, search_files
+from pointmae_zoo.shapes.file_search import search_files
+from pointmae_zoo.shapes.read import SUPPORTED_SUFFIXES
 from pointmae_zoo.shapes.reader_pool import ReaderPool, Reading
 
 HELD_OUT = frozenset(
@@ -31,8 +32,7 @@ def training_files(folder: Path) -> tuple[list[Path], list[Path]]:
     Raises:
         FileNotFoundError: nothing there for training.
     """
-    found, _ = search_files(folder)
-    files = [file.relative_to(folder) for file in found]
+    files = [file.relative_to(folder) for file in search_files(folder).files]
     held_out = [file for file in files if any(map(is_held_out, file.parts[:-1]))]
     kept = sorted(set(files) - set(held_out), key=lambda file: file.as_posix())
     if held_out and not kept:

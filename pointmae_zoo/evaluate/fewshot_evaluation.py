@@ -17,7 +17,8 @@ from pointmae_zoo.system.files import check_out
 from pointmae_zoo.system.progress import progress_bar
 from pointmae_zoo.system.source_state import measured_with
 
-WAYS, SHOTS = (5, 10), (10, 20)
+WAYS = (5, 10)
+SHOTS = (10, 20)
 """Of the papers' four settings."""
 
 _ENDS = {

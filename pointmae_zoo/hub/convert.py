@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError, key_problems
 from pointmae_zoo.hub.checkpoint.model_folder import save_pretrained
+from pointmae_zoo.hub.checkpoint.wrappers import plain_name
 from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.models.registry import (
     ReferenceCheckpoints,
@@ -24,6 +25,7 @@ from pointmae_zoo.models.registry import (
     get_architecture,
     list_models,
 )
+from pointmae_zoo.shapes.contents import no_shape
 from pointmae_zoo.system.files import file_sha256
 
 _NUMPY_SCALARS: list[Any] = [
@@ -127,6 +129,9 @@ def _reference(
 def _read_state(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file")
+    with file.open("rb") as stream:
+        if (what := no_shape(stream.read(4096))) is not None:
+            raise CheckpointError(f"{file}: {what}")
     try:
         # Real checkpoints carry their best accuracy as a numpy scalar, which is data and no code.
         with torch.serialization.safe_globals(_NUMPY_SCALARS):
@@ -146,4 +151,4 @@ def _read_state(file: Path) -> dict[str, Tensor]:
         or not all(isinstance(v, Tensor) for v in content.values())
     ):
         raise CheckpointError(f"{file}: a dictionary of tensors expected, bare or under 'base_model'")
-    return {str(key).removeprefix("module."): tensor for key, tensor in content.items()}
+    return {plain_name(str(key)).removeprefix("module."): tensor for key, tensor in content.items()}

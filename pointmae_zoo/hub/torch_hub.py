@@ -1,4 +1,4 @@
-"""What ``torch.hub`` finds in ``hubconf.py``: a function for each architecture of the registry."""
+"""What ``torch.hub`` finds in ``hubconf.py``: a function for each architecture and all published weights."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +9,9 @@ from pointmae_zoo.models.registry import create_model, get_architecture, list_mo
 _DOC = """{summary}
 
     Args:
-        pretrained: load published weights: True: the architecture's first; or a tag, of {tags}, or a full
-            name; or "org/repo" of the Hugging Face Hub. False: random weights.
+        pretrained: load published weights: True: the architecture's first, or those that the entry point is
+            named after; or a tag, of {tags}, or a full name; or "org/repo" of the Hugging Face Hub. False:
+            random weights.
         kind: "encoder", "pretraining", "classification" or "part_segmentation".
         arguments: with weights those of `pointmae_zoo.from_pretrained` (device, dtype, num_classes, ...);
             without those of `pointmae_zoo.create_model` (any field of the architecture).
@@ -27,15 +28,19 @@ _DOC = """{summary}
 
 
 def entry_points() -> dict[str, Callable[..., Any]]:
-    """Every architecture's entry point, by name."""
-    return {name: _entry_point(name) for name in list_models()}
+    """Entry points by name: ``i2p_mae_tiny`` of every architecture, and ``i2p_mae_tiny.shapes`` of all
+    weights, which is the same with those weights unless ``pretrained`` says otherwise."""
+    return {
+        **{name: _entry_point(name, name, False) for name in list_models()},
+        **{name: _entry_point(name, name.partition(".")[0], name) for name in list_weights()},
+    }
 
 
-def _entry_point(name: str) -> Callable[..., Any]:
-    def build(pretrained: bool | str = False, kind: str = "encoder", **arguments: Any) -> Any:
+def _entry_point(called: str, name: str, default: bool | str) -> Callable[..., Any]:
+    def build(pretrained: bool | str = default, kind: str = "encoder", **arguments: Any) -> Any:
         if pretrained is False:
             return create_model(name, kind, **arguments)
-        weights = name if pretrained is True else pretrained
+        weights = called if pretrained is True else pretrained
         if "/" not in weights and not weights.startswith(name):  # a tag
             weights = f"{name}.{weights}"
         model = from_pretrained(weights, kind=kind, **arguments)
@@ -47,8 +52,11 @@ def _entry_point(name: str) -> Callable[..., Any]:
 
     architecture = get_architecture(name)
     tags = ", ".join(f'"{weights.partition(".")[2]}"' for weights in list_weights(f"{name}.*"))
-    build.__name__ = build.__qualname__ = name
+    build.__name__ = build.__qualname__ = called
+    which = "" if called == name else f"The weights {called}. "
     build.__doc__ = _DOC.format(
-        summary=architecture.summary, tags=tags or "which there are none yet", paper=architecture.paper
+        summary=which + architecture.summary,
+        tags=tags or "which there are none yet",
+        paper=architecture.paper,
     )
     return build

@@ -59,6 +59,8 @@ class Batches:
     ) -> None:
         self._launcher, self._surface_samples, self._seed = launcher, surface_samples, seed
         self._batch_size = BatchSize(batch_size)
+        self.notes: dict[Path, tuple[str, ...]] = {}
+        """What was remarked of the files read so far; those without a remark are left out."""
 
     def run(
         self, network: "Network", files: list[Path], readers: ReaderPool, failures: dict[Path, str], bar: Any
@@ -93,6 +95,8 @@ class Batches:
                 failures[file] = reading.reason
             else:
                 batch[file] = reading.points
+                if reading.notes:
+                    self.notes[file] = reading.notes
             if searching and len(batch) == self._batch_size.size:
                 searching = False
                 self._find_size(network, list(batch.values()), len(files) - number)

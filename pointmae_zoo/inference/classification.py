@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo._version import DEFAULT_CLASSIFIER
+from pointmae_zoo.inference.feature_tables import noted
 from pointmae_zoo.inference.input_files import Paths
 from pointmae_zoo.inference.model_loading import in_dtype, opened, stored_config
 from pointmae_zoo.inference.resumable_rows import RowNetwork, Rows, rows_of_files
@@ -36,6 +37,10 @@ class Predictions:
     """(path, reason) of every file without a row."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """model (name or folder, or None), fingerprint of the weights, dtype, seed, up."""
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    """(path, remark) of files with a row, such as "left out 1 support object"."""
+    passed_over: dict[str, int] = field(default_factory=dict)
+    """What was left alone in folders -> how many (a suffix, "hidden", ...)."""
 
     @property
     def best(self) -> list[list[tuple[str, float]]]:
@@ -93,7 +98,10 @@ def predict_files(
 
     def predictions(rows: Rows) -> Predictions:
         made = rows.network.metadata
-        return Predictions(rows.paths, tuple(labels), rows.values, min(top, len(labels)), rows.failures, made)
+        best = min(top, len(labels))
+        return Predictions(
+            rows.paths, tuple(labels), rows.values, best, rows.failures, made, rows.notes, rows.passed_over
+        )
 
     rows = rows_of_files(
         paths,
@@ -192,4 +200,6 @@ def _json_text(predictions: Predictions) -> str:
         ],
         "failures": [{"path": path, "reason": reason} for path, reason in predictions.failures],
     }
+    if predictions.notes:
+        content["notes"] = noted(predictions.notes)
     return json.dumps(content, indent=1) + "\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pointmae_zoo._version import DEFAULT_MODEL
-from pointmae_zoo.inference.feature_tables import Embeddings, check_table_path, write_table
+from pointmae_zoo.inference.feature_tables import Embeddings, check_table_path, noted, write_table
 from pointmae_zoo.inference.input_files import Paths
 from pointmae_zoo.inference.model_loading import in_dtype, opened
 from pointmae_zoo.inference.resumable_rows import RowNetwork, Rows, rows_of_files
@@ -56,7 +56,9 @@ def embed_files(
         progress: show a progress bar on stderr.
 
     Returns:
-        Embeddings: paths (sorted), features (M, D) float32, failures [(path, reason)], metadata.
+        Embeddings: paths (sorted), features (M, D) float32, failures [(path, reason)], metadata, notes
+        [(path, remark)] of what was left out of files that have a row, and how many files of which kind were
+        passed over in folders.
 
     Raises:
         FileNotFoundError: no path leads to a file.
@@ -85,7 +87,10 @@ def embed_files(
 
 
 def _table(rows: Rows) -> Embeddings:
-    return Embeddings(rows.paths, rows.values, rows.failures, rows.network.metadata)
+    metadata = dict(rows.network.metadata)
+    if rows.notes:
+        metadata["notes"] = noted(rows.notes)
+    return Embeddings(rows.paths, rows.values, rows.failures, metadata, rows.notes, rows.passed_over)
 
 
 def _network(

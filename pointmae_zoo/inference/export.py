@@ -6,6 +6,7 @@ must compute is what the model computes: before it gets its name it is loaded, a
 """
 
 import importlib.util
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -58,6 +59,9 @@ def export_model(
     ``pointmae_zoo`` in the metadata of an ONNX file (in ``extra_files`` of a .pt2) is JSON: architecture,
     preprocess, labels, outputs, pool, fingerprint, version.
 
+    The model refuses points that are NaN or infinite. An exported program can't; it gives NaN for every
+    output of such a cloud: look for NaN in its outputs.
+
     Args:
         model: weights by name, folder or repository of the Hub, or a model on the CPU.
         out: FILE.onnx or FILE.pt2.
@@ -94,8 +98,10 @@ def export_model(
                 write_onnx(program, unfinished, outputs, described)
                 run = onnx_runner(unfinished)
             else:
-                with open(unfinished, "wb") as file:  # by its name, torch would want it to end in .pt2
-                    torch.export.save(program, file, extra_files={"pointmae_zoo": json.dumps(described)})
+                # Not into the file: where the disk is full, torch's writer would end the whole process.
+                content = io.BytesIO()
+                torch.export.save(program, content, extra_files={"pointmae_zoo": json.dumps(described)})
+                unfinished.write_bytes(content.getbuffer())
                 run = _program_runner(unfinished)
             difference = max(
                 float(np.abs(run(clouds[:batch].numpy()) - wanted[:batch]).max()) for batch in _BATCHES
@@ -118,7 +124,9 @@ class _Network(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         out = self.inner(points) if self.pool is None else self.inner(points, self.pool)
-        return out.float()
+        # The model raises an error, which a program can't; its searches and maxima would pass over the NaN.
+        finite = points.isfinite().flatten(1).all(dim=1, keepdim=True)
+        return torch.where(finite, out.float(), torch.nan)
 
 
 def _network(model: Any, pool: str | None, labels: bool | None) -> tuple[_Network, str]:

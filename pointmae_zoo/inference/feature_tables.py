@@ -1,4 +1,10 @@
-"""Tables of features in files: .npz, .safetensors, .csv, .parquet. Never a pickle."""
+"""Tables of features in files: .npz, .safetensors, .csv, .parquet. Never a pickle.
+
+Names of files may hold any bytes. Those that are not UTF-8 are surrogates (U+DC80 to U+DCFF) in Python's
+text, and read back to the same path: .npz and .safetensors keep the surrogates (JSON as ``\\udcff``), .csv
+the bytes themselves. .parquet, whose text must be UTF-8, shows such a byte as ``\\xff`` in the column
+``path`` and keeps the name, as the others do, by row in its metadata (``names``).
+"""
 
 import csv
 import importlib.util
@@ -14,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.shapes.contents import no_shape
 from pointmae_zoo.system.files import check_out, written_whole
 
 # The one key under which .safetensors and .parquet keep metadata: their own maps have no fixed order.
@@ -31,8 +38,20 @@ class Embeddings:
     failures: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of every file without a row. Not stored in a table."""
     metadata: dict[str, Any] = field(default_factory=dict)
-    """model (name or folder, or None), fingerprint of the weights, dtype of the network, pool, seed, up. Not
-    stored in .csv."""
+    """model (name or folder, or None), fingerprint of the weights, dtype of the network, pool, seed, up;
+    notes (path -> remarks), if there are any. Not stored in .csv."""
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    """(path, remark) of files with a row, such as "left out 1 support object". Stored as metadata."""
+    passed_over: dict[str, int] = field(default_factory=dict)
+    """What was left alone in folders -> how many (a suffix, "hidden", ...). Not stored."""
+
+
+def noted(notes: list[tuple[str, str]]) -> dict[str, list[str]]:
+    """Remarks by path, as metadata have them."""
+    found: dict[str, list[str]] = {}
+    for path, text in notes:
+        found.setdefault(path, []).append(text)
+    return found
 
 
 def check_table_path(path: Path) -> None:
@@ -63,6 +82,10 @@ def read_table(path: str | os.PathLike[str]) -> Embeddings:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; 'pointmae-zoo embed' writes one")
     _, read = FORMATS[path.suffix.lower()]
+    with path.open("rb") as file:
+        start = file.read(4096)
+    if not start.startswith(b"PAR1") and (reason := no_shape(start)) is not None:
+        raise ValueError(f"{path}: {reason}")
     try:
         table = read(path)
         features = np.asarray(table.features)
@@ -121,7 +144,12 @@ def _csv_bytes(table: Embeddings) -> bytes:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["path", *(f"f{number}" for number in range(table.features.shape[1]))])
     for name, row in zip(table.paths, table.features, strict=True):
-        writer.writerow([name, *map(str, row)])  # the shortest text that gives the same float32 again
+        cells = map(str, row)  # the shortest text that gives the same float32 again
+        if "\r" in name:  # csv leaves it bare, and then takes it for the end of a line
+            quoted = name.replace('"', '""')
+            stream.write(",".join([f'"{quoted}"', *cells]) + "\n")
+        else:
+            writer.writerow([name, *cells])
     return stream.getvalue().encode("utf-8", "surrogateescape")
 
 
@@ -143,8 +171,13 @@ def _parquet_bytes(table: Embeddings) -> bytes:
     width = table.features.shape[1]
     values = pa.array(np.ascontiguousarray(table.features, dtype=np.float32).reshape(-1))
     lists = pa.FixedSizeListArray.from_arrays(values, width)
-    columns = {"path": pa.array(table.paths, pa.string()), "features": lists}
-    described = {KEY: json.dumps({"width": width, "metadata": table.metadata}, sort_keys=True)}
+    names = [
+        name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for name in table.paths
+    ]
+    odd = {row: name for row, name in enumerate(table.paths) if names[row] != name}
+    columns = {"path": pa.array(names, pa.string()), "features": lists}
+    content = {"width": width, "metadata": table.metadata, **({"names": odd} if odd else {})}
+    described = {KEY: json.dumps(content, sort_keys=True)}
     stream = io.BytesIO()
     pq.write_table(pa.table(columns, metadata=described), stream)
     return stream.getvalue()
@@ -153,11 +186,15 @@ def _parquet_bytes(table: Embeddings) -> bytes:
 def _read_parquet(path: Path) -> Embeddings:
     import pyarrow.parquet as pq
 
-    stored = pq.read_table(path)
+    with path.open("rb") as file:  # by a name, it takes some for addresses, and only text
+        stored = pq.read_table(file)
     described = json.loads(stored.schema.metadata[KEY.encode()])
     values = stored["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     features = values.astype(np.float32, copy=False).reshape(-1, described["width"])
-    return Embeddings(stored["path"].to_pylist(), features, metadata=described["metadata"])
+    names = stored["path"].to_pylist()
+    for row, name in described.get("names", {}).items():
+        names[int(row)] = name
+    return Embeddings(names, features, metadata=described["metadata"])
 
 
 FORMATS: dict[str, tuple[Callable[[Embeddings], bytes], Callable[[Path], Embeddings]]] = {

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pointmae_zoo.inference.model_loading import DTYPES
 from pointmae_zoo.models.preprocess import AXES
-from pointmae_zoo.shapes.read import check_seed, search_files
+from pointmae_zoo.shapes.file_search import Found, search_files
+from pointmae_zoo.shapes.read import check_seed
 from pointmae_zoo.shapes.reader_pool import ReaderPool, available_cores
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -36,8 +37,8 @@ def check_arguments(
             raise ValueError(f"{name}: a number above 0 expected, got {limit!r}")
 
 
-def find_inputs(paths: Paths, own: Path | None) -> tuple[list[Path], list[tuple[str, str]]]:
-    """The files to read, and (path, reason) of every path that leads to none.
+def find_inputs(paths: Paths, own: Path | None) -> Found:
+    """The files to read, (path, reason) of every path that leads to none, and what was passed over.
 
     Args:
         paths: files, folders or globs.
@@ -46,18 +47,21 @@ def find_inputs(paths: Paths, own: Path | None) -> tuple[list[Path], list[tuple[
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not given:
         raise ValueError("paths: at least one file, folder or glob expected, got none")
-    files, missing = search_files(given)
+    found = search_files(given)
+    files, missing, passed_over = found.files, found.missing, found.passed_over
     if own is not None:
         written = os.path.realpath(own)
         if any(os.path.realpath(path) == written for path in given):
             raise ValueError(f"out: {own} is also one of the inputs; choose another name for the output")
         files = [file for file in files if not _is_in(os.path.realpath(file), written)]
+        if len(files) < len(found.files):
+            passed_over["own output"] = len(found.files) - len(files)
     if not files and missing:
         others = f" (and {len(missing) - 1} more lead to nothing)" if len(missing) > 1 else ""
         raise FileNotFoundError(f"{missing[0][0]}: {missing[0][1]}{others}")
     if not files:
         raise FileNotFoundError(f"{own}: no files there but what was written itself; add mesh or point files")
-    return files, missing
+    return Found(files, missing, passed_over)
 
 
 def _is_in(file: str, place: str) -> bool:

@@ -1,8 +1,10 @@
 """What has been embedded so far, kept next to the output, so that a killed run goes on where it was."""
 
 import base64
+import contextlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +28,7 @@ class Journal:
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
         self.rows: dict[str, NDArray[np.float32]] = {}  # identity of a file -> features (D,)
+        self.notes: dict[str, tuple[str, ...]] = {}  # identity of a file -> what its reader remarked
         self._file = self._open()
         try:
             self._load(settings)
@@ -33,14 +36,33 @@ class Journal:
             self._file.close()
             raise
 
-    def add(self, identities: list[str], features: NDArray[np.float32]) -> None:
-        """Write the rows of a batch; they survive a kill from here on."""
+    def add(
+        self, identities: list[str], features: NDArray[np.float32], notes: Sequence[tuple[str, ...]] = ()
+    ) -> None:
+        """Write the rows of a batch, and the remarks on each file; they survive a kill from here on.
+
+        Raises OSError with the journal's name if the disk has no room; the rows before are kept.
+        """
         lines = []
-        for name, row in zip(identities, features, strict=True):
+        for name, row, said in zip(identities, features, notes or [()] * len(identities), strict=True):
             packed = base64.b64encode(np.ascontiguousarray(row, dtype="<f4").tobytes()).decode()
-            lines.append(json.dumps({"file": name, "features": packed}) + "\n")
-        self._file.write("".join(lines).encode())
-        self._file.flush()
+            line: dict[str, Any] = {"file": name, "features": packed}
+            if said:
+                line["notes"] = said
+            lines.append(json.dumps(line) + "\n")
+        self._append("".join(lines).encode())
+
+    def _append(self, data: bytes) -> None:
+        """All of it or nothing. Not by Python's buffer, which would try, and fail, again when closed."""
+        size = os.fstat(self._file.fileno()).st_size
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[os.write(self._file.fileno(), left) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file.fileno(), size)
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def close(self) -> None:
         """Let go of the file and leave it for the next run."""
@@ -86,8 +108,7 @@ class Journal:
         self._file.seek(good)
         self._file.truncate()
         if not good:
-            self._file.write(header.encode() + b"\n")
-            self._file.flush()
+            self._append(header.encode() + b"\n")
 
     def _take(self, line: bytes) -> bool:
         """Whether the line is a whole row."""
@@ -95,6 +116,7 @@ class Journal:
             row = json.loads(line)
             values = np.frombuffer(base64.b64decode(row["features"], validate=True), dtype="<f4")
             self.rows[row["file"]] = values.astype(np.float32)
+            self.notes[row["file"]] = tuple(map(str, row.get("notes", ())))
         except (ValueError, KeyError, TypeError):
             return False
         return True

@@ -15,7 +15,10 @@ def opened(model: Any, device: str | None, *, kind: str | None = None) -> tuple[
         model: weights by name, folder or repository of the Hub, or a model.
         device: None: a model stays where it is, weights are loaded on the CPU.
         kind: of weights, see `from_pretrained`.
+
+    Raises ValueError for a device that is not there; as `from_pretrained` for weights.
     """
+    check_device(device)
     if isinstance(model, str | os.PathLike):
         from pointmae_zoo.hub.pretrained import from_pretrained, full_name
 
@@ -27,6 +30,23 @@ def opened(model: Any, device: str | None, *, kind: str | None = None) -> tuple[
             "from_pretrained(...) gives one"
         )
     return (model if device is None else model.to(device)), None
+
+
+def check_device(device: str | None) -> None:
+    """Raises ValueError, before any work is done, where torch cannot compute on this device."""
+    if device in (None, "cpu"):
+        return
+    import torch
+
+    try:
+        torch.zeros(1, device=device).add(1).cpu()
+    except (RuntimeError, AssertionError) as error:
+        if str(device).startswith("cuda") and not torch.cuda.is_available():
+            why = "no GPU is found here" if torch.version.cuda else "this torch was built without CUDA"
+            reason = f"{why} (torch.cuda.is_available() is False)"
+        else:
+            reason = " ".join(str(error).split(".")[0].split())
+        raise ValueError(f"device: {device!r}: {reason}; use 'cpu'") from None
 
 
 def stored_config(model: Any) -> Any:

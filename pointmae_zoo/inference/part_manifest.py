@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ FORMAT = 1
 
 class PartManifest:
     """``parts.json`` in the folder: for each cloud the file that it was made of, how it was made and the
-    shares of its parts. One made otherwise, of a file that has
-    changed since, or changed itself, does not count.
+    shares of its parts. One made otherwise, of a file that has changed since, or changed itself, does not
+    count.
 
     Args:
         folder: where the clouds are, or will be.
@@ -47,6 +48,22 @@ class PartManifest:
         entry = {"made": self._made, "file": source, "cloud": _stamp(target), "shares": shares.tolist()}
         self._content["clouds"][self._name(target)] = entry
         self._changed = True
+
+    def remove_orphans(self) -> list[Path]:
+        """Delete the clouds of files that are gone, as long as they are as they were written. A file whose
+        whole folder is gone may be on a disk that is not there just now; its cloud stays."""
+        removed = []
+        for name, entry in list(self._content["clouds"].items()):
+            target = self._folder / name
+            stamp = _stamp(target)
+            inside = not Path(name).is_absolute() and ".." not in Path(name).parts and ".parts." in name
+            if inside and _is_deleted(entry["file"]) and stamp in (None, entry["cloud"]):
+                del self._content["clouds"][name]
+                self._changed = True
+                if stamp is not None:
+                    target.unlink()
+                    removed.append(target)
+        return removed
 
     def write(self) -> None:
         """What was added, if there is something."""
@@ -87,6 +104,15 @@ def _is_ours(content: Any) -> bool:
             for entry in content["clouds"].values()
         )
     )
+
+
+def _is_deleted(source: str) -> bool:
+    """Whether the file of this identity is gone, and its folder is not."""
+    try:
+        path = Path(json.loads(source)[0])
+    except (ValueError, LookupError, TypeError):
+        return False
+    return path.parent.is_dir() and not os.path.lexists(path)
 
 
 def _stamp(target: Path) -> list[int] | None:

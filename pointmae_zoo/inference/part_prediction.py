@@ -2,10 +2,12 @@
 
 import contextlib
 import difflib
+import errno
 import functools
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,12 @@ class PartPredictions:
     """File -> (P,), which part of its points belongs to each part."""
     failures: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of every file without a cloud."""
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    """(path, remark) of files whose cloud was made now, such as "left out 1 support object"."""
+    passed_over: dict[str, int] = field(default_factory=dict)
+    """What was left alone in folders -> how many (a suffix, "hidden", ...)."""
+    removed: list[Path] = field(default_factory=list)
+    """Clouds of files that are gone."""
 
 
 def predict_parts(
@@ -74,7 +82,8 @@ def predict_parts(
     of the nearest of those. Files in sub-folders keep them.
 
     OUT/parts.json says how each cloud was made: a run that was stopped goes on where it was, and one like it,
-    later, makes only the clouds of new and changed files. Clouds that were made otherwise are replaced.
+    later, makes only the clouds of new and changed files. Clouds that were made otherwise are replaced, and
+    those of files that have been deleted since are deleted, too, unless somebody has changed them.
 
     Args:
         paths: files, folders or globs.
@@ -96,7 +105,8 @@ def predict_parts(
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: a folder to write into expected, not a file")
-    files, missing = find_inputs(paths, folder)
+    inputs = find_inputs(paths, folder)
+    files = inputs.files
     targets = _targets(files, folder, suffix)
     failures: dict[Path, str] = {}
     from pointmae_zoo.hub.checkpoint.fingerprint import model_sha256
@@ -123,6 +133,7 @@ def predict_parts(
         "suffix": suffix,
     }
     manifest = PartManifest(folder, settings)
+    removed = manifest.remove_orphans()
     shares = {file: kept for file in files if (kept := manifest.shares(file, targets[file])) is not None}
     if shares:
         print(f"{folder}: {len(shares)} of {len(files)} clouds are there, made the same way", file=sys.stderr)
@@ -136,7 +147,7 @@ def predict_parts(
                 total=len(files), initial=len(shares), unit="file", desc="predict", disable=not progress
             )
         )
-        stack.callback(manifest.write)
+        stack.push(_writing(manifest))
         network = functools.partial(_logits, segmenter, number)
         for clouds, found in batches.run(network, todo, readers, failures, bar):
             for file, logits in found.items():
@@ -144,7 +155,15 @@ def predict_parts(
                 chosen = np.asarray(parts)[logits[:, parts].argmax(axis=1)]
                 everywhere = _carried(clouds[file], chosen, recipe, up, where)
                 targets[file].parent.mkdir(parents=True, exist_ok=True)
-                write_coloured(targets[file], clouds[file], everywhere, colours, objects.labels)
+                try:
+                    write_coloured(targets[file], clouds[file], everywhere, colours, objects.labels)
+                except OSError as error:
+                    if error.errno != errno.ENAMETOOLONG:
+                        raise
+                    failures[file] = (
+                        f"its name is too long for another {targets[file].name[-10:]!r}: shorten it"
+                    )
+                    continue
                 shares[file] = np.bincount(everywhere, minlength=len(objects.labels)) / len(everywhere)
                 manifest.add(identities[file], targets[file], shares[file])
             if time.monotonic() > kept_at + MANIFEST_SECONDS:
@@ -156,8 +175,25 @@ def predict_parts(
         objects.labels,
         colours,
         {str(file): shares[file] for file in done},
-        sorted_failures(failures, missing),
+        sorted_failures(failures, inputs.missing),
+        [(str(file), text) for file in done for text in batches.notes.get(file, ())],
+        dict(inputs.passed_over.most_common()),
+        removed,
     )
+
+
+def _writing(manifest: PartManifest) -> Callable[..., None]:
+    """Writes the manifest at the end, whatever has ended the work. If a full disk has, there may be no room
+    for it, either, and the first error is the one to be told."""
+
+    def write(kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            manifest.write()
+        except OSError:
+            if kind is None:
+                raise
+
+    return write
 
 
 @dataclass(frozen=True)
@@ -174,9 +210,14 @@ class Objects:
     def of(cls, config: ModelConfig, name: str) -> "Objects":
         """See `ObjectParts.of`. Raises ValueError if it is no part segmenter's configuration."""
         if config.kind != "part_segmentation":
+            other = {
+                "classification": "'pointmae-zoo predict' without --parts-out tells its classes",
+                "encoder": "'pointmae-zoo embed' gives its features",
+                "pretraining": "'pointmae-zoo embed' gives its features",
+            }[config.kind]
             raise ValueError(
-                f"{name}: is of kind {config.kind!r} and knows no parts; 'pointmae-zoo finetune' with a "
-                "recipe of task parts makes a part segmenter of it"
+                f"{name}: is of kind {config.kind!r} and knows no parts; {other}, 'pointmae-zoo finetune' "
+                "with a recipe of task parts makes a part segmenter of it"
             )
         count = config.arguments["num_parts"]
         known = ObjectParts.of(

@@ -1,6 +1,7 @@
 """One row of numbers for each file, kept in a journal while the run goes on: what embedding and predicting
 share."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pointmae_zoo.inference.input_files import (
 from pointmae_zoo.inference.journal import Journal, identity
 from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.shapes.reader_pool import ReaderPool
+from pointmae_zoo.system.files import full_disk
 from pointmae_zoo.system.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -49,6 +51,10 @@ class Rows:
     values: NDArray[np.float32]  # (M, width)
     failures: list[tuple[str, str]]
     network: RowNetwork
+    notes: list[tuple[str, str]]
+    """(path, remark) of files with a row."""
+    passed_over: dict[str, int]
+    """What was left alone in folders -> how many; see `shapes.file_search.Found`."""
 
 
 def rows_of_files(
@@ -71,7 +77,8 @@ def rows_of_files(
     The arguments are `embed_files`'s. Raises as it does.
     """
     check_arguments(up, seed, batch_size, workers, timeout, memory_limit_gb, dtype)
-    files, missing = find_inputs(paths, out)
+    inputs = find_inputs(paths, out)
+    files = inputs.files
     journal = None
     network = open_network()
     launcher = launcher_for(network.recipe, network.device, up)
@@ -82,19 +89,29 @@ def rows_of_files(
         try:
             if out is not None:
                 journal = Journal(out.with_name(out.name + ".partial"), _settings(network, batch_size))
-            found, failures = _compute(network, batches, files, readers, journal, progress)
+            found, failures, notes = _compute(network, batches, files, readers, journal, progress)
             done = [file for file in files if file in found]
             values = np.array([found[file] for file in done], dtype=np.float32)
             rows = Rows(
                 [str(file) for file in done],
                 values.reshape(len(done), network.width),
-                sorted_failures(failures, missing),
+                sorted_failures(failures, inputs.missing),
                 network,
+                [(str(file), text) for file in done for text in notes.get(file, ())],
+                dict(inputs.passed_over.most_common()),
             )
             if out is not None and rows.paths:  # an empty table must not take the place of a good one
                 write(out, rows)
             if journal is not None:
                 journal.remove()
+        except OSError as error:
+            if (number := full_disk(error)) is None:
+                raise
+            said = f"{os.strerror(number)}; make room on this disk and run it again"
+            if journal is not None:
+                room = "make room on this disk, and the same command goes on from there"
+                said = f"{os.strerror(number)}; {journal.path} keeps the rows so far: {room}"
+            raise OSError(number, said, error.filename) from error
         except KeyboardInterrupt:
             if journal is not None:
                 print(
@@ -128,12 +145,13 @@ def _compute(
     readers: ReaderPool,
     journal: Journal | None,
     progress: bool,
-) -> tuple[dict[Path, NDArray[np.float32]], dict[Path, str]]:
-    """Rows of every file, those in the journal without reading them again; and why there are none."""
+) -> tuple[dict[Path, NDArray[np.float32]], dict[Path, str], dict[Path, tuple[str, ...]]]:
+    """Rows of every file, those in the journal without reading them again; why there are none; remarks."""
     identities = {file: identity(file) for file in files}  # as they are before they are read
     rows: dict[Path, NDArray[np.float32]] = {}
     if journal is not None:
         rows = {file: journal.rows[name] for file, name in identities.items() if name in journal.rows}
+        batches.notes.update({file: journal.notes.get(identities[file], ()) for file in rows})
         if rows:
             print(f"{journal.path}: going on, {len(rows)} of {len(files)} rows are there", file=sys.stderr)
     missing = [file for file in files if file not in rows]
@@ -143,6 +161,10 @@ def _compute(
     ) as bar:
         for _, found in batches.run(network.compute, missing, readers, failures, bar):
             if journal is not None and found:
-                journal.add([identities[file] for file in found], np.stack(list(found.values())))
+                journal.add(
+                    [identities[file] for file in found],
+                    np.stack(list(found.values())),
+                    [batches.notes.get(file, ()) for file in found],
+                )
             rows.update(found)
-    return rows, failures
+    return rows, failures, batches.notes

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from pointmae_zoo.inference.embedding import embed_files
 from pointmae_zoo.inference.feature_tables import Embeddings, read_table
 from pointmae_zoo.inference.model_loading import DTYPES
+from pointmae_zoo.shapes.notes import about, note
 
 
 def similar(
@@ -33,6 +34,8 @@ def similar(
         model: the encoder for a new file, if the table does not name one (.csv never does).
         up, pool, seed: how the table was made, for a new file and a table that does not say so (.csv). There
             model and up must be given; pool None is what is stored with the weights, seed None is 0.
+
+    What was left out of a new file is a warning (`shapes.notes.ReadNote`).
 
     Raises:
         FileNotFoundError: neither a row nor a file.
@@ -108,6 +111,9 @@ def _embed(query: Path, rows: Embeddings, model: Any, given: dict[str, Any]) -> 
     )
     if found.failures:
         raise ValueError(f"{query}: {found.failures[0][1]}")
+    with about(query):
+        for _, text in found.notes:
+            note(text)
     return found.features[0]
 
 

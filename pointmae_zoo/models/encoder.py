@@ -258,7 +258,7 @@ class PointEncoder(nn.Module):
     def _embed_visible(
         self, level: int, finer: Tensor, centers: Tensor, neighbors: Tensor, valid: Tensor
     ) -> Tensor:
-        """Packed tokens (only valid ones matter): centres (B, W, 3), neighbours (B, W, K) -> (B, W, C).
+        """Packed tokens, of which valid ones matter: centres (B, W, 3), neighbours (B, W, K) -> (B, W, C).
 
         A CPU embeds only the valid ones, as tokens of one long cloud. On a GPU, counting them means waiting,
         so all W are embedded, a number that follows from the configuration.

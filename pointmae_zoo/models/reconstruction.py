@@ -92,7 +92,7 @@ def count_visible(ratio: float, count: int) -> int:
 
 
 def draw_visible(probability: Tensor, kept: int) -> Tensor:
-    """Draw ``kept`` items of the last axis without replacement: probabilities (B, ..., G) -> bool alike.
+    """Draw ``kept`` of the last axis without replacement: probabilities (B, ..., G) -> bool (B, ..., G).
 
     Uses torch's global generator of the device.
     """

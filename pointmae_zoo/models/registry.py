@@ -103,7 +103,7 @@ class ReferenceCheckpoints:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything that a name stands for: default configurations, the pre-training model, the input."""
+    """What the name of an architecture stands for: default configurations, pre-training model, input."""
 
     family: Family
     encoder: EncoderConfig
@@ -131,8 +131,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Weights:
-    """One set of published weights, ``architecture.tag``. They come with the package or lie on the Hub, or
-    both."""
+    """One set of published weights, ``architecture.tag``: part of the package, on the Hub, or both."""
 
     architecture: str
     tag: str
@@ -141,21 +140,21 @@ class Weights:
     size: int
     """Of ``model.safetensors``, in bytes."""
     status: str
-    """One of `STATUSES`: what the numbers of its card allow to say."""
+    """One of `STATUSES`: how its numbers compare with the paper's."""
     licence: str
     """SPDX identifier."""
     summary: str
     config_sha256: str
-    """Of ``config.json``, whose arguments decide what the same weights compute; checked likewise."""
+    """Of ``config.json``, whose arguments decide what the weights compute; checked as well."""
     metrics: dict[str, float] = field(default_factory=dict)
     """The main numbers of its card, in percent."""
     repo: str | None = None
     """``org/repo`` on the Hub; None: not there."""
     commit: str | None = None
-    """The Hub commit that is loaded, 40 hexadecimal digits: a branch may move, and a hash beside the file in
-    the same repository proves nothing."""
+    """The Hub commit that is loaded, 40 hexadecimal digits: a branch can change, and a hash that is stored in
+    the repository itself proves nothing."""
     encoder: str | None = None
-    """Other published weights whose encoder these use as it is: their file holds all but the encoder."""
+    """Published weights whose encoder these use unchanged; the file then holds everything else."""
 
     def __post_init__(self) -> None:
         name = self.name
@@ -177,8 +176,8 @@ class Weights:
 
 
 STATUSES = ("reproduced", "own-recipe", "demo")
-"""What weights have earned: the paper's numbers with the paper's data; honest numbers with a recipe of our
-own; none that count."""
+"""``reproduced``: the paper's data, and its numbers reached. ``own-recipe``: measured, but with another
+recipe. ``demo``: for trying things out."""
 
 _ARCHITECTURES: dict[str, Architecture] = {}
 _WEIGHTS: dict[str, Weights] = {}
@@ -226,7 +225,7 @@ def _families() -> list[Family]:
 
 
 def register_weights(weights: Weights) -> Weights:
-    """Enter published weights. The first of an architecture's are what its bare name loads.
+    """Enter published weights. An architecture's name alone loads those that were entered first.
 
     Raises:
         ValueError: the name is taken, or there is no such architecture.
@@ -365,9 +364,9 @@ def create_model(
     Args:
         name: an architecture, as `list_models` gives them.
         kind: ``encoder``, ``pretraining``, ``classification`` or ``part_segmentation``.
-        preprocess, labels, provenance: what to store beside the weights; default: the architecture's input,
-            no names, nothing.
-        overrides: any field of the encoder's configuration or of the kind's, such as ``num_classes=12`` or
+        preprocess, labels, provenance: stored with the weights. Default: the architecture's input, no labels,
+            no provenance.
+        overrides: fields of the encoder's configuration or of the kind's, such as ``num_classes=12`` or
             ``depths=(2, 2)``.
 
     Returns:
@@ -413,7 +412,7 @@ def create_model(
 
 
 def set_config(model: nn.Module, config: ModelConfig) -> None:
-    """Give a model its configuration, and the encoder inside it the part that lets it stand alone."""
+    """Set a model's configuration, and that of the encoder inside it."""
     model.config = config  # type: ignore[assignment]
     if config.kind != "encoder":
         model.encoder.config = encoder_config(config)  # type: ignore[union-attr]

@@ -1,28 +1,54 @@
-"""Remarks about a file that is read, for its user: what was left out, what was taken for granted."""
+"""Remarks about a file that was read: what was left out or taken for something else, in a few words.
+
+A reader that leaves part of a file out on purpose, or reads it in a way its writer may not expect, says so
+with ``note``. Whoever reads many files collects the remarks; to everybody else they are warnings.
+"""
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
 
 _collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
+_file: ContextVar[str] = ContextVar("file", default="")
+
+
+class ReadNote(UserWarning):
+    """Something about a file that was read and that its owner should know."""
 
 
 def note(text: str) -> None:
-    """Record a remark about the file that is being read. Without `collecting`, it becomes a warning."""
-    remarks = _collected.get()
-    if remarks is None:
-        warnings.warn(text, stacklevel=2)
-    elif text not in remarks:
-        remarks.append(text)
+    """Record a remark about the file that is being read, such as "left out 1 support object".
+
+    It goes to ``collecting`` if that is open, otherwise it is a warning of category ``ReadNote``. The same
+    remark about the same file counts once.
+    """
+    text = " ".join(text.split())
+    collected = _collected.get()
+    if collected is None:
+        name = _file.get()
+        warnings.warn(f"{name}: {text}" if name else text, ReadNote, stacklevel=2)
+    elif text not in collected:
+        collected.append(text)
 
 
 @contextlib.contextmanager
 def collecting() -> Iterator[list[str]]:
-    """The list to which `note` appends as long as this lasts."""
-    remarks: list[str] = []
-    token = _collected.set(remarks)
+    """The list that remarks go to while the block runs (in this thread), instead of becoming warnings."""
+    notes: list[str] = []
+    token = _collected.set(notes)
     try:
-        yield remarks
+        yield notes
     finally:
         _collected.reset(token)
+
+
+@contextlib.contextmanager
+def about(path: str | os.PathLike[str]) -> Iterator[None]:
+    """The file that warnings name while the block runs."""
+    token = _file.set(os.fspath(path))
+    try:
+        yield
+    finally:
+        _file.reset(token)

@@ -1,27 +1,36 @@
 """Any mesh or point file -> points. numpy only; trimesh is imported when a file needs it, torch never."""
 
 import codecs
-import glob
+import contextlib
 import os
-import zipfile
-from collections import Counter
-from collections.abc import Callable, Iterable
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.shapes.contents import (
+    GZIP,
+    ZIP,
+    archive_contents,
+    check_members,
+    no_shape,
+    shape_format,
+    unpacked,
+)
 from pointmae_zoo.shapes.formats.gltf import read_gltf
+from pointmae_zoo.shapes.formats.obj import read_obj
 from pointmae_zoo.shapes.formats.off import read_off
 from pointmae_zoo.shapes.formats.pcd import read_pcd
 from pointmae_zoo.shapes.formats.ply import read_ply
 from pointmae_zoo.shapes.formats.points import read_npy, read_npz, read_xyz
 from pointmae_zoo.shapes.formats.stl import read_stl
 from pointmae_zoo.shapes.formats.threemf import read_3mf
-from pointmae_zoo.shapes.formats.with_trimesh import read_obj
+from pointmae_zoo.shapes.notes import about, note
 from pointmae_zoo.shapes.surface import Geometry, MeshError, points_of
 
-__all__ = ["SUPPORTED_SUFFIXES", "MeshError", "find_files", "passed_over", "read_points", "search_files"]
+__all__ = ["SUPPORTED_SUFFIXES", "MeshError", "read_geometry", "read_points"]
 
 READERS: dict[str, Callable[[Path, bytes], Geometry]] = {
     ".stl": read_stl,
@@ -37,14 +46,21 @@ READERS: dict[str, Callable[[Path, bytes], Geometry]] = {
     ".pcd": read_pcd,
 }
 SUPPORTED_SUFFIXES = tuple(READERS)
-OTHER_SHAPES = frozenset(
-    {
-        *(".3dm", ".3ds", ".abc", ".blend", ".dae", ".dwg", ".dxf", ".e57", ".fbx", ".ifc", ".iges", ".igs"),
-        *(".las", ".laz", ".lwo", ".max", ".ms3d", ".prt", ".sat", ".skp", ".sldprt", ".step", ".stp"),
-        *(".usd", ".usda", ".usdc", ".usdz", ".vtk", ".vtp", ".wrl", ".x", ".x3d", ".x_t"),
-    }
-)
-"""Suffixes of formats that hold shapes and are not read."""
+FORMAT_NAMES = {
+    ".stl": "an STL file",
+    ".obj": "an OBJ file",
+    ".off": "an OFF file",
+    ".ply": "a PLY file",
+    ".glb": "a GLB file",
+    ".gltf": "a glTF file",
+    ".3mf": "a 3MF file",
+    ".xyz": "text with a point in each row",
+    ".npy": "a NumPy array (NPY)",
+    ".npz": "an archive of NumPy arrays (NPZ)",
+    ".pcd": "a PCD file",
+}
+TEXT_TABLES = (".txt", ".csv", ".asc", ".pts")
+"""Suffixes of text that may hold a point in each row: read where a file is named, left alone in a folder."""
 # Text, or text first. Not STL: the free text before its binary data may begin with anything.
 TEXT_SUFFIXES = (".obj", ".off", ".ply", ".gltf", ".xyz", ".pcd")
 
@@ -56,33 +72,42 @@ def read_points(
 
     Meshes (STL, OBJ, OFF, PLY, GLB, glTF, 3MF): (num_points, 3), sampled uniformly by area; scenes are
     flattened with their transforms, and loose vertices next to faces do not count. Files without faces
-    (PLY, XYZ, NPY, NPZ, PCD): the points themselves, (N, 3), or a random choice of num_points if there are
-    more. The same bytes and the same seed give the same points. An object further from the origin than
-    1,000 times its own size is moved to the origin, because float32 could not resolve it there.
+    (PLY, XYZ, TXT, CSV, NPY, NPZ, PCD): the points themselves, (N, 3), or a random choice of num_points if
+    there are more. The same bytes and the same seed give the same points. An object further from the origin
+    than 1,000 times its own size is moved to the origin, because float32 could not resolve it there.
+
+    The content decides what a file is where it leaves no doubt, else its suffix. Files compressed with gzip
+    (``.stl.gz``) are read, and text with a point in each row may also be called .txt, .csv, .asc or .pts.
+    What was left out, or read otherwise than its name says, is a warning (`shapes.notes.ReadNote`).
 
     Raises MeshError (a ValueError) with one line that names the file, what is wrong with it and what to do;
     ValueError for a num_points below 2 or a seed that is no whole number of 0 or more.
     """
     path = Path(path)
     check_seed(seed)
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise MeshError(
-            path, f"has the suffix {path.suffix!r}: expected one of {' '.join(SUPPORTED_SUFFIXES)}"
-        )
     if num_points < 2:
         raise ValueError(f"num_points is {num_points}: expected at least 2")
+    with _errors_in_words(path):
+        return points_of(path, _geometry(path), num_points, seed)
+
+
+def read_geometry(path: str | os.PathLike[str]) -> Geometry:
+    """All triangles of one file, or its points if it has none, as `read_points` samples them.
+
+    Raises MeshError as `read_points` does.
+    """
+    with _errors_in_words(Path(path)):
+        return _geometry(Path(path))
+
+
+@contextlib.contextmanager
+def _errors_in_words(path: Path) -> Iterator[None]:
+    """Whatever goes wrong while a file is read becomes a MeshError; remarks name the file."""
     try:
-        data = path.read_bytes()
-        if not data:
-            raise MeshError(path, "is empty (0 bytes): export or copy it again")
-        if path.suffix.lower() in TEXT_SUFFIXES:
-            data = data.removeprefix(codecs.BOM_UTF8)  # what Windows editors put before text
-        # Overflow is looked for where it matters, after reading.
-        with np.errstate(all="ignore"):
-            return points_of(path, reader(path, data), num_points, seed)
+        with about(path), np.errstate(all="ignore"):  # overflow is looked for where it matters, after reading
+            yield
     except FileNotFoundError as error:
-        raise MeshError(path, "does not exist: check the path") from error
+        raise MeshError(path, _why_not_there(path)) from error
     except IsADirectoryError as error:
         raise MeshError(path, "is a folder: expected a file") from error
     except PermissionError as error:
@@ -91,90 +116,80 @@ def read_points(
         raise MeshError(path, f"cannot be read: {error.strerror or error}") from error
     except MemoryError as error:
         raise MeshError(path, "needs more memory than there is: simplify the mesh") from error
-    except Exception as error:  # whatever a damaged file made a reader stumble over
-        if isinstance(error, MeshError):
+    except MeshError as error:
+        if error.path == str(path):
             raise
+        raise MeshError(path, error.reason) from error.__cause__
+    except Exception as error:  # whatever a damaged file made a reader stumble over
         said = f"{type(error).__name__}: {str(error)[:120]}"
         raise MeshError(path, f"is damaged ({said}): export or copy it again") from error
 
 
-def find_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Files behind paths: a file is itself (whatever its suffix); folders, searched to the bottom, and
-    globs give what has a supported suffix and is not hidden. Sorted by name, each file once.
-
-    Raises FileNotFoundError if a path or glob leads to nothing.
-    """
-    files, missing = search_files(paths)
-    for name, reason in missing:
-        raise FileNotFoundError(f"{name}: {reason}")
-    return files
-
-
-def search_files(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-) -> tuple[list[Path], list[tuple[str, str]]]:
-    """What find_files gives, and (path, reason) of every path or glob that leads to nothing."""
-    if isinstance(paths, str | os.PathLike):
-        paths = [paths]
-    found: dict[str, Path] = {}
-    missing: dict[str, str] = {}
-    for given in paths:
-        name = os.fspath(given)
-        path = Path(name)
-        if path.is_dir():
-            here = [
-                Path(folder, file)
-                for folder, _, files in os.walk(path)
-                for file in files
-                if _wanted(file) and not _is_feature_table(Path(folder, file))
-            ]
-            if not here:
-                missing[name] = f"no files there with a suffix of {' '.join(SUPPORTED_SUFFIXES)}"
-        elif path.exists():
-            here = [path]
-        elif glob.has_magic(name):
-            matches = [Path(match) for match in glob.glob(name, recursive=True)]
-            here = [match for match in matches if match.is_file() and _wanted(match.name)]
-            if not here:
-                missing[name] = f"matches no file with a suffix of {' '.join(SUPPORTED_SUFFIXES)}"
-        else:
-            here, missing[name] = [], "no such file or folder"
-        for file in here:
-            found.setdefault(os.path.abspath(file), file)
-    return sorted(found.values(), key=lambda file: file.as_posix()), list(missing.items())
+def _geometry(path: Path) -> Geometry:
+    """What is in a file, by the reader that its content asks for, or else its suffix."""
+    data = _content(path)
+    named = suffix_of(path.name)
+    if data.startswith(GZIP):
+        if not path.name.lower().endswith(".gz"):
+            note("is compressed with gzip, although its name does not end in .gz")
+        data = unpacked(path, data)
+        if data.startswith(GZIP):
+            raise MeshError(path, "is compressed with gzip twice: unpack it")
+        if not data:
+            raise MeshError(path, "is compressed with gzip and holds nothing: export or copy it again")
+    found = shape_format(data)
+    if found is None and (reason := no_shape(data)) is not None:
+        raise MeshError(path, reason if ": " in reason else f"{reason} and holds no shape")
+    if found is None and data.startswith(ZIP) and (reason := archive_contents(data)) is not None:
+        raise MeshError(path, reason if ": " in reason else f"{reason} and holds no shape")
+    suffix = found or (".xyz" if named in TEXT_TABLES else named)
+    if data.startswith(ZIP) and suffix not in (".3mf", ".npz"):
+        raise MeshError(path, "is a zip archive, and a damaged one: copy it again and unpack it")
+    if suffix not in READERS:
+        what = f"has the suffix {named!r}" if named else "has no suffix"
+        raise MeshError(path, f"{what}: expected one of {' '.join(SUPPORTED_SUFFIXES)}")
+    if data.startswith(ZIP):
+        check_members(path, data)
+    if suffix in TEXT_SUFFIXES:
+        data = data.removeprefix(codecs.BOM_UTF8)  # what Windows editors put before text
+    if suffix != named and not (suffix == ".xyz" and named in TEXT_TABLES):
+        note(f"is {FORMAT_NAMES[suffix]} by its content, despite its name, and was read as that")
+    # Libraries look at the suffix, and some encode the name, which may be no text. They find the files beside
+    # it all the same.
+    fitting = path.suffix.lower() == suffix and "\\" not in ascii(path.name)
+    return READERS[suffix](path if fitting else path.with_name(f"file{suffix}"), data)
 
 
-def passed_over(paths: Iterable[str | os.PathLike[str]]) -> dict[str, int]:
-    """How many files below these folders hold shapes in formats that are not read (`OTHER_SHAPES`): suffix
-    -> count, the most frequent first. Files that are named themselves fail instead."""
-    below = {
-        os.path.abspath(os.path.join(folder, file))
-        for path in paths
-        if os.path.isdir(path)
-        for folder, _, files in os.walk(path)
-        for file in files
-        if not file.startswith(".")
-    }
-    counts = Counter(Path(file).suffix.lower() for file in below)
-    return {suffix: count for suffix, count in counts.most_common() if suffix in OTHER_SHAPES}
+def _content(path: Path) -> bytes:
+    """The bytes of a regular file; anything else, which might never end, is not even opened."""
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+        kind = kinds.get(stat.S_IFMT(mode), "a device")
+        raise MeshError(path, f"is no regular file but {kind}: save what it gives in a file")
+    data = path.read_bytes()
+    if not data:
+        raise MeshError(path, "is empty (0 bytes): export or copy it again")
+    return data
+
+
+def _why_not_there(path: Path) -> str:
+    if not os.path.islink(path):
+        return "does not exist: check the path"
+    return f"is a link to {os.readlink(path)}, which does not exist: put the file there, or remove the link"
+
+
+def suffix_of(name: str) -> str:
+    """What a name says of the format, in lower case: ".stl" also of ``x.STL.gz``."""
+    path = Path(name)
+    suffix = path.suffix.lower()
+    inner = Path(path.stem).suffix.lower()
+    return inner if suffix == ".gz" and inner in READERS else suffix
 
 
 def check_seed(seed: object) -> None:
     """Raises ValueError if it is not a whole number of 0 or more."""
     if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
         raise ValueError(f"seed: a whole number of 0 or more expected, got {seed!r}")
-
-
-def _is_feature_table(path: Path) -> bool:
-    """An .npz of features, as `embed_files` writes it, is not a shape that somebody left in the folder."""
-    if path.suffix.lower() != ".npz":
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {"paths.npy", "features.npy"} <= set(archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False  # read_points will say what is wrong with it
-
-
-def _wanted(name: str) -> bool:
-    return Path(name).suffix.lower() in READERS and not name.startswith(".")

@@ -22,6 +22,7 @@ from typing import IO, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.shapes.notes import collecting
 from pointmae_zoo.shapes.read import MeshError, read_points
 
 # Files read ahead of the network: enough to bridge a file that takes long; fewer where all their points would
@@ -42,10 +43,12 @@ def available_cores() -> int:
 
 
 class Reading(NamedTuple):
-    """What became of one file: its points (N, 3) float32, or why it has none."""
+    """What became of one file: its points (N, 3) float32, or why it has none; and what its reader remarked,
+    such as "left out 1 support object"."""
 
     points: NDArray[np.float32] | None
     reason: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class ReaderPool:
@@ -149,7 +152,8 @@ class _Worker:
                 return Reading(None, f"took longer than {self._timeout:g} s to read: simplify the mesh")
             return Reading(None, f"crashed its reader ({status}): it is damaged, or far too large")
         if reply["outcome"] == "points":
-            return Reading(np.frombuffer(points, dtype="<f4").reshape(-1, 3).astype(np.float32))
+            found = np.frombuffer(points, dtype="<f4").reshape(-1, 3).astype(np.float32)
+            return Reading(found, notes=tuple(reply["notes"]))
         if reply["outcome"] == "memory":
             limit = f"{self._memory_limit_gb:g} GB"
             return Reading(None, f"needed more than {limit} of memory to read: simplify the mesh")
@@ -268,8 +272,9 @@ def serve(timeout: float, memory_limit: int) -> None:
 def _outcome(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """Read one file: the reply's header and body."""
     try:
-        points = read_points(request["path"], request["num_points"], seed=request["seed"])
-        return {"outcome": "points", "count": len(points)}, points.astype("<f4").tobytes()
+        with collecting() as notes:
+            points = read_points(request["path"], request["num_points"], seed=request["seed"])
+        return {"outcome": "points", "count": len(points), "notes": notes}, points.astype("<f4").tobytes()
     except MeshError as error:
         if isinstance(error.__cause__, MemoryError):
             return {"outcome": "memory"}, b""

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.system.files import shown
+
 # Float32 keeps 24 bits: an object further from the origin than this many times its own size would lose
 # more than 10 of them to the offset (a scan in map coordinates), so it is moved to the origin first.
 FAR_AWAY = 1000.0
@@ -26,7 +28,7 @@ class MeshError(ValueError):
         self.reason = " ".join(reason.split())
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return f"{shown(self.path)}: {self.reason}"
 
 
 class Geometry(NamedTuple):
@@ -57,6 +59,9 @@ def from_faces(path: Path, vertices: NDArray[np.floating], faces: NDArray[np.int
     if len(faces) == 0:
         return from_points(vertices)
     check_faces(path, faces, len(vertices))
+    low, high = _bounds(vertices.T)
+    if not max(-low.min(), high.max()) < np.finfo(np.float32).max / 4:  # loose vertices may be anything
+        vertices, faces = only_used(vertices, faces)
     axes = _resolvable(path, np.ascontiguousarray(vertices.T))
     triangles = np.empty((3, 3, len(faces)), axes.dtype)
     for corner in range(3):
@@ -65,6 +70,17 @@ def from_faces(path: Path, vertices: NDArray[np.floating], faces: NDArray[np.int
             # They are in range; mode="raise" would go through a buffer.
             axes[axis].take(numbers, out=triangles[corner, axis], mode="clip")
     return Geometry(triangles, np.empty((0, 3), np.float32))
+
+
+def only_used(
+    vertices: NDArray[np.floating], faces: NDArray[np.integer]
+) -> tuple[NDArray[np.floating], NDArray[np.integer]]:
+    """Vertices (V, 3) and faces (F, 3) without the vertices that no face names."""
+    used = np.zeros(len(vertices), bool)
+    used[faces] = True
+    if used.all():
+        return vertices, faces
+    return vertices[used], (np.cumsum(used) - 1)[faces]
 
 
 def check_faces(path: Path, faces: NDArray[np.integer], num_vertices: int) -> None:
@@ -101,8 +117,13 @@ def points_of(path: Path, geometry: Geometry, num_points: int, seed: int) -> NDA
     if len(points) < 2:
         found = "only one point" if len(points) else "no faces and no points"
         raise MeshError(path, f"has {found} (lines do not count): export it with its surface")
-    if not np.isfinite(points).all():
-        raise _not_finite(path)
+    if (finite := np.isfinite(points).all(axis=1)).sum() < len(points):
+        raise MeshError(
+            path,
+            f"has NaN or infinity in {int((~finite).sum()):,} of its {len(points):,} points: leave those "
+            f"rows out "
+            "(`points[np.isfinite(points).all(axis=1)]`)",
+        )
     points = _resolvable(path, np.ascontiguousarray(points.T)).T
     if (points == points[0]).all():
         raise MeshError(path, f"all its {len(points)} points are equal: a shape needs at least two places")

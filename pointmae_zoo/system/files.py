@@ -1,6 +1,7 @@
-"""Files that a user keeps: written whole or not at all, by one process at a time; their hashes."""
+"""Files that a user keeps: written whole or not at all, by one process at a time; their names and hashes."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import sys
@@ -14,14 +15,66 @@ from pointmae_zoo.system.locks import lock, remove_locked
 def written_whole(path: Path) -> Iterator[Path]:
     """A name in the same folder to write to; it becomes ``path`` when the block ends without an error.
 
-    A crash, a full disk or Ctrl-C leaves what was there before.
+    A crash, a full disk or Ctrl-C leaves what was there before. An OSError names ``path``; that of a full
+    disk says what is kept.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished = path.with_name(_temporary(path.name))
     try:
         yield unfinished
         os.replace(unfinished, path)
+    except Exception as error:
+        if (number := full_disk(error)) is not None:
+            kept = "the file that was there is unchanged" if path.exists() else "nothing was written"
+            said = f"{os.strerror(number)}; {kept}; make room on this disk and run it again"
+            raise OSError(number, said, str(path)) from error
+        if isinstance(error, OSError) and str(error.filename) == str(unfinished):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what the name itself is wrong with has been said
+            unfinished.unlink(missing_ok=True)
+
+
+def full_disk(error: BaseException | None) -> int | None:
+    """The number of the error if a disk, or a user's share of it, had no room; None for any other error.
+
+    Libraries wrap the system's error, or only quote it.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return error.errno
+        if "PytorchStreamWriter failed writing" in str(error) or "(os error 28)" in str(error):
+            return errno.ENOSPC
+        error = error.__cause__ or error.__context__
+    return None
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+_LONGEST_NAME = 255  # bytes, on nearly every disk
+
+
+def _temporary(name: str) -> str:
+    """A hidden name beside it; the beginning of a long one, which has no room for more."""
+    end = f".{os.getpid()}.tmp"
+    room = _LONGEST_NAME - 1 - len(end)
+    if len(os.fsencode(name)) <= room:
+        return f".{name}{end}"
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return f".{os.fsdecode(os.fsencode(name)[: room - 16])}{digest}{end}"
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path for a line of text: line ends, control characters and bytes that are no text are escaped, as
+    in ``a\\nb.stl`` and ``\\xff.stl``."""
+    text = os.fspath(path)
+    if text.isprintable():
+        return text
+    return "".join(
+        f"\\x{ord(letter) - 0xDC00:02x}"
+        if "\udc80" <= letter <= "\udcff"  # what os.fsdecode makes of a byte that is not UTF-8
+        else (letter if letter.isprintable() else repr(letter)[1:-1])
+        for letter in text
+    )
 
 
 def check_out(path: str | Path | None, suffixes: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""How much is learned from how many labels, as a picture."""
+"""A picture of scores over the number of labels."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ _MOST_LINES = 16
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """What was reached with some labels.
+    """The score with a number of labels.
 
     Args:
         labels: clouds of each class that were learned from (their mean), above 0.

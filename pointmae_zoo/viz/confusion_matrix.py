@@ -1,4 +1,4 @@
-"""What a classifier takes for what, as a picture."""
+"""A picture of a confusion matrix."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _MOST_CLASSES = 200
 _CELL = 0.26  # inches
-_LEGIBLE = 60  # classes; of more, the cells have no numbers
+_LEGIBLE = 60  # classes; with more, cells have no numbers
 _LEAST = 0.005  # shares below are not written
 
 
@@ -48,7 +48,7 @@ def draw_confusion(
     shares = np.divide(table, total, out=np.zeros_like(table), where=total > 0)
 
     side = _CELL * max(number, 8)
-    names = 0.065 * max(map(len, classes)) + 0.2  # inches that a name takes
+    names = 0.065 * max(map(len, classes)) + 0.2  # inches for a name
     width, height = side + names + 0.5, side + names + 0.75
     figure: Figure = new_figure(figsize=(width, height), dpi=110, facecolor="white")
     ax = figure.add_axes(((names + 0.3) / width, (names + 0.3) / height, side / width, side / height))

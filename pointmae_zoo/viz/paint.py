@@ -1,4 +1,4 @@
-"""Points as pictures: discs that just close the surface, shaded, in plain numpy."""
+"""Paints points in plain numpy: as shaded discs that are just large enough to close the surface."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AZIMUTH, ELEVATION = 35.0, 25.0
-"""Where every picture is seen from, in degrees: from +z turned towards +x, and from the ground up."""
+"""The usual viewpoint, in degrees: the angle from +z towards +x, and the angle above the ground."""
 
 _LIGHT = np.array([-0.45, 0.7, 0.55])  # from the upper left, a little from the front
 BLUE = (0.30, 0.47, 0.69)
-_MAX_POINTS = 8192  # more of them change nothing that can be seen in a small picture
-_PIXELS = 320  # sides of a cloud's picture, to be scaled down to the cell's
+_MAX_POINTS = 8192  # more make no visible difference in a small picture
+_PIXELS = 320  # sides of a cloud's picture, which is scaled down to its cell
 
 Floats = NDArray[np.float64]
 
@@ -33,8 +33,8 @@ def draw_cloud(
 ) -> None:
     """Draw points (N, 3), y up, shaded by the direction of their surface; the axis becomes a bare picture.
 
-    The cloud is centred and scaled, whatever its units. colours: (3,) or (N, 3) in [0, 1], one blue unless
-    given. Of more than 8,192 points, that many are drawn.
+    The cloud is centred and scaled. colours: (3,) or (N, 3) in [0, 1]; default: blue. At most 8,192 points
+    are drawn.
 
     Raises ValueError for another shape, NaN or infinity, or fewer than two different points.
     """
@@ -74,11 +74,11 @@ def paint(
     frame: ArrayLike | None = None,
     relief: float = 1.0,
 ) -> Floats:
-    """Points (N, 3) as an image (H, W, 4) with transparent ground: discs that just close the surface.
+    """Points (N, 3) as an image (H, W, 4) on a transparent background.
 
-    frame: points (M, 3) that fill the picture and set the size of the points, which are balls then, so that
-    parts of a cloud lie where they do in the whole; what sticks out of the picture is left out.
-    relief: how strongly light and distance change the colours; less where colours are values to be read.
+    frame: points (M, 3) that fill the picture and decide how large points are painted, so that parts of a
+    cloud lie where they lie in the whole. Points are balls then, and points outside the picture are left out.
+    relief: how strongly light and distance change the colours; use less if colours are values to be read.
     """
     cloud = np.asarray(points, dtype=np.float64)
     if cloud.ndim != 2 or cloud.shape[1] != 3 or not np.isfinite(cloud).all():
@@ -94,7 +94,7 @@ def paint(
     if not (high > low).any():
         raise ValueError("fewer than two different points: there is nothing to draw")
     view = _view(azimuth, elevation)  # to the right, up, towards the eye
-    if frame is not None:  # tightly, as it need not be turned or compared with other shapes
+    if frame is not None:  # a tight fit: it is not compared with other shapes
         low, high = ((whole @ view.T).min(0), (whole @ view.T).max(0))
     centre = (low + high) / 2 @ (view if frame is not None else np.eye(3))
     size = (
@@ -107,37 +107,37 @@ def paint(
     seen, base = seen[inside], base[inside]
     if not len(seen):
         return np.zeros((_PIXELS, _PIXELS, 4))
-    # Normals come from what is in front: the far side of a thin wall would blur them.
+    # Normals from visible points only: the far side of a thin wall would blur them.
     owner, height = _splat(seen, radius)
     front, owner = np.unique(owner, return_inverse=True)
-    seen, base = seen[front[1:]], base[front[1:]]  # the first is -1: nobody
+    seen, base = seen[front[1:]], base[front[1:]]  # the first is -1: no point
     owner = owner.reshape(_PIXELS, _PIXELS) - 1
 
     normals = _normals(seen)
-    normals *= np.where(normals[:, 2:] < 0, -1, 1)  # what is seen faces the eye
+    normals *= np.where(normals[:, 2:] < 0, -1, 1)  # visible surfaces face the eye
     light = np.clip(normals @ (_LIGHT / np.linalg.norm(_LIGHT)), 0, 1)
     shaded = base * (1 + relief * (0.65 * light[:, None] - 0.45))
     distance = relief * 0.15 * (1 - seen[:, 2:]).clip(0, 2)
-    faded = np.clip(shaded + (1 - shaded) * distance, 0, 1)  # what is far away pales
+    faded = np.clip(shaded + (1 - shaded) * distance, 0, 1)  # far points are paler
     image = np.zeros((_PIXELS, _PIXELS, 4))
     painted = owner >= 0
     image[painted, :3] = faded[owner[painted]]
-    if frame is not None:  # balls rather than discs: points can be told apart
+    if frame is not None:  # balls, not discs, so that single points can be seen
         image[painted, :3] *= 0.7 + 0.3 * height[painted, None]
     image[painted, 3] = 1
     return image
 
 
 def _radius(cloud: Floats) -> float:
-    """How large the balls around points (N, 3) must be to touch."""
+    """The radius at which balls around points (N, 3) touch."""
     some = cloud[:: max(1, len(cloud) // 512)]
     gap = float(np.median(np.linalg.norm(_near(some, cloud, 6)[:, -1] - some, axis=1)))
     return float(np.clip(gap, 0.008, 0.05))
 
 
 def _splat(seen: Floats, radius: float) -> tuple[NDArray[np.int64], Floats]:
-    """Which of the points (N, 3), as balls, is seen at each pixel (H, W), -1 for none; and how high its ball
-    is there, of its radius (H, W)."""
+    """Paint points (N, 3) as balls: the index of the point at each pixel, -1 for none, and the height of its
+    ball there, as a share of the radius; both (H, W)."""
     scale = 0.96 * (_PIXELS - 1) / 2
     reach = np.arange(-int(radius * scale) - 1, int(radius * scale) + 2)
     disc = np.stack(np.meshgrid(reach, reach), -1).reshape(-1, 2)
@@ -146,7 +146,7 @@ def _splat(seen: Floats, radius: float) -> tuple[NDArray[np.int64], Floats]:
     at = np.rint(seen[:, :2] * (scale, -scale) + (_PIXELS - 1) / 2).astype(np.int64)
     pixel = np.clip(at[:, None] + disc, 0, _PIXELS - 1) @ (1, _PIXELS)
     depth = (seen[:, 2:] + height).reshape(-1)
-    order = np.argsort(depth, kind="stable")  # the last one to be painted stays
+    order = np.argsort(depth, kind="stable")  # the nearest is painted last
     owner = np.full(_PIXELS * _PIXELS, -1)
     owner[pixel.reshape(-1)[order]] = order // len(disc)
     best = np.zeros(_PIXELS * _PIXELS)
@@ -167,7 +167,7 @@ def _view(azimuth: float, elevation: float) -> Floats:
 
 
 def _near(queries: Floats, points: Floats, neighbours: int) -> Floats:
-    """(M, 3), (N, 3) -> (M, K, 3): the points next to each query."""
+    """Queries (M, 3), points (N, 3) -> (M, K, 3): the nearest points of each query."""
     import torch
 
     from pointmae_zoo.ops import knn
@@ -177,7 +177,7 @@ def _near(queries: Floats, points: Floats, neighbours: int) -> Floats:
 
 
 def _normals(points: Floats) -> Floats:
-    """The direction (N, 3), of either sign, in which each point's surroundings are flattest."""
+    """The surface normal (N, 3) at each point, of either sign: the direction of least variance around it."""
     near = _near(points, points, 16)
     near = near - near.mean(1, keepdims=True)
     _, axes = np.linalg.eigh(near.transpose(0, 2, 1) @ near)

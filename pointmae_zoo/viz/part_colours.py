@@ -1,4 +1,4 @@
-"""One colour for each part, in pictures and in files of coloured clouds."""
+"""The colours of parts, in pictures and in files of coloured clouds."""
 
 import colorsys
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def part_colours(count: int) -> NDArray[np.uint8]:
-    """(count, 3) red, green, blue by part number: well apart while there are few, the same always."""
+    """(count, 3) red, green, blue by part number; always the same, and distinct for a few parts."""
     golden = (np.sqrt(5) - 1) / 2
     colours = [
         colorsys.hsv_to_rgb(

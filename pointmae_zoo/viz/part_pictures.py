@@ -1,4 +1,4 @@
-"""Parts of clouds in colours: the true ones above the predicted ones."""
+"""Pictures of clouds coloured by part: true parts above predicted ones."""
 
 import os
 from collections.abc import Sequence

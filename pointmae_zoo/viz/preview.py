@@ -1,6 +1,7 @@
-"""A picture of what a pre-training model saw of some shapes, and what it made of the rest: a row per shape.
+"""A picture of a pre-training model's work, one row per shape: what it saw, and what it predicted for the
+rest.
 
-What is in it the model's own ``preview`` says; here it is drawn.
+The model's ``preview`` decides what is shown; this module draws it.
 """
 
 import os
@@ -34,7 +35,7 @@ _CELL, _TOP, _BOTTOM = 2.0, 0.36, 0.4  # inches
 
 @dataclass(frozen=True)
 class _Column:
-    """What stands above and below a column of pictures, and the pictures, one per shape."""
+    """A column of pictures, one per shape, and the words above and below it."""
 
     title: str
     pictures: list[Floats]  # each (H, W, 4)
@@ -72,7 +73,7 @@ def draw_reconstruction(
     """
     if not isinstance(model, PretrainingModel):
         raise TypeError(f"there are no pictures of a {type(model).__name__}")
-    figure_class()  # before the work: is matplotlib there?
+    figure_class()  # raises before the work if matplotlib is missing
     if not 1 <= len(points) <= _MOST_SHAPES:
         raise ValueError(f"{len(points)} shapes: a picture shows 1 to {_MOST_SHAPES}, choose some of them")
     devices = [points.device] if points.device.type == "cuda" else []
@@ -89,7 +90,7 @@ def draw_reconstruction(
 
 
 def _painted(column: PreviewColumn, clouds: Floats) -> _Column:
-    """A family's own column: values on the clouds (B, N, 3), or images."""
+    """Paint a family's own column: values on the clouds (B, N, 3), or images."""
     colours = _coloured(column.values, column.colours)  # (B, N, 3) or (B, H, W, 3)
     if column.opacity is None:
         pictures = [

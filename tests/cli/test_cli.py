@@ -1,33 +1,45 @@
 """The command line: what it prints, where, and with which exit code."""
 
-import argparse
+import inspect
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from cyclopts import Argument
 
 import pointmae_zoo
 from pointmae_zoo import cli
+from pointmae_zoo.cli.options import default_of
+from pointmae_zoo.evaluate import (
+    evaluate_fewshot,
+    evaluate_finetuned,
+    evaluate_linear,
+    evaluate_parts,
+    evaluate_robustness,
+    label_curve,
+)
+from pointmae_zoo.evaluate.linear_evaluation import PAPER_C
+from pointmae_zoo.reports.report import FewShotSettings
 from pointmae_zoo.train import parse_setting, read_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = ["embed", "predict", "list", "info", "similar", "convert", "export", "recipes", "download"]
+COMMANDS += ["pretrain", "finetune", "push", "evaluate linear", "evaluate fewshot", "evaluate finetuned"]
+COMMANDS += ["evaluate parts", "evaluate robustness", "evaluate compare", "evaluate curve"]
 TETRAHEDRON = "OFF\n4 4 6\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
 
 
 def run(*arguments: object) -> int:
-    """`main` in this process; argparse's way out is an exit code, too."""
-    try:
-        return cli.main([str(argument) for argument in arguments])
-    except SystemExit as leaving:
-        assert isinstance(leaving.code, int)
-        return leaving.code
+    """`main` in this process."""
+    return cli.main([str(argument) for argument in arguments])
 
 
 def error_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -66,25 +78,26 @@ def shapes(tmp_path: Path) -> Path:
 # --- light -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["embed", "--help"], ["embed"], ["ebmed"]])
-def test_help_and_wrong_arguments_import_no_library(arguments: list[str]):
+def test_help_and_wrong_arguments_import_no_library():
+    """In one process that is asked for all of them."""
+    lines = [f"{command} --help" for command in ("", *COMMANDS)] + ["--version", "embed", "ebmed"]
     code = (
-        "import contextlib, sys\nfrom pointmae_zoo.cli import main\n"
-        "with contextlib.suppress(SystemExit):\n    main(sys.argv[1:])\n"
-        "print('loaded:', [m for m in ('torch', 'numpy', 'trimesh', 'timm') if m in sys.modules])"
+        "import sys\nfrom pointmae_zoo.cli import main\n"
+        "codes = [main(line.split()) for line in sys.argv[1:]]\n"
+        "print('loaded:', [m for m in ('torch', 'numpy', 'trimesh', 'timm') if m in sys.modules], codes)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, check=True
+        [sys.executable, "-c", code, *lines], capture_output=True, text=True, env=environment, check=True
     )
-    assert done.stdout.splitlines()[-1] == "loaded: []"
+    assert done.stdout.splitlines()[-1] == f"loaded: [] {[0] * (len(lines) - 2) + [2, 2]}"
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
     assert run("--help") == 0
     text = capsys.readouterr().out
     for command in ("embed", "list", "info", "similar", "convert", "recipes", "pretrain", "evaluate"):
-        assert f"\n    {command} " in text
+        assert f"│ {command} " in text
 
 
 def test_version(capsys: pytest.CaptureFixture[str]):
@@ -98,20 +111,33 @@ def test_version(capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "required: COMMAND"),
-        (["ebmed"], "ebmed: no such command; did you mean embed?"),
-        (["--debug", "evaluate", "linaer", "x"], "linaer: no such task; did you mean linear?"),
-        (["xyz"], "xyz: no such command; there are embed, predict,"),
-        (["embed", "x.off", "--uot", "y.npz"], "--uot: no such option; did you mean --out?"),
-        (["embed", "x.off", "--out=y.npz", "--modle=z"], "--modle: no such option; did you mean --model?"),
-        (["evaluate", "linear", "x", "--dta", "y"], "--dta: no such option; did you mean --data?"),
-        (["list", "--xyzzy"], "--xyzzy: no such option (see pointmae-zoo list --help)"),
+        ([], "COMMAND is missing"),
+        (["ebmed"], 'Unknown command "ebmed". Did you mean "embed"?'),
+        (["--debug", "evaluate", "linaer", "x"], 'Did you mean "linear"?'),
+        (["xyz"], "Available commands: embed, predict,"),
+        (["embed", "x.off", "--uot", "y.npz"], "Unknown option: --uot. Did you mean --out?"),
+        (["embed", "x.off", "--out=y.npz", "--modle=z"], "--modle. Did you mean --model?"),
+        (["evaluate", "linear", "x", "--dta", "y"], "--dta. Did you mean --data?"),
+        (["predict", "x.off", "--cla", "chair"], "--cla. Did you mean --class?"),  # nothing is abbreviated
+        (["list", "--xyzzy"], "Unknown option: --xyzzy. See pointmae-zoo list --help"),
+        (["list", "*tiny", "and", "more"], "Too many words: and more."),
         (["embed", "x.off", "--out", "y.npz", "--seed", "-1"], "--seed: a whole number of 0 or more"),
-        (["embed", "x.off"], "--out"),
+        (["embed", "x.off", "--out", "y.npz", "--seed", "one"], "for --seed. Must be a whole number."),
+        (["embed", "x.off"], "--out is missing. See pointmae-zoo embed --help"),
+        (["embed", "--out", "y.npz"], "PATHS is missing."),
+        (["embed", "x.off", "--out"], "--out needs a value."),
+        (["evaluate", "fewshot", "x", "--data", "y", "--ways"], "--ways needs a value."),
+        (["evaluate", "linear", "x", "--data", "y", "--points", "0"], "for --points. Must be above 0."),
         (["embed", "x.off", "--out", "y.npz", "--batch-size", "0"], "--batch-size: a whole number above 0"),
+        (["embed", "x.off", "--out", "y.npz", "--memory-limit", "0"], "--memory-limit: a number above 0"),
         (["embed", "x.off", "--out", "y.npz", "--timeout", "nan"], "--timeout: a number above 0"),
-        (["embed", "x.off", "--out", "y.npz", "--up", "w"], "invalid choice: 'w'"),
-        (["embed", "x.off", "--out", "y.npz", "--device", "cupboard"], "--device cupboard"),
+        (["embed", "x.off", "--out", "y.npz", "--up", "w"], '"w" for --up. Choose from: "x", "y", "z".'),
+        (["embed", "x.off", "--out", "y.npz", "--dtype", "float"], 'Did you mean "float32"?'),
+        (["pretrain", "--out", "run", "--track", "wandbb"], 'Did you mean "wandb"?'),
+        (["finetune", "--out", "run", "--weights", "a", "--from-scratch", "b"], "--from-scratch"),
+        (["push", "run", "a/b", "--pr", "--branch", "c"], "--pr, --branch"),
+        (["predict", "x.off", "--parts-out", "parts"], "--model"),
+        (["embed", "x.off", "--out", "y.npz", "--device", "cupboard"], "--device: 'cupboard'"),
         (["list", "zebra*"], "i2p_mae_base"),
         (["info", "i2p_mae_tny"], "i2p_mae_tiny"),
         (["info", "./nowhere"], "nowhere"),
@@ -123,7 +149,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         (["pretrain", "--out", "run", "--set", "steps"], "FIELD=VALUE"),
         (["pretrain", "--out", "run", "--recipe", "smoke", "--set", "stepps=3"], "did you mean steps?"),
         (["pretrain", "--out", "run", "--resume"], "run: there is no run in it"),
-        (["evaluate"], "required: TASK"),
+        (["evaluate"], "TASK is missing (see pointmae-zoo evaluate --help)"),
         (["evaluate", "linear", "i2p_mae_tiny.shapes", "--data", "nowhere.npz"], "nowhere.npz"),
         (
             [
@@ -135,7 +161,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
                 "--conditions",
                 "heat",
             ],
-            "invalid choice: 'heat'",
+            'Invalid value "heat" for --conditions',
         ),
     ],
 )
@@ -153,10 +179,11 @@ def test_wrong_arguments_give_one_line_and_exit_2(
 
 
 def command_that_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def fail(args: object) -> int:
+    def fail() -> int:
         raise error
 
-    monkeypatch.setattr("pointmae_zoo.cli.models._list", fail)
+    monkeypatch.setattr(cli, "_COMMANDS", [fail])
+    fail.__name__ = "list"
 
 
 @pytest.mark.parametrize(
@@ -430,29 +457,98 @@ def test_evaluate_linear(weights: Path, tmp_path: Path, capsys: pytest.CaptureFi
 def test_too_little_memory_names_what_the_command_has(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    parser = cli.build_parser()
+    command, _, _ = cli.build_app().parse_args(words)
 
-    def starve(_: object) -> int:
+    def starve(*_: object, **__: object) -> int:
         raise MemoryError
 
-    def parsed(given: list[str]) -> argparse.Namespace:
-        return argparse.Namespace(**{**vars(parser.parse_args(given)), "run": starve})
-
-    monkeypatch.setattr(cli, "build_parser", lambda: SimpleNamespace(parse_args=parsed))
-    assert run(*words) == 2
+    with monkeypatch.context() as starving:
+        starving.setattr(command, "__code__", starve.__code__)
+        assert run(*words) == 2
     said = error_line(capsys)
     assert said.startswith("out of memory; ")
-    with pytest.raises(SystemExit):
-        parser.parse_args([*words, "--help"])
+    assert run(*words, "--help") == 0
     known = capsys.readouterr().out
     assert all(option in known for option in re.findall(r"--[\w-]+", said))
     for setting in re.findall(r"--set (\S+)", said):
         read_recipe("smoke", **parse_setting(setting))
 
 
+def options_of(words: str) -> dict[str, Any]:
+    """The options of a command as its function gets them, by name."""
+    _, given, _ = cli.build_app().parse_args(words)
+    return given.arguments
+
+
 def test_data_given_twice_is_data_of_both() -> None:
-    args = cli.build_parser().parse_args(
-        ["pretrain", "--out", "runs/x", "--data", "a.npz", "b.npz", "--data", "parts/"]
-    )
-    assert args.data == ["a.npz", "b.npz", "parts/"]
-    assert cli.build_parser().parse_args(["pretrain", "--out", "runs/x"]).data is None
+    given = options_of("pretrain --out runs/x --data a.npz b.npz --data parts/")
+    assert given["data"] == ["a.npz", "b.npz", "parts/"]
+    assert "data" not in options_of("pretrain --out runs/x")
+
+
+# --- defaults and help -----------------------------------------------------------------------------------
+
+
+def arguments_of(command: str) -> list[Argument]:
+    """What ``--help`` shows of a command."""
+    _, apps, _ = cli.build_app().parse_commands(command.split())
+    return [one for one in apps[-1].assemble_argument_collection() if one.show]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_has_help(command: str) -> None:
+    arguments = arguments_of(command)
+    assert [one.name for one in arguments if not one.parameter.help] == []
+    assert not any("{" in str(one.parameter.help) for one in arguments)
+
+
+FUNCTIONS: dict[str, tuple[Callable[..., Any], set[str]]] = {
+    "embed": (pointmae_zoo.embed_files, {"paths"}),
+    "predict": (pointmae_zoo.predict_files, {"paths", "parts_out", "parts_format", "object_class"}),
+    "similar": (pointmae_zoo.similar, {"features"}),
+    "convert": (pointmae_zoo.convert_checkpoint, set()),
+    "evaluate linear": (evaluate_linear, {"markdown"}),
+    "evaluate fewshot": (evaluate_fewshot, {"markdown"}),
+    "evaluate finetuned": (evaluate_finetuned, {"markdown"}),
+    "evaluate parts": (evaluate_parts, {"markdown"}),
+    "evaluate robustness": (evaluate_robustness, {"markdown"}),
+    "evaluate curve": (label_curve, set()),
+}
+"""What a command calls, and which of its arguments are not those of the function."""
+
+
+@pytest.mark.parametrize("command", FUNCTIONS)
+def test_options_are_arguments_and_the_defaults_of_the_help_are_theirs(command: str) -> None:
+    function, own = FUNCTIONS[command]
+    theirs = inspect.signature(function).parameters
+    checked = 0
+    for one in arguments_of(command):
+        name = one.field_info.name
+        if name in own:
+            continue
+        assert name in theirs, name
+        stated = re.search(r"\(default: ([\w./]+)\)$", str(one.parameter.help))
+        if stated and theirs[name].default is not None:
+            default = theirs[name].default
+            assert stated[1] == (f"{default:g}" if isinstance(default, float) else str(default)), name
+            checked += 1
+    assert checked > 0 or command == "convert"
+
+
+def test_a_default_follows_the_source() -> None:
+    assert default_of("inference/embedding.py", "embed_files.timeout") == 60.0
+    assert default_of("evaluate/linear_evaluation.py", "PAPER_C") == PAPER_C
+    assert default_of("reports/report.py", "FewShotSettings.episodes") == FewShotSettings().episodes
+    with pytest.raises(AssertionError, match="defines no embed_fles"):
+        default_of("inference/embedding.py", "embed_fles.timeout")
+
+
+def test_completion_is_installed_and_knows_commands_and_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    script = tmp_path / "completion.bash"
+    assert run("--install-completion", "--shell", "bash", "--output", script) == 0
+    assert str(script) in capsys.readouterr().out
+    text = script.read_text(encoding="utf-8")
+    assert all(word in text for word in ("embed", "finetuned", "--memory-limit", "bfloat16"))

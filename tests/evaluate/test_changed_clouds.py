@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pointmae_zoo.cli import build_parser
+from pointmae_zoo.cli import build_app
 from pointmae_zoo.evaluate import linear_probe
 from pointmae_zoo.evaluate.robustness import KINDS, Change, change_clouds, changes
 
@@ -123,5 +123,6 @@ def test_only_counts_that_the_file_has_are_tried() -> None:
 
 def test_the_command_knows_every_condition() -> None:
     given = [kind.replace(" ", "-") for kind in KINDS]
-    args = build_parser().parse_args(["evaluate", "robustness", "m", "--data", "d", "--conditions", *given])
-    assert args.conditions == given
+    words = ["evaluate", "robustness", "m", "--data", "d", "--conditions", *given]
+    _, parsed, _ = build_app().parse_args(words)
+    assert parsed.arguments["settings"]["conditions"] == given

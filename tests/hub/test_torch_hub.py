@@ -64,7 +64,9 @@ listed = torch.hub.list(**downloaded)
 found = listed, {name: torch.hub.help(model=name, **downloaded) for name in listed}
 """
     listed, texts = answers(code, clone, tmp_path)
-    assert listed == list(texts) == pointmae_zoo.list_models()
+    assert (
+        sorted(listed) == sorted(texts) == sorted([*pointmae_zoo.list_models(), *pointmae_zoo.list_weights()])
+    )
     for text in texts.values():
         assert "pretrained: load published weights" in text
     assert "made for CPUs" in texts["i2p_mae_tiny"] and '"shapes"' in texts["i2p_mae_tiny"]
@@ -92,7 +94,10 @@ def load(name, **options):
 classifier = load("i2p_mae_tiny", kind="classification", num_classes=7)
 tagged = load("i2p_mae_tiny", pretrained="shapes", dtype=torch.bfloat16)
 named = load("i2p_mae_tiny", pretrained="i2p_mae_tiny.shapes", dtype=torch.bfloat16)
-assert all(torch.equal(a, b) for a, b in zip(tagged.parameters(), named.parameters()))
+called = load("i2p_mae_tiny.shapes", dtype=torch.bfloat16)
+for other in (named, called):
+    assert all(torch.equal(a, b) for a, b in zip(tagged.parameters(), other.parameters(), strict=True))
+assert load("i2p_mae_tiny.shapes", pretrained=False).training  # random weights
 try:
     load("i2p_mae_tiny", pretrained="shaeps")
 except ValueError as error:

@@ -15,12 +15,15 @@ import pytest
 import torch
 import trimesh
 
-from pointmae_zoo import from_pretrained
+from pointmae_zoo import from_pretrained, save_pretrained
+from pointmae_zoo.cli import main
 from pointmae_zoo.inference import Embeddings, embed_files, read_table
 from pointmae_zoo.inference.journal import Journal
 from pointmae_zoo.library import similar
 from pointmae_zoo.models.registry import create_model
-from pointmae_zoo.shapes.read import find_files, read_points
+from pointmae_zoo.shapes.file_search import find_files
+from pointmae_zoo.shapes.notes import ReadNote
+from pointmae_zoo.shapes.read import read_points
 
 # Small and quick; the bits of the real size are looked at in one test.
 SMALL = """
@@ -399,6 +402,76 @@ def test_real_meshes_all_get_rows(model: Any, testdata: Path) -> None:
     files = find_files(testdata / "shapes" / "meshes")[::20]
     table = embed_files(files, model, progress=False)
     assert table.failures == [] and np.isfinite(table.features).all() and len(table.paths) == len(files)
+
+
+def test_every_file_is_a_row_a_failure_or_counted(
+    model: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A renamed file and one whose name is no text have rows, and the counts that are printed add up."""
+    folder, out = tmp_path / "in", tmp_path / "in" / "t.npz"
+    folder.mkdir()
+    box = trimesh.creation.box()
+    box.export(folder / "a.stl")
+    for name in ("renamed.ply", "too\nodd.dat"):
+        (folder / name).write_bytes((folder / "a.stl").read_bytes())
+    (folder / "\udcff.obj").write_text(box.export(file_type="obj"))
+    (folder / "page.stl").write_text("<html>")
+    for name in ("x.step", "y.step", "z.zip", "notes.txt", ".hidden.stl"):
+        (folder / name).touch()
+    save_pretrained(model, tmp_path / "weights")
+    given = ["embed", str(folder), "--out", str(out), "--model", str(tmp_path / "weights"), "--workers", "1"]
+    assert main(given) == 1 and main(given) == 1  # the second time its table lies there, too
+    printed = capsys.readouterr()
+    said = printed.err.splitlines()
+    account = (
+        "read, 1 failed, {} passed over (formats that are not read: 2 .step, 1 .zip; others: 1 .dat, 1 .txt, "
+        "1 hidden"
+    )
+    assert f"10 found: 3 {account.format(6)})" in said
+    assert f"11 found: 3 {account.format(7)}, 1 table(s) of features)" in said
+    remark = "is an STL file by its content, despite its name, and was read as that"
+    assert said.count(f"{folder / 'renamed.ply'}: {remark}") == 2
+    table = read_table(out)
+    assert table.paths == [str(folder / name) for name in ("a.stl", "renamed.ply", "\udcff.obj")]
+    assert table.metadata["notes"] == {str(folder / "renamed.ply"): [remark]}
+    assert main(["predict", str(folder), "--workers", "1"]) == 1
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 3 and r"in/\xff.obj " in printed.out
+    assert f"11 found: 3 {account.format(7)}, 1 table(s) of features)" in printed.err
+    with pytest.warns(ReadNote, match=f"renamed.ply: {remark}"):
+        read_points(folder / "renamed.ply")
+    assert main(["similar", str(folder / "too\nodd.dat"), str(out), "-k", "1"]) == 0
+    assert f"in/too\\nodd.dat: {remark}\n" in capsys.readouterr().err
+
+
+def test_remarks_survive_a_stop(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trimesh.creation.box().export(tmp_path / "a.stl")
+    (tmp_path / "a.stl").rename(tmp_path / "a.obj")
+    with monkeypatch.context() as patch:
+        patch.setattr("pointmae_zoo.inference.embedding.write_table", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            embed_files(tmp_path / "a.obj", model, out=tmp_path / "t.npz", workers=1, progress=False)
+    monkeypatch.setattr(model, "forward", lambda *_: 1 / 0)  # nothing is computed again
+    table = embed_files(tmp_path / "a.obj", model, out=tmp_path / "t.npz", workers=1, progress=False)
+    assert table.notes == [
+        (str(tmp_path / "a.obj"), "is an STL file by its content, despite its name, and was read as that")
+    ]
+
+
+def test_a_device_that_is_not_there_is_told_in_our_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "a.npy", np.eye(3))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for built, why in (("12.6", "no GPU is found here"), (None, "this torch was built without CUDA")):
+        monkeypatch.setattr(torch.version, "cuda", built)
+        monkeypatch.setattr(torch, "zeros", failing)  # as it does without a driver
+        with pytest.raises(ValueError, match=f"device: 'cuda': {why} .*; use 'cpu'"):
+            embed_files(tmp_path / "a.npy", device="cuda", progress=False)
+
+
+def failing(*_: Any, **__: Any) -> None:
+    raise RuntimeError("Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU")
 
 
 def test_tables_in_a_folder_are_no_shapes_and_empty_ones_replace_nothing(model: Any, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from pointmae_zoo.inference import export
 from pointmae_zoo.inference.onnx_file import write_onnx
 from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.ops import farthest_point_sample, knn
-from pointmae_zoo.shapes.read import find_files, read_points
+from pointmae_zoo.shapes.file_search import find_files
+from pointmae_zoo.shapes.read import read_points
 from samples.models import small
 
 VERSION = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
@@ -137,6 +138,24 @@ def test_ten_real_meshes_in_onnxruntime(testdata: Path, tmp_path: Path) -> None:
     (found,) = session.run(None, {"points": points.numpy()})
     assert len(found) == 10
     np.testing.assert_allclose(found, encoder.embed(points), atol=1e-4)
+
+
+@can_export
+def test_points_that_are_not_finite_give_nan(tmp_path: Path) -> None:
+    """The model refuses them; a program has no errors, and must not give numbers that look like features."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model = small()
+    count = model.config.preprocess.num_points
+    export_model(model, tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    points = np.random.default_rng(0).normal(size=(3, count, 3)).astype(np.float32) / 3
+    points[0, 5, 1], points[2, :, 2] = np.nan, -np.inf
+    with pytest.raises(ValueError, match="NaN"):
+        model.embed(torch.from_numpy(points))
+    (found,) = session.run(None, {"points": points})
+    assert np.isnan(found[[0, 2]]).all()
+    np.testing.assert_allclose(found[1], model.embed(torch.from_numpy(points[1:2]))[0], atol=1e-4)
 
 
 @can_export

@@ -1,6 +1,8 @@
 """Tables of features in files, and the nearest rows of a table."""
 
 import csv
+import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -14,6 +16,17 @@ from pointmae_zoo.library import similar
 
 METADATA = {"model": "i2p_mae_tiny.shapes", "fingerprint": "ab" * 32, "pool": "max", "seed": 3, "up": "z"}
 NAMES = ["a, b.stl", 'parts/"quoted".obj', "parts/Schräge Fläche 面.ply", "x/\udcff.off", "z.npy"]
+ODD = [
+    *NAMES,
+    "a\nb.stl",
+    "a\rb.stl",
+    '\r"\udc80.stl',
+    "%20%s{}.stl",
+    "\\xff.stl",
+    "\udcff\udcfe",
+    " , ",
+    "'",
+]
 
 
 def table(names: list[str] = NAMES, width: int = 6) -> Embeddings:
@@ -22,13 +35,11 @@ def table(names: list[str] = NAMES, width: int = 6) -> Embeddings:
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-@pytest.mark.parametrize("count", [0, 1, 5])
+@pytest.mark.parametrize("count", [0, 1, len(ODD)])
 def test_round_trip(tmp_path: Path, suffix: str, count: int) -> None:
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
-    names = NAMES[:count]
-    if suffix == ".parquet":  # its strings are UTF-8, which a name that is not Unicode has no place in
-        names = [name for name in names if "\udcff" not in name]
+    names = ODD[:count]
     written = table(names)
     write_table(tmp_path / f"t{suffix}", written)
     read = read_table(tmp_path / f"t{suffix}")
@@ -60,6 +71,39 @@ def test_other_programs_can_read_them(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == NAMES[:3]
     np.testing.assert_array_equal([np.float32(row["f5"]) for row in rows], written.features[:, 5])
+
+
+def test_names_that_are_no_text_are_where_the_module_says(tmp_path: Path) -> None:
+    written = table(["a.stl", "x/\udcff.off"])
+    for suffix in (".npz", ".safetensors", ".csv"):
+        write_table(tmp_path / f"t{suffix}", written)
+    with np.load(tmp_path / "t.npz", allow_pickle=False) as arrays:
+        assert os.fsencode(str(arrays["paths"][1])) == b"x/\xff.off"
+    assert b"\nx/\xff.off," in (tmp_path / "t.csv").read_bytes()
+    pq = pytest.importorskip("pyarrow.parquet")
+    write_table(tmp_path / "t.parquet", written)
+    stored = pq.read_table(tmp_path / "t.parquet")
+    assert stored["path"].to_pylist() == ["a.stl", r"x/\xff.off"]
+    assert json.loads(stored.schema.metadata[b"pointmae_zoo"])["names"] == {"1": "x/\udcff.off"}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_table_may_have_any_name(tmp_path: Path, suffix: str) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    for stem in ("with 'quotes\"", "%20%s", "Fläche 面", "\udcff", "line\nend", "a" * (255 - len(suffix))):
+        write_table(tmp_path / f"{stem}{suffix}", table(NAMES[:2]))
+        assert read_table(tmp_path / f"{stem}{suffix}").paths == NAMES[:2]
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_table_that_is_a_pointer_says_so(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"t{suffix}").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
+    )
+    with pytest.raises(ValueError, match=f"t{suffix}: is a Git LFS pointer: git lfs pull"):
+        read_table(tmp_path / f"t{suffix}")
 
 
 @pytest.mark.parametrize(
@@ -94,8 +138,11 @@ def test_a_failed_write_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(
+        OSError, match="No space left on device; the file that was there is unchanged"
+    ) as caught:
         write_table(tmp_path / "t.npz", table(NAMES[:1]))
+    assert caught.value.filename == str(tmp_path / "t.npz")
     assert read_table(tmp_path / "t.npz").paths == NAMES
     assert [file.name for file in tmp_path.iterdir()] == ["t.npz"]
 

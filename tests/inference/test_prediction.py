@@ -143,6 +143,12 @@ def test_wrong_models_and_arguments(folder: Path, tmp_path: Path) -> None:
         predict_files(folder, "none", top=0, progress=False)
     with pytest.raises(ValueError, match="of kind 'encoder' and knows no parts"):
         predict_parts(folder, small(preprocess=SIZE), tmp_path, object_class="mug", progress=False)
+    for kind, said in {
+        "classification": "'pointmae-zoo predict' without --parts-out tells its classes",
+        "pretraining": "'pointmae-zoo embed' gives its features",
+    }.items():
+        with pytest.raises(ValueError, match=f"of kind '{kind}' and knows no parts; {said}"):
+            predict_parts(folder, small(kind=kind, preprocess=SIZE), tmp_path, progress=False)
     with pytest.raises(ValueError, match="suffix: "):
         predict_parts(folder, "none", tmp_path, suffix=".obj", progress=False)
     with pytest.raises(ValueError, match=r"object_class: which of lamp, mug are they\?"):
@@ -249,6 +255,46 @@ def test_parts_that_are_there_are_not_made_again(
     (out / "parts.json").write_text("{}")
     with pytest.raises(ValueError, match=r"parts\.json: this name is needed, but the file is not ours"):
         made_again()
+
+
+def test_parts_of_files_that_are_gone_are_deleted(tmp_path: Path) -> None:
+    model, out = segmenter(), tmp_path / "out"
+    for name in ("in/0.stl", "in/1.stl", "in/2.stl", "away/3.stl", "in/4.stl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        trimesh.creation.box().export(tmp_path / name)
+    settings: dict[str, Any] = {"object_class": "mug", "workers": 1, "progress": False}
+    predict_parts([tmp_path / "in", tmp_path / "away"], model, out, **settings)
+    (tmp_path / "in" / "0.stl").unlink()
+    (tmp_path / "in" / "1.stl").unlink()
+    (out / "in" / "1.stl.parts.ply").write_bytes(b"my own work")
+    (tmp_path / "away").rename(tmp_path / "elsewhere")  # as a disk that is not there just now
+    content = json.loads((out / "parts.json").read_text())
+    (out.parent / "x.parts.ply").write_bytes(b"of somebody else")
+    status = (out.parent / "x.parts.ply").stat()
+    gone = content["clouds"]["in/0.stl.parts.ply"]
+    content["clouds"]["../x.parts.ply"] = {**gone, "cloud": [status.st_size, status.st_mtime_ns]}
+    (out / "parts.json").write_text(json.dumps(content))
+    again = predict_parts([tmp_path / "in" / "2.stl", tmp_path / "in" / "4.stl"], model, out, **settings)
+    assert again.removed == [out / "in" / "0.stl.parts.ply"] and not again.removed[0].exists()
+    assert (out / "in" / "1.stl.parts.ply").read_bytes() == b"my own work"
+    assert (out / "away" / "3.stl.parts.ply").exists() and (out.parent / "x.parts.ply").exists()
+    assert "in/0.stl.parts.ply" not in json.loads((out / "parts.json").read_text())["clouds"]
+
+
+def test_a_name_without_room_for_an_ending_is_a_failure(tmp_path: Path) -> None:
+    long = tmp_path / ("a" * 250 + ".stl")
+    trimesh.creation.box().export(long)
+    trimesh.creation.box().export(tmp_path / "b.stl")
+    found = predict_parts(
+        [long, tmp_path / "b.stl"],
+        segmenter(),
+        tmp_path / "out",
+        object_class="mug",
+        workers=1,
+        progress=False,
+    )
+    assert list(found.written) == [str(tmp_path / "b.stl")]
+    assert found.failures == [(str(long), "its name is too long for another '.parts.ply': shorten it")]
 
 
 def test_a_ply_names_its_parts(tmp_path: Path) -> None:

@@ -42,13 +42,14 @@ def test_commands_are_ones(page: Path) -> None:
     for command in commands(page):
         if command[-1] == "...":
             continue
-        arguments = cli.build_parser().parse_args(command)
-        if command[0] in ("pretrain", "finetune") and not arguments.resume:
+        _, given, _ = cli.build_app().parse_args(command)
+        run = given.arguments.get("run", {})
+        if command[0] in ("pretrain", "finetune") and not run.get("resume"):
             changes: dict = {}
-            for text in arguments.set:
+            for text in run.get("settings", []):
                 changes = merged(changes, parse_setting(text))
-            read_recipe(arguments.recipe, **changes)
-            assert recipe_command(arguments.recipe) == command[0]
+            read_recipe(run["recipe"], **changes)
+            assert recipe_command(run["recipe"]) == command[0]
 
 
 def test_what_is_installed_is_what_the_commands_need() -> None:

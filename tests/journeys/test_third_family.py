@@ -1,9 +1,11 @@
 """A family from outside the package is listed, trained, stored, described, loaded and converted."""
 
 import hashlib
+import importlib
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from pointmae_zoo.hub import convert_checkpoint, save_pretrained
 from pointmae_zoo.hub.cards.card import render_card
 from pointmae_zoo.hub.torch_hub import entry_points
 from pointmae_zoo.models import registry
-from pointmae_zoo.models.registry import Weights, list_families
+from pointmae_zoo.models.registry import Architecture, Family, Weights, list_families
 from samples.hub import LoopbackHub
 
 NAME = "point_mae_small"
@@ -136,7 +138,14 @@ def test_a_broken_package_is_named_and_takes_nothing_away(installed: None) -> No
 
 def test_importing_it_is_enough(forgetful: None) -> None:
     assert NAME not in list_models()
-    import samples.point_mae  # noqa: F401
+    point_mae = importlib.import_module("samples.point_mae")
 
     assert NAME in list_models()
     assert [family.name for family in list_families()] == ["i2p_mae", "joint_mae", "point_mae"]
+
+    def another_size() -> Architecture:
+        """Of a family that only has the same name."""
+        return replace(registry.get_architecture("i2p_mae_tiny"), family=Family(point_mae.FAMILY.name))
+
+    with pytest.raises(ValueError, match="another_size: another family named 'point_mae' is registered"):
+        registry.register_model(another_size)

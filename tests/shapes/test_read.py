@@ -13,15 +13,9 @@ import numpy as np
 import pytest
 import trimesh
 
+from pointmae_zoo.shapes.file_search import find_files
 from pointmae_zoo.shapes.formats.pcd import decompress_lzf
-from pointmae_zoo.shapes.read import (
-    SUPPORTED_SUFFIXES,
-    MeshError,
-    find_files,
-    passed_over,
-    read_points,
-    search_files,
-)
+from pointmae_zoo.shapes.read import MeshError, read_points
 from samples.meshes import (
     CLOUD,
     CORNERS,
@@ -314,51 +308,6 @@ def test_a_binary_stl_may_begin_with_the_bytes_of_a_mark(tmp_path: Path) -> None
 def test_a_wrong_seed_is_named(tmp_path: Path, seed: Any) -> None:
     with pytest.raises(ValueError, match="seed: a whole number of 0 or more expected, got"):
         read_points(tmp_path / "a.stl", seed=seed)
-
-
-def test_search_files_goes_on_after_what_is_missing(tmp_path: Path) -> None:
-    (tmp_path / "b.stl").touch()
-    (tmp_path / "void").mkdir()
-    given = [tmp_path / name for name in ("none.stl", "b.stl", "void", "*.step")]
-    files, missing = search_files(given)
-    assert files == [tmp_path / "b.stl"]
-    assert [name for name, _ in missing] == [str(given[number]) for number in (0, 2, 3)]
-    assert missing[0][1] == "no such file or folder"
-
-
-def test_shapes_that_are_passed_over_are_counted(tmp_path: Path) -> None:
-    for name in ("a.dae", "sub/b.DAE", "sub/c.fbx", "d.stl", "e.png", "sub/.f.dae", "g.step"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    inputs = [tmp_path, tmp_path / "sub", tmp_path / "g.step"]  # a folder within a folder counts once
-    assert passed_over(inputs) == {".dae": 2, ".fbx": 1, ".step": 1}
-    assert passed_over([tmp_path / "a.dae"]) == {}
-
-
-def test_find_files(tmp_path: Path) -> None:
-    for name in ("b.stl", "a/x.OBJ", "a/deep/y.npz", "a/._x.obj", "a/notes.txt", "a/x.mtl", "[1].ply"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-
-    def names(*paths: str) -> list[str]:
-        return [
-            file.relative_to(tmp_path).as_posix() for file in find_files([tmp_path / path for path in paths])
-        ]
-
-    everything = ["[1].ply", "a/deep/y.npz", "a/x.OBJ", "b.stl"]
-    assert names("") == everything
-    assert names("b.stl", "", "a", "a/x.OBJ") == everything
-    assert names("a/notes.txt") == ["a/notes.txt"]  # named by hand: its reader says what is wrong with it
-    assert names("[1].ply") == ["[1].ply"]
-    assert names("**/*") == ["[1].ply", "a/deep/y.npz", "a/x.OBJ", "b.stl"]
-    assert names("*.stl") == ["b.stl"]
-    assert find_files(str(tmp_path / "b.stl")) == [tmp_path / "b.stl"]
-    (tmp_path / "void").mkdir()
-    for path in ("void", "*.step", "none.stl"):
-        with pytest.raises(FileNotFoundError, match=path.replace("*", r"\*")):
-            names(path)
-    with pytest.raises(FileNotFoundError, match=" ".join(SUPPORTED_SUFFIXES)):
-        names("void")
 
 
 def test_real_files_of_many_formats(testdata: Path) -> None:

@@ -24,10 +24,21 @@ def good(tmp_path: Path) -> list[Path]:
     return files
 
 
-def endless(path: Path) -> Path:
-    """A file that nobody ever writes to: reading it waits for ever."""
-    os.mkfifo(path)
-    return path
+@pytest.fixture
+def endless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that takes readers for ever, as one on a disk that does not answer."""
+    place = tmp_path / "startup"
+    place.mkdir()
+    (place / "sitecustomize.py").write_text(
+        "import pathlib, time\n"
+        "read_bytes = pathlib.Path.read_bytes\n"
+        "def slow(self): return time.sleep(600) if self.name == 'endless.stl' else read_bytes(self)\n"
+        "pathlib.Path.read_bytes = slow\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{place}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    file = tmp_path / "endless.stl"
+    file.touch()
+    return file
 
 
 def test_readings_come_in_the_order_of_the_files(tmp_path: Path, good: list[Path]) -> None:
@@ -48,8 +59,8 @@ def test_more_files_than_are_read_ahead(good: list[Path], monkeypatch: pytest.Mo
     assert [float(np.ptp(reading.points[:, 2])) > 0 for reading in readings] == [True] * 30
 
 
-def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path, good: list[Path]) -> None:
-    files = [good[0], endless(tmp_path / "endless.stl"), *good[1:]]
+def test_a_file_that_takes_too_long_is_given_up(endless: Path, good: list[Path]) -> None:
+    files = [good[0], endless, *good[1:]]
     with ReaderPool(1, timeout=3.0, memory_limit_gb=4) as pool:
         readings = list(pool.read(files, 10, seed=0))
     assert readings[1].points is None and readings[1].reason.startswith("took longer than 3 s to read")
@@ -70,8 +81,8 @@ def test_a_file_that_takes_too_much_memory_is_given_up(tmp_path: Path, good: lis
     assert readings[0].points is not None and readings[2].points is not None
 
 
-def test_a_crash_takes_only_its_file_down(tmp_path: Path, good: list[Path]) -> None:
-    files = [good[0], endless(tmp_path / "crash.stl"), good[1]]
+def test_a_crash_takes_only_its_file_down(endless: Path, good: list[Path]) -> None:
+    files = [good[0], endless, good[1]]
     with ReaderPool(1, timeout=600, memory_limit_gb=4) as pool:
         readings = pool.read(files, 10, seed=0)
         assert next(readings).points is not None
@@ -87,6 +98,14 @@ def test_reasons_come_without_the_path(tmp_path: Path) -> None:
     with ReaderPool(1, timeout=600, memory_limit_gb=4) as pool:
         (reading,) = pool.read([tmp_path / "empty.stl"], 10, seed=0)
     assert reading.reason == "is empty (0 bytes): export or copy it again"
+
+
+def test_what_a_reader_remarks_comes_with_the_points(tmp_path: Path, good: list[Path]) -> None:
+    (tmp_path / "a.obj").write_bytes(good[0].read_bytes())
+    with ReaderPool(1, timeout=60, memory_limit_gb=4) as pool:
+        plain, renamed = pool.read([good[0], tmp_path / "a.obj"], 10, seed=0)
+    assert plain.notes == ()
+    assert renamed.notes == ("is an STL file by its content, despite its name, and was read as that",)
 
 
 def test_odd_names_and_chatter_do_not_disturb(tmp_path: Path) -> None:
@@ -120,7 +139,7 @@ def test_workers_import_no_torch() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_readers_do_not_outlive_a_killed_parent(tmp_path: Path, good: list[Path]) -> None:
+def test_readers_do_not_outlive_a_killed_parent(endless: Path, good: list[Path]) -> None:
     """The one that waits sees its pipe close; the one that hangs in a file is ended by its own alarm."""
     waiting = good[0]
     code = f"""
@@ -128,7 +147,7 @@ import sys
 from pathlib import Path
 from pointmae_zoo.shapes.reader_pool import ReaderPool
 with ReaderPool(2, timeout=2, memory_limit_gb=4) as pool:
-    readings = pool.read([Path({str(waiting)!r}), Path({str(endless(tmp_path / "endless.stl"))!r})], 10, 0)
+    readings = pool.read([Path({str(waiting)!r}), Path({str(endless)!r})], 10, 0)
     next(readings)
     while sum(worker._process is not None for worker in pool._workers) < 2:
         pass

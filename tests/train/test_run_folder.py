@@ -24,8 +24,10 @@ from pointmae_zoo.train import (
 from pointmae_zoo.train.checkpoints import list_checkpoints
 from pointmae_zoo.train.provenance import provenance
 from pointmae_zoo.train.run_folder import Place
+from pointmae_zoo.viz import draw_reconstruction
 
 pytest.importorskip("accelerate")
+pytestmark = pytest.mark.usefixtures("quick_preview")
 
 
 @pytest.fixture
@@ -65,9 +67,13 @@ def environment(out: Path) -> dict[str, Any]:
 
 
 def test_a_cloud_that_cant_be_drawn_costs_no_weights(
-    recipe: PretrainRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recipe: PretrainRecipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("matplotlib")
+    monkeypatch.setattr(pretraining, "draw_reconstruction", draw_reconstruction)
     assert run(recipe, tmp_path / "run").completed
     assert re.search(
         r"preview\.png: not drawn \(fewer than two different points.*\)\n", capsys.readouterr().err

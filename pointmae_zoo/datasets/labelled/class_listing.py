@@ -159,13 +159,21 @@ def _of_class(
     left_out: list[tuple[str, str]],
 ) -> list[Listed]:
     files, others = [], Counter[str]()
-    for current, below, names in os.walk(place):
-        below[:] = sorted(name for name in below if not _hidden(name))
+    seen = {_identity(place)}  # links may lead to a folder above, or twice to the same
+    for current, below, names in os.walk(place, followlinks=True):
+        listed, below[:] = sorted(name for name in below if not _hidden(name)), []
+        for name in listed:
+            if (identity := _identity(Path(current, name))) not in seen:
+                seen.add(identity)
+                below.append(name)
         for name in names:
             if _hidden(name):
                 continue
             if Path(name).suffix.lower() in suffixes:
-                files.append(Path(current, name).relative_to(folder))
+                if os.path.isfile(os.path.join(current, name)):
+                    files.append(Path(current, name).relative_to(folder))
+                else:
+                    left_out.append((os.path.join(current, name), "is no file, or a link to none"))
             else:
                 others[Path(name).suffix.lower() or name] += 1
     if not files:
@@ -174,6 +182,11 @@ def _of_class(
         reason = f"no files there with a suffix of {' '.join(suffixes)}"
         left_out.append((str(place), f"{reason} (there are {there}{hint})" if there else reason))
     return [Listed(file, label, split) for file in files]
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def _folders(folder: Path) -> list[Path]:

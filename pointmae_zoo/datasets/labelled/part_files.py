@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.shapes.contents import no_shape
 from pointmae_zoo.shapes.formats.pcd import field_names, read_fields
 from pointmae_zoo.shapes.formats.ply import read_vertex_columns
 from pointmae_zoo.shapes.formats.points import KEYS, read_columns, read_npz
@@ -43,6 +44,8 @@ def read_part_points(path: Path) -> PartPoints:
         raise MeshError(path, "is empty (0 bytes): export or copy it again")
     if suffix in (".txt", ".xyz", ".ply", ".pcd"):
         data = data.removeprefix(codecs.BOM_UTF8)
+    if (what := no_shape(data)) is not None:
+        raise MeshError(path, what)
     with np.errstate(all="ignore"):
         if suffix in (".txt", ".xyz"):
             points, parts = _of_text(path, data)

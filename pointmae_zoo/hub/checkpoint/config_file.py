@@ -14,6 +14,7 @@ from pointmae_zoo.hub.checkpoint.errors import CheckpointError, named
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.models.registry import create_model
+from pointmae_zoo.shapes.contents import no_shape
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
@@ -158,6 +159,8 @@ def build_empty(path: Path, config: ModelConfig) -> nn.Module:
 def _read_json(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         raw = file.read(MAX_CONFIG + 1)
+    if (what := no_shape(raw)) is not None:  # a pointer of Git LFS, an error message of a server
+        raise CheckpointError(f"{path}: {what}")
     if len(raw) > MAX_CONFIG:
         raise CheckpointError(f"{path}: more than {MAX_CONFIG:,} bytes, which no configuration has")
     try:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pointmae_zoo.hub.checkpoint.wrappers import plain_state, unwrapped
 from pointmae_zoo.models.encoder import PointEncoder
 
 
@@ -25,7 +26,7 @@ def encoder_sha256(encoder: PointEncoder) -> str:
 def model_sha256(model: nn.Module) -> str:
     """The same of a whole model, with its head and the names of its outputs; of a network that has no
     ``config`` its tensors alone."""
-    config = getattr(model, "config", None)
+    config = getattr(unwrapped(model), "config", None)
     if config is None:
         return _sha256(model, {})
     shaped = {"kind": config.kind, "arguments": config.arguments, "labels": config.labels}
@@ -34,7 +35,7 @@ def model_sha256(model: nn.Module) -> str:
 
 def _sha256(model: nn.Module, shaped: dict[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(shaped, sort_keys=True).encode() + b"\n")
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(plain_state(model).items()):
         tensor = tensor.detach().to("cpu")
         if tensor.is_floating_point():
             tensor = tensor.to(torch.float32)

@@ -18,6 +18,7 @@ from pointmae_zoo.hub.checkpoint import kind_conversion
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, build, build_empty, config_text, read_config
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError, key_problems, shapes_of
 from pointmae_zoo.hub.checkpoint.safetensors_header import check_header
+from pointmae_zoo.hub.checkpoint.wrappers import plain_name, plain_state, unwrapped
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.registry import Weights
 from pointmae_zoo.system.files import file_sha256, written_whole
@@ -42,7 +43,8 @@ def save_pretrained(
 
     Args:
         model: from `create_model` or `from_pretrained` (its ``.config`` is what gets stored), or the encoder
-            inside one.
+            inside one. Compiled by torch, as a whole or in part, or wrapped in DataParallel or
+            DistributedDataParallel, it is stored as it is without that.
         folder: made if missing.
         provenance: entries to add to what the model remembers of its origin (status, data, licence, ...).
         half: store matrices in float16 (vectors and BatchNorm statistics stay float32): half the size, and
@@ -52,18 +54,19 @@ def save_pretrained(
         The folder.
 
     Raises:
-        TypeError: a model without ``.config``.
+        TypeError: a model without ``.config``, or with weights spread over several processes (FSDP).
+        OSError: they cannot be written; names the file, and says of a full disk what is kept.
         ValueError: weights with NaN or infinity; labels or provenance of more than 1 MB, or with numbers
             that JSON does not have.
     """
-    config = getattr(model, "config", None)
+    config = getattr(unwrapped(model), "config", None)
     if not isinstance(config, ModelConfig):
         raise TypeError(
-            f"{type(model).__name__} has no .config of the zoo; "
+            f"{type(unwrapped(model)).__name__} has no .config of the zoo; "
             "save a model from create_model or from_pretrained"
         )
     config = dataclasses.replace(config, provenance={**config.provenance, **(provenance or {})})
-    return write_folder(folder, config, model.state_dict(), half=half)
+    return write_folder(folder, config, plain_state(model), half=half)
 
 
 def write_folder(
@@ -222,10 +225,11 @@ def _check_there(file: Path, *, may_be_link: bool) -> None:
 def _read_tensors(path: Path, wanted: Iterable[str]) -> dict[str, Tensor]:
     tensors = {}
     with safe_open(path, framework="pt") as file:
+        stored = {plain_name(name): name for name in file.keys()}  # noqa: SIM118 - no mapping
         for key in wanted:
             # Cloned into torch's own aligned memory: matrix kernels round differently by alignment, and
             # the same weights must give the same features, bit for bit, at every load.
-            tensor = file.get_tensor(key).clone()
+            tensor = file.get_tensor(stored[key]).clone()
             if tensor.is_floating_point():
                 tensor = tensor.float()
                 if not bool(tensor.isfinite().all()):

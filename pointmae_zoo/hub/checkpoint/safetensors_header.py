@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError, Shape, key_problems, named, shapes_of
+from pointmae_zoo.hub.checkpoint.wrappers import plain_name
+from pointmae_zoo.shapes.contents import no_shape
 
 MAX_HEADER = 4 << 20
 """Bytes; the header of our largest model has 1 % of them."""
@@ -50,13 +52,17 @@ def check_header(path: Path, state: Mapping[str, Tensor]) -> None:
 
 
 def read_header(path: Path) -> dict[str, Entry]:
-    """Every tensor that the file says it holds; the content is not read.
+    """Every tensor that the file says it holds, by its name without what ``torch.compile`` adds (`wrappers`);
+    the content is not read.
 
     Raises:
         CheckpointError: no safetensors file, cut off, or with a header that can't be true: tensors that
             overlap, leave holes, end beyond the file, or are of another type than float16, bfloat16, float32
             and int64.
     """
+    with path.open("rb") as file:
+        if (what := no_shape(file.read(4096))) is not None:  # a pointer of Git LFS, a saved web page
+            raise CheckpointError(f"{path}: {what}")
     try:
         return _parsed(path)
     except ValueError as error:
@@ -94,7 +100,9 @@ def _parsed(path: Path) -> dict[str, Entry]:
     entries, spans = {}, []
     for key, fields in header.items():
         entry, begin, end = _entry(key, fields)
-        entries[key] = entry
+        if plain_name(key) in entries:
+            raise ValueError(f"{key:.100} is there twice, also as of a compiled model")
+        entries[plain_name(key)] = entry
         spans.append((begin, end, key))
     reached = 0
     for begin, end, key in sorted(spans):

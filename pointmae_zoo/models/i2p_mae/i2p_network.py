@@ -202,7 +202,7 @@ class I2PMAEForPretraining(PretrainingModel):
     def _predict_images(
         self, views: TeacherViews, groups: Groups, decoded: Tensor, shown: Tensor, most_visible: int | None
     ) -> Prediction:
-        """Predictions of visible tokens, (B, W, P, V C): the teacher's features at neighbours or centres."""
+        """What visible tokens predict, (B, W, P, V C): features at their neighbours or centres."""
         level = self.hyper.target_level
         order, valid = pack(shown, self.encoder.visible_bounds(most_visible)[level])
         if self.hyper.target_points == "tokens":

@@ -5,32 +5,47 @@ compression is LZF.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.shapes.formats.text import find_words, plain_text, read_numbers
+from pointmae_zoo.shapes.notes import note
 from pointmae_zoo.shapes.surface import Geometry, MeshError, from_points
 
+MOST_HEADER = 65536
+TEXT_DATA = re.compile(rb"(?:^|[\r\n])[ \t]*DATA[ \t]+ascii", re.IGNORECASE)
 KINDS = {"I": "i", "U": "u", "F": "f"}
 
 
 def read_pcd(path: Path, data: bytes) -> Geometry:
-    """The points without NaN: PCL writes NaN where a sensor saw nothing, so those rows are left out."""
+    """The points without NaN: PCL writes NaN where a sensor saw nothing, so those rows are left out.
+
+    VIEWPOINT says where the sensor stood; the points are not moved by it.
+    """
     return from_points(read_fields(path, data, ("x", "y", "z")))
 
 
 def read_fields(path: Path, data: bytes, wanted: Sequence[str]) -> NDArray[np.float64]:
-    """The numbers (N, len(wanted)) of these fields, without the rows that have a NaN there."""
+    """The numbers (N, len(wanted)) of these fields, without the rows that have NaN or infinity there."""
+    if b"\0" in data[:16] or TEXT_DATA.search(data[:MOST_HEADER].replace(b"\0", b"")):
+        data = plain_text(path, data)
     header, body = _read_header(path, data)
     try:
         names = header["FIELDS"]
+        # In text they don't matter, and old files have none.
+        if header.get("DATA", ["?"])[0].lower() == "ascii":
+            header = {"SIZE": ["4"] * len(names), "TYPE": ["F"] * len(names)} | header
         sizes = [int(word) for word in header["SIZE"]]
         repeats = [int(word) for word in header.get("COUNT", ["1"] * len(names))]
-        kinds = [KINDS[word] for word in header["TYPE"]]
+        kinds = [KINDS[word.upper()] for word in header["TYPE"]]
         num_points = int(header["POINTS"][0]) if "POINTS" in header else _product(header)
         types = [np.dtype(f"<{kind}{size}") for kind, size in zip(kinds, sizes, strict=True)]
+        if not set(sizes) <= {1, 2, 4, 8}:
+            raise ValueError("SIZE is 1, 2, 4 or 8")
         if not len(names) == len(types) == len(repeats) or num_points < 0 or min(repeats) < 0:
             raise ValueError("FIELDS, SIZE, TYPE and COUNT differ in length")
     except (KeyError, ValueError, TypeError, IndexError) as error:
@@ -42,7 +57,15 @@ def read_fields(path: Path, data: bytes, wanted: Sequence[str]) -> NDArray[np.fl
     if encoding not in read:
         raise MeshError(path, f"has DATA {encoding}: expected one of {', '.join(read)}")
     found = read[encoding](path, body, num_points, names, types, repeats, wanted)
-    return found[~np.isnan(found).any(axis=1)]
+    seen = np.isfinite(found).all(axis=1)
+    if not seen.any() and len(found):
+        raise MeshError(path, f"has {len(found):,} points, and all are NaN or infinite: nothing was seen")
+    if not seen.all():
+        note(
+            f"{int((~seen).sum()):,} of {len(found):,} points are NaN or infinite (nothing was seen "
+            f"there): left out"
+        )
+    return found[seen]
 
 
 def _read_header(path: Path, data: bytes) -> tuple[dict[str, list[str]], bytes]:
@@ -57,7 +80,8 @@ def _read_header(path: Path, data: bytes) -> tuple[dict[str, list[str]], bytes]:
         words = data[at:end].decode("ascii", "replace").split()
         at = end + 1
         if words and not words[0].startswith("#"):
-            header[words[0].upper()] = words[1:]
+            key = words[0].upper()
+            header["FIELDS" if key == "COLUMNS" else key] = words[1:]
     return header, data[at:]
 
 
@@ -84,12 +108,16 @@ def _read_text(
     wanted: Sequence[str],
 ) -> NDArray[np.float64]:
     columns = sum(repeats)
-    try:
-        numbers = np.fromstring(body, dtype=np.float64, sep=" ")
-    except ValueError:
-        raise MeshError(path, "has text where numbers belong: export it again") from None
+    words = find_words(body)
+    numbers = read_numbers(path, body, words=words)
     if numbers.size < num_points * columns:
         raise _cut_off(path, num_points)
+    filled = words.counts[words.counts > 0][:num_points]
+    if len(filled) == num_points and (filled != columns).any():
+        row = int(np.argmax(filled != columns))
+        raise MeshError(
+            path, f"has {filled[row]} numbers in row {row + 1} of its points, not the {columns} of its fields"
+        )
     table = numbers[: num_points * columns].reshape(num_points, columns)
     return table[:, [sum(repeats[: names.index(axis)]) for axis in wanted]]
 
@@ -103,13 +131,13 @@ def _read_binary(
     repeats: list[int],
     wanted: Sequence[str],
 ) -> NDArray[np.float64]:
+    if num_points * sum(kind.itemsize * many for kind, many in zip(types, repeats, strict=True)) > len(body):
+        raise _cut_off(path, num_points)
     # PCL names every padding field "_": number the fields to keep them apart.
     fields = [
         (f"{number}", kind, (many,)) for number, (kind, many) in enumerate(zip(types, repeats, strict=True))
     ]
     row = np.dtype(fields)
-    if num_points * row.itemsize > len(body):
-        raise _cut_off(path, num_points)
     table = np.frombuffer(body, row, count=num_points)
     return np.stack([table[f"{names.index(axis)}"][:, 0].astype(np.float64) for axis in wanted], axis=1)
 

@@ -4,58 +4,144 @@ import io
 import math
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.shapes.formats.text import find_words, plain_text, read_numbers, without_comments
 from pointmae_zoo.shapes.surface import Geometry, MeshError, from_points
 
 KEYS = ("points", "xyz", "pos")
 SEPARATORS = bytes.maketrans(b",;\t", b"   ")
+HEADER_LINES = 10
+NO_ROWS = "has no rows of three numbers: expected x, y, z in the first three columns"
+COUNT = re.compile(rb"\d+", re.ASCII)
+ELEMENT = re.compile(rb"[A-Z][a-z]?\d*", re.ASCII)
+"""An atom's symbol, perhaps numbered."""
+NAME = re.compile(r"[\[({].*|[^a-z0-9_]")
+"""What stands around the name of a column: quotes, a unit in brackets."""
+EMPTY_FIELD = re.compile(rb"(?:\A|\n)[ \t]*[,;]|([,;])[ \t]*\1[ \t]*[^\s,;]")
+BESIDE = re.compile(rb",[ \t]+[^\s,]|[ \t],")
+"""A comma beside a blank that is not at the end of its line."""
+BESIDE_BLANK = re.compile(rb",[ \t]+|[ \t]+,[ \t]*")
+THOUSANDS = re.compile(rb"\d,\d{3}\.\d", re.ASCII)
+LEADING_ZERO = re.compile(rb",0\d")
 MOST_COLUMNS = 64  # x y z, then normals, colours, a label, intensities: more than this is no table of points
 
 
 def read_xyz(path: Path, data: bytes) -> Geometry:
-    """Rows of x y z and any further columns, divided by blanks, commas, semicolons or tabs; # begins a
+    """Rows of x y z and any further columns, divided by blanks, tabs, commas or semicolons; # or // begins a
     comment.
 
-    Lines before the first row of numbers (column names, a row count) are passed over.
+    Lines before the first row (column names, a row count) are passed over; where names say that x, y and z
+    are other columns than the first three, those are taken.
     """
     return from_points(read_columns(path, data)[:, :3])
 
 
 def read_columns(path: Path, data: bytes) -> NDArray[np.float64]:
-    """All columns (N, 3 or more) of text as ``read_xyz`` reads it."""
-    if b"#" in data or b"//" in data:
-        data = re.sub(rb"(#|//)[^\n]*", b"", data)
-    lines = [line for line in data.translate(SEPARATORS).splitlines() if line and not line.isspace()]
-    first = next((number for number, line in enumerate(lines[:10]) if _columns(line) >= 3), None)
-    if first is None:
-        raise MeshError(path, "has no rows of three numbers: expected x, y, z in the first three columns")
-    columns = _columns(lines[first])
-    try:
-        numbers = np.fromstring(b"\n".join(lines[first:]), dtype=np.float64, sep=" ")
-    except ValueError:
-        numbers = np.empty(0)
-    if numbers.size != columns * (len(lines) - first):
-        for number, line in enumerate(lines[first:], first + 1):
-            if _columns(line) != columns:
-                shown = line[:40].decode("ascii", "replace")
+    """All columns (N, 3 or more) of text as ``read_xyz`` reads it, x, y and z first."""
+    text = plain_text(path, data)
+    first, names, promised = _find_table(path, text)
+    start = 0
+    for _ in range(first):
+        start = text.index(b"\n", start) + 1
+    body = without_comments(without_comments(text[start:], b"#"), b"//")
+    body = _with_blanks(path, body)
+    words = find_words(body)
+    rows = np.flatnonzero(words.counts > 0)
+    columns = int(words.counts[rows[0]]) if len(rows) else 0
+    if columns < 3:
+        raise MeshError(path, NO_ROWS)
+    if (words.counts[rows] != columns).any():
+        number = int(rows[int(np.argmax(words.counts[rows] != columns))])
+        shown = body.split(b"\n")[number].strip()[:40].decode("utf-8", "replace")
+        raise MeshError(
+            path, f"row {first + number + 1} ({shown!r}) has not the {columns} numbers of the rows before it"
+        )
+    numbers = read_numbers(path, body, lines=first + 1, words=words).reshape(-1, columns)
+    if promised is not None and promised > len(numbers):
+        raise MeshError(
+            path, f"was cut off: its first line promises {promised:,} points, it has {len(numbers):,}"
+        )
+    if len(names) == columns and {"x", "y", "z"} <= set(names):
+        axes = [names.index(axis) for axis in "xyz"]
+        if axes != [0, 1, 2]:
+            numbers = numbers[:, axes + [number for number in range(columns) if number not in axes]]
+    return numbers
+
+
+def _find_table(path: Path, text: bytes) -> tuple[int, list[str], int | None]:
+    """The line where the rows begin, the names of their columns if any, how many rows are promised."""
+    names: list[str] = []
+    promised = None
+    lines = text.split(b"\n", HEADER_LINES)[:HEADER_LINES]
+    for number, line in enumerate(lines):
+        bare = re.split(rb"#|//", line)[0].translate(SEPARATORS).split()
+        said = line.translate(SEPARATORS).strip(b"#/ \t").split()
+        if not bare or not _begins_a_number(bare[0]):
+            if len(bare) >= 4 and all(map(_begins_a_number, bare[1:4])):
+                if promised is not None and ELEMENT.fullmatch(bare[0]):
+                    raise MeshError(path, "is a molecule (atoms and their places), no shape")
+                shown = line[:40].decode("utf-8", "replace")
                 raise MeshError(
-                    path, f"row {number} ({shown!r}) has not the {columns} numbers of the rows before it"
+                    path, f"row {number + 1} ({shown!r}) begins with a word: expected x, y, z first"
                 )
-    return numbers.reshape(-1, columns)
+            if said:
+                names = [NAME.sub("", word.decode("utf-8", "replace").lower()) for word in said]
+        elif len(bare) >= 3 and not COUNT.fullmatch(line.strip()):
+            return number, names, promised
+        elif len(bare) == 1 and COUNT.fullmatch(bare[0]):
+            promised = int(bare[0])
+        elif len(bare) == 1 or len(bare) == 2:
+            promised = None  # width and height, perhaps
+    raise MeshError(path, NO_ROWS)
 
 
-def _columns(line: bytes) -> int:
-    """How many numbers the line holds, 0 if it holds anything else."""
-    words = line.split()
-    try:
-        [float(word) for word in words]
-    except ValueError:
-        return 0
-    return len(words)
+def _begins_a_number(word: bytes) -> bool:
+    return bool(re.match(rb"[+-]?\.?\d|[+-]?(?:nan|inf)|\xe2\x88\x92\d", word, re.IGNORECASE))
+
+
+def _with_blanks(path: Path, body: bytes) -> bytes:
+    """The rows with blanks between their numbers, and points in them.
+
+    Semicolons divide. Commas divide too, unless blanks or semicolons do: then they are decimals. Raises
+    MeshError where a comma could be either.
+    """
+    if b"," not in body and b";" not in body:
+        return body
+    bare = b"\n" + body.translate(None, b" \t")
+    if any(pair in bare for pair in (b",,", b";;", b"\n,", b"\n;")) and EMPTY_FIELD.search(body):
+        raise MeshError(path, "has a row with an empty field: fill or remove it")
+    if b";" in body:
+        return body.replace(b";", b" ")  # commas that are left are decimals to read_numbers
+    tight = body.replace(b",\n", b"\n")
+    if b" " in body or b"\t" in body:
+        tight = BESIDE_BLANK.sub(b" ", tight)
+    inner, beside = b"," in tight, tight.count(b",") < body.count(b",")
+    if inner and beside and BESIDE.search(body):
+        if b"." in body and not THOUSANDS.search(body):
+            return body.replace(b",", b" ")
+        raise MeshError(path, "has commas with and without blanks: write decimal points")
+    if not inner:
+        return tight
+    if b" " not in tight and b"\t" not in tight:
+        blanks = [False]
+    else:
+        blanks = [len(row.split()) > 1 for row in tight.split(b"\n") if row.strip()]
+    if all(blanks):
+        return tight  # decimals
+    if any(blanks):
+        raise MeshError(path, "has rows divided by commas and rows divided by blanks: write decimal points")
+    if b"." not in body and LEADING_ZERO.search(body):
+        raise MeshError(
+            path,
+            "has commas between all its digits, some perhaps decimals (as in 1,05): write decimal points",
+        )
+    return tight.replace(b",", b" ")
 
 
 def read_npy(path: Path, data: bytes) -> Geometry:
@@ -127,9 +213,31 @@ def _load(path: Path, data: bytes) -> NDArray[np.generic]:
 
 
 def _table(path: Path, name: str, array: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.floating]:
+    if array.dtype.names:
+        return _of_fields(path, name, array)
     if array.dtype.kind not in "fiu":
         raise MeshError(path, f"{name} has type {array.dtype}: expected numbers of shape (N, 3)")
     if len(shape) != 2 or not 3 <= shape[1] <= MOST_COLUMNS:
-        turned = " (transpose it)" if len(shape) == 2 and shape[0] == 3 else ""
-        raise MeshError(path, f"{name} has shape {shape}: expected (N, 3), one row per point{turned}")
+        remedy = ""
+        if len(shape) == 2 and shape[0] == 3:
+            remedy = " (transpose it)"
+        elif len(shape) == 3 and shape[2] == 3:
+            remedy = " (an image of points: save `array.reshape(-1, 3)`; several clouds: one file for each)"
+        raise MeshError(path, f"{name} has shape {shape}: expected (N, 3), one row per point{remedy}")
     return array[:, :3].astype(np.float64)
+
+
+def _of_fields(path: Path, name: str, array: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Points of a structured array (N,) with fields x, y and z."""
+    types: Mapping[str, Any] = array.dtype.fields or {}
+    fields = {field.lower(): field for field in reversed(list(types))}
+    axes = [fields[axis] for axis in "xyz" if axis in fields]
+    plain = all(types[axis][0].kind in "fiu" and types[axis][0].shape == () for axis in axes)
+    if array.ndim != 1 or len(axes) < 3 or not plain:
+        raise MeshError(
+            path,
+            f"{name} has fields {', '.join(types)} and shape {array.shape}: expected numbers x, y, z "
+            "and shape (N,)",
+        )
+    columns: NDArray[Any] = array
+    return np.stack([columns[axis].astype(np.float64) for axis in axes], axis=1)

@@ -67,6 +67,21 @@ def splits_in_a_list(folder: Path) -> None:
     listed(folder, [("file", "class", "split"), *rows])
 
 
+def test_linked_folders_belong_to_a_class_and_broken_links_are_left_out(tmp_path: Path) -> None:
+    meshes(tmp_path / "data", ["chair/a.off", "lamp/b.off"])
+    meshes(tmp_path / "elsewhere", ["c.off", "deep/d.off"])
+    chair = tmp_path / "data" / "chair"
+    for name in ("more", "same"):
+        (chair / name).symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "elsewhere" / "deep" / "up").symlink_to(chair, target_is_directory=True)
+    (chair / "gone.off").symlink_to("nowhere.off")
+    found = looked_through(tmp_path / "data")
+    assert [one.file.as_posix() for one in found.files] == [
+        *("chair/a.off", "chair/more/c.off", "chair/more/deep/d.off", "lamp/b.off")
+    ]
+    assert found.left_out == ((str(chair / "gone.off"), "is no file, or a link to none"),)
+
+
 @pytest.mark.parametrize("layout", [splits_above, splits_below, splits_in_a_list])
 def test_every_layout_gives_the_same_classes_and_splits(layout: Callable, tmp_path: Path) -> None:
     layout(tmp_path)

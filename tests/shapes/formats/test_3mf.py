@@ -297,7 +297,7 @@ def test_without_relationships_the_usual_name_is_taken(tmp_path: Path) -> None:
     ("parts", "says"),
     [
         ({"_rels/.rels": rels("/3D/none.model")}, "begins with a part 3d/none.model that it does not hold"),
-        ({"word/document.xml": "<w/>"}, "a zip archive without a 3MF model"),
+        ({"word/document.xml": "<w/>"}, "is an Office document"),
         ({"3D/3dmodel.model": model(""), "3D/3DMODEL.model": model("")}, "holds 2 parts of the name"),
     ],
 )

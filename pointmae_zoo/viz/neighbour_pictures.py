@@ -1,4 +1,4 @@
-"""Shapes beside their nearest neighbours."""
+"""A picture of shapes beside their nearest neighbours."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -72,5 +72,5 @@ def draw_neighbours(
 
 
 def _short(name: str, most: int = 20) -> str:
-    """A file name cut in its middle: beginnings tell things apart, endings their format."""
+    """A file name shortened in the middle: the beginning identifies it, the end shows its format."""
     return name if len(name) <= most else f"{name[: most - 9]}…{name[-8:]}"
