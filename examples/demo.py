@@ -1,9 +1,8 @@
-"""What ``make demo`` runs: features of the meshes beside this file, a table, and a picture of nearest
-neighbours.
+"""What ``make demo`` runs: features of the meshes beside this file, a table, and a picture of neighbours.
 
-python examples/demo.py
+    python examples/demo.py
 
-writes demo/features.npz and demo/neighbours.png into the current folder.
+It writes demo/features.npz and demo/neighbours.png into the current folder.
 """
 
 import sys
@@ -21,7 +20,15 @@ NEIGHBOURS = 3
 
 
 def main(model: Any = MODEL, out: Path = Path("demo")) -> int:
-    """Exit code: 0, or 2 after a one-line error. model: a name, a folder of weights or an encoder."""
+    """Run the demo.
+
+    Args:
+        model: a name, a folder of weights or an encoder.
+        out: the folder to write to.
+
+    Returns:
+        The exit code: 0, or 2 after an error, which is printed in one line.
+    """
     try:
         return _run(model, out)
     except (ValueError, OSError, ImportError) as error:
@@ -31,13 +38,13 @@ def main(model: Any = MODEL, out: Path = Path("demo")) -> int:
 
 def _run(model: Any, out: Path) -> int:
     features, picture = out / "features.npz", out / "neighbours.png"
-    features.unlink(missing_ok=True)  # if this run fails, no table of an earlier one is taken for its own
+    features.unlink(missing_ok=True)  # if this run fails, an older table must not look like its result
     out.mkdir(parents=True, exist_ok=True)
 
-    # As a person reads one file: points, for the picture. embed_files reads on its own, in worker processes.
+    # Points for the picture, read one file at a time. embed_files reads the files again, in worker processes.
     files, points, seconds = find_files(MESHES), {}, {}
     print(f"reading {len(files)} meshes in {MESHES}", flush=True)
-    pointmae_zoo.read_points(files[0])  # the first one also imports what reads it
+    pointmae_zoo.read_points(files[0])  # warm-up: the first call also imports libraries
     for path in files:
         start = time.perf_counter()
         points[str(path)] = pointmae_zoo.read_points(path)

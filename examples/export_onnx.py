@@ -2,7 +2,7 @@
 
     python examples/export_onnx.py [encoder.onnx]
 
-Points are prepared with what the file says of itself.
+The file's metadata say how to prepare points.
 """
 
 import json

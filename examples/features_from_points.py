@@ -1,6 +1,8 @@
-"""Features of point clouds that never were files.
+"""Features of point clouds that are in memory, not in files.
 
-python examples/features_from_points.py
+Usage:
+
+    python examples/features_from_points.py
 """
 
 import numpy as np
@@ -15,7 +17,7 @@ cone = np.stack([(1 - height) * np.cos(angle), 2 * height, (1 - height) * np.sin
 clouds = {"pipe": tube, "noisy pipe": tube[:3000] + rng.normal(0, 0.02, (3000, 3)), "cone": 7.0 * cone}
 
 encoder = pointmae_zoo.from_pretrained("i2p_mae_tiny.shapes", kind="encoder")
-inputs = encoder.config.preprocess(list(clouds.values()))  # as in training: (3, 1024, 3), centred and scaled
+inputs = encoder.config.preprocess(list(clouds.values()))  # (3, 1024, 3), centred and scaled as in training
 features = encoder.embed(inputs)  # (3, D)
 print(f"points {tuple(inputs.shape)} -> features {tuple(features.shape)}")
 

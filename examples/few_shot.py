@@ -1,8 +1,8 @@
-"""New classes from a few files each, with nothing trained but a linear head on frozen features.
+"""New classes from one file each: only a linear head on frozen features is trained.
 
     python examples/few_shot.py
 
-One mesh of each pair beside this file is learnt from, the other is named.
+The head learns from one mesh of each pair beside this file, and predicts the class of the other.
 """
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
@@ -20,7 +20,7 @@ MESHES = Path(__file__).parent / "meshes"
 
 
 def name_the_others(model: Any = pointmae_zoo.DEFAULT_MODEL) -> float:
-    """The share that is named rightly."""
+    """Returns the share of right predictions."""
     table = pointmae_zoo.embed_files(MESHES, model)
     names = np.array([Path(path).name for path in table.paths])
     classes = np.array([name.partition("_")[0] for name in names])

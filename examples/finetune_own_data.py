@@ -1,8 +1,8 @@
-"""A classifier of one's own meshes: a folder with a sub-folder per class.
+"""A classifier for your own meshes, in a folder with a sub-folder for each class.
 
     python examples/finetune_own_data.py FOLDER [RUN]     (without arguments: the meshes beside this file)
 
-leaves the classifier in RUN; 'pointmae-zoo predict FILES --model RUN' uses it from then on.
+The classifier is written to RUN; 'pointmae-zoo predict FILES --model RUN' uses it.
 """
 
 import shutil
@@ -25,7 +25,7 @@ def classify(folder: Path, run: Path, steps: int = 60, **changes: object) -> poi
 
 
 def sorted_into_classes(out: Path) -> Path:
-    """The examples' meshes as such a folder: lamp_floor.ply becomes OUT/lamp/lamp_floor.ply."""
+    """Copy the examples' meshes into a folder for each class: lamp_floor.ply goes to OUT/lamp/."""
     for path in sorted(MESHES.iterdir()):
         place = out / path.name.partition("_")[0]
         place.mkdir(parents=True, exist_ok=True)

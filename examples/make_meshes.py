@@ -1,9 +1,9 @@
-"""Write the meshes of examples/meshes: seven pairs of things, in seven file formats. y is up.
+"""Write the meshes of examples/meshes: seven pairs of objects, in seven file formats. y is up.
 
-python examples/make_meshes.py [FOLDER]
+    python examples/make_meshes.py [FOLDER]
 
-The same meshes every time. Each pair shares its construction and differs in proportions and details, so
-that whoever looks at nearest neighbours can see at once whether they are sensible.
+The meshes are the same every time. The two of a pair are built alike and differ in proportions and details,
+so you see at once whether nearest neighbours make sense.
 """
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
@@ -108,7 +108,7 @@ def joined(triangles: Array) -> trimesh.Trimesh:
 
 
 def scene(parts: dict[str, Assembly], turn: Array) -> trimesh.Scene:
-    """Parts as nodes of their own, each stored turned and placed by its node's transform."""
+    """Each part is a node. Its mesh is stored rotated, and the node's transform rotates it back."""
     whole = trimesh.Scene()
     place = np.eye(4)
     place[:3, :3] = turn

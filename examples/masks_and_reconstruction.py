@@ -1,8 +1,9 @@
-"""What pre-training sees and what it fills in: a short run on procedural shapes, then a picture of others.
+"""What pre-training hides and what the model predicts there: a short run, then a picture.
 
     python examples/masks_and_reconstruction.py [OUT]
 
-OUT (masks/) gets the run and reconstruction.png: the input, the visible points, and these with the predicted.
+It trains on procedural shapes. OUT (default: masks/) gets the run and reconstruction.png: other shapes, their
+visible points, and these with the predicted points.
 """
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter

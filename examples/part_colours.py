@@ -1,9 +1,9 @@
-"""Parts of shapes in colour: a small part segmenter is trained on procedural shapes, then colours new ones.
+"""Colour the parts of a shape: a small part segmenter is trained on procedural shapes, then labels a new one.
 
     python examples/part_colours.py [FOLDER]
 
-FOLDER (part_colours/) gets the training data, the segmenter in run/, and a PLY and a GLB for any viewer. How
-per-point features look without any training is in features.npy beside them.
+FOLDER (default: part_colours/) gets the training data, the segmenter in run/, and a PLY and a GLB for any
+viewer. features.npy has features of every point, which need no training for parts.
 """
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter

@@ -1,9 +1,12 @@
-"""Part segmentation with no download: procedural objects of six classes whose parts have names.
+"""Labelled clouds without a download: procedural objects of six classes, whose parts have names.
 
-python examples/part_shapes.py shapes.npz           (600 to train on, 180 to test on)
-python examples/part_shapes.py shapes.npz 60 30     (fewer)
+    python examples/part_shapes.py shapes.npz           (600 for training, 180 for testing)
+    python examples/part_shapes.py shapes.npz 60 30     (fewer)
 
-Then: pointmae-zoo finetune --recipe parts_tiny --data shapes.npz --out run
+Use them for part segmentation, or with any command that takes clouds with classes:
+
+    pointmae-zoo finetune --recipe parts_tiny --data shapes.npz --out runs/parts
+    pointmae-zoo evaluate linear i2p_mae_tiny.shapes --data shapes.npz
 """
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter

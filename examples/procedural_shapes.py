@@ -1,7 +1,9 @@
-"""Sixty-four procedural shapes in one picture: the first of a seed.
+"""Draw the first sixty-four procedural shapes of a seed.
 
-python examples/procedural_shapes.py            (writes docs/procedural_shapes.png)
-python examples/procedural_shapes.py out.png 7  (another file, another seed)
+Usage:
+
+    python examples/procedural_shapes.py            (writes docs/procedural_shapes.png)
+    python examples/procedural_shapes.py out.png 7  (another file, another seed)
 """
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
@@ -16,7 +18,7 @@ SIDE = 8
 
 
 def draw(out: Path, seed: int = 0) -> None:
-    """Write the sheet of a seed as a PNG."""
+    """Write the picture as a PNG."""
     shapes = generate_many(SIDE * SIDE, seed=seed, num_points=4096)
     figure = Figure(figsize=(SIDE, SIDE), dpi=96, facecolor="white")
     figure.subplots_adjust(0, 0, 1, 1, wspace=0, hspace=0)

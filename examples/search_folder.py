@@ -1,9 +1,9 @@
-"""Which files of a folder look like this one?
+"""Which files of a folder are most like this one?
 
     python examples/search_folder.py QUERY [FOLDER]
 
-Every search embeds the whole folder and writes its features to features.npz in the current folder. To search
-them again without that: pointmae-zoo similar QUERY features.npz
+This computes features of the whole folder and writes them to features.npz in the current folder. To search
+again without computing them: pointmae-zoo similar QUERY features.npz
 """
 
 import sys

@@ -1,10 +1,9 @@
 """Train and evaluate the ablations of a card: ``python -m model_cards.ablations ARCHITECTURE --data ...``.
 
-Every variant is the recipe ``pretrain_tiny`` of the architecture's family with one thing changed, on the same
-budget, with the same training seeds.
-Writes one JSON file for each variant (``evaluate linear``, cross-validation on train: test stays untouched)
-and one that compares all that are there (``evaluate compare``), which the card shows. Finished runs in FOLDER
-are not trained again, stopped ones are gone on with.
+Every variant is the recipe ``pretrain_tiny`` of the architecture's family with one change, with the same
+budget and training seeds. This writes one JSON file for each variant (``evaluate linear``, cross-validation
+on train; the test set is not used) and one that compares all that exist (``evaluate compare``), which the
+card shows. Finished runs in FOLDER are not trained again, and stopped runs are continued.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Put a run's encoder or classifier among the package's weights: ``python -m model_cards.bundle RUN NAME``.
 
-Matrices are stored in float16. A classifier whose head was trained on the encoder of published weights, which
-stayed as it was, is stored without it. Prints what its ``register_weights`` in the family pins.
+Matrices are stored in float16. A classifier whose head was trained on the unchanged encoder of published
+weights is stored without that encoder. This prints the values for ``register_weights`` in the family.
 """
 
 import argparse
@@ -18,12 +18,12 @@ WEIGHTS = Path(pointmae_zoo.__file__).parent / "weights"
 
 
 def bundle(run: Path, name: str, *, encoder: str | None = None, to: Path = WEIGHTS) -> Path:
-    """Store a finished run's encoder; with ``encoder``, published weights, all else of its model.
+    """Store a finished run's encoder, or with ``encoder`` everything but its encoder.
 
     Args:
         run: its folder.
         name: ``architecture.tag``.
-        encoder: whose encoder the run's is, to the last bit.
+        encoder: published weights with the same encoder as the run, bit for bit.
         to: the folder of all weights.
 
     Returns:
@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path, help="a finished run folder")
     parser.add_argument("name", help="architecture.tag")
-    parser.add_argument("--encoder", help="published weights whose encoder it is, and stays")
+    parser.add_argument("--encoder", help="published weights that have the same encoder")
     args = parser.parse_args()
     try:
         folder = bundle(args.run, args.name, encoder=args.encoder)

@@ -1,13 +1,13 @@
 """What pre-training is worth with few labels: ``python -m model_cards.downstream --data ... --runs ...``.
 
-Every network is fine-tuned on 1, 5, 10 and all training clouds of each class, three times (another draw of
-clouds and of weights each), and predicts test once. Writes one JSON file for each network and number of
-clouds (``evaluate finetuned``) and a picture of all (``evaluate curve``). What is there already is not done
-again, stopped runs are gone on with.
+Every network is fine-tuned on 1, 5, 10 and all training clouds of each class, three times with other clouds
+and other initial weights, and predicts test once. This writes one JSON file for each network and number of
+clouds (``evaluate finetuned``) and a picture of all (``evaluate curve``). Existing files are kept, and
+stopped runs are continued.
 
-All networks have the recipe ``finetune_tiny``, the same clouds, augmentation and number of steps. Each has
-the better of two learning rates, told by a validation part of train at 5 clouds of each class, seed 0. The
-recipe's head was chosen on such a part, too, with I2P-MAE.
+All networks have the recipe ``finetune_tiny``, the same clouds, augmentation and number of steps. The
+learning rate (of two) is chosen on a validation split of the training data, at 5 clouds of each class, seed
+0. The recipe's head was chosen in the same way, with I2P-MAE.
 """
 
 import argparse
@@ -30,9 +30,9 @@ class Network:
     """One line of the picture.
 
     Args:
-        label: what it is called there.
-        weights: what it begins with; empty: nothing.
-        model: architecture from scratch; empty with weights, and for PointNet, which the zoo does not have.
+        label: its name in the picture.
+        weights: starting weights; empty: none.
+        model: architecture to train from scratch; empty with weights, and for PointNet (not in the zoo).
     """
 
     label: str
@@ -49,7 +49,7 @@ NETWORKS = {
 }
 
 STEPS: dict[int | None, int] = {1: 50, 5: 100, 10: 150, None: 300}
-"""Optimizer steps by the number of training clouds of each class; None: all there are."""
+"""Optimizer steps by the number of training clouds of each class; None: all clouds."""
 
 RATES = (3e-3, 1e-3)
 """Learning rates to choose from."""
@@ -59,7 +59,7 @@ _CHOICE_SHOTS, _CHOICE_SHARE = 5, 0.3
 def cell_recipe(
     recipe: FinetuneRecipe, network: Network, shots: int | None, seed: int, rate: float
 ) -> FinetuneRecipe:
-    """What one training of a cell does. For PointNet, what names a model is not looked at."""
+    """The recipe of one training. PointNet ignores the fields that name a model."""
     begin = {"weights": network.weights, "model": network.model}
     if not network.weights:
         begin["layer_decay"] = 1.0
@@ -70,7 +70,7 @@ def cell_recipe(
 
 
 def trained(network: Network, recipe: FinetuneRecipe, run: Path) -> Path | Run | None:
-    """The classifier of one training, as ``evaluate_finetuned`` takes it; None: it was stopped."""
+    """Train a classifier and return it as ``evaluate_finetuned`` takes it; None: the training was stopped."""
     resume = (run / "recipe.yaml").is_file()
     if network.weights or network.model:
         done = finetune(recipe, run, resume=resume, progress=False)
@@ -102,7 +102,7 @@ def evaluated(
     """Train by all recipes (seeds) and evaluate once, unless the file is there.
 
     Returns:
-        Its content; None: a signal ended a training.
+        Its content; None: a training was stopped by a signal.
     """
     if not file.is_file():
         found = []
@@ -121,7 +121,7 @@ def evaluated(
 def chosen_rate(
     recipe: FinetuneRecipe, name: str, network: Network, *, runs: Path, out: Path
 ) -> float | None:
-    """The learning rate of a network, without a look at test; None: a signal ended a training."""
+    """The learning rate of a network, chosen without test; None: a training was stopped by a signal."""
     scores = []
     for rate in RATES:
         one = cell_recipe(recipe, network, _CHOICE_SHOTS, 0, rate)
@@ -154,13 +154,13 @@ def measure(
     """Train and evaluate all cells that have no JSON file yet.
 
     Args:
-        recipe: of all of them, with data; the networks, ``STEPS``, shots, seeds and rates change it.
-        networks: by the name of their files.
+        recipe: the common recipe, with data; networks, ``STEPS``, shots, seeds and rates change it.
+        networks: by the names of their files.
         runs: a folder for the run folders, named after network, shots and seed.
         out: a folder for the JSON files.
 
     Returns:
-        The files of the cells that are done; if a signal ended a training, without those after it.
+        The files of the finished cells; if a signal stopped a training, without those after it.
     """
     files = []
     rates: dict[str, float] = {}
@@ -179,10 +179,10 @@ def measure(
 
 
 def with_weights(networks: Mapping[str, Network], given: Sequence[str]) -> dict[str, Network]:
-    """Other weights for some networks: ``NAME=WEIGHTS``, a published name, a repository or a folder.
+    """Replace the weights of some networks: ``NAME=WEIGHTS``, a published name, a repository or a folder.
 
     Raises:
-        ValueError: something else, or a name of no network that begins with weights.
+        ValueError: not of this form, or NAME is not a network that has weights.
     """
     found = dict(networks)
     for one in given:

@@ -1,9 +1,9 @@
-"""A supervised PointNet: what fine-tuned encoders are compared with, not a model of the zoo.
+"""A supervised PointNet, to compare fine-tuned encoders with. It is not a model of the zoo.
 
 Qi et al., "PointNet: Deep Learning on Point Sets for 3D Classification and Segmentation" (arXiv:1612.00593),
 section 4.2 and appendix C, in its plain form without the two transformation networks (table 5 of the paper:
-87.1 % on ModelNet40 against 89.2 % with both). They align clouds that are turned, and here all stand upright;
-without them the loss is cross-entropy alone, as of the other networks.
+87.1 % on ModelNet40 against 89.2 % with both). They align rotated clouds, and here all clouds are upright.
+Without them the loss is cross-entropy alone, as for the other networks.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 POINT_WIDTHS = (64, 64, 64, 128, 1024)
-"""Of the MLP that every point goes through."""
+"""Widths of the MLP that is applied to every point."""
 HEAD_WIDTHS = (512, 256)
 
 
 class PointNet(nn.Module):
-    """Every point alone through one MLP, the maximum over the points, three more layers.
+    """One MLP for every point, then the maximum over the points, then three more layers.
 
     Args:
         num_classes: outputs.
-        point_widths, head_widths: the paper's unless a test wants less.
+        point_widths, head_widths: default: the paper's.
         dropout: before the last layer; the paper keeps 70 %.
     """
 

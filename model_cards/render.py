@@ -1,21 +1,24 @@
 """Write the cards of the package's weights, and fill the marked blocks of README and docs: ``make cards``.
 
-A card is rendered from the folder of the weights, from what people state in ``NAME.yaml`` here, and from the
-evaluations that it lists. A block of README or of a page of docs is filled from the JSON file that it names:
+A card is rendered from the folder of the weights, from ``NAME.yaml`` here, which people write, and from the
+evaluations that this file lists. A block of README or docs is filled from the JSON file that it names:
 
     <!-- table: linear model_cards/evaluations/i2p_mae_tiny.shapes.core.json -->
     ... replaced ...
     <!-- end -->
 
-``linear``, ``fewshot``, ``robustness`` (of frozen features), ``finetuned`` and ``parts`` render what the
-command of ``pointmae-zoo evaluate`` of that name wrote, ``changed`` what ``evaluate robustness`` of a
-fine-tuned classifier wrote, ``ablation`` what ``evaluate compare`` wrote; ``speed`` and ``step`` what
-``python -m benchmarks --out`` wrote: times beside plain code, and where the time of training steps goes;
-``gpu`` what ``python -m benchmarks gpu --out`` wrote. ``labels`` and ``changes`` render a folder: all that
-``python -m model_cards.downstream`` wrote there, or ``evaluate robustness`` of its networks. Only a ``gpu``
-block may name a file that is not there (nobody has measured yet): it is empty then.
+The first word says which command wrote the file:
 
-No number is written by hand; a test runs this with ``--check``.
+- ``linear``, ``fewshot``, ``robustness`` (of frozen features), ``finetuned``, ``parts``: the ``pointmae-zoo
+  evaluate`` of that name; ``changed``: ``evaluate robustness`` of a fine-tuned classifier; ``ablation``:
+  ``evaluate compare``;
+- ``speed`` (times beside plain code) and ``step`` (where the time of training steps goes): ``python -m
+  benchmarks --out``; ``gpu``: ``python -m benchmarks gpu --out``;
+- ``labels`` and ``changes`` name a folder: all files that ``python -m model_cards.downstream`` wrote there,
+  or ``evaluate robustness`` of its networks.
+
+Only a ``gpu`` block may name a missing file, because nobody may have measured yet; it stays empty. No number
+is written by hand: a test runs this with ``--check``.
 """
 
 import json
@@ -85,7 +88,7 @@ def labels_table(reports: list[dict[str, Any]]) -> str:
     return with_note(
         lines,
         f"{context['dataset']['file']}, {len(context['dataset']['classes'])} classes, {context['num_test']} "
-        f"clouds to test, {len(context['runs'])} seeds each (draws of clouds and of weights). "
+        f"clouds to test, {len(context['runs'])} seeds each (other labelled clouds and initial weights). "
         f"{context['protocol'][:1].upper()}{context['protocol'][1:]}.",
     )
 
@@ -227,7 +230,7 @@ def pages() -> dict[Path, str]:
 
 
 def main() -> int:
-    """Rewrite what has changed; with ``--check`` only say so and return 1."""
+    """Rewrite the pages that have changed; with ``--check`` only list them and return 1."""
     check = "--check" in sys.argv[1:]
     stale = []
     for path, text in pages().items():

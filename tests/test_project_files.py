@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 import pointmae_zoo
-from pointmae_zoo.hub.cards.papers import PAPERS
+from pointmae_zoo.models.registry import list_families
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = SETTINGS["project"]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 pytestmark = pytest.mark.skipif(not WORKFLOWS, reason="not a checkout: the source archive leaves .github out")
@@ -40,7 +41,8 @@ def test_the_version_stands_in_one_place():
 
 def test_the_citation_has_the_papers_of_the_models():
     found = {one["url"]: one for one in yaml.safe_load(read("CITATION.cff"))["references"]}
-    papers = {methods[0].url: methods[0] for methods in PAPERS.values()}  # the method's own is first
+    own = [family for family in list_families() if ROOT / "pointmae_zoo" in family.recipes.parents]
+    papers = {family.paper.url: family.paper for family in own}  # not those that other tests register
     assert set(found) == set(papers)
     for url, paper in papers.items():
         assert f"title     = {{{found[url]['title']}}}" in paper.bibtex
@@ -102,3 +104,35 @@ def test_files_over_the_limit_are_weights():
     large = [name for name in tracked() if (ROOT / name).stat().st_size > limit * 1024]
     assert large
     assert all(re.match(hook["exclude"], name) for name in large)
+
+
+def test_contributing_has_every_room_from_top_to_bottom():
+    table = read("CONTRIBUTING.md").split("| room | holds |")[1].split("\n\n")[0]
+    listed = [re.findall(r"`(\w+)(?:/|\.py)`", row.split("|")[1]) for row in table.splitlines()[2:]]
+    contract = SETTINGS["tool"]["importlinter"]["contracts"][0]
+    floors = [sorted(floor.split(" | ")) for floor in contract["layers"] if floor != "__main__"]
+    assert [sorted(row) for row in listed] == floors
+
+
+def test_files_and_folders_that_pages_name_exist():
+    """Paths in backticks, from the root or from the package."""
+    path = re.compile(r"`([\w./]+/[\w.]+\.(?:py|yml)|(?:tests|models|ops|hub)/[\w/]+)`")
+    checked = 0
+    for page in ("CONTRIBUTING.md", "README.md", *tracked("docs/*.md")):
+        for name in path.findall(re.sub(r"```.*?```", "", read(page), flags=re.DOTALL)):
+            assert (ROOT / name).exists() or (ROOT / "pointmae_zoo" / name).exists(), f"{page}: {name}"
+            checked += 1
+    assert checked > 40
+
+
+def test_the_map_in_contributing_is_right():
+    """Names in its first column lie below each other as drawn; files that a line names lie in its folder."""
+    drawing = read("CONTRIBUTING.md").split("The same as a map")[1].split("```")[1]
+    folders: list[str] = []
+    for line in drawing.strip().splitlines():
+        names, _, comment = line.strip().partition("  ")
+        del folders[(len(line) - len(line.lstrip())) // 4 :]
+        places = [ROOT.joinpath(*folders, name) for name in names.split(", ")]
+        places += [places[0] / name for name in re.findall(r"\w+\.(?:py|md\.jinja)", comment)]
+        assert all(place.exists() for place in places), line
+        folders.append(names)

@@ -1,6 +1,8 @@
 """The documentation's commands are ones, and the fields that it names exist."""
 
+import ast
 import dataclasses
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -59,6 +61,29 @@ def test_what_is_installed_is_what_the_commands_need() -> None:
             checked += len(needed)
     assert checked >= 2
     assert len(commands(README)) >= 6
+
+
+def test_python_of_the_docs_imports_names_that_exist() -> None:
+    """In blocks and in sentences: a room that is rebuilt takes its documentation with it."""
+    checked = 0
+    for page in (README, *DOCS.rglob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pointmae_zoo"):
+                    module = importlib.import_module(node.module or "")
+                    assert all(hasattr(module, alias.name) for alias in node.names), f"{page}: {node.module}"
+                    checked += 1
+        for name in re.findall(r"\bpointmae_zoo(?:\.[a-z]\w*)+", text):
+            module, _, attribute = name.rpartition(".")
+            if module.endswith(".cli") or name == "pointmae_zoo.cli":
+                continue
+            try:
+                importlib.import_module(name)
+            except ModuleNotFoundError:
+                assert hasattr(importlib.import_module(module), attribute), f"{page}: {name}"
+            checked += 1
+    assert checked > 10
 
 
 def test_data_page_names_all_that_is_held_out() -> None:

@@ -303,7 +303,7 @@ def test_the_other_command_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "no data; give --data" in capsys.readouterr().err
     assert main(["recipes"]) == 0
     listed = capsys.readouterr().out
-    assert re.search(r"i2p_mae/parts_tiny +finetune +Parts", listed)
+    assert re.search(r"i2p_mae/parts_tiny +finetune +Part segmentation", listed)
     assert re.search(r"i2p_mae/smoke +pretrain +A minute", listed)
 
 
