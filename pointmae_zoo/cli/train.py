@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pointmae_zoo.cli.arguments import check_device
 from pointmae_zoo.cli.printing import print_table
-from pointmae_zoo.train.trackers import TRACKERS
+from pointmae_zoo.train.metrics import TRACKERS
 
 if TYPE_CHECKING:
     from pointmae_zoo.train import TrainingResult
@@ -145,8 +145,8 @@ def _train(
 ) -> int:
     """Do what the arguments say with the function that trains, by a recipe for its command."""
     from pointmae_zoo.train import list_recipes, parse_setting, read_recipe
-    from pointmae_zoo.train.recipe import merged
     from pointmae_zoo.train.recipe_files import recipe_command
+    from pointmae_zoo.train.recipes import merged
 
     for text in args.set:
         changes = merged(changes, parse_setting(text))

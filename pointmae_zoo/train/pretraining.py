@@ -19,14 +19,14 @@ from pointmae_zoo.models.registry import create_model, get_architecture
 from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.models.teacher.teacher_weights import check_weights_file
 from pointmae_zoo.ops import farthest_point_sample
-from pointmae_zoo.train.compiling import compile_teacher
-from pointmae_zoo.train.device_rows import Rows
+from pointmae_zoo.train.device_cache import Rows
 from pointmae_zoo.train.provenance import clouds_from_data, entry_names, provenance
-from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings
-from pointmae_zoo.train.run import announced_steps, finished_run, open_run, settled_recipe
+from pointmae_zoo.train.recipes import PretrainRecipe, TeacherSettings
+from pointmae_zoo.train.runtime import compile_teacher
 from pointmae_zoo.train.target_cache import cached_targets
+from pointmae_zoo.train.task import TrainingResult
 from pointmae_zoo.train.teacher_targets import LiveTargets, Targets
-from pointmae_zoo.train.training_result import TrainingResult
+from pointmae_zoo.train.training_run import announced_steps, finished_run, open_run, settled_recipe
 from pointmae_zoo.viz import draw_reconstruction
 
 if TYPE_CHECKING:

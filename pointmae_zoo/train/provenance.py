@@ -11,9 +11,8 @@ from pointmae_zoo.datasets.labelled.opening import LabelledClouds
 from pointmae_zoo.datasets.sources import CloudSource
 from pointmae_zoo.hub.pretrained import public_name
 from pointmae_zoo.system.source_state import versions
-from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
-from pointmae_zoo.train.recipe import PretrainRecipe
-from pointmae_zoo.train.training_result import TrainingResult
+from pointmae_zoo.train.recipes import FinetuneRecipe, PretrainRecipe
+from pointmae_zoo.train.task import TrainingResult
 
 
 def provenance(

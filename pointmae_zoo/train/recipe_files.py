@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 from pointmae_zoo.models.registry import get_architecture, list_families
 from pointmae_zoo.system.files import written_whole
 from pointmae_zoo.system.yaml_files import dump_yaml, load_yaml, parse_yaml
-from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
-from pointmae_zoo.train.recipe import PretrainRecipe, TrainingRecipe, merged
+from pointmae_zoo.train.recipes import FinetuneRecipe, PretrainRecipe, TrainingRecipe, merged
 
 COMMANDS = {"pretraining": "pretrain", "classification": "finetune", "parts": "finetune"}
 """The command that follows a recipe of each task."""

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.train.recipe import TrainingRecipe
+from pointmae_zoo.train.recipes import TrainingRecipe
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:

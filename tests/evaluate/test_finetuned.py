@@ -28,7 +28,7 @@ from pointmae_zoo.evaluate.label_curve import label_curve
 from pointmae_zoo.evaluate.voting import vote
 from pointmae_zoo.reports.schema import read_evaluation
 from pointmae_zoo.reports.tables import tables
-from pointmae_zoo.train.run import _FREE_FIELDS
+from pointmae_zoo.train.training_run import _FREE_FIELDS
 from samples.boxes import CLASSES, Longest, box_file, run
 
 PNG = b"\x89PNG"

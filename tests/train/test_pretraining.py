@@ -20,13 +20,13 @@ from pointmae_zoo.train import (
     PretrainRecipe,
     TeacherSettings,
     loop,
+    metrics,
     pretrain,
     pretraining,
     read_recipe,
-    trackers,
 )
 from pointmae_zoo.train.checkpoints import list_checkpoints
-from pointmae_zoo.train.run_folder import only_process
+from pointmae_zoo.train.training_run import only_process
 from pointmae_zoo.viz import draw_reconstruction
 
 pytest.importorskip("timm")
@@ -176,7 +176,7 @@ def test_metrics_go_to_a_tracker(recipe: PretrainRecipe, cache: Path, tmp_path: 
 def test_a_tracker_that_is_not_there_is_named_first(
     recipe: PretrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(metrics.importlib.util, "find_spec", lambda name: None)
     for name, package in (("wandb", "wandb"), ("tensorboard", '"pointmae-zoo[train]"')):
         said = f"--track {name}: not installed; pip install {package}"
         with pytest.raises(ModuleNotFoundError, match=re.escape(said)):

@@ -23,7 +23,7 @@ from pointmae_zoo.train import (
 )
 from pointmae_zoo.train.checkpoints import list_checkpoints
 from pointmae_zoo.train.provenance import provenance
-from pointmae_zoo.train.run_folder import Place
+from pointmae_zoo.train.training_run import Place
 
 pytest.importorskip("accelerate")
 
