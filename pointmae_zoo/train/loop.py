@@ -27,13 +27,13 @@ from pointmae_zoo.models.pretraining_model import LossTerm
 from pointmae_zoo.ops.batch_random import share_of_batch
 from pointmae_zoo.system.progress import progress_bar
 from pointmae_zoo.train.checkpoints import load_latest, save_checkpoint, whole_checkpoints
+from pointmae_zoo.train.metrics import Metrics
 from pointmae_zoo.train.optimizer import MovingAverage, adamw, load_optimizer
 from pointmae_zoo.train.recipes import TrainingRecipe
 from pointmae_zoo.train.runtime import catch_signals, compile_blocks, determinism, precision
 from pointmae_zoo.train.schedule import batch_indices, learning_rate, step_seed, total_steps
 from pointmae_zoo.train.step_losses import NORM, CloserLook, Unread, over_processes
 from pointmae_zoo.train.task import Task, TrainingResult
-from pointmae_zoo.train.training_run import Metrics
 from pointmae_zoo.train.validation import Validation
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ import torch._dynamo
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pointmae_zoo.models import encoder, i2p_mae, reconstruction
+from pointmae_zoo.models import encoder, reconstruction
+from pointmae_zoo.models.i2p_mae import i2p_network
 from pointmae_zoo.models.joint_mae import joint_network
 from pointmae_zoo.models.layers import Block, DropPath, Stage
 from pointmae_zoo.models.pretraining_model import weighted_sum
@@ -38,7 +39,7 @@ def padded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         order = mask.int().argsort(dim=1, descending=True, stable=True)[:, :bound]
         return order, torch.arange(bound) < counts
 
-    for module in (encoder, reconstruction, i2p_mae, joint_network):
+    for module in (encoder, reconstruction, i2p_network, joint_network):
         monkeypatch.setattr(module, "pack", pack)
     monkeypatch.setattr(encoder.PointEncoder, "_embed_visible", encoder.PointEncoder._embed_padded)
     return widths
