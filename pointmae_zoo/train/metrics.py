@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 
+PROJECT = "pointmae-zoo"
+"""What trackers call the project. TensorBoard's logs lie in a folder of this name in the run folder."""
+
 
 class Metrics:
     """``metrics.jsonl``: one line every so many steps.
@@ -111,13 +114,20 @@ def check_trackers(names: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def tracking(accelerator: "Accelerator", recipe: "TrainingRecipe", names: Sequence[str]) -> Iterator[None]:
-    """Trackers that are there while the block lasts; they are told the recipe."""
+    """Trackers that run while the block lasts; they also get the recipe."""
     if names:
         settings = {
             name: value if isinstance(value, (int, float, str)) else str(value)
             for name, value in recipe.to_dict().items()
         }
-        accelerator.init_trackers("pointmae-zoo", config=settings)
+        accelerator.init_trackers(PROJECT)
+        for tracker in accelerator.trackers:
+            if tracker.name == "tensorboard":
+                # As text: hyperparameters would lie in a second folder, named by the time.
+                rows = "\n".join(f"    {name}: {value}" for name, value in settings.items())
+                tracker.log({"recipe": rows}, step=0)
+            else:
+                tracker.store_init_configuration(settings)
     try:
         yield
     finally:

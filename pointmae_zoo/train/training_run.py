@@ -21,7 +21,7 @@ from pointmae_zoo.system.secrets import without_secrets
 from pointmae_zoo.system.source_state import current_commit, versions
 from pointmae_zoo.train.checkpoints import list_checkpoints
 from pointmae_zoo.train.loop import train
-from pointmae_zoo.train.metrics import tracking
+from pointmae_zoo.train.metrics import PROJECT, tracking
 from pointmae_zoo.train.recipe_files import check_task, read_recipe, write_recipe
 from pointmae_zoo.train.recipes import TrainingRecipe
 from pointmae_zoo.train.runtime import accelerated, keep_freed_memory
@@ -252,7 +252,9 @@ class Run(Generic[_Recipe]):
         settle: Callable[[nn.Module], None] | None = None,
         layer_decay: float = 1.0,
     ) -> TrainingResult:
-        """See `engine.train`."""
+        """See `loop.train`."""
+        if "tensorboard" in self._trackers:
+            self.say(f"metrics for TensorBoard: tensorboard --logdir {shlex.quote(str(self.out / PROJECT))}")
         with tracking(self.accelerator, self.recipe, self._trackers):
             return train(
                 task,

@@ -112,7 +112,7 @@ def test_a_stated_validation_split_is_the_one_that_is_looked_at(
     said = capsys.readouterr().err
     if not share:
         assert validation is None and made["validation_split"] is None and "(no validation)" in said
-        with pytest.raises(ValueError, match="held nothing of data out"):
+        with pytest.raises(ValueError, match="kept no cloud of data for validation"):
             evaluate_finetuned(out, data, split="validation", progress=False)
         return
     assert validation is not None and len(validation) == 4
@@ -125,5 +125,5 @@ def test_a_stated_validation_split_is_the_one_that_is_looked_at(
     # It is what training said of the weights.
     assert report.summary[0]["mean"] == pytest.approx(100 * made["validation"]["accuracy"])
     np.save(data / "val" / "a" / "9.npy", rng.normal(size=(96, 3)))
-    with pytest.raises(ValueError, match="the data is not what run was trained on"):
+    with pytest.raises(ValueError, match="not the data that run was trained on"):
         evaluate_finetuned(out, data, split="validation", progress=False)

@@ -228,7 +228,7 @@ def test_published_names_tell_entries_apart_and_nothing_of_the_machine() -> None
     result = TrainingResult(Path("x"), 1, True, "pretrain")
     made = provenance(recipe, Source(len(names)), result, None)  # type: ignore[arg-type]
     assert made["recipe"]["data"] == list(made["data_sha256"]) == list(names.values())
-    assert "/me" not in json.dumps(made)
+    assert "/me" not in json.dumps(made) and "warmup_cut_to" not in made
 
 
 def test_the_teacher_sees_images_of_the_wanted_size(recipe: PretrainRecipe, tmp_path: Path) -> None:
