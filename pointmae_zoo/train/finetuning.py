@@ -36,12 +36,12 @@ from pointmae_zoo.train.validation import Scorer, Validation
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-_LOOKS = 20  # at the validation part, unless a recipe says how often
+_LOOKS = 20  # how often a run is validated, unless its recipe says
 
 
 @dataclass(frozen=True)
 class LabelledBatch:
-    """B clouds as the model sees them.
+    """B clouds as the model gets them.
 
     Args:
         points: (B, n, 3).
@@ -55,11 +55,11 @@ class LabelledBatch:
 
 
 class FinetuneTask:
-    """Training on labels: a classifier ``model(points) -> (B, classes)``, or a part segmenter
+    """Training with labels: a classifier ``model(points) -> (B, classes)``, or a part segmenter
     ``model(points, labels) -> (B, N, parts)``; any module will do.
 
     Raises:
-        ValueError: the head alone is to be trained, but the model has no ``encoder`` to leave as it is.
+        ValueError: only the head is to be trained, but the model has no ``encoder``.
     """
 
     command = "finetune"
@@ -74,8 +74,7 @@ class FinetuneTask:
             encoder = getattr(model, "encoder", None)
             if not isinstance(encoder, PointEncoder):
                 raise ValueError(
-                    f"trained_part is 'head', but {type(model).__name__} has no encoder under one; set it to "
-                    "'all'"
+                    f"trained_part is 'head', but {type(model).__name__} has no encoder; set it to 'all'"
                 )
             self.frozen = encoder.requires_grad_(False)
 
@@ -92,7 +91,7 @@ class FinetuneTask:
 
     def losses(self, batch: LabelledBatch) -> dict[str, LossTerm]:
         if self.frozen is not None:
-            self.frozen.eval()  # the loop puts all of the model into training mode
+            self.frozen.eval()  # the loop has put the whole model into training mode
         logits = _logits(self.model, batch).float()
         target = batch.labels if batch.parts is None else batch.parts.flatten()
         loss = F.cross_entropy(logits, target, label_smoothing=self.recipe.label_smoothing)
@@ -102,8 +101,8 @@ class FinetuneTask:
         return {"cross_entropy": LossTerm(loss, 1.0, count), "error_rate": LossTerm(wrong, 0.0, count)}
 
     def settle(self, model: nn.Module, accelerator: "Accelerator") -> None:
-        """Give a model with these weights the BatchNorm statistics that belong to them: over the run's first
-        batches, which the processes share, in the parts that are trained."""
+        """Recompute the BatchNorm statistics of the trained parts for the present weights, over the run's
+        first batches; the processes share these."""
         recipe, device = self.recipe, accelerator.device
         trained: Any = model if self.frozen is None else model.head
         generator = torch.Generator(device).manual_seed(recipe.seed)
@@ -140,21 +139,21 @@ def finetune(
     Signals, memory and several processes as for `pretrain`.
 
     Args:
-        recipe: None with ``resume``: the run's own.
+        recipe: what to train; None with ``resume``: the run's own recipe.
         out: run folder.
-        resume: go on from the newest readable checkpoint of ``out`` (from the start if there is none yet). A
+        resume: continue from the newest readable checkpoint of ``out`` (from the start if there is none). A
             finished run is left as it is.
         cache: folder for points read from meshes, shared between runs; by default ``out/cache``, with
             ``resume`` that of the run's last session.
-        device: where to train; with several processes its type. By default the CPU, with ``resume`` the
-            device of the run's last session.
-        trackers: names from ``TRACKERS`` to send metrics to.
-        progress: show bars.
+        device: where to train, for several processes its type; by default the CPU, with ``resume`` the device
+            of the run's last session.
+        trackers: names from ``TRACKERS``; they get the metrics, too.
+        progress: show progress bars.
 
     Raises:
-        ValueError: ``out`` holds a run and ``resume`` is off; another process is at work in it; recipe or
-            data differ from those of the run to resume; weights or data that do not fit the recipe;
-            non-finite loss or gradient (names the step); see also ``open_labelled`` and ``from_pretrained``.
+        ValueError: ``out`` holds a run and ``resume`` is off; another process trains in it; recipe or data
+            differ from those of the run to resume; weights or data don't fit the recipe; a loss or gradient
+            is not finite (names the step); see also ``open_labelled`` and ``from_pretrained``.
         FileNotFoundError: nothing to resume; a file of the recipe is missing.
         ModuleNotFoundError: accelerate or a tracker is missing.
     """
@@ -194,16 +193,16 @@ def finetune_model(
     trackers: Sequence[str] = (),
     progress: bool = True,
 ) -> TrainingResult:
-    """Train a module of one's own (see `FinetuneTask`) by a recipe, in place, as `finetune` does.
+    """Train a module of your own (see `FinetuneTask`) by a recipe, in place, as `finetune` does.
 
-    What is left in ``out`` are recipe, metrics, environment and checkpoints, but no weights: the module has
-    them. With ``resume`` a finished run's are loaded into it.
+    ``out`` gets recipe, metrics, environment and checkpoints, but no weights: the module has them. With
+    ``resume`` the weights of a finished run are loaded into the module.
 
     Args:
-        model: with the weights to begin with; on return with the final ones, in evaluation mode.
+        model: has the weights to begin with, and on return the final ones, in evaluation mode.
         clouds: to train on; see `open_training_parts`.
-        validation: to look at meanwhile, or None.
-        recipe: its ``weights``, ``model``, ``model_arguments`` and ``data`` are not looked at.
+        validation: clouds to validate on, or None.
+        recipe: its ``weights``, ``model``, ``model_arguments`` and ``data`` are ignored.
         out, resume, device, trackers, progress: as for `finetune`.
 
     Raises:
@@ -225,14 +224,14 @@ def finetune_model(
 def open_training_parts(
     recipe: FinetuneRecipe, cache: Path | None = None, *, progress: bool = True
 ) -> tuple[LabelledClouds, LabelledClouds | None]:
-    """The clouds of a recipe: to train on, and to look at meanwhile (None: there are none).
+    """The clouds of a recipe: those to train on, and those to validate on (None: there are none).
 
-    The latter are the data's own validation split, if it states one, and else a part of train; none where
-    ``validation_share`` is 0.
+    Validation clouds are the data's own validation split, if it has one, else a part of train; there are none
+    if ``validation_share`` is 0.
 
     Raises:
-        ValueError: a class without training clouds, or one class only; nothing to choose the best weights by;
-            see also ``open_labelled``.
+        ValueError: a class without training clouds, or only one class; no clouds to choose the best weights
+            by; see also ``open_labelled``.
     """
     how: dict[str, Any] = {
         "num_points": recipe.num_points,
@@ -246,7 +245,7 @@ def open_training_parts(
     counts = np.bincount(found.labels, minlength=len(found.classes))
     if recipe.task == "classification" and len(found.classes) < 2:
         raise ValueError(
-            f"{recipe.data}: one class only ({found.classes[0]}); a classifier needs two or more"
+            f"{recipe.data}: only one class ({found.classes[0]}); a classifier needs two or more"
         )
     if missing := [name for name, count in zip(found.classes, counts, strict=True) if not count]:
         raise ValueError(
@@ -284,7 +283,7 @@ def _trained(
 def _announced(
     recipe: FinetuneRecipe, model: Any, clouds: LabelledClouds, validation: LabelledClouds | None, out: Path
 ) -> str:
-    """What is trained on what, in one line; and another if the warm-up has to be cut."""
+    """A line that says what is trained on which data, and another if the warm-up is cut."""
     base = model.config.provenance.get("initialised_from")
     begin = f"{base['name']}" if base else f"{recipe.model} from scratch"
     if base and base["new"]:
@@ -301,7 +300,7 @@ def _announced(
 
 
 def _logits(model: nn.Module, batch: LabelledBatch) -> Tensor:
-    """(B, classes), or of a part segmenter one row for each point of the batch, (B n, parts)."""
+    """(B, classes); for a part segmenter a row for each point of the batch, (B n, parts)."""
     if batch.parts is None:
         found: Tensor = model(batch.points)
         return found
@@ -313,15 +312,15 @@ KINDS = {"classification": "classification", "parts": "part_segmentation"}
 
 
 def create_finetuning_model(recipe: FinetuneRecipe, clouds: LabelledClouds) -> Any:
-    """A classifier of the clouds' classes, or a segmenter into their parts; what of it is new is drawn from
-    the recipe's seed.
+    """A classifier for the clouds' classes, or a segmenter for their parts; new weights are drawn from the
+    recipe's seed.
 
-    Its ``config.provenance["initialised_from"]`` says what it was made from, unless that is nothing.
+    If it begins with stored weights, its ``config.provenance["initialised_from"]`` says which.
 
     Raises:
-        ValueError: no such weights, model or arguments; arguments that the weights do not fit; see also
+        ValueError: no such weights, model or arguments; arguments that don't fit the weights; see also
             `from_pretrained`.
-        OSError: the Hub could not be read.
+        OSError: the Hub can't be read.
     """
     kind = KINDS[recipe.task]
     outputs: dict[str, Any] = {"num_classes": len(clouds.classes)}
@@ -330,7 +329,7 @@ def create_finetuning_model(recipe: FinetuneRecipe, clouds: LabelledClouds) -> A
         labels = clouds.part_names
         outputs = {"num_parts": len(labels), "num_object_classes": len(clouds.classes)}
     if taken := [name for name in outputs if name in recipe.model_arguments]:
-        raise ValueError(f"recipe: model_arguments.{taken[0]}: the data says it; leave it out")
+        raise ValueError(f"recipe: model_arguments.{taken[0]}: the data decides it; leave it out")
     torch.manual_seed(recipe.seed)
     if recipe.weights in list_models() and recipe.weights not in list_models(pretrained=True):
         own = "your own pretrain run"
@@ -358,7 +357,7 @@ def _from_weights(recipe: FinetuneRecipe, kind: str, outputs: dict[str, Any], la
         model = from_pretrained(recipe.weights, kind=kind, labels=list(labels), **outputs, **of_head)
     stored = model.config
     provenance = stored.provenance
-    if set(provenance) != {"initialised_from"}:  # nothing of it is new, so that it says how *it* was made
+    if set(provenance) != {"initialised_from"}:  # no part is new: its provenance is still its own
         made_from = {"name": public_name(recipe.weights, model), "kind": kind, "new": ""}
         provenance = {"initialised_from": {**made_from, "provenance": provenance}}
     arguments = {**stored.arguments, **of_encoder}
@@ -399,7 +398,7 @@ def _architecture_head(kind: str) -> set[str]:
 
 
 def _preprocess(stored: Preprocess, recipe: FinetuneRecipe) -> Preprocess:
-    """Weights say what they were trained on: as many points, and whether centred and scaled."""
+    """The stored preprocessing, with the number of points and the centring and scaling of this training."""
     samples = max(stored.surface_samples, recipe.num_points)
     center, scale = ("centroid", "unit_sphere") if recipe.augmentation.normalizes else ("none", "none")
     return dataclasses.replace(
@@ -409,7 +408,7 @@ def _preprocess(stored: Preprocess, recipe: FinetuneRecipe) -> Preprocess:
 
 @contextlib.contextmanager
 def _without_warning() -> Iterator[None]:
-    """A head that is new, and to be trained before use, is no surprise to who is about to train it."""
+    """Without the warning that a new head has to be trained: it is about to be."""
     logger = logging.getLogger("pointmae_zoo.hub.checkpoint.model_folder")
     before, logger.disabled = logger.disabled, True
     try:

@@ -29,14 +29,14 @@ PROJECT = "pointmae-zoo"
 class Metrics:
     """``metrics.jsonl``: one line every so many steps.
 
-    Nothing in it depends on time or machine, so that the file of a run that was stopped and resumed equals
-    that of one that was not. A full disk costs no line: what could not be written waits for the next, and for
-    the run's end; checkpoints hold it meanwhile.
+    No line depends on time or machine, so the file of a resumed run equals that of an uninterrupted one. A
+    full disk costs no line: lines that can't be written wait for the next one or for the run's end, and
+    checkpoints hold them meanwhile.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._size = 0  # bytes that are there whole
+        self._size = 0  # bytes of the whole lines in the file
         self._waiting = b""
 
     @property
@@ -48,7 +48,7 @@ class Metrics:
         """Keep the lines of the first ``step`` steps; later ones will be written again.
 
         Args:
-            waiting: what waited to be written then, and may have been written since.
+            waiting: lines that waited at that step; they may have been written since.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lines = waiting.encode().splitlines()
@@ -61,7 +61,7 @@ class Metrics:
         self._size, self._waiting = len(text), b""
 
     def add(self, line: dict[str, Any]) -> None:
-        """Append a line."""
+        """Append a line, or keep it for later if the disk is full."""
         self._waiting += json.dumps(line).encode() + b"\n"
         try:
             self._write()
@@ -69,10 +69,10 @@ class Metrics:
             print(f"{self.path}: not written for now ({error.strerror})", file=sys.stderr)
 
     def finish(self) -> None:
-        """Write what waits.
+        """Write the lines that wait.
 
         Raises:
-            OSError: it can't be written.
+            OSError: they can't be written.
         """
         try:
             self._write()
@@ -84,7 +84,7 @@ class Metrics:
         if not self._waiting:
             return
         with open(self.path, "r+b") as stream:
-            stream.truncate(self._size)  # the rest of a line that did not get onto a full disk
+            stream.truncate(self._size)  # the part of a line that a full disk has cut
             stream.seek(self._size)
             stream.write(self._waiting)
         self._size, self._waiting = self._size + len(self._waiting), b""
@@ -98,9 +98,11 @@ def _step_of(line: bytes) -> float:
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Raises:
-    ValueError: a name that is none of ``TRACKERS``.
-    ModuleNotFoundError: a tracker is not installed.
+    """Check the names of trackers.
+
+    Raises:
+        ValueError: a name that is not in ``TRACKERS``.
+        ModuleNotFoundError: a tracker is not installed.
     """
     for name in names:
         if name not in TRACKERS:

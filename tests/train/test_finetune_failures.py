@@ -46,7 +46,7 @@ def recipe(data: Path, weights: Path) -> FinetuneRecipe:
             "--from-scratch joint_mae_base",
         ),
         ({"weights": "i2p_mae_tinny"}, "no weights are called 'i2p_mae_tinny'"),
-        ({"model_arguments": {"num_classes": 7}}, r"model_arguments\.num_classes: the data says it"),
+        ({"model_arguments": {"num_classes": 7}}, r"model_arguments\.num_classes: the data decides it"),
         ({"model_arguments": {"dims": [24, 48]}}, "model_arguments: dims: .* holds weights of other shapes"),
         ({"model_arguments": {"deepths": [1, 1]}}, r"no argument 'deepths'; did you mean depths"),
         ({"weights": "", "model": "i2p_mae_tinny"}, "no architecture is called 'i2p_mae_tinny'"),
@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_named(
 def test_data_that_does_not_fit_is_named(recipe: FinetuneRecipe, tmp_path: Path) -> None:
     labels = np.repeat([0, 1, 2], 4)
     one = labelled_file(tmp_path / "one.npz", train=4, test=0, y=np.zeros(12, int))
-    with pytest.raises(ValueError, match="one class only"):
+    with pytest.raises(ValueError, match="only one class"):
         run(recipe.override(data=str(one)), tmp_path / "run")
     absent = labelled_file(
         tmp_path / "absent.npz", train=4, test=0, split=np.where(labels == 1, "test", "train")
@@ -88,7 +88,7 @@ def test_another_recipe_does_not_resume(recipe: FinetuneRecipe, tmp_path: Path) 
     (tmp_path / "run" / "model.safetensors").unlink()
     with pytest.raises(ValueError, match=r"recipe: shots is 3, but the run in .* has None"):
         run(recipe.override(shots=3), tmp_path / "run", resume=True)
-    with pytest.raises(ValueError, match="task is pretraining; that is what 'pointmae-zoo pretrain' does"):
+    with pytest.raises(ValueError, match="task is pretraining; use 'pointmae-zoo pretrain'"):
         finetune(PretrainRecipe(steps=1), tmp_path / "other")  # type: ignore[arg-type]
 
 
