@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def over_processes(losses: dict[str, LossTerm], accelerator: "Accelerator") -> tuple[Tensor, Tensor]:
-    """What each process back-propagates of its losses, and the losses over all processes: (terms,) each.
+    """The losses that each process back-propagates, and the losses over all processes: (terms,) each.
 
     A loss over all processes is sum(value * count) / sum(count). Gradients are averaged over processes, so
     each back-propagates its value * count * processes / sum(count).
@@ -43,7 +43,7 @@ def over_processes(losses: dict[str, LossTerm], accelerator: "Accelerator") -> t
 
 
 class Monitored(Protocol):
-    """The part of a task that is asked here."""
+    """The part of a task that is used here."""
 
     model: nn.Module
 
@@ -51,8 +51,9 @@ class Monitored(Protocol):
 
 
 class CloserLook:
-    """What a line of metrics says of its last step only, as it costs extra: the norm of each weighted loss's
-    own gradient, if the recipe wants it, and the task's monitors. Nothing of it changes the step."""
+    """The part of a line of metrics that costs extra, and is therefore of its last step only: the gradient
+    norm of each weighted loss, if the recipe wants it, and the task's monitors. It doesn't change the
+    step."""
 
     def __init__(self, task: Monitored, recipe: TrainingRecipe, accelerator: "Accelerator") -> None:
         self.task = task
@@ -62,12 +63,12 @@ class CloserLook:
         self.monitors: list[dict[str, Tensor]] = []
 
     def at_gradients(self, terms: dict[str, Tensor]) -> None:
-        """To be called with each part's weighted losses before they are back-propagated."""
+        """Call it with each part's weighted losses, before they are back-propagated."""
         if not self.recipe.log_gradient_norms:
             return
         weights = [one for one in self.task.model.parameters() if one.requires_grad]
         for name, term in terms.items():
-            # Not .backward(): that would add to the weights' gradients, and have processes average them.
+            # Not .backward(): it would add to the weights' gradients, and processes would average them.
             found = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
             flat = torch.cat(
                 [
@@ -78,7 +79,7 @@ class CloserLook:
             self.gradients[name] = self.gradients.get(name, 0.0) + flat / self.recipe.accumulation_steps
 
     def at_batch(self, batch: Any, seed: int) -> None:
-        """To be called with each part of the batch, in its share of it."""
+        """Call it with each part of the batch, inside its ``share_of_batch``."""
         torch.manual_seed(seed)
         autocast: contextlib.AbstractContextManager[Any] = self.accelerator.autocast()
         device = self.accelerator.device
@@ -89,7 +90,7 @@ class CloserLook:
             self.monitors.append(dict(zip(found, means, strict=True)))
 
     def values(self) -> dict[str, float]:
-        """For the line, by name."""
+        """The values for the line of metrics, by name."""
         norms = {
             f"gradient_norm_{name}": self.accelerator.reduce(flat, "mean").norm()
             for name, flat in self.gradients.items()
@@ -108,11 +109,14 @@ _NAMED_CLOUDS = 3
 class Unread:
     """Losses and gradient norms of the steps since the last line of metrics, on the device.
 
+    Reading them waits for the device, so they are read all together, when a line of metrics is due and before
+    anything is stored. After a broken step a run goes on until then, but broken weights are never stored.
+
     Args:
         out: run folder, where the clouds of a broken step are listed.
-        task: what calls them by their names.
-        indices: the clouds of a step.
-        is_main: whether this process writes.
+        task: names the clouds.
+        indices: gives the clouds of a step.
+        is_main: whether this process writes files.
     """
 
     def __init__(
@@ -125,7 +129,7 @@ class Unread:
         return len(self._steps)
 
     def add(self, values: dict[str, Tensor]) -> None:
-        """What a step gave: scalars by name, the same names in all steps."""
+        """Add the scalars of a step by name; all steps have the same names."""
         self._steps.append(values)
 
     def clear(self) -> None:

@@ -14,29 +14,29 @@ from pointmae_zoo.models.pretraining_model import LossTerm
 
 
 class Task(Protocol):
-    """What is trained on what."""
+    """A model, its training clouds and its losses."""
 
     model: nn.Module
     count: int
-    """Clouds."""
+    """How many clouds there are."""
     command: str
-    """The word for it on the command line, by which a stopped run is resumed."""
+    """The command that trains this task, and resumes it."""
 
     def batch(self, indices: NDArray[np.int64], generator: torch.Generator) -> Any:
-        """The clouds of these numbers (B,), ready for ``losses``: read, augmented, on the generator's
+        """The clouds with these numbers (B,), ready for ``losses``: read, augmented, on the generator's
         device."""
 
     def losses(self, batch: Any) -> dict[str, LossTerm]:
-        """Every loss by its name; and with weight 0 and no gradient whatever else is to be logged, which is
-        not called a loss there."""
+        """Every loss by its name. A value with weight 0 and no gradient is only logged, under a name without
+        "loss"."""
 
     def monitors(self, batch: Any) -> dict[str, LossTerm]:
-        """What is worth a look now and then: asked at the last step before a line of metrics, for each part
-        of its batch, after that is back-propagated and before the weights change; in evaluation mode, without
-        gradients, with the step's random numbers. Their weights don't matter."""
+        """Values to watch that are too costly for every step: called at the last step before a line of
+        metrics, for each part of its batch, between backward pass and update; in evaluation mode, without
+        gradients, with the step's random numbers. Their weights are ignored."""
 
     def describe(self, indices: NDArray[np.int64]) -> list[str]:
-        """What to call these clouds (B,) in an error message."""
+        """Names of these clouds (B,) for error messages."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,18 @@ class TrainingResult:
 
     Args:
         folder: the run folder.
-        steps: optimizer steps done, in all.
-        completed: False if a signal stopped it; the run folder then holds a checkpoint to resume from, but no
+        steps: optimizer steps done, in all sessions.
+        completed: False if a signal stopped the run; its folder then has a checkpoint to resume from, but no
             weights.
-        command: the word for the task on the command line.
-        losses: means over the last logged interval, of the losses and of what else the task watches.
-        validation: scores of the final weights on the validation part, and the ``step`` that they are of;
-            empty where there is none.
-        steps_now: of these, done by this process.
-        seconds: of training in this process, teacher and data not counted; 0 if the run was finished before.
-        clouds_per_second: over ``seconds``.
-        total_seconds: of training in all sessions of the run, up to the checkpoints each was resumed from.
+        command: the command that trains this task.
+        losses: means over the steps of the last line of metrics: losses, and what else the task logs.
+        validation: validation scores of the final weights, and the ``step`` that these are from; empty
+            without validation.
+        steps_now: steps done in this session.
+        seconds: of training in this session, without preparing teacher and data; 0 if the run was finished
+            before.
+        clouds_per_second: mean over ``seconds``.
+        total_seconds: of training in all sessions, each up to the checkpoint that the next one resumed from.
     """
 
     folder: Path

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _Recipe = TypeVar("_Recipe", bound=TrainingRecipe)
 
-# What may differ between a run and its resumption: it changes when things are written, not what is computed.
+# Fields that may change when a run is resumed: they decide when things are written, not what is computed.
 _FREE_FIELDS = (
     "checkpoint_steps",
     "checkpoint_minutes",
@@ -49,10 +49,10 @@ _ENVIRONMENT = "environment.json"
 
 @contextlib.contextmanager
 def only_process(out: Path) -> Iterator[None]:
-    """Make the run folder this process' own while the block lasts, and clean up after killed ones.
+    """Lock the run folder while the block lasts, and remove unfinished files of killed processes.
 
     Raises:
-        ValueError: another process is at work in it.
+        ValueError: another process trains in it.
     """
     out.mkdir(parents=True, exist_ok=True)
     with open(out / ".lock", "wb") as stream:
@@ -70,7 +70,7 @@ def only_process(out: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a session computes, and where it keeps prepared clouds and targets."""
+    """Device and cache folder of a session."""
 
     device: str
     cache: Path
@@ -79,8 +79,8 @@ class Place:
     def settled(
         cls, out: Path, device: str | None, cache: str | Path | None, *, resume: bool
     ) -> tuple[Self, str]:
-        """What is given, or else what the run to resume had, or else the CPU and ``out/cache``; and a line on
-        what is given and the run had otherwise (empty: nothing)."""
+        """The given ones, else those of the run to resume, else the CPU and ``out/cache``; and a line about
+        what has changed since then (empty: nothing)."""
         before = _last_session(out) if resume else {}
         known_device, known_cache = before.get("device"), before.get("cache")
         differences = []
@@ -95,10 +95,10 @@ class Place:
 
 
 def _last_session(out: Path) -> dict[str, str]:
-    """Device and cache of a run's last session, as far as they are known."""
+    """Device and cache of a run's last session, as far as known."""
     try:
         session = json.loads((out / _ENVIRONMENT).read_text(encoding="utf-8"))["sessions"][-1]
-        # Sessions of older versions have the device's description only, and no cache.
+        # Older versions stored only the device's description, and no cache.
         asked = {"device": session["device"].partition(" ")[0], **session.get("asked", {})}
         return {name: value for name, value in asked.items() if isinstance(value, str)}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
@@ -106,8 +106,8 @@ def _last_session(out: Path) -> dict[str, str]:
 
 
 def _portable(cache: Path, out: Path) -> str:
-    """How a cache folder is remembered: relative to the run that it lies in, without the name of who owns the
-    home folder that it lies in."""
+    """A cache folder as it is stored: relative to the run folder or to the home folder, if it lies in one. So
+    no user's name is stored."""
     path, home = Path(os.path.abspath(cache)), Path(os.path.expanduser("~"))
     run = Path(os.path.abspath(out))
     if path.is_relative_to(run):
@@ -124,8 +124,8 @@ def write_environment(
     *,
     resumed: bool,
 ) -> None:
-    """Write ``environment.json``: the hash of each data entry, and of every session of the run (it has one
-    more each time it is resumed) versions, commit, devices, cache, precision, processes and command line.
+    """Write ``environment.json``: the hash of each data entry, and for every session of the run (each resume
+    adds one) versions, commit, devices, cache, precision, processes and command line.
 
     Raises:
         ValueError: the run began with other data.
@@ -139,13 +139,13 @@ def write_environment(
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             state = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
             print(
-                f"{path}: {state}, so nothing tells whether the data is what the run began with; begun anew",
+                f"{path}: {state}, so the data can't be compared with the run's first data; begun anew",
                 file=sys.stderr,
             )
-        else:  # by their places: how entries are named has changed since the first version
+        else:  # by position: names of entries have changed since the first version
             if changed := [name for at, name in enumerate(data) if known[at : at + 1] != [data[name]]]:
                 raise ValueError(
-                    f"data: {changed[0]} is not what the run began with; bring it back, or begin another run"
+                    f"data: {changed[0]} has changed since the run began; restore it, or start another run"
                 )
     sessions.append(
         {
@@ -177,16 +177,16 @@ def device_name(device: Any) -> str:
 
 @dataclass(frozen=True)
 class Run(Generic[_Recipe]):
-    """A run that has been opened: nothing is written yet.
+    """A run that is open; `begin` writes the first files.
 
     Args:
         out: run folder.
-        recipe: what was asked for, with the precision that ``auto`` has become.
-        cache: folder for what is prepared and may be shared.
+        recipe: of the run, with a precision in place of ``auto``.
+        cache: folder for prepared clouds and targets, which runs may share.
         accelerator: its processes and devices.
-        resume: whether it goes on.
-        progress: whether this process shows bars.
-        commit: of the code, when the run was opened: the checkout may move on before it ends.
+        resume: whether an earlier run is continued.
+        progress: whether this process shows progress bars.
+        commit: of the code when the run was opened; the checkout may change before it ends.
     """
 
     out: Path
@@ -207,8 +207,8 @@ class Run(Generic[_Recipe]):
 
     @contextlib.contextmanager
     def preparing(self) -> Iterator[None]:
-        """Around the reading of data: the main process first, so that the others find the cache filled.
-        Folders that were made for a run that does not come about are removed, if they are empty."""
+        """Put the reading of data into this block: the main process goes first and fills the cache. If it
+        fails, folders made for it are removed again, if they are empty."""
         new = [folder for folder in (self.cache, *self.cache.parents) if not folder.exists()]
         with self.accelerator.main_process_first():
             try:
@@ -220,19 +220,18 @@ class Run(Generic[_Recipe]):
                 raise
 
     def say(self, line: str) -> None:
-        """A line for whoever watches."""
+        """Print a line, if progress is shown."""
         if self.progress:
             print(line, file=sys.stderr, flush=True)
 
     def begin(self, data_sha256: dict[str, str]) -> None:
-        """Take the run folder, and write recipe and environment into it. What can be wrong with recipe or
-        data has to be found before.
+        """Lock the run folder, and write recipe and environment into it. Check recipe and data before.
 
         Args:
             data_sha256: of every data entry.
 
         Raises:
-            ValueError: another process is at work in it; the run began with other data.
+            ValueError: another process trains in it; the run began with other data.
         """
         if not self.is_main:
             return
@@ -280,8 +279,8 @@ def open_run(
     trackers: Sequence[str],
     progress: bool,
 ) -> Iterator[Run[_Recipe]]:
-    """A run while the block lasts, at whose end its processes wait for each other. torch's global random
-    numbers are as before afterwards.
+    """A run while the block lasts; at its end the processes wait for each other, and torch's global random
+    state is restored.
 
     Raises:
         ValueError, ModuleNotFoundError: see ``accelerated``.
@@ -307,7 +306,7 @@ def open_run(
 
 
 def _precision_line(asked: TrainingRecipe, settled: TrainingRecipe, device: torch.device) -> str:
-    """What ``auto`` has become and why, or that this processor has no bfloat16 of its own; empty: nothing."""
+    """A line that says which precision ``auto`` is and why, or that bfloat16 is emulated; or nothing."""
     if fields := asked.automatic():
         chosen = chosen_precision("auto", device)
         return f"{' and '.join(fields)}: auto is {chosen} here ({why_chosen(chosen, device)})"
@@ -317,11 +316,11 @@ def _precision_line(asked: TrainingRecipe, settled: TrainingRecipe, device: torc
 
 
 def settled_recipe(recipe: _Recipe | None, out: Path, kind: type[_Recipe], *, resume: bool) -> _Recipe:
-    """What is to be done in a run folder: what is asked for, or with ``resume`` what the run there does.
+    """The recipe of a run: the given one, or with ``resume`` that of the run in ``out``.
 
     Raises:
         ValueError: ``out`` holds a run and ``resume`` is off; the recipe differs from that of the run to
-            resume, or is another command's.
+            resume, or is for another command.
         FileNotFoundError: nothing to resume.
     """
     stored = out / "recipe.yaml"
@@ -329,7 +328,7 @@ def settled_recipe(recipe: _Recipe | None, out: Path, kind: type[_Recipe], *, re
         recipe = check_task(recipe, kind, "recipe")
     if not resume:
         if recipe is None:
-            raise ValueError("no recipe; give one, or resume a run that has its own")
+            raise ValueError("no recipe; give one, or resume a run")
         if list_checkpoints(out / "checkpoints") or (out / "model.safetensors").exists():
             raise ValueError(f"{out}: holds a run already; resume it, or choose another folder")
         return recipe
@@ -347,9 +346,7 @@ def settled_recipe(recipe: _Recipe | None, out: Path, kind: type[_Recipe], *, re
             instead = "resume it without changes, or choose another folder"
             if "weights" in ours and (out / "model.safetensors").is_file():
                 base = shlex.quote(str(out))
-                instead = (
-                    f"it is finished; to train its model on, begin another run: --weights {base} --out NEW"
-                )
+                instead = f"it is finished; to train its model further: --weights {base} --out NEW"
             raise ValueError(
                 f"recipe: {name} is {ours[name]!r}, but the run in {out} has {theirs[name]!r}; {instead}"
             )
@@ -357,7 +354,7 @@ def settled_recipe(recipe: _Recipe | None, out: Path, kind: type[_Recipe], *, re
 
 
 def finished_run(out: Path, command: str) -> TrainingResult | None:
-    """The result of a run whose weights are there; they are written last."""
+    """The result of a finished run (its weights are written last); None: it is not finished."""
     try:
         config = json.loads((out / "config.json").read_text(encoding="utf-8"))
         made = config["provenance"]
@@ -376,8 +373,8 @@ def finished_run(out: Path, command: str) -> TrainingResult | None:
 
 
 def announced_steps(recipe: TrainingRecipe, count: int) -> tuple[str, str]:
-    """The length of a run on ``count`` clouds, in words; and a line to follow if its warm-up has to be cut,
-    or nothing."""
+    """The length of a run on ``count`` clouds, in words; and a line for the case that its warm-up is cut, or
+    nothing."""
     steps = f"{total_steps(recipe, count):,} steps"
     asked, given = warmup_steps(recipe, count)
     line = ""

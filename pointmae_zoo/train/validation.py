@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class Validation:
-    """Scores of a model on clouds that it is not trained on, every so many steps and after the last.
+    """Scores a model on validation clouds, every so many steps and after the last one.
 
     Args:
-        scores: of a model in evaluation mode, by name; the same in every process.
-        every: steps from one look to the next.
-        chosen_by: the score whose highest value decides which weights a run ends with (of equal ones, the
-            earlier); None: the last ones, whatever they score.
+        scores: gives the scores of a model in evaluation mode, by name; the same in every process.
+        every: steps between validations.
+        chosen_by: the run ends with the weights that have the highest value of this score (of equal ones the
+            earlier); None: with the last ones.
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class Validation:
         self.every = every
         self.chosen_by = chosen_by
         self.of_kept: dict[str, float] = {}
-        """The scores of the weights that the run would end with now, and their ``step``."""
+        """Scores of the weights that the run would end with now, and their ``step``."""
         self.weights: dict[str, Tensor] | None = None
         """These weights, on the CPU; None: the last ones."""
 
     def due(self, step: int, steps: int) -> bool:
-        """Whether to look when ``step`` of ``steps`` steps are done."""
+        """Whether to validate when ``step`` of ``steps`` steps are done."""
         return step % self.every == 0 or step == steps
 
     def look(self, model: nn.Module, step: int) -> dict[str, float]:
@@ -57,7 +57,7 @@ class Validation:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs to know."""
+        """For a checkpoint."""
         return {"of_kept": self.of_kept, "weights": self.weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -65,10 +65,10 @@ class Validation:
 
 
 class Scorer:
-    """``accuracy`` of a classifier, or ``miou`` by instance of a part segmenter, and ``loss`` without label
-    smoothing, on the view of the clouds that evaluations take, too (see ``FixedView.of_training``).
+    """Scores of fine-tuning: a classifier's ``accuracy`` or a part segmenter's ``miou`` by instance, and the
+    ``loss`` without label smoothing, on the same points as evaluations (see ``FixedView.of_training``).
 
-    Several processes share the clouds, and get the same scores.
+    Several processes share the clouds, and all get the same scores.
     """
 
     def __init__(self, clouds: LabelledClouds, recipe: FinetuneRecipe, accelerator: "Accelerator") -> None:
@@ -89,7 +89,9 @@ class Scorer:
     def __call__(self, model: nn.Module) -> dict[str, float]:
         device = self.accelerator.device
         sums = torch.zeros(3, dtype=torch.float64)
-        for start in range(0, len(self.points), self.batch_size):  # none: fewer clouds than processes
+        for start in range(
+            0, len(self.points), self.batch_size
+        ):  # none if there are fewer clouds than processes
             rows = slice(start, start + self.batch_size)
             points, labels = self.points[rows].to(device), self.labels[rows].to(device)
             if self.part_labels is None:
@@ -106,7 +108,7 @@ class Scorer:
         return {self.headline: total[0] / total[2], "loss": total[1] / total[2]}
 
     def _overlaps(self, logits: Tensor, truth: Tensor, labels: Tensor) -> Tensor:
-        """(B,): of each cloud the mean over its class's parts."""
+        """(B,): for each cloud the mean overlap over the parts of its class."""
         parts, own = self.clouds.parts, labels.cpu().numpy()
         predicted = predicted_parts(logits.detach().cpu().numpy(), own, parts)
         return torch.from_numpy(np.nanmean(overlaps(truth.cpu().numpy(), predicted, own, parts), axis=1))

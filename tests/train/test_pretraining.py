@@ -339,7 +339,7 @@ def test_what_is_said_of_a_folder_that_is_not_to_be_trained_in(
     (out / "environment.json").write_text(
         known.replace('clouds.npz": "', 'clouds.npz": "0'), encoding="utf-8"
     )
-    with pytest.raises(ValueError, match=r"data: clouds\.npz is not what the run began with"):
+    with pytest.raises(ValueError, match=r"data: clouds\.npz has changed since the run began"):
         run(None, out, cache, resume=True)
     (out / "environment.json").write_text(known, encoding="utf-8")
     (out / "checkpoints" / ".step_00000004.pt.123.tmp").write_bytes(b"of a killed process")

@@ -175,7 +175,7 @@ def test_data_that_could_not_be_compared(
     if text is not None:
         (out / "environment.json").write_text(text, encoding="utf-8")
     assert run(None, out, resume=True).completed
-    assert f"environment.json: {state}, so nothing tells whether the data is" in capsys.readouterr().err
+    assert f"environment.json: {state}, so the data can't be compared with" in capsys.readouterr().err
     assert len(environment(out)["sessions"]) == 1
 
 
