@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.evaluate.frozen_features import PREPARED, Data, list_of, load_encoders, read_data
+from pointmae_zoo.evaluate.frozen_features import PREPARED, Data, Encoders, list_of, read_data
 from pointmae_zoo.evaluate.outputs import check_outputs, report_file
 from pointmae_zoo.reports.report import FewShotSettings, LinearReport, as_text
 from pointmae_zoo.system.source_state import measured_with
@@ -84,7 +84,7 @@ def evaluate_fewshot(
         for shot in shots or SHOTS
     ]
     drawn, left_out = _episodes(given, settings, strict=bool(ways or shots))
-    encoders = load_encoders(models, seeds, pool, batch_size, device, num_points)
+    encoders = Encoders.load(models, seeds, pool, batch_size, device)
     context = {
         "task": "fewshot",
         **encoders.described(label),
@@ -100,17 +100,9 @@ def evaluate_fewshot(
     file = report_file(out, keep_in, context)
     report = LinearReport(clouds={"group": as_text(given.judged.groups)})
     accuracies: dict[tuple[str, FewShotSettings], list[NDArray[np.float64]]] = {}
-    tests = [] if given.test is None else [given.prepared(given.test.points)]
-    embedded = encoders.features(
-        given.prepared(given.train.points),
-        lambda: tests,
-        sum(map(len, tests)),
-        desc="few-shot",
-        progress=progress,
-    )
-    for one in embedded:
+    for one in encoders.features(given, "few-shot", progress):
         support = Pool(one.train, given.train.labels)
-        query = Pool(one.others[0] if one.others else one.train, given.judged.labels)
+        query = Pool(one.tests[0] if one.tests else one.train, given.judged.labels)
         for setting, of_setting in drawn.items():
             found = few_shot(support, query, of_setting, C=setting.C)
             accuracies.setdefault((one.weights, setting), []).append(found)

@@ -7,10 +7,10 @@ The baseline to beat is the better of the two, and which one that is differs fro
 
 import copy
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -118,13 +118,13 @@ class Embedded(NamedTuple):
         weights: "weights", "random, BatchNorm calibrated" or "random".
         which: the network's name, or the seed of random weights.
         train: (M, D) features of the training clouds.
-        others: of further clouds, as they were asked for.
+        tests: the same of the test clouds; for each way of changing them.
     """
 
     weights: str
     which: dict[str, Any]
     train: Floats
-    others: list[Floats]
+    tests: list[Floats]
 
 
 @dataclass(frozen=True)
@@ -147,31 +147,71 @@ class Encoders:
     batch_size: int = 64
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        check_seeds(self.seeds)
+        config = self.encoders[0].config
+        for name, encoder in zip(self.names, self.encoders, strict=True):
+            other = encoder.config
+            if (config.architecture, config.arguments) != (other.architecture, other.arguments):
+                raise ValueError(
+                    f"{name} ({other.architecture}) and {self.names[0]} ({config.architecture}) are of "
+                    "different architectures or arguments, so they share no baseline; evaluate each alone"
+                )
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path | Sequence[str | Path],
+        seeds: int,
+        pool: str | None,
+        batch_size: int,
+        device: str,
+    ) -> Self:
+        """Load encoders that are averaged. Raises what `from_pretrained` raises, and a ValueError for an
+        empty list."""
+        from pointmae_zoo.hub import from_pretrained
+        from pointmae_zoo.hub.pretrained import public_name
+
+        models = list_of(model)
+        encoders = [from_pretrained(name, kind="encoder", device=device) for name in models]
+        names = [public_name(name, encoder) for name, encoder in zip(models, encoders, strict=True)]
+        return cls(names, encoders, seeds, pool, batch_size, device)
+
     def features(
         self,
-        train: Floats,
-        others: Callable[[], Iterable[Floats]] = tuple,
-        num_others: int = 0,
-        *,
+        data: Data,
         desc: str,
         progress: bool,
+        changes: Sequence[Callable[[Floats], Floats]] | None = None,
     ) -> Iterator[Embedded]:
-        """Features from each encoder and each baseline, one network after the other, to save memory.
+        """Features from each encoder and each baseline, one network after the other, to save memory. A line
+        on stderr says so if clouds have more points than an encoder saw in training.
 
         Args:
-            train: (M, n, 3) prepared training clouds; they also calibrate the baselines' BatchNorms.
-            others: gives further prepared clouds, (L, n, 3) each, anew for every network.
-            num_others: how many clouds these are together; for the progress bar.
+            data: its training clouds also calibrate the baselines' BatchNorms.
             desc: what the progress bar is called.
+            changes: make the prepared test clouds (L, n, 3) of the stored ones; None: once, as ``data`` does.
         """
-        networks = len(self.encoders) + 2 * self.seeds
-        total = networks * (len(train) + num_others)
+        trained_on = self.encoders[0].config.preprocess.num_points
+        if data.num_points > trained_on:
+            print(
+                f"{self.names[0]}: made for {trained_on:,} points a cloud, evaluated with "
+                f"{data.num_points:,}; --points {trained_on} evaluates it as it was trained",
+                file=sys.stderr,
+            )
+        how: dict[str, Any] = {"pool": self.pool, "batch_size": self.batch_size, "device": self.device}
+        train, test = data.prepared(data.train.points), None if data.test is None else data.test.points
+        changes = [data.prepared] if changes is None else changes
+        clouds = len(train) + (0 if test is None else len(test) * len(changes))
+        total = clouds * (len(self.encoders) + 2 * self.seeds)
         with progress_bar(total=total, unit="cloud", desc=desc, disable=not progress) as bar:
-            how: dict[str, Any] = {"pool": self.pool, "batch_size": self.batch_size, "device": self.device}
             how["tick"] = bar.update
             for weights, which, encoder in self._networks(train):
                 own = embed_clouds(encoder, train, **how)
-                yield Embedded(weights, which, own, [embed_clouds(encoder, one, **how) for one in others()])
+                tests = []
+                if test is not None:
+                    tests = [embed_clouds(encoder, change(test), **how) for change in changes]
+                yield Embedded(weights, which, own, tests)
 
     def _networks(self, train: Floats) -> Iterator[tuple[str, dict[str, Any], Any]]:
         """The encoders, then for each seed the two baselines."""
@@ -196,54 +236,6 @@ class Encoders:
             "pool": self.pool or self.encoders[0].hyper.pool,
             "baseline_seeds": list(range(self.seeds)),
         }
-
-
-def load_encoders(
-    model: str | Path | Sequence[str | Path],
-    seeds: int,
-    pool: str | None,
-    batch_size: int,
-    device: str,
-    num_points: int,
-) -> Encoders:
-    """Load encoders that are averaged; see `encoders_of`.
-
-    Raises:
-        ValueError: no model, negative ``seeds``, or models of different architectures.
-    """
-    from pointmae_zoo.hub import from_pretrained
-    from pointmae_zoo.hub.pretrained import public_name
-
-    models = list_of(model)
-    encoders = [from_pretrained(name, kind="encoder", device=device) for name in models]
-    names = [public_name(name, encoder) for name, encoder in zip(models, encoders, strict=True)]
-    return encoders_of(Encoders(names, encoders, seeds, pool, batch_size, device), num_points)
-
-
-def encoders_of(loaded: Encoders, num_points: int) -> Encoders:
-    """These encoders themselves, checked. A line on stderr says so if ``num_points`` are more than an encoder
-    saw in training.
-
-    Raises:
-        ValueError: negative ``seeds``, or models of different architectures.
-    """
-    check_seeds(loaded.seeds)
-    config = loaded.encoders[0].config
-    for name, encoder in zip(loaded.names, loaded.encoders, strict=True):
-        other = encoder.config
-        if (config.architecture, config.arguments) != (other.architecture, other.arguments):
-            raise ValueError(
-                f"{name} ({other.architecture}) and {loaded.names[0]} ({config.architecture}) are of "
-                "different architectures or arguments, so they share no baseline; evaluate them one by one"
-            )
-    trained_on = config.preprocess.num_points
-    if num_points > trained_on:
-        print(
-            f"{loaded.names[0]}: made for {trained_on:,} points a cloud, evaluated with {num_points:,}; "
-            f"--points {trained_on} evaluates it as it was trained",
-            file=sys.stderr,
-        )
-    return loaded
 
 
 def check_seeds(seeds: int) -> None:

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.evaluate.frozen_features import PREPARED, check_seeds, list_of, load_encoders, read_data
+from pointmae_zoo.evaluate.frozen_features import PREPARED, Encoders, check_seeds, list_of, read_data
 from pointmae_zoo.evaluate.outputs import check_outputs, report_file
 from pointmae_zoo.reports.report import Classifier, LinearProbe, LinearReport
 from pointmae_zoo.system.source_state import measured_with
@@ -110,7 +110,7 @@ def evaluate_linear(
         cache=cache,
         progress=progress,
     )
-    encoders = load_encoders(models, seeds, pool, batch_size, device, num_points)
+    encoders = Encoders.load(models, seeds, pool, batch_size, device)
     context = {
         "task": "linear",
         **encoders.described(label),
@@ -124,21 +124,13 @@ def evaluate_linear(
     report = LinearReport()
     probes: dict[tuple[str, str], list[LinearProbe]] = {}
     train, test = given.train, given.test
-    tests = [] if test is None else [given.prepared(test.points)]
-    embedded = encoders.features(
-        given.prepared(train.points),
-        lambda: tests,
-        sum(map(len, tests)),
-        desc="probe",
-        progress=progress,
-    )
-    for one in embedded:
+    for one in encoders.features(given, "probe", progress):
         for classifier in classifiers:
             found = linear_probe(
                 one.train,
                 train.labels,
                 train.groups,
-                one.others[0] if one.others else None,
+                one.tests[0] if one.tests else None,
                 None if test is None else test.labels,
                 classifier=classifier,
                 C_values=None if fixed_C is None else (fixed_C,),

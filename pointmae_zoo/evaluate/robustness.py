@@ -5,7 +5,7 @@ fixed seed, cloud after cloud in the order of the file.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,7 +18,7 @@ from pointmae_zoo.datasets.evaluation_view import FixedView
 from pointmae_zoo.evaluate import linear
 from pointmae_zoo.evaluate.finetuned import UPRIGHT, open_trial
 from pointmae_zoo.evaluate.finetuned_models import Run, load_runs, predict_clouds, run_of
-from pointmae_zoo.evaluate.frozen_features import Encoders, Floats, encoders_of, list_of, read_data
+from pointmae_zoo.evaluate.frozen_features import Encoders, Floats, list_of, read_data
 from pointmae_zoo.evaluate.outputs import check_outputs, report_file
 from pointmae_zoo.reports.report import LinearProbe, LinearReport
 from pointmae_zoo.reports.score_report import Measured, ScoreReport, spread
@@ -177,9 +177,7 @@ def _of_features(
     train, test = given.train, given.judged
     names = [public_name(name, network) for name, network in zip(models, networks, strict=True)]
     alone = [one if one.config.kind == "encoder" else one.encoder for one in networks]
-    encoders = encoders_of(
-        Encoders(names, alone, seeds, pool, options.batch_size, options.device), num_points
-    )
+    encoders = Encoders(names, alone, seeds, pool, options.batch_size, options.device)
     tried = changes(test.points.shape[1], num_points, options.conditions)
     context = {
         "task": "robustness",
@@ -195,19 +193,14 @@ def _of_features(
     report = LinearReport(context=context)
     probes: dict[tuple[str, str], list[LinearProbe]] = {}
     up = alone[0].config.preprocess.up
-    embedded = encoders.features(
-        given.prepared(train.points),
+
+    def changing(change: Change) -> Callable[[Floats], Floats]:
         # Centred and scaled after the change, as a user's clouds would be.
-        lambda: (
-            normalize_clouds(change_clouds(test.points, one, num_points=num_points, up=up))
-            for one in (CLEAN, *tried)
-        ),
-        len(test) * (1 + len(tried)),
-        desc="robustness",
-        progress=options.progress,
-    )
-    for one in embedded:
-        clean, *changed = one.others
+        return lambda points: normalize_clouds(change_clouds(points, change, num_points=num_points, up=up))
+
+    ways = [changing(change) for change in (CLEAN, *tried)]
+    for one in encoders.features(given, "robustness", options.progress, ways):
+        clean, *changed = one.tests
         found = linear.linear_probe(
             one.train,
             train.labels,

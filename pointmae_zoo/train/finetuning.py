@@ -139,16 +139,9 @@ def finetune(
     Signals, memory and several processes as for `pretrain`.
 
     Args:
-        recipe: what to train; None with ``resume``: the run's own recipe.
-        out: run folder.
-        resume: continue from the newest readable checkpoint of ``out`` (from the start if there is none). A
-            finished run is left as it is.
+        recipe, out, resume, device, trackers, progress: as for `pretrain`.
         cache: folder for points read from meshes, shared between runs; by default ``out/cache``, with
             ``resume`` that of the run's last session.
-        device: where to train, for several processes its type; by default the CPU, with ``resume`` the device
-            of the run's last session.
-        trackers: names from ``TRACKERS``; they get the metrics, too.
-        progress: show progress bars.
 
     Raises:
         ValueError: ``out`` holds a run and ``resume`` is off; another process trains in it; recipe or data
@@ -203,7 +196,7 @@ def finetune_model(
         clouds: to train on; see `open_training_parts`.
         validation: clouds to validate on, or None.
         recipe: its ``weights``, ``model``, ``model_arguments`` and ``data`` are ignored.
-        out, resume, device, trackers, progress: as for `finetune`.
+        out, resume, device, trackers, progress: as for `pretrain`.
 
     Raises:
         ValueError, FileNotFoundError, ModuleNotFoundError: as for `finetune`.

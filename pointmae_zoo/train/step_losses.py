@@ -4,12 +4,12 @@ import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from pointmae_zoo.models.encoder import evaluating
 from pointmae_zoo.models.pretraining_model import LossTerm
@@ -42,20 +42,12 @@ def over_processes(losses: dict[str, LossTerm], accelerator: "Accelerator") -> t
     return values * (counts * accelerator.num_processes / totals), sums[0] / totals
 
 
-class Monitored(Protocol):
-    """The part of a task that is used here."""
-
-    model: nn.Module
-
-    def monitors(self, batch: Any) -> dict[str, LossTerm]: ...
-
-
 class CloserLook:
     """The part of a line of metrics that costs extra, and is therefore of its last step only: the gradient
     norm of each weighted loss, if the recipe wants it, and the task's monitors. It doesn't change the
     step."""
 
-    def __init__(self, task: Monitored, recipe: TrainingRecipe, accelerator: "Accelerator") -> None:
+    def __init__(self, task: Task, recipe: TrainingRecipe, accelerator: "Accelerator") -> None:
         self.task = task
         self.recipe = recipe
         self.accelerator = accelerator

@@ -59,24 +59,9 @@ class CachedTargets:
     scales: tuple[Tensor, ...]
 
     @property
-    def num_views(self) -> int:
-        """V."""
-        return self._shape("pixels")[0]
-
-    @property
-    def channels(self) -> int:
-        """Channels of all maps of one view together."""
-        return sum(self._shape(name)[1] for name in self.map_names)
-
-    @property
     def map_names(self) -> list[str]:
         """``maps_0`` and so on, fine to coarse."""
         return [name for name in self.parts[0].dtype.names or () if name.startswith("maps_")]
-
-    def _shape(self, name: str) -> tuple[int, ...]:
-        fields = self.parts[0].dtype.fields
-        assert fields is not None
-        return fields[name][0].shape
 
     @functools.cached_property
     def _rows(self) -> dict[str, Rows]:

@@ -25,14 +25,6 @@ from pointmae_zoo.ops import AXIS_VIEWS, DepthViews, summed_depth_images, view_r
 class Targets(Protocol):
     """Gives the teacher's features of a batch."""
 
-    @property
-    def num_views(self) -> int:
-        """V."""
-
-    @property
-    def channels(self) -> int:
-        """Channels of all maps of one view together."""
-
     def views(
         self, indices: NDArray[np.int64], chosen: Tensor, points: Tensor, device: torch.device
     ) -> TeacherViews:
@@ -115,16 +107,6 @@ class LiveTargets:
         self.teacher = teacher
         self.rendering = rendering
         self.images_at_once = images_at_once
-
-    @property
-    def num_views(self) -> int:
-        """V."""
-        return self.rendering.views
-
-    @property
-    def channels(self) -> int:
-        """Channels of all maps of one view together."""
-        return sum(self.teacher.channels)
 
     @torch.no_grad()
     def views(

@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_named(
 def test_data_that_does_not_fit_is_named(recipe: FinetuneRecipe, tmp_path: Path) -> None:
     labels = np.repeat([0, 1, 2], 4)
     one = labelled_file(tmp_path / "one.npz", train=4, test=0, y=np.zeros(12, int))
-    with pytest.raises(ValueError, match="only one class"):
+    with pytest.raises(ValueError, match="one class only"):
         run(recipe.override(data=str(one)), tmp_path / "run")
     absent = labelled_file(
         tmp_path / "absent.npz", train=4, test=0, split=np.where(labels == 1, "test", "train")
