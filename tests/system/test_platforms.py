@@ -20,8 +20,8 @@ from pointmae_zoo.inference.journal import Journal
 from pointmae_zoo.system import locks
 from pointmae_zoo.system.files import locked
 from pointmae_zoo.system.locks import lock, remove_locked
-from pointmae_zoo.train.run_folder import only_process
 from pointmae_zoo.train.target_cache import _claimed
+from pointmae_zoo.train.training_run import only_process
 
 ROOT = Path(__file__).resolve().parents[2]
 
