@@ -271,8 +271,6 @@ KNOWN = {
     "pointmae_zoo.inference.classification -> pointmae_zoo",
     "pointmae_zoo.inference.embedding -> pointmae_zoo",
     "pointmae_zoo.inference.export -> pointmae_zoo",
-    "pointmae_zoo.inference.onnx_file -> pointmae_zoo",
-    "pointmae_zoo.procedural.parallel -> pointmae_zoo.procedural",
     "pointmae_zoo.system.source_state -> pointmae_zoo",
 }
 

@@ -24,8 +24,7 @@ def add_download(commands: argparse._SubParsersAction) -> None:
 
 
 def _download(args: argparse.Namespace) -> int:
-    from pointmae_zoo.datasets.benchmarks.fetching import described, get_dataset
-    from pointmae_zoo.datasets.benchmarks.terms import DATASETS
+    from pointmae_zoo.datasets.benchmarks.downloadable import DATASETS, described, download_dataset
 
     if args.name is None:
         print_table([row for dataset in DATASETS.values() for row in described(dataset)])
@@ -37,7 +36,7 @@ def _download(args: argparse.Namespace) -> int:
         raise ValueError(f"--to FOLDER is missing: where to put {args.name}")
     to = args.to or Path()
     was_there = bool(dataset.urls) and (to / dataset.folder).is_dir()
-    folder = get_dataset(dataset, to)
+    folder = download_dataset(dataset, to)
     if was_there:
         checked = "was there already, not checked"
     elif dataset.sha256:

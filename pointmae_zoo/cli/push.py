@@ -36,7 +36,7 @@ def add_push(commands: argparse._SubParsersAction) -> None:
 def _push(args: argparse.Namespace) -> int:
     from pointmae_zoo.hub.cards.release import FACTS_FILE
     from pointmae_zoo.hub.push import push_to_hub
-    from pointmae_zoo.hub.upload import OWN_FILES
+    from pointmae_zoo.hub.push_files import OWN_FILES
 
     try:
         done = push_to_hub(

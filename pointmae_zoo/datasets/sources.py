@@ -13,7 +13,6 @@ An entry of a recipe's ``data`` is one of
 import contextlib
 import hashlib
 import json
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -24,17 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.datasets import benchmarks
-from pointmae_zoo.datasets.cloud_cache import Readings, cache_name, cached_clouds
+from pointmae_zoo.datasets.cache import Readings, cache_name, cached_clouds, file_stamps
 from pointmae_zoo.datasets.clouds import normalize_clouds, read_training_points, training_rows
-from pointmae_zoo.datasets.training_folder import read_files, too_few, training_files
+from pointmae_zoo.datasets.mesh_folder import number_of_workers, read_files, too_few, training_files
 from pointmae_zoo.shapes.read import check_seed
-from pointmae_zoo.shapes.reader_pool import Reading, available_cores
+from pointmae_zoo.shapes.reader_pool import Reading
 from pointmae_zoo.system.files import file_sha256
 
 IN_MEMORY_BYTES = 256_000_000
 """A file of clouds larger than this is mapped from a cache, which all processes of a run share."""
 
-_MOST_WORKERS = 16
 _MOST_LISTED = 20
 _SHAPES_A_PROCESS = 200  # fewer procedural shapes than this take less time than another process to start
 
@@ -275,7 +273,7 @@ def _clouds_file(path: Path, num_points: int, cache: Path, progress: bool) -> Cl
         for cloud in read_training_points(path, num_points)[0][start:]:
             yield Reading(cloud)
 
-    file = cache / cache_name("clouds", {"files": stamps([path]), "num_points": num_points})
+    file = cache / cache_name("clouds", {"files": file_stamps([path]), "num_points": num_points})
     kept = cached_clouds(file, len(rows), num_points, readings, label=str(path), progress=progress)
     return CloudSource(num_points, [kept], names(rows), [kept.sha256])
 
@@ -298,7 +296,7 @@ def _folder(
     def readings(start: int) -> Readings:
         return read_files(paths[start:], num_points, seed=seed, workers=workers)
 
-    settings = {"files": stamps(paths), "num_points": num_points, "seed": seed}
+    settings = {"files": file_stamps(paths), "num_points": num_points, "seed": seed}
     return _many_files(
         str(folder),
         [str(path) for path in paths],
@@ -327,7 +325,7 @@ def _benchmark(
             else:
                 yield Reading(None, too_few(len(points), num_points))
 
-    settings = {"files": stamps(found.files), "num_points": num_points, "seed": seed}
+    settings = {"files": file_stamps(found.files), "num_points": num_points, "seed": seed}
     return _many_files(f"{name}:{folder}", found.names, name, settings, num_points, readings, cache, progress)
 
 
@@ -367,14 +365,3 @@ def _tell(entry: str, skipped: list[tuple[str, str]], total: int, path: Path) ->
         lines.append(f"  and {len(skipped) - _MOST_LISTED:,} more, all in {path.with_suffix('.json')}")
     lines.append(f"  to read them again, delete {path}")
     print("\n".join(lines), file=sys.stderr)
-
-
-def number_of_workers(workers: int | None) -> int:
-    """Processes that read meshes: as many as there are cores, up to 16, unless it is said."""
-    return min(_MOST_WORKERS, available_cores()) if workers is None else max(1, workers)
-
-
-def stamps(files: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """Place, size and time of change: what tells a changed file. (Unpacked files often share their times.)"""
-    said = ((os.path.abspath(file), file.stat()) for file in files)
-    return [(place, stat.st_size, stat.st_mtime_ns) for place, stat in said]

@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.datasets.labelled.identity import identity_sha256
-from pointmae_zoo.datasets.labelled.opening import LabelledClouds, Split, open_labelled
+from pointmae_zoo.datasets.labelled import LabelledClouds, Split, open_labelled
+from pointmae_zoo.datasets.labelled.labelled_clouds import identity_sha256
 from pointmae_zoo.datasets.splits import validation_split
 from pointmae_zoo.evaluate.finetuned_runs import Run, described, load_runs
 from pointmae_zoo.evaluate.voting import VOTE_SEED, predict_clouds, vote

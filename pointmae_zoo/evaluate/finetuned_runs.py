@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from pointmae_zoo.datasets.augmentation import Augmentation
-from pointmae_zoo.datasets.evaluation_view import FixedView
+from pointmae_zoo.datasets.augmentation import Augmentation, FixedView
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256, model_sha256
 from pointmae_zoo.ops.precision import dtype_of
 from pointmae_zoo.system.checked_fields import from_values

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.datasets.clouds import normalize_clouds
-from pointmae_zoo.datasets.labelled.opening import LabelledClouds, joint_sha256, open_labelled
+from pointmae_zoo.datasets.labelled import LabelledClouds, joint_sha256, open_labelled
 from pointmae_zoo.evaluate.features import calibrate_batch_norm, embed_clouds, random_encoder
 from pointmae_zoo.ops.precision import dtype_of
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.datasets.labelled.opening import LabelledClouds
+from pointmae_zoo.datasets.labelled import LabelledClouds
 from pointmae_zoo.evaluate.finetuned import check_choices, check_classes, clouds_of
 from pointmae_zoo.evaluate.finetuned_runs import Run, described, load_runs
 from pointmae_zoo.evaluate.voting import VOTE_SEED, Floats, predict_clouds, vote

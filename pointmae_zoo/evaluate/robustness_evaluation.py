@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pointmae_zoo.datasets.augmentation import FixedView
 from pointmae_zoo.datasets.clouds import normalize_clouds
-from pointmae_zoo.datasets.evaluation_view import FixedView
 from pointmae_zoo.evaluate.finetuned import UPRIGHT, check_classes, clouds_of
 from pointmae_zoo.evaluate.finetuned_runs import Run, described, load_runs, run_of
 from pointmae_zoo.evaluate.frozen import Floats, embedded, encoders_of, list_of, read_data

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pointmae_zoo._version import __version__
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.client import HubError, check_token, explained, patiently, status_of
+from pointmae_zoo.hub.push_files import OWN_FILES, File, prepare
 from pointmae_zoo.hub.snapshot import check_name
-from pointmae_zoo.hub.upload import OWN_FILES, File, prepare
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelInfo

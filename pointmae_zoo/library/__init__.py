@@ -2,6 +2,6 @@
 
 Importing this does not import torch."""
 
-from pointmae_zoo.library.nearest import similar
+from pointmae_zoo.library.search import similar
 
 __all__ = ["similar"]

@@ -1,13 +1,17 @@
-"""Files that a user keeps: written whole or not at all, by one process at a time; their hashes."""
+"""Files that a user keeps: written whole or not at all, by one process at a time; their hashes.
+
+filelock does the locking. Its `FileLock` would leave the lock's file behind, so `locked` removes it, and
+journals lock the very file that they write.
+"""
 
 import contextlib
+import errno
 import hashlib
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-from pointmae_zoo.system.locks import lock, remove_locked
+from typing import IO, Any
 
 
 @contextlib.contextmanager
@@ -82,3 +86,37 @@ def _is_named(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+def lock(stream: IO[Any], *, wait: bool = False) -> bool:
+    """Lock an open file for this process, until the file is closed or the process dies.
+
+    Args:
+        wait: wait while another process holds the lock.
+
+    Returns:
+        False where there are no locks, as on some network file systems.
+
+    Raises:
+        BlockingIOError: another process holds it, unless asked to wait.
+    """
+    from filelock import lock_descriptor
+
+    try:
+        taken = lock_descriptor(stream.fileno(), blocking=wait)
+    except OSError:
+        return False
+    if not taken:
+        raise BlockingIOError(errno.EWOULDBLOCK, "another process holds the lock")
+    return True
+
+
+def remove_locked(path: Path, stream: IO[Any]) -> None:
+    """Remove the file that this process has locked as ``stream``, and release the lock."""
+    try:
+        path.unlink(missing_ok=True)  # before the lock is released: nobody can have taken the file meanwhile
+    except PermissionError:  # Windows removes no open file
+        stream.close()
+        with contextlib.suppress(PermissionError):  # another process has opened it: it stays, and is theirs
+            path.unlink(missing_ok=True)
+    stream.close()

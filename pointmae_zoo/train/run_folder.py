@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pointmae_zoo.system.files import written_whole
-from pointmae_zoo.system.locks import lock
+from pointmae_zoo.system.files import lock, written_whole
 from pointmae_zoo.system.secrets import without_secrets
 from pointmae_zoo.system.source_state import current_commit, versions
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pointmae_zoo.datasets.labelled.opening import LabelledClouds
+from pointmae_zoo.datasets.labelled import LabelledClouds
 from pointmae_zoo.hub import from_pretrained
 from pointmae_zoo.hub.pretrained import public_name
 from pointmae_zoo.models.preprocess import Preprocess

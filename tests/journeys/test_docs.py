@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pointmae_zoo import cli
-from pointmae_zoo.datasets.training_folder import HELD_OUT, is_held_out
+from pointmae_zoo.datasets.mesh_folder import HELD_OUT, is_held_out
 from pointmae_zoo.train import parse_setting, read_recipe
 from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
 from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings, merged

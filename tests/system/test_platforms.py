@@ -16,10 +16,9 @@ import trimesh
 
 from pointmae_zoo import cli
 from pointmae_zoo.inference import read_table
-from pointmae_zoo.inference.journal import Journal
+from pointmae_zoo.inference.resumable import Journal
 from pointmae_zoo.system import locks
-from pointmae_zoo.system.files import locked
-from pointmae_zoo.system.locks import lock, remove_locked
+from pointmae_zoo.system.files import lock, locked, remove_locked
 from pointmae_zoo.train.run_folder import only_process
 from pointmae_zoo.train.target_cache import _claimed
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pointmae_zoo import from_pretrained
 from pointmae_zoo.datasets.augmentation import Augmentation
 from pointmae_zoo.datasets.clouds import normalize_clouds
-from pointmae_zoo.datasets.labelled.opening import LabelledClouds, open_labelled
+from pointmae_zoo.datasets.labelled import LabelledClouds, open_labelled
 from pointmae_zoo.train import FinetuneRecipe, finetune, open_training_parts, pretrain
 from pointmae_zoo.train.finetuning import FinetuneTask
 from pointmae_zoo.train.optimizer import layer_depths, parameter_groups

@@ -10,8 +10,7 @@ A folder stands for PB-T50-RS; for another variant name its training file.
 
 from pathlib import Path
 
-from pointmae_zoo.datasets.benchmarks.hdf5 import Hdf5Clouds
-from pointmae_zoo.datasets.benchmarks.layout import Benchmark, check_split, locate
+from pointmae_zoo.datasets.benchmarks.benchmark import Benchmark, Hdf5Clouds, check_split, locate
 
 NAME = "scanobjectnn"
 SOURCE = "request it from its makers, under their terms, at hkust-vgd.github.io/scanobjectnn"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.datasets.benchmarks.layout import Benchmark, check_files, check_split, locate, read_list
+from pointmae_zoo.datasets.benchmarks.benchmark import Benchmark, check_files, check_split, locate, read_list
 
 NAME = "shapenet55"
 SOURCE = (

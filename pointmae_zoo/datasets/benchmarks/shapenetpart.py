@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.datasets.benchmarks.layout import (
+from pointmae_zoo.datasets.benchmarks.benchmark import (
     SPLITS,
     Benchmark,
     check_files,

@@ -1,8 +1,9 @@
-"""What is known of labelled clouds of one split, whatever they were read from."""
+"""Labelled clouds of one split, whatever they were read from, and hashes that tell which ones they are."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -109,3 +110,20 @@ def unnamed_parts(classes: Sequence[str], parts: Sequence[range]) -> tuple[str, 
         for name, numbers in zip(classes, parts, strict=True)
         for number in range(len(numbers))
     )
+
+
+def identity_sha256(clouds: LabelledClouds) -> str:
+    """Hash of which clouds these are, in order: the same however many points of each are read, and in
+    whatever folder they lie.
+
+    It covers class name and near-duplicate group of each cloud, and what tells it from others: of an
+    ``.npz`` its first point; elsewhere, where that may depend on how many are drawn, its file's name.
+    """
+    digest = hashlib.sha256()
+    for label, group, name in zip(clouds.labels.tolist(), clouds.groups.tolist(), clouds.names, strict=True):
+        digest.update(f"{clouds.classes[label]}\0{group}\0".encode("utf-8", "surrogateescape"))
+        if not clouds.name.endswith(".npz"):
+            digest.update(f"{Path(name).name}\0".encode("utf-8", "surrogateescape"))
+    if clouds.name.endswith(".npz"):
+        digest.update(clouds.points[:, 0].tobytes())
+    return digest.hexdigest()
