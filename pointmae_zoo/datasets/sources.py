@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.datasets import benchmarks
-from pointmae_zoo.datasets.cache import Readings, cache_name, cached_clouds, file_stamps
+from pointmae_zoo.datasets.cloud_cache import Readings, cache_name, cached_clouds, file_stamps
 from pointmae_zoo.datasets.clouds import normalize_clouds, read_training_points, training_rows
 from pointmae_zoo.datasets.mesh_folder import number_of_workers, read_files, too_few, training_files
 from pointmae_zoo.shapes.read import check_seed

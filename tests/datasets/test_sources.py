@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from pointmae_zoo.datasets import cache, sources
+from pointmae_zoo.datasets import cloud_cache, sources
 from pointmae_zoo.datasets.mesh_folder import training_files
 from pointmae_zoo.datasets.sources import CloudSource, concatenate, open_sources, procedural_source
 from pointmae_zoo.procedural import generate
@@ -303,7 +303,7 @@ def test_sources_are_put_together_in_their_order(tmp_path: Path, cache: Path, me
 
 
 def test_procedural_shapes_are_the_same_cached_or_not(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "CHUNK", 4)
+    monkeypatch.setattr(cloud_cache, "CHUNK", 4)
     kept, made = procedural_source(11, 3, 40, cache=cache), procedural_source(11, 3, 40)
     np.testing.assert_array_equal(everything(kept), everything(made))
     for index in (0, 10):

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.datasets.benchmarks import Benchmark, open_benchmark
-from pointmae_zoo.datasets.cache import cache_name, cached_arrays, file_stamps
+from pointmae_zoo.datasets.cloud_cache import cache_name, cached_arrays, file_stamps
 from pointmae_zoo.datasets.labelled.labelled_clouds import LabelledClouds, Split, drawn, unnamed_parts
 from pointmae_zoo.system.progress import progress_bar
 

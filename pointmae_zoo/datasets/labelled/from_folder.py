@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.datasets.cache import Readings, cache_name, cached_arrays, cached_clouds, file_stamps
+from pointmae_zoo.datasets.cloud_cache import Readings, cache_name, cached_arrays, cached_clouds, file_stamps
 from pointmae_zoo.datasets.labelled.folder_layout import Listing, list_labelled
 from pointmae_zoo.datasets.labelled.labelled_clouds import LabelledClouds, Split, drawn
 from pointmae_zoo.datasets.labelled.part_labels import PART_SUFFIXES, read_part_folder, read_part_points

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.datasets.cache import cache_name, cached_arrays, file_stamps
+from pointmae_zoo.datasets.cloud_cache import cache_name, cached_arrays, file_stamps
 from pointmae_zoo.datasets.labelled.folder_layout import Listing
 from pointmae_zoo.datasets.labelled.labelled_clouds import drawn, part_ranges, unnamed_parts
 from pointmae_zoo.shapes.formats.pcd import field_names, read_fields

@@ -104,7 +104,7 @@ def test_the_command(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.content = archive(little__a="1")
-    monkeypatch.setitem(terms.DATASETS, "little", dataset(server))
+    monkeypatch.setitem(DATASETS, "little", dataset(server))
     assert main(["download", "little", "--to", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "; verified by its sha256" in said and f"data: [modelnet40:{tmp_path}/little]" in said
@@ -112,7 +112,7 @@ def test_the_command(
     assert main(["download", "little", "--to", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "; was there already, not checked" in said and "verified" not in said
-    monkeypatch.setitem(terms.DATASETS, "little", dataset(server, sha256=None, folder="absent"))
+    monkeypatch.setitem(DATASETS, "little", dataset(server, sha256=None, folder="absent"))
     assert main(["download", "little", "--to", str(tmp_path)]) == 2
     assert "holds no folder absent" in capsys.readouterr().err
     assert main(["download", "little"]) == 2

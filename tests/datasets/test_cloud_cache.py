@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pointmae_zoo.datasets import cache
-from pointmae_zoo.datasets.cache import Readings, cached_clouds
+from pointmae_zoo.datasets import cloud_cache
+from pointmae_zoo.datasets.cloud_cache import Readings, cached_clouds
 from pointmae_zoo.shapes.reader_pool import Reading
 from samples.clouds import in_unit_sphere
 
@@ -32,14 +32,14 @@ def made(start: int, count: int = 20) -> Readings:
         yield Reading(None, f"no {number}") if number % 7 == 6 else Reading(points)
 
 
-def write(path: Path, readings: object = made) -> cache.CachedClouds:
+def write(path: Path, readings: object = made) -> cloud_cache.CachedClouds:
     return cached_clouds(path, 20, 8, readings, label="test clouds", progress=False)  # type: ignore[arg-type]
 
 
 def test_an_interrupted_cache_goes_on_where_it_stopped(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "CHUNK", 4)
+    monkeypatch.setattr(cloud_cache, "CHUNK", 4)
     whole = write(tmp_path / "whole.npy")
     starts = []
 
@@ -70,7 +70,7 @@ def test_an_interrupted_cache_goes_on_where_it_stopped(
 def test_what_an_interruption_left_damaged_is_not_trusted(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
-    monkeypatch.setattr(cache, "CHUNK", 4)
+    monkeypatch.setattr(cloud_cache, "CHUNK", 4)
     path = cache / "a.npy"
     with pytest.raises(KeyboardInterrupt):
         write(path, lambda start: interrupt_at(18, start))
@@ -98,9 +98,9 @@ SLOW = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from pointmae_zoo.datasets import cache
+from pointmae_zoo.datasets import cloud_cache
 from pointmae_zoo.shapes.reader_pool import Reading
-cache.CHUNK = 4
+cloud_cache.CHUNK = 4
 def readings(start):
     for number in range(start, 20):
         with open(sys.argv[2], "a") as log:
@@ -108,7 +108,7 @@ def readings(start):
         while number >= 12 and not Path(sys.argv[3]).exists():
             time.sleep(0.01)
         yield Reading(np.full((8, 3), number, np.float32) + np.eye(8, 3, dtype=np.float32))
-print(cache.cached_clouds(Path(sys.argv[1]), 20, 8, readings, label="x", progress=False).sha256)
+print(cloud_cache.cached_clouds(Path(sys.argv[1]), 20, 8, readings, label="x", progress=False).sha256)
 """
 
 
@@ -170,14 +170,14 @@ def test_one_that_waits_takes_over_from_one_that_is_killed(tmp_path: Path) -> No
 
 def test_a_full_disk_is_said_before_and_while_writing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+        patch.setattr(cloud_cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
         with pytest.raises(OSError, match=r"cache: test clouds need 0\.0 GB there, .* choose a cache folder"):
             write(cache / "a.npy")
 
     def full(_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache, "_to_disk", full)
+    monkeypatch.setattr(cloud_cache, "_to_disk", full)
     with pytest.raises(OSError, match="make room, or choose a cache folder"):
         write(cache / "a.npy")
     monkeypatch.undo()
