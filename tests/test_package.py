@@ -70,7 +70,7 @@ def test_every_public_name_is_there():
 def test_dir_shows_public_names_and_nothing_else():
     """Not even after rooms were imported, which makes them attributes of the package."""
     code = (
-        "import pointmae_zoo; from pointmae_zoo import cli, registry, embed_files; "
+        "import pointmae_zoo; from pointmae_zoo import cli, hub, embed_files; "
         "print(*(name for name in dir(pointmae_zoo) if not name.startswith('__')))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from pointmae_zoo.datasets import benchmarks
 from pointmae_zoo.datasets.mesh_folder import is_held_out
+from pointmae_zoo.datasets.splits import hold_out
 from pointmae_zoo.system.files import file_sha256
 
 LABELS_FILE = "labels.csv"
@@ -110,7 +111,7 @@ def list_labelled(folder: Path, suffixes: Collection[str]) -> Listing:
     groups, doubtful = _groups(folder, found)
     stated = any(one.split for one in found)
     if not stated:
-        found = _hold_out(found, groups)
+        found = _with_test(found, groups)
     return Listing(found, groups, classes, stated, tuple(left_out), doubtful)
 
 
@@ -256,27 +257,16 @@ def _groups(folder: Path, files: list[Listed]) -> tuple[NDArray[np.int64], tuple
     return groups.astype(np.int64), tuple(doubtful.values())
 
 
-def _hold_out(files: list[Listed], groups: NDArray[np.int64]) -> list[Listed]:
-    """Give every file a split. A class of two groups or more has some of them in either."""
-    place = [_place(one.file) for one in files]
+def _with_test(files: list[Listed], groups: NDArray[np.int64]) -> list[Listed]:
+    """Give every file a split: of each class, those with the lowest hashes are for testing."""
     lowest: dict[int, float] = {}
-    for group, value in zip(groups.tolist(), place, strict=True):
-        lowest[group] = min(value, lowest.get(group, 1.0))
-    testing = {group for group, value in lowest.items() if value < TEST_SHARE}
-    by_class: dict[str, set[int]] = {}
     for one, group in zip(files, groups.tolist(), strict=True):
-        by_class.setdefault(one.label, set()).add(group)
-    for members in by_class.values():
-        order = sorted(members, key=lambda group: lowest[group])
-        if len(order) > 1 and not members & testing:
-            testing.add(order[0])
-    for members in by_class.values():  # last, as nothing can be learned of a class that is only in test
-        if members <= testing:
-            testing.remove(max(members, key=lambda group: lowest[group]))
-    return [
-        one._replace(split="test" if group in testing else "train")
-        for one, group in zip(files, groups.tolist(), strict=True)
-    ]
+        lowest[group] = min(_place(one.file), lowest.get(group, 1.0))
+    _, labels = np.unique([one.label for one in files], return_inverse=True)
+    testing = hold_out(
+        labels, groups, TEST_SHARE, lambda _, found: sorted(found.tolist(), key=lowest.__getitem__)
+    )
+    return [one._replace(split="test" if held else "train") for one, held in zip(files, testing, strict=True)]
 
 
 def _place(file: Path) -> float:

@@ -144,21 +144,32 @@ def test_formats_mix_and_small_clouds_are_repeated(tmp_path: Path) -> None:
     assert asked.points.shape == (3, 5, 3)
 
 
-def test_about_a_fifth_is_held_out_of_each_class_and_new_files_move_nothing(tmp_path: Path) -> None:
+def test_a_fifth_is_held_out_of_each_class_and_new_files_move_few(tmp_path: Path) -> None:
     first = [f"{label}/{number}.off" for label in ("a", "b") for number in range(100)]
     before = looked_through(meshes(tmp_path, first))
     assert not before.stated
     for label in ("a", "b"):
         held_out = [name for name, split in splits_of(before).items() if split == "test" and name[0] == label]
-        assert 10 <= len(held_out) <= 30
+        assert len(held_out) == 20
     after = splits_of(
         looked_through(meshes(tmp_path, [*first, *(f"a/new{number}.off" for number in range(30))]))
     )
-    assert splits_of(before).items() <= after.items()
+    assert list(after.values()).count("test") == 26 + 20
+    moved = [name for name, split in splits_of(before).items() if after[name] != split]
+    assert len(moved) <= 6 and all(name.startswith("a/") for name in moved)
     # Wherever the folder lies, and whatever else is in it.
     shutil.copytree(tmp_path / "a", tmp_path / "elsewhere" / "a")
     alone = splits_of(looked_through(tmp_path / "elsewhere"))
     assert alone == {name: split for name, split in after.items() if name[0] == "a"}
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 8, 12, 13, 36])
+def test_the_share_is_right_in_small_classes_too(count: int, tmp_path: Path) -> None:
+    labels = "abcde"
+    found = splits_of(looked_through(meshes(tmp_path, [f"{a}/{n}.off" for a in labels for n in range(count)])))
+    for label in labels:
+        held_out = [name for name, split in found.items() if split == "test" and name[0] == label]
+        assert abs(len(held_out) - 0.2 * count) <= 0.5 or len(held_out) == 1
 
 
 def test_small_classes_are_in_train_first_and_then_in_test(tmp_path: Path) -> None:
