@@ -5,7 +5,7 @@ An entry of a recipe's ``data`` is one of
 - an ``.npz`` or ``.npy`` file of clouds (``datasets.clouds``); of one with a ``split`` array, only what is
   for training,
 - a folder of meshes or point files, searched to the bottom; what lies in folders named test, val or the like
-  (``datasets.training_folder.HELD_OUT``) is left out,
+  (``datasets.mesh_folder.HELD_OUT``) is left out,
 - ``shapenet55:PATH``, ``modelnet40:PATH``, ``scanobjectnn:PATH`` or ``shapenetpart:PATH``: the training split
   of a benchmark, in a layout in which it is distributed (``datasets.benchmarks``).
 """

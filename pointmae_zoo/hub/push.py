@@ -88,7 +88,7 @@ def push_to_hub(
         card: a ``card.yaml`` elsewhere, with the evaluations that it lists beside it.
 
     Raises:
-        ValueError: something in the folder is wrong, see ``hub.upload.prepare``, or was changed on the way;
+        ValueError: something in the folder is wrong, see ``hub.push_files.prepare``, or was changed on the way;
             no name of a repository; a public repository where a private one was asked for, or the reverse.
         FileNotFoundError: no such folder.
         OSError: the Hub did not take it (`HubError`); says why and what to do.

@@ -18,8 +18,8 @@ from pointmae_zoo.procedural import (
     nature,
     vehicles,
 )
-from pointmae_zoo.procedural.assembly import Warp, sample, turn_y
 from pointmae_zoo.procedural.bricks import Dice
+from pointmae_zoo.procedural.constructive_geometry import Warp, sample, turn_y
 
 _RULES = (
     *abstract.RULES,

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.procedural import furniture, vehicles
-from pointmae_zoo.procedural.assembly import FORWARD, Assembly, sample_named, turn_x, turn_z
 from pointmae_zoo.procedural.bricks import Dice, ball, handle, pill, rounded, shell, slab, turned
+from pointmae_zoo.procedural.constructive_geometry import FORWARD, Assembly, sample_named, turn_x, turn_z
 from pointmae_zoo.procedural.generator import check_whole
 from pointmae_zoo.procedural.primitives import BOX, convex, cylinder, dome, extrude, fan, frustum
 from pointmae_zoo.system.files import written_whole
@@ -78,7 +78,7 @@ def write_part_shapes(
     seed: int = 0,
     progress: bool = True,
 ) -> None:
-    """Write an ``.npz`` of shapes 0 .. train + test - 1 of a seed, as ``datasets.labelled.opening`` reads it.
+    """Write an ``.npz`` of shapes 0 .. train + test - 1 of a seed, as ``datasets.labelled.open_labelled`` reads it.
 
     Args:
         path: of the file.

@@ -9,7 +9,6 @@ import pytest
 
 from pointmae_zoo import procedural
 from pointmae_zoo.procedural import generator, primitives
-from pointmae_zoo.procedural.assembly import FORWARD, Assembly, aim, sample, turn_y, turn_z
 from pointmae_zoo.procedural.bricks import (
     Dice,
     arch,
@@ -26,6 +25,7 @@ from pointmae_zoo.procedural.bricks import (
     turned,
     wedge,
 )
+from pointmae_zoo.procedural.constructive_geometry import FORWARD, Assembly, aim, sample, turn_y, turn_z
 
 
 def contains(primitive: primitives.Primitive, points: np.ndarray) -> np.ndarray:

@@ -95,7 +95,7 @@ def list_labelled(folder: Path, suffixes: Collection[str]) -> Listing:
 
     Raises:
         ValueError: a benchmark; splits for some classes or files only; class names that differ in case or
-            blanks only; what ``labels_csv.read_labels`` finds.
+            blanks only; what `read_labels` finds.
         FileNotFoundError: no files, or none in a class.
     """
     if name := benchmarks.recognise(folder):
