@@ -27,12 +27,12 @@ class Augmentation:
         fps_share: share of the clouds that are thinned by farthest point sampling, the others at random.
             Features must serve both: mesh files are thinned by farthest point sampling, benchmarks take
             random points.
-        fps_surplus: farthest point sampling keeps so many times the points that are wanted, of which those
-            are then drawn at random, so that they are another choice each time. The papers' fine-tuning keeps
-            1,200 for 1,024.
+        fps_surplus: farthest point sampling takes this many times the wanted points, and the wanted ones are
+            drawn from them at random, so that they differ each time. The papers' fine-tuning takes 1,200 for
+            1,024.
         scale: each axis is multiplied by its own factor in [scale_low, scale]; 1 for none. The paper's is
             1.5.
-        scale_low: the lower end of that; None: 1 / scale.
+        scale_low: the lower end of that range; None: 1 / scale.
         scale_draw: how that factor is drawn: ``log``, uniform in its logarithm, so that shapes grow as often
             as they shrink; ``uniform`` as in the paper.
         scale_axes: ``each`` axis has a factor of its own, or all ``together`` have one.
@@ -45,8 +45,8 @@ class Augmentation:
             same for all clouds of a step.
         normalize: centre on the centroid and scale to the unit sphere after the axes' scaling, as features
             are extracted later.
-        normalize_first: do so before it (too), as the paper does: what was chosen of the points of a cloud
-            is not quite in the unit sphere.
+        normalize_first: do so before that scaling, too, as the paper does: a choice of a cloud's points is
+            not quite in the unit sphere.
 
     Raises:
         ValueError: a value out of range; names the field.
@@ -98,8 +98,8 @@ def points_of_step(usual: int, most: int, settings: Augmentation, generator: tor
 
 
 def _on_host(generator: torch.Generator, stream: int) -> torch.Generator:
-    """For what decides shapes: a GPU asked for it would have to be waited for. Another ``stream`` of numbers
-    for every use of it."""
+    """A generator on the CPU, for numbers that decide shapes of tensors: one would have to wait for a GPU's.
+    Every use has a ``stream`` of numbers of its own."""
     if generator.device.type == "cpu":
         return generator
     return torch.Generator().manual_seed(generator.initial_seed() ^ stream)
@@ -200,10 +200,9 @@ class FixedView:
 
     Args:
         num_points: how many.
-        farthest: by farthest point sampling that begins with the first one; otherwise the first ones.
-        normalized: what was chosen is centred on its centroid and scaled to the unit sphere; otherwise it
-            stays as it is in the file. Networks that attend within a radius are to see the scale that they
-            were trained on.
+        farthest: take them by farthest point sampling from the first point on; otherwise take the first ones.
+        normalized: centre them on their centroid and scale them to the unit sphere; otherwise they stay as in
+            the file. Networks that attend within a radius must see the scale that they were trained on.
     """
 
     num_points: int
@@ -212,7 +211,7 @@ class FixedView:
 
     @classmethod
     def of_training(cls, num_points: int, settings: Augmentation) -> Self:
-        """What fits a training on such clouds: farthest points if it took no others."""
+        """The view that fits such a training: farthest points if it took no others."""
         return cls(num_points, settings.fps_share == 1.0, settings.normalizes)
 
     def rows(self, points: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -234,7 +233,7 @@ class FixedView:
         return self.placed(np.take_along_axis(points, self.rows(points)[:, :, None], axis=1))
 
     def told(self, most_points: int) -> str:
-        """In words, of clouds of which at most so many points are read."""
+        """The view in words; at most ``most_points`` points are read of each cloud."""
         points = f"first {self.num_points} points"
         if self.farthest:
             points = (

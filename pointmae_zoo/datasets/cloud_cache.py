@@ -30,7 +30,7 @@ CHUNK = 256
 
 Readings = Generator[Reading, None, None]
 
-# One for every change of what the same files and settings give.
+# To be raised when the same files and settings give other clouds.
 _VERSION = 1
 
 
@@ -123,7 +123,7 @@ def cached_clouds(
         try:
             done = _write(unfinished, journal, count, num_points, readings, label, progress, normalize)
         except BaseException as error:
-            # Nobody will find them, or what is wrong is in a file: repaired, it gets another cache.
+            # Nobody else finds these two; or a data file is wrong, and once repaired gets another cache.
             if not alone or isinstance(error, ValueError):
                 unfinished.unlink(missing_ok=True)
                 journal.unlink(missing_ok=True)
@@ -241,13 +241,14 @@ def _no_room(folder: Path, label: str, size: int) -> OSError:
 
 
 def cached_arrays(path: Path | None, make: Callable[[], dict[str, NDArray]]) -> dict[str, NDArray]:
-    """What ``make`` gives: from the file if it is there and whole, else made, and written for the next time.
+    """The arrays of a file; if it isn't there or is damaged, those that ``make`` returns, written for the
+    next time.
 
-    One process makes them, others that want the same file wait for it.
+    One process makes them; others that want the same file wait for it.
 
     Args:
-        path: from `cache_name`, so that its name stands for all that the arrays depend on; None keeps
-            nothing.
+        path: from `cache_name`, so that its name stands for all that the arrays depend on; None: nothing is
+            kept.
 
     Raises:
         OSError: it cannot be written there.

@@ -27,7 +27,7 @@ _MOST_WORKERS = 16
 def training_files(folder: Path) -> tuple[list[Path], list[Path]]:
     """Meshes and point files below a folder, relative to it and sorted: for training, and held out.
 
-    Held out is what lies in a folder that ``is_held_out``, at any depth below ``folder`` itself.
+    Files in a folder that `is_held_out`, at any depth below ``folder`` itself, are held out.
 
     Raises:
         FileNotFoundError: nothing there for training.
@@ -63,8 +63,8 @@ def read_files(
 ) -> Generator[Reading, None, None]:
     """Points (num_points, 3) of each file, read in processes of their own, or why there are none.
 
-    Meshes are sampled evenly over their surface; a file of points gives a random choice of its own, or all
-    it has if they are at least ``fewest`` (``num_points`` unless given).
+    Meshes are sampled evenly over their surface. Of a file of points, random ones are chosen; one with fewer
+    than ``num_points`` gives all, if they are at least ``fewest`` (default: ``num_points``).
     """
     fewest = num_points if fewest is None else fewest
     with ReaderPool(max(1, min(workers, len(files))), timeout=_TIMEOUT, memory_limit_gb=_MEMORY_GB) as pool:

@@ -2,10 +2,10 @@
 
 An entry of a recipe's ``data`` is one of
 
-- an ``.npz`` or ``.npy`` file of clouds (``datasets.clouds``); of one with a ``split`` array, only what is
+- an ``.npz`` or ``.npy`` file of clouds (``datasets.clouds``); if it has a ``split`` array, only the clouds
   for training,
-- a folder of meshes or point files, searched to the bottom; what lies in folders named test, val or the like
-  (``datasets.mesh_folder.HELD_OUT``) is left out,
+- a folder of meshes or point files, searched to the bottom; files in folders named test, val or the like
+  (``datasets.mesh_folder.HELD_OUT``) are left out,
 - ``shapenet55:PATH``, ``modelnet40:PATH``, ``scanobjectnn:PATH`` or ``shapenetpart:PATH``: the training split
   of a benchmark, in a layout in which it is distributed (``datasets.benchmarks``).
 """
@@ -136,16 +136,16 @@ def open_sources(
     """The training clouds of all entries (see above), in their order.
 
     Folders, benchmarks and large files are read once, into ``cache``; safe with several processes at a
-    time, and an interrupted reading resumes where it stopped. Files that cannot be read are skipped, and
-    listed on stderr (counted, once they are in the cache). Their caches can be deleted at any time.
+    time, and an interrupted reading resumes where it stopped. Files that cannot be read are skipped; stderr
+    lists them when they are read, and later says how many they were. The caches can be deleted at any time.
 
     Args:
-        cloud_points: points of every cloud. Meshes are sampled evenly; of clouds with more points a part is
-            taken.
+        cloud_points: points of every cloud. Meshes are sampled evenly; of clouds with more points, some are
+            chosen.
         cache: folder for the caches.
         seed: of the points on meshes and of the choice among points.
         workers: processes that read meshes; as many as there are cores (at most 16) unless given.
-        progress: progress bars on a terminal, and what is known from earlier; for one process of a run.
+        progress: show progress, and say what was skipped earlier; for one process of a run only.
 
     Raises:
         FileNotFoundError, ValueError: an entry leads to nothing, to nothing for training, or to clouds with
@@ -182,8 +182,7 @@ def procedural_source(
     """Procedural shapes 0 .. count - 1 of a seed.
 
     Args:
-        cache: folder to keep them in; without one each is generated whenever it is read, the same every
-            time.
+        cache: folder to keep them in; None: each is generated whenever it is read, the same every time.
         workers: processes that fill the cache; as many as there are cores (at most 16) unless given.
     """
     from pointmae_zoo.procedural import generate_in_order, version
@@ -348,7 +347,7 @@ def _many_files(
             file.unlink(missing_ok=True)
         raise ValueError(f"{entry}: none of its {len(names):,} files can be used; {': '.join(skipped[0])}")
     if skipped and fresh:
-        _tell(entry, skipped, len(names), path)
+        _print_skipped(entry, skipped, len(names), path)
     elif skipped and progress:
         listed = path.with_suffix(".json")
         counts = f"{len(skipped):,} of {len(names):,} files were skipped"
@@ -358,7 +357,7 @@ def _many_files(
     )
 
 
-def _tell(entry: str, skipped: list[tuple[str, str]], total: int, path: Path) -> None:
+def _print_skipped(entry: str, skipped: list[tuple[str, str]], total: int, path: Path) -> None:
     lines = [f"{entry}: {len(skipped):,} of {total:,} files were skipped:"]
     lines += [f"  {name}: {reason}" for name, reason in skipped[:_MOST_LISTED]]
     if len(skipped) > _MOST_LISTED:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 def validation_split(
     labels: NDArray[np.integer], groups: NDArray[np.integer], share: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide training clouds into those to learn from and those to choose settings with.
+    """Divide training clouds into those to train on and those for validation.
 
     Every class gives about ``share`` of its clouds, at least one if it has clouds of two groups or more.
     Groups stay whole, so a class of one group stays in training, and groups larger than a class's share are
@@ -44,7 +44,9 @@ def hold_out(
     share: float,
     order: Callable[[int, NDArray[np.int64]], Iterable[int]],
 ) -> NDArray[np.bool_]:
-    """Which clouds (M,) are not trained on: whole groups, about ``share`` of every class (`validation_split`).
+    """Which clouds (M,) are not trained on: whole groups, about ``share`` of every class.
+
+    See `validation_split` for classes of few or large groups.
 
     Args:
         order: given a class and the groups (G,) that it could give, these groups, the first to be taken in
@@ -87,8 +89,8 @@ def few_per_class(
 ) -> NDArray[np.int64]:
     """The rows of ``shots`` clouds of each class, drawn by ``seed``, sorted.
 
-    They are of different groups while there are any; a class with fewer clouds gives all it has. Of one seed,
-    fewer shots are part of more.
+    They are of different groups as far as possible; a class with fewer clouds gives all it has. With one
+    seed, the clouds of fewer shots are among those of more.
 
     Raises:
         ValueError: shots below 1, or labels and groups of different lengths.

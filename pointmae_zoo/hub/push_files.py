@@ -22,9 +22,9 @@ from pointmae_zoo.system.secrets import line_of_secret, without_homes
 
 CARD_FILE = "README.md"
 OWN_FILES = ("recipe.yaml", "metrics.jsonl", "environment.json", "preview.png", *PICTURES, FACTS_FILE)
-"""What a run leaves beside weights and config; whichever of it is there goes up."""
+"""Files of a run that are uploaded beside weights and config, if they are there."""
 
-_CLEANED = ("recipe.yaml", "environment.json")  # their paths are of use to nobody else
+_CLEANED = ("recipe.yaml", "environment.json")  # their paths are useless to others
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SHAPES = 3
 
@@ -35,7 +35,7 @@ class File:
 
     name: str
     content: bytes | Path
-    """Weights are too large to be kept; all else is what was checked."""
+    """The path of weights, which are too large to hold in memory; the bytes of all else."""
     size: int
     sha256: str
     """Of what was checked."""
@@ -46,7 +46,7 @@ class File:
 def prepare(
     folder: Path, repo_id: str, *, card: Path | None = None, secrets: Sequence[str] = ()
 ) -> tuple[list[File], str]:
-    """Check a folder of weights and give what goes up: the files, the card last, and the card's text.
+    """Check a folder of weights and return what is uploaded: the files, the card last, and the card's text.
 
     Args:
         folder: a finished run, or any that `save_pretrained` wrote.
@@ -91,7 +91,7 @@ def prepare(
 
 
 def _check_place(path: Path, folder: Path) -> None:
-    """Links that lead out of the folder might show what nobody means to show."""
+    """Refuse links that lead out of the folder: they might publish what nobody means to publish."""
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{path}: a link to something outside of {folder}; put a copy in its place")
     if not path.is_file():
@@ -99,7 +99,7 @@ def _check_place(path: Path, folder: Path) -> None:
 
 
 def _check_features(folder: Path, model: Any) -> None:
-    """The way that users go: shapes, the stored preprocessing, features."""
+    """Do what users do: shapes, the stored preprocessing, features."""
     shapes = [generate(0, 2048, index=index) for index in range(_SHAPES)]
     clouds = model.config.preprocess(shapes)
     encoder = getattr(model, "encoder", model)
@@ -142,7 +142,7 @@ def _check_measured(release: Release, model: Any) -> None:
 
 
 def _check_card(release: Release, text: str) -> None:
-    """Whether the client of the Hub reads the card as it was meant."""
+    """Check that the Hub's client reads the card as it was meant."""
     from huggingface_hub import ModelCard
 
     try:

@@ -1,6 +1,4 @@
-"""What people do with the features of many shapes: search.
-
-Importing this does not import torch."""
+"""What people do with the features of many shapes: search."""
 
 from pointmae_zoo.library.search import similar
 

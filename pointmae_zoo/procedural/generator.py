@@ -57,6 +57,7 @@ def generate(seed: int, num_points: int = 2048, *, index: int = 0) -> NDArray[np
 
 
 def check_whole(name: str, value: float, least: int) -> None:
+    """Raises ValueError unless the value is a whole number of at least ``least``."""
     if int(value) != value or value < least:
         raise ValueError(f"{name}: a whole number from {least} expected, got {value!r}")
 

@@ -78,7 +78,7 @@ def write_part_shapes(
     seed: int = 0,
     progress: bool = True,
 ) -> None:
-    """Write an ``.npz`` of shapes 0 .. train + test - 1 of a seed, as ``datasets.labelled.open_labelled`` reads it.
+    """Write an ``.npz`` of shapes 0 .. train + test - 1 of a seed, as `open_labelled` reads it.
 
     Args:
         path: of the file.

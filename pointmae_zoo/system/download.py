@@ -1,4 +1,7 @@
-"""Large files from the web: resumed where they were cut off, verified, and whole or not at all."""
+"""Large files from the web: resumed where they were cut off, verified, and whole or not at all.
+
+pooch and
+fsspec begin again after a cut connection, and try one address only."""
 
 import contextlib
 import errno
@@ -49,14 +52,14 @@ def download(
     sha256: str | None = None,
     progress: bool = True,
 ) -> None:
-    """Fetch one file to ``path``, from the first of the addresses that gives it.
+    """Download one file to ``path``, from the first of the addresses that gives it.
 
-    What an interrupted download brought lies in ``path`` + ``.part``. It resumes from the same address, if
-    the server can tell that the file is still the same; with a ``sha256`` from any address, as the hash shows
-    in the end whether the parts fit. With a ``sha256``, a file that differs is never left at ``path``.
+    An interrupted download leaves ``path`` + ``.part``. The next one resumes there: from the same address, if
+    the server can tell that the file is still the same; with a ``sha256`` from any address, because the hash
+    shows in the end whether the parts fit. With a ``sha256``, a file that differs is never left at ``path``.
 
     Args:
-        size: in bytes; an address with a file of another size is passed over.
+        size: in bytes; addresses with a file of another size are skipped.
 
     Raises:
         DownloadError: no address gave it; says why for each.

@@ -29,10 +29,10 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def check_out(path: str | Path | None, suffixes: tuple[str, ...]) -> None:
-    """Work takes minutes: a place where no such file can be written is found before, not after. None is none.
+    """Check that such a file can be written there: to be called before work that takes minutes.
 
     Raises:
-        ValueError: a name that promises another format.
+        ValueError: the name has another suffix.
         FileNotFoundError, IsADirectoryError, PermissionError: names the place.
     """
     if path is None:
@@ -57,11 +57,10 @@ def file_sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: str | None = None) -> Iterator[bool]:
-    """Hold the lock of this name: a file that is there meanwhile. The system takes the lock back when a
-    process dies.
+    """Hold a lock, a file of this name, while the block lasts. The system releases it if the process dies.
 
-    Gives True, at the latest when no other process has it any more; False where the system or the disk has
-    no locks. ``waiting`` is said on stderr if it has to wait.
+    Yields True once this process has the lock, False where the system or the disk has no locks. If it has to
+    wait, it prints ``waiting`` on stderr.
     """
     while True:
         with open(path, "wb") as stream:
@@ -73,7 +72,7 @@ def locked(path: Path, waiting: str | None = None) -> Iterator[bool]:
                     waiting = None
                 alone = lock(stream, wait=True)
             if alone and not _is_named(stream.fileno(), path):
-                continue  # the one that had it has removed it: others may hold a new one of this name
+                continue  # its last holder has removed the file; others may hold a new one
             try:
                 yield alone
             finally:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 AZIMUTH, ELEVATION = 35.0, 25.0
-"""Where every picture is seen from, in degrees: from +z turned towards +x, and from the ground up."""
+"""Direction to the eye, in degrees: azimuth from +z towards +x, elevation from the ground up."""
 
 _LIGHT = np.array([-0.45, 0.7, 0.55])  # from the upper left, a little from the front
 BLUE = (0.30, 0.47, 0.69)
@@ -43,11 +43,13 @@ def draw_cloud(
 
 
 def draw(ax: "Axes", picture: Floats) -> None:
+    """Show a picture (H, W, 4) on an axis, without ticks and frame."""
     ax.set_axis_off()
     ax.imshow(picture, extent=(-1, 1, -1, 1), interpolation="antialiased")
 
 
 def figure_class() -> "type[Figure]":
+    """matplotlib's Figure; raises a ModuleNotFoundError that says how to install it."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
@@ -60,6 +62,7 @@ def figure_class() -> "type[Figure]":
 
 
 def save(figure: "Figure", path: Path) -> Path:
+    """Write a figure as a PNG, whole or not at all; the folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as unfinished:
         figure.savefig(unfinished, format="png")

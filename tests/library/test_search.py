@@ -21,9 +21,8 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_similar_to_a_vector() -> None:
     rows, query = table(list("abcde")), np.arange(6.0)
-    expected = sorted(
-        ((cosine(row, query), name) for row, name in zip(rows.features, rows.paths, strict=True)), reverse=True
-    )
+    scores = [cosine(row, query) for row in rows.features]
+    expected = sorted(zip(scores, rows.paths, strict=True), reverse=True)
     found = similar(query, rows, k=3)
     assert [name for name, _ in found] == [name for _, name in expected[:3]]
     np.testing.assert_allclose([score for _, score in found], [score for score, _ in expected[:3]], rtol=1e-9)

@@ -21,13 +21,13 @@ class Benchmark:
         classes: names of the classes.
         labels: (M,) int64 positions in ``classes``.
         names: the file of each cloud, and the row if the file has several.
-        files: all files that the clouds come from, lists included; none has changed, so has no cloud.
+        files: all files that the clouds come from, lists included: if none of them changes, no cloud does.
         load: row -> its points (N, 3), unchecked.
         same_size: whether all clouds have the same number of points.
         load_parts: row -> part number of each of its points (N,), or None where there are no part labels.
         parts: for each class the numbers of its parts; empty without part labels.
-        variant: where a benchmark has several, which one, without where it lies.
-        splits: all that the benchmark has.
+        variant: which one, if a benchmark has several; without the folders above it.
+        splits: all splits of the benchmark.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""What can be fetched, from where and under which terms; and what has to be requested.
+"""Data sets that can be downloaded, from where and under which terms; and those that have to be requested.
 
-Terms are stated as their makers do, and sums as others have published them; nothing here is a grant.
+Terms are quoted from their makers, checksums from those who published them; nothing here grants a right.
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ class Dataset:
         name: for ``pointmae-zoo download``.
         summary: what it is.
         terms: for what it may be used.
-        urls: where its archive is, tried in this order; none: it has to be requested.
+        urls: of its archive, tried in this order; none: it has to be requested.
         size: of the archive in bytes, None if unknown.
-        sha256: of the archive; None: nobody has published one, and what arrives is not verified.
+        sha256: of the archive; None: nobody has published one, so the archive is not verified.
         folder: the folder that is in the archive.
         use: the entry for a recipe's ``data``, with FOLDER for the place.
         by_hand: how to get it where it has to be requested.
@@ -109,7 +109,7 @@ DATASETS = {
 
 
 def download_dataset(dataset: Dataset, to: Path, *, progress: bool = True) -> Path:
-    """Fetch and unpack a data set; what is there already is left alone.
+    """Download and unpack a data set; a folder that is already there is left alone.
 
     Returns:
         The data set's folder below ``to``.
@@ -137,7 +137,7 @@ def download_dataset(dataset: Dataset, to: Path, *, progress: bool = True) -> Pa
 
 
 def described(dataset: Dataset) -> Iterator[tuple[str, str]]:
-    """Rows of what to know of a data set before fetching it."""
+    """What to know of a data set before downloading it, as rows of a table."""
     yield dataset.name, dataset.summary
     yield "  terms", dataset.terms
     if dataset.urls:

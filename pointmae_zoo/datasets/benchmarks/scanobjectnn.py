@@ -16,22 +16,9 @@ NAME = "scanobjectnn"
 SOURCE = "request it from its makers, under their terms, at hkust-vgd.github.io/scanobjectnn"
 
 CLASSES = (
-    "bag",
-    "bin",
-    "box",
-    "cabinet",
-    "chair",
-    "desk",
-    "display",
-    "door",
-    "shelf",
-    "table",
-    "bed",
-    "pillow",
-    "sink",
-    "sofa",
-    "toilet",
-)
+    "bag", "bin", "box", "cabinet", "chair", "desk", "display", "door",
+    "shelf", "table", "bed", "pillow", "sink", "sofa", "toilet",
+)  # fmt: skip
 _PREFIX = {"train": "training_objectdataset", "test": "test_objectdataset"}
 _HARDEST = "_augmentedrot_scale75.h5"
 

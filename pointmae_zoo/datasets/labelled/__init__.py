@@ -1,4 +1,4 @@
-"""Labelled clouds: to fine-tune on, to evaluate on, to be split.
+"""Labelled clouds, for fine-tuning and evaluation.
 
 An entry is one of
 
@@ -36,19 +36,18 @@ def open_labelled(
 
     Every cloud gets as many points as all of them have, up to ``most_points``: the first ones where
     a file holds clouds of one size, in random order, and repeated if there are too few, where they differ.
-    Fewer points are the first of more (of meshes and point files in a folder up to 8,192).
+    If you ask for fewer points, you get the first ones of the larger sample (from a folder: of up to 8,192).
 
     Args:
         entry: file, ``BENCHMARK:PATH`` or folder.
         split: which clouds.
         num_points: the fewest points that will do.
         most_points: the most to keep; ``num_points`` unless given.
-        classes: the cleaner core classes, or all; None: core where the file names some.
-        with_parts: also part labels, without which it is an error.
-        cache: folder to keep the points of many files in, which take time to read; without one they are read
-            again whenever they are asked for.
+        classes: the cleaner core classes, or all; None: core if the file names some.
+        with_parts: read part labels, too; it is an error if there are none.
+        cache: folder to keep points in that take time to read; None: they are read again each time.
         seed: of points on meshes, and of the choice among points.
-        progress: bars on a terminal, elsewhere lines now and then, and what is worth saying.
+        progress: show progress, and print notes on the data.
 
     Raises:
         ValueError: classes, a split, points, labels or parts are missing or wrong; names file and what to do.

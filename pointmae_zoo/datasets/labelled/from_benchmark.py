@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 
 from pointmae_zoo.datasets.benchmarks import Benchmark, open_benchmark
 from pointmae_zoo.datasets.cloud_cache import cache_name, cached_arrays, file_stamps
-from pointmae_zoo.datasets.labelled.labelled_clouds import LabelledClouds, Split, drawn, unnamed_parts
+from pointmae_zoo.datasets.labelled.labelled_clouds import LabelledClouds, Split, draw_indices, unnamed_parts
 from pointmae_zoo.system.progress import progress_bar
 
-# Nobody has published near duplicates: every cloud is a group of its own, in all splits together.
+# No list of near duplicates is published: every cloud is a group of its own, in all splits together.
 _FIRST_GROUP = {"train": 0, "val": 1 << 40, "test": 1 << 41}
 
-_MANY_FILES = 100  # more are worth a cache; of HDF5 files there are a few
+_MANY_FILES = 100  # more are worth a cache; an HDF5 benchmark has only a few
 
 _HASHED_POINTS = 1024
-"""Of each cloud, where they are of one size. Evaluations read as many unless told otherwise."""
+"""Of each cloud, if all have one size. Evaluations read as many unless told otherwise."""
 
 
 def read_labelled_benchmark(
@@ -93,7 +93,7 @@ def _read(
             hashed.append(first)
         # In files of one size the points are in random order. Elsewhere they may be part by part.
         in_order = np.arange(min(len(points), most_points))
-        order = in_order if found.same_size else drawn(len(points), most_points, seed)
+        order = in_order if found.same_size else draw_indices(len(points), most_points, seed)
         clouds.append(points[order])
         if with_parts:
             parts.append(found.part_labels(row)[order])

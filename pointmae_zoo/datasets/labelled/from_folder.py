@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pointmae_zoo.datasets.cloud_cache import Readings, cache_name, cached_arrays, cached_clouds, file_stamps
 from pointmae_zoo.datasets.labelled.folder_layout import Listing, list_labelled
-from pointmae_zoo.datasets.labelled.labelled_clouds import LabelledClouds, Split, drawn
+from pointmae_zoo.datasets.labelled.labelled_clouds import LabelledClouds, Split, draw_indices
 from pointmae_zoo.datasets.labelled.part_labels import PART_SUFFIXES, read_part_folder, read_part_points
 from pointmae_zoo.datasets.mesh_folder import number_of_workers, read_files
 from pointmae_zoo.shapes.read import SUPPORTED_SUFFIXES
@@ -22,7 +22,7 @@ from pointmae_zoo.system.progress import progress_bar
 _MOST_LISTED = 10
 
 _SAMPLED = 8192
-"""Points that every file is asked for, whatever is wanted: fewer points are the first of more."""
+"""Points that are read from every file, so that fewer points are the first ones of more."""
 
 
 def read_labelled_folder(
@@ -48,7 +48,7 @@ def read_labelled_folder(
     files = [listing.files[row] for row in rows]
     paths = [folder / one.file for one in files]
     if progress:
-        _tell_split(folder, listing, split)
+        _print_split(folder, listing, split)
     part_labels, counted = None, None
     if with_parts:
         clouds = read_part_folder(folder, listing, rows, num_points, most_points, cache, seed, progress)
@@ -61,9 +61,9 @@ def read_labelled_folder(
     if split == "train":
         _check_classes(folder, listing, labels[kept], skipped, fewest=1 if with_parts else 2)
         if progress:
-            _tell_untestable(folder, listing, with_parts)
+            _print_untestable(folder, listing, with_parts)
     if skipped and progress:
-        _tell_skipped(folder, skipped, len(files))
+        _print_skipped(folder, skipped, len(files))
     return LabelledClouds(
         points=points,
         labels=labels[kept],
@@ -118,7 +118,7 @@ def _read(
             if reading.points is None:
                 yield reading
             else:
-                yield Reading(reading.points[drawn(len(reading.points), most_points, seed)])
+                yield Reading(reading.points[draw_indices(len(reading.points), most_points, seed)])
 
     names = [str(path) for path in paths]
     if cache is None:
@@ -147,12 +147,12 @@ def _read(
 
 
 def _sampled(most_points: int) -> int:
-    """How many points to ask a file for: the same for all that are used, and a power of two beyond it."""
+    """How many points to read from a file: `_SAMPLED`, or the next power of two if more are wanted."""
     return max(_SAMPLED, 1 << (most_points - 1).bit_length())
 
 
 def _sha256(paths: list[Path], labels: list[str], cache: Path | None) -> str:
-    """Of what the files hold and which class each is of, wherever they lie and whatever they are called."""
+    """A hash of the files' content and classes, whatever their names and places."""
 
     def hashes() -> dict[str, NDArray]:
         return {"sha256": np.array([file_sha256(path) for path in paths])}
@@ -198,7 +198,7 @@ def _check_classes(
             )
 
 
-def _tell_split(folder: Path, listing: Listing, split: Split) -> None:
+def _print_split(folder: Path, listing: Listing, split: Split) -> None:
     count, files = len(listing.of(split)), len(listing.files)
     how = "as it says" if listing.stated else "test is held out by a hash of the file names"
     print(
@@ -227,8 +227,8 @@ def _tell_split(folder: Path, listing: Listing, split: Split) -> None:
             )
 
 
-def _tell_untestable(folder: Path, listing: Listing, with_parts: bool) -> None:
-    """Of each class one file has to be readable for its test; look before somebody has trained for hours."""
+def _print_untestable(folder: Path, listing: Listing, with_parts: bool) -> None:
+    """Warn of classes without a test file that can be read, before somebody trains for hours."""
     testing: dict[str, list[Path]] = {}
     for row in listing.of("test"):
         testing.setdefault(listing.files[row].label, []).append(folder / listing.files[row].file)
@@ -256,7 +256,7 @@ def _tell_untestable(folder: Path, listing: Listing, with_parts: bool) -> None:
 
 
 def _reasons(paths: list[Path], with_parts: bool) -> list[str]:
-    """Why each of the files cannot be read; nothing of those that can be."""
+    """For each file why it cannot be read; an empty text if it can."""
     if not with_parts:
         found = read_files(paths, 2, seed=0, workers=number_of_workers(None))
         return [reading.reason if reading.points is None else "" for reading in found]
@@ -271,7 +271,7 @@ def _reasons(paths: list[Path], with_parts: bool) -> list[str]:
     return reasons
 
 
-def _tell_skipped(folder: Path, skipped: Sequence[tuple[str, str]], total: int) -> None:
+def _print_skipped(folder: Path, skipped: Sequence[tuple[str, str]], total: int) -> None:
     lines = [f"{folder}: {len(skipped):,} of {total:,} files cannot be used:"]
     lines += [f"  {name}: {reason}" for name, reason in skipped[:_MOST_LISTED]]
     if len(skipped) > _MOST_LISTED:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pointmae_zoo.datasets.cloud_cache import cache_name, cached_arrays, file_stamps
 from pointmae_zoo.datasets.labelled.folder_layout import Listing
-from pointmae_zoo.datasets.labelled.labelled_clouds import drawn, part_ranges, unnamed_parts
+from pointmae_zoo.datasets.labelled.labelled_clouds import draw_indices, part_ranges, unnamed_parts
 from pointmae_zoo.shapes.formats.pcd import field_names, read_fields
 from pointmae_zoo.shapes.formats.ply import read_vertex_columns
 from pointmae_zoo.shapes.formats.points import KEYS, read_columns, read_npz
@@ -58,10 +58,10 @@ def part_numbers(
     spans: Sequence[tuple[int, int] | None],
     named: Mapping[str, Sequence[str]],
 ) -> PartNumbers:
-    """Settle the numbers of parts that somebody counted within each class or through all classes, from 0 or
-    from 1.
+    """Number parts through all classes, however the data counts them.
 
-    A class's parts are counted from the lowest number that it has; if they are named, from 0 where all fit.
+    A class's first part is the lowest number that its points have; if its parts are named, it is 0 where all
+    numbers fit.
 
     Args:
         where: file or folder, for errors.
@@ -260,8 +260,8 @@ def read_part_folder(
     seed: int,
     progress: bool,
 ) -> PartClouds:
-    """Read the files ``rows`` of a listing, and the part numbers of all: which parts a class has must not
-    depend on the split.
+    """Read the files ``rows`` of a listing, and the part numbers of all its files: which parts a class has
+    must not depend on the split.
 
     Every cloud gives as many points as all have, at most ``most_points``, in random order; one of fewer than
     ``num_points`` repeats them.
@@ -331,7 +331,7 @@ def _read(
         raise ValueError(f"{folder}: none of its {len(rows):,} files can be used; {first}")
     clouds = [found[rows[position]] for position in kept]
     count = min(most_points, max(num_points, min(len(cloud.points) for cloud in clouds)))
-    order = [drawn(len(cloud.points), count, seed) for cloud in clouds]
+    order = [draw_indices(len(cloud.points), count, seed) for cloud in clouds]
     labels = [listing.classes.index(listing.files[rows[position]].label) for position in kept]
     return {
         "points": np.stack([cloud.points[chosen] for cloud, chosen in zip(clouds, order, strict=True)]),

@@ -166,7 +166,8 @@ def test_a_fifth_is_held_out_of_each_class_and_new_files_move_few(tmp_path: Path
 @pytest.mark.parametrize("count", [2, 3, 7, 8, 12, 13, 36])
 def test_the_share_is_right_in_small_classes_too(count: int, tmp_path: Path) -> None:
     labels = "abcde"
-    found = splits_of(looked_through(meshes(tmp_path, [f"{a}/{n}.off" for a in labels for n in range(count)])))
+    files = [f"{label}/{number}.off" for label in labels for number in range(count)]
+    found = splits_of(looked_through(meshes(tmp_path, files)))
     for label in labels:
         held_out = [name for name, split in found.items() if split == "test" and name[0] == label]
         assert abs(len(held_out) - 0.2 * count) <= 0.5 or len(held_out) == 1
