@@ -88,8 +88,8 @@ def push_to_hub(
         card: a ``card.yaml`` elsewhere, with the evaluations that it lists beside it.
 
     Raises:
-        ValueError: a file is wrong (see ``hub.push_files.prepare``), or changed during the upload; ``repo_id``
-            is no name of a repository; the repository is public where private was asked for, or the reverse.
+        ValueError: a file is wrong (see ``hub.push_files.prepare``), or changed meanwhile; ``repo_id`` is no
+            name of a repository; the repository is public where private was asked for, or the reverse.
         FileNotFoundError: no such folder.
         OSError: the Hub did not take it (`HubError`); says why and what to do.
     """

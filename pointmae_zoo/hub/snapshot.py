@@ -64,9 +64,9 @@ def download_snapshot(
 ) -> Snapshot:
     """Bring ``config.json`` and ``model.safetensors`` of one commit into the cache, or find them there.
 
-    The Hub isn't asked for a commit that lies in the cache. For a branch or tag it is; if it can't be
-    reached, or is failing, the commit that was there at the last load is used, with a warning. A file that is not
-    what it should be is fetched once more, then refused.
+    The Hub isn't asked for a commit that lies in the cache. For a branch or tag it is; if it can't be reached,
+    or is failing, the commit that was there at the last load is used, with a warning. A file that is not what
+    it should be is fetched once more, then refused.
 
     Args:
         source: repository, revision and how to get at them.
