@@ -14,8 +14,8 @@ import trimesh
 from numpy.typing import NDArray
 from trimesh.exchange.gltf import export_glb, export_gltf
 
-from pointmae_zoo.procedural.assembly import LAID, SIDEWAYS, Assembly, turn_x, turn_y
 from pointmae_zoo.procedural.bricks import gear, handle, regular, shell
+from pointmae_zoo.procedural.constructive_geometry import LAID, SIDEWAYS, Assembly, turn_x, turn_y
 from pointmae_zoo.procedural.primitives import convex, cylinder, dome, extrude, lathe, sphere, strip, torus
 
 Array = NDArray[np.float64]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +95,16 @@ def test_no_room_imports_the_root():
     for file in set(PACKAGE.rglob("*.py")) - {PACKAGE / "__init__.py"}:
         for module, names in imports(file):
             assert module != "pointmae_zoo" or (names and set(names) <= rooms), file
+
+
+def test_a_file_name_occurs_once():
+    """So that a name says which room it is of. A command's file is called as what it runs."""
+    names = Counter(
+        file.name
+        for file in PACKAGE.rglob("*.py")
+        if file.parent != PACKAGE / "cli" and not file.name.startswith("__")
+    )
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -271,8 +282,6 @@ KNOWN = {
     "pointmae_zoo.inference.classification -> pointmae_zoo",
     "pointmae_zoo.inference.embedding -> pointmae_zoo",
     "pointmae_zoo.inference.export -> pointmae_zoo",
-    "pointmae_zoo.inference.onnx_file -> pointmae_zoo",
-    "pointmae_zoo.procedural.parallel -> pointmae_zoo.procedural",
     "pointmae_zoo.system.source_state -> pointmae_zoo",
 }
 

@@ -17,8 +17,7 @@ def download(name: str | None = None, /, *, to: Folder | None = None) -> int:
         name: such as modelnet40
         to: where to unpack it (no default: needed for what can be fetched)
     """
-    from pointmae_zoo.datasets.benchmarks.fetching import described, get_dataset
-    from pointmae_zoo.datasets.benchmarks.terms import DATASETS
+    from pointmae_zoo.datasets.benchmarks.downloadable import DATASETS, described, download_dataset
 
     if name is None:
         print_table([row for dataset in DATASETS.values() for row in described(dataset)])
@@ -30,7 +29,7 @@ def download(name: str | None = None, /, *, to: Folder | None = None) -> int:
         raise ValueError(f"--to FOLDER is missing: where to put {name}")
     to = to or Path()
     was_there = bool(dataset.urls) and (to / dataset.folder).is_dir()
-    folder = get_dataset(dataset, to)
+    folder = download_dataset(dataset, to)
     if was_there:
         checked = "was there already, not checked"
     elif dataset.sha256:

@@ -42,7 +42,7 @@ def push(
         raise ValueError("--pr, --branch: a pull request goes to main; give one of the two")
     from pointmae_zoo.hub.cards.release import FACTS_FILE
     from pointmae_zoo.hub.push import push_to_hub
-    from pointmae_zoo.hub.upload import OWN_FILES
+    from pointmae_zoo.hub.push_files import OWN_FILES
 
     try:
         done = push_to_hub(

@@ -1,14 +1,22 @@
-"""Random views of clouds for training: whole batches at once, on the clouds' device, from one generator."""
+"""Which points of a cloud a model sees: random views for training, and the one fixed view for evaluation.
+
+Training clouds are augmented as whole batches, on the clouds' device, from one generator.
+"""
 
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from pointmae_zoo.datasets.clouds import normalize_clouds
 from pointmae_zoo.ops import draw_per_cloud, farthest_point_sample
+
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -19,12 +27,12 @@ class Augmentation:
         fps_share: share of the clouds that are thinned by farthest point sampling, the others at random.
             Features must serve both: mesh files are thinned by farthest point sampling, benchmarks take
             random points.
-        fps_surplus: farthest point sampling keeps so many times the points that are wanted, of which those
-            are then drawn at random, so that they are another choice each time. The papers' fine-tuning keeps
-            1,200 for 1,024.
+        fps_surplus: farthest point sampling takes this many times the wanted points, and the wanted ones are
+            drawn from them at random, so that they differ each time. The papers' fine-tuning takes 1,200 for
+            1,024.
         scale: each axis is multiplied by its own factor in [scale_low, scale]; 1 for none. The paper's is
             1.5.
-        scale_low: the lower end of that; None: 1 / scale.
+        scale_low: the lower end of that range; None: 1 / scale.
         scale_draw: how that factor is drawn: ``log``, uniform in its logarithm, so that shapes grow as often
             as they shrink; ``uniform`` as in the paper.
         scale_axes: ``each`` axis has a factor of its own, or all ``together`` have one.
@@ -37,8 +45,8 @@ class Augmentation:
             same for all clouds of a step.
         normalize: centre on the centroid and scale to the unit sphere after the axes' scaling, as features
             are extracted later.
-        normalize_first: do so before it (too), as the paper does: what was chosen of the points of a cloud
-            is not quite in the unit sphere.
+        normalize_first: do so before that scaling, too, as the paper does: a choice of a cloud's points is
+            not quite in the unit sphere.
 
     Raises:
         ValueError: a value out of range; names the field.
@@ -90,8 +98,8 @@ def points_of_step(usual: int, most: int, settings: Augmentation, generator: tor
 
 
 def _on_host(generator: torch.Generator, stream: int) -> torch.Generator:
-    """For what decides shapes: a GPU asked for it would have to be waited for. Another ``stream`` of numbers
-    for every use of it."""
+    """A generator on the CPU, for numbers that decide shapes of tensors: one would have to wait for a GPU's.
+    Every use has a ``stream`` of numbers of its own."""
     if generator.device.type == "cpu":
         return generator
     return torch.Generator().manual_seed(generator.initial_seed() ^ stream)
@@ -184,3 +192,53 @@ def _turned(points: Tensor, angle: Tensor) -> Tensor:
 def _in_unit_sphere(points: Tensor) -> Tensor:
     points = points - points.mean(dim=1, keepdim=True)
     return points / points.norm(dim=2).amax(dim=1).clamp_min(1e-12)[:, None, None]
+
+
+@dataclass(frozen=True)
+class FixedView:
+    """``num_points`` of each cloud, without anything random.
+
+    Args:
+        num_points: how many.
+        farthest: take them by farthest point sampling from the first point on; otherwise take the first ones.
+        normalized: centre them on their centroid and scale them to the unit sphere; otherwise they stay as in
+            the file. Networks that attend within a radius must see the scale that they were trained on.
+    """
+
+    num_points: int
+    farthest: bool = False
+    normalized: bool = True
+
+    @classmethod
+    def of_training(cls, num_points: int, settings: Augmentation) -> Self:
+        """The view that fits such a training: farthest points if it took no others."""
+        return cls(num_points, settings.fps_share == 1.0, settings.normalizes)
+
+    def rows(self, points: NDArray[np.float32]) -> NDArray[np.int64]:
+        """(M, N, 3), N at least ``num_points`` -> (M, num_points): which points of each cloud are taken."""
+        if not self.farthest:
+            return np.broadcast_to(np.arange(self.num_points), (len(points), self.num_points))
+        found = [np.empty((0, self.num_points), np.int64)]
+        for start in range(0, len(points), _AT_ONCE):
+            some = torch.from_numpy(np.ascontiguousarray(points[start : start + _AT_ONCE]))
+            found.append(farthest_point_sample(some, self.num_points).numpy())
+        return np.concatenate(found)
+
+    def placed(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(M, n, 3): chosen points as a network sees them."""
+        return normalize_clouds(points) if self.normalized else points
+
+    def __call__(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(M, N, 3) -> (M, num_points, 3)."""
+        return self.placed(np.take_along_axis(points, self.rows(points)[:, :, None], axis=1))
+
+    def told(self, most_points: int) -> str:
+        """The view in words; at most ``most_points`` points are read of each cloud."""
+        points = f"first {self.num_points} points"
+        if self.farthest:
+            points = (
+                f"{self.num_points} points by farthest point sampling of those in the file (at most "
+                f"{most_points})"
+            )
+        place = "centred on the centroid, scaled to the unit sphere"
+        return f"{points}, {place if self.normalized else 'not centred or scaled, as in training'}"

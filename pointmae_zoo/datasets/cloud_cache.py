@@ -1,7 +1,8 @@
-"""Clouds that take time to read or to make, kept in one file that every process maps into its memory.
+"""Points that take time to read or to make, kept in files of a cache folder.
 
-The first process that wants it writes it, under a lock; the others wait and then open it. An interrupted
-one resumes where it stopped, some hundred clouds back at most.
+`cached_clouds` is for many clouds: one file that every process maps into its memory. The first process that
+wants it writes it, under a lock; the others wait and then open it. An interrupted one resumes where it
+stopped, some hundred clouds back at most. `cached_arrays` is for a few arrays, which are read whole.
 """
 
 import contextlib
@@ -10,6 +11,8 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
+import zlib
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -27,7 +30,7 @@ CHUNK = 256
 
 Readings = Generator[Reading, None, None]
 
-# One for every change of what the same files and settings give.
+# To be raised when the same files and settings give other clouds.
 _VERSION = 1
 
 
@@ -35,6 +38,13 @@ def cache_name(kind: str, settings: dict[str, Any]) -> str:
     """A file name that differs where the kind or any of the settings (plain JSON values) differs."""
     described = json.dumps([_VERSION, kind, settings], sort_keys=True)
     return f"{kind}-{hashlib.sha256(described.encode()).hexdigest()[:16]}.npy"
+
+
+def file_stamps(files: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """Place, size and time of change of each file, for the settings of a `cache_name`: what tells a changed
+    file. (Unpacked files often share their times.)"""
+    found = ((os.path.abspath(file), file.stat()) for file in files)
+    return [(place, stat.st_size, stat.st_mtime_ns) for place, stat in found]
 
 
 class CachedClouds:
@@ -113,7 +123,7 @@ def cached_clouds(
         try:
             done = _write(unfinished, journal, count, num_points, readings, label, progress, normalize)
         except BaseException as error:
-            # Nobody will find them, or what is wrong is in a file: repaired, it gets another cache.
+            # Nobody else finds these two; or a data file is wrong, and once repaired gets another cache.
             if not alone or isinstance(error, ValueError):
                 unfinished.unlink(missing_ok=True)
                 journal.unlink(missing_ok=True)
@@ -228,3 +238,39 @@ def _no_room(folder: Path, label: str, size: int) -> OSError:
         f"{folder}: {label} need {size / 1e9:.1f} GB there, {free / 1e9:.1f} GB are free; "
         "make room, or choose a cache folder on another disk"
     )
+
+
+def cached_arrays(path: Path | None, make: Callable[[], dict[str, NDArray]]) -> dict[str, NDArray]:
+    """The arrays of a file; if it isn't there or is damaged, those that ``make`` returns, written for the
+    next time.
+
+    One process makes them; others that want the same file wait for it.
+
+    Args:
+        path: from `cache_name`, so that its name stands for all that the arrays depend on; None: nothing is
+            kept.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+    if path is None:
+        return make()
+    path = path.with_suffix(".npz")
+    if (found := _finished_arrays(path)) is not None:
+        return found
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_name(f".{path.name}.lock")):
+        if (found := _finished_arrays(path)) is not None:
+            return found
+        arrays: dict[str, Any] = make()
+        with written_whole(path) as unfinished, unfinished.open("wb") as stream:
+            np.savez(stream, **arrays)
+    return arrays
+
+
+def _finished_arrays(path: Path) -> dict[str, NDArray] | None:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):  # not there, or damaged
+        return None

@@ -201,7 +201,7 @@ def _point_scale(path: Path, scale: NDArray) -> float:
 
 
 def training_rows(path: str | Path) -> NDArray[np.int64]:
-    """Which clouds of a file training may see, (M,); the points themselves are not read.
+    """The rows (M,) of a file that training may see; the points themselves are not read.
 
     Raises:
         FileNotFoundError, ValueError: see ``read_training_points``.
@@ -222,8 +222,8 @@ def training_rows(path: str | Path) -> NDArray[np.int64]:
 def read_training_points(path: str | Path, num_points: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The first ``num_points`` points of every cloud of a file that training may see.
 
-    A file with a ``split`` array gives its ``train`` and ``unlabelled`` clouds only (``TRAINING_SPLITS``); a
-    file without one gives all. Labels, classes and groups are not looked at.
+    Of a file with a ``split`` array these are the ``train`` and ``unlabelled`` clouds (``TRAINING_SPLITS``),
+    else all clouds. Labels, classes and groups are ignored.
 
     Returns:
         (M, num_points, 3) float32, and (M,) which row of the file each is.
@@ -246,8 +246,7 @@ def read_training_points(path: str | Path, num_points: int) -> tuple[NDArray[np.
 
 
 def fewer_points(there: int) -> str:
-    """What to set for clouds of so many points; whether the recipe's ``num_points`` is more is not known
-    where they are read."""
+    """The options for clouds of so many points. (The recipe's ``num_points`` is not known here.)"""
     return f"--set cloud_points={there} (and --set num_points={there}, unless it is lower)"
 
 

@@ -2,10 +2,10 @@
 
 An entry of a recipe's ``data`` is one of
 
-- an ``.npz`` or ``.npy`` file of clouds (``datasets.clouds``); of one with a ``split`` array, only what is
+- an ``.npz`` or ``.npy`` file of clouds (``datasets.clouds``); if it has a ``split`` array, only the clouds
   for training,
-- a folder of meshes or point files, searched to the bottom; what lies in folders named test, val or the like
-  (``datasets.training_folder.HELD_OUT``) is left out,
+- a folder of meshes or point files, searched to the bottom; files in folders named test, val or the like
+  (``datasets.mesh_folder.HELD_OUT``) are left out,
 - ``shapenet55:PATH``, ``modelnet40:PATH``, ``scanobjectnn:PATH`` or ``shapenetpart:PATH``: the training split
   of a benchmark, in a layout in which it is distributed (``datasets.benchmarks``).
 """
@@ -13,7 +13,6 @@ An entry of a recipe's ``data`` is one of
 import contextlib
 import hashlib
 import json
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -24,17 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.datasets import benchmarks
-from pointmae_zoo.datasets.cloud_cache import Readings, cache_name, cached_clouds
+from pointmae_zoo.datasets.cloud_cache import Readings, cache_name, cached_clouds, file_stamps
 from pointmae_zoo.datasets.clouds import normalize_clouds, read_training_points, training_rows
-from pointmae_zoo.datasets.training_folder import read_files, too_few, training_files
+from pointmae_zoo.datasets.mesh_folder import number_of_workers, read_files, too_few, training_files
 from pointmae_zoo.shapes.read import check_seed
-from pointmae_zoo.shapes.reader_pool import Reading, available_cores
+from pointmae_zoo.shapes.reader_pool import Reading
 from pointmae_zoo.system.files import file_sha256
 
 IN_MEMORY_BYTES = 256_000_000
 """A file of clouds larger than this is mapped from a cache, which all processes of a run share."""
 
-_MOST_WORKERS = 16
 _MOST_LISTED = 20
 _SHAPES_A_PROCESS = 200  # fewer procedural shapes than this take less time than another process to start
 
@@ -138,16 +136,16 @@ def open_sources(
     """The training clouds of all entries (see above), in their order.
 
     Folders, benchmarks and large files are read once, into ``cache``; safe with several processes at a
-    time, and an interrupted reading resumes where it stopped. Files that cannot be read are skipped, and
-    listed on stderr (counted, once they are in the cache). Their caches can be deleted at any time.
+    time, and an interrupted reading resumes where it stopped. Files that cannot be read are skipped; stderr
+    lists them when they are read, and later says how many they were. The caches can be deleted at any time.
 
     Args:
-        cloud_points: points of every cloud. Meshes are sampled evenly; of clouds with more points a part is
-            taken.
+        cloud_points: points of every cloud. Meshes are sampled evenly; of clouds with more points, some are
+            chosen.
         cache: folder for the caches.
         seed: of the points on meshes and of the choice among points.
         workers: processes that read meshes; as many as there are cores (at most 16) unless given.
-        progress: progress bars on a terminal, and what is known from earlier; for one process of a run.
+        progress: show progress, and say what was skipped earlier; for one process of a run only.
 
     Raises:
         FileNotFoundError, ValueError: an entry leads to nothing, to nothing for training, or to clouds with
@@ -184,8 +182,7 @@ def procedural_source(
     """Procedural shapes 0 .. count - 1 of a seed.
 
     Args:
-        cache: folder to keep them in; without one each is generated whenever it is read, the same every
-            time.
+        cache: folder to keep them in; None: each is generated whenever it is read, the same every time.
         workers: processes that fill the cache; as many as there are cores (at most 16) unless given.
     """
     from pointmae_zoo.procedural import generate_in_order, version
@@ -275,7 +272,7 @@ def _clouds_file(path: Path, num_points: int, cache: Path, progress: bool) -> Cl
         for cloud in read_training_points(path, num_points)[0][start:]:
             yield Reading(cloud)
 
-    file = cache / cache_name("clouds", {"files": stamps([path]), "num_points": num_points})
+    file = cache / cache_name("clouds", {"files": file_stamps([path]), "num_points": num_points})
     kept = cached_clouds(file, len(rows), num_points, readings, label=str(path), progress=progress)
     return CloudSource(num_points, [kept], names(rows), [kept.sha256])
 
@@ -298,7 +295,7 @@ def _folder(
     def readings(start: int) -> Readings:
         return read_files(paths[start:], num_points, seed=seed, workers=workers)
 
-    settings = {"files": stamps(paths), "num_points": num_points, "seed": seed}
+    settings = {"files": file_stamps(paths), "num_points": num_points, "seed": seed}
     return _many_files(
         str(folder),
         [str(path) for path in paths],
@@ -327,7 +324,7 @@ def _benchmark(
             else:
                 yield Reading(None, too_few(len(points), num_points))
 
-    settings = {"files": stamps(found.files), "num_points": num_points, "seed": seed}
+    settings = {"files": file_stamps(found.files), "num_points": num_points, "seed": seed}
     return _many_files(f"{name}:{folder}", found.names, name, settings, num_points, readings, cache, progress)
 
 
@@ -350,7 +347,7 @@ def _many_files(
             file.unlink(missing_ok=True)
         raise ValueError(f"{entry}: none of its {len(names):,} files can be used; {': '.join(skipped[0])}")
     if skipped and fresh:
-        _tell(entry, skipped, len(names), path)
+        _print_skipped(entry, skipped, len(names), path)
     elif skipped and progress:
         listed = path.with_suffix(".json")
         counts = f"{len(skipped):,} of {len(names):,} files were skipped"
@@ -360,21 +357,10 @@ def _many_files(
     )
 
 
-def _tell(entry: str, skipped: list[tuple[str, str]], total: int, path: Path) -> None:
+def _print_skipped(entry: str, skipped: list[tuple[str, str]], total: int, path: Path) -> None:
     lines = [f"{entry}: {len(skipped):,} of {total:,} files were skipped:"]
     lines += [f"  {name}: {reason}" for name, reason in skipped[:_MOST_LISTED]]
     if len(skipped) > _MOST_LISTED:
         lines.append(f"  and {len(skipped) - _MOST_LISTED:,} more, all in {path.with_suffix('.json')}")
     lines.append(f"  to read them again, delete {path}")
     print("\n".join(lines), file=sys.stderr)
-
-
-def number_of_workers(workers: int | None) -> int:
-    """Processes that read meshes: as many as there are cores, up to 16, unless it is said."""
-    return min(_MOST_WORKERS, available_cores()) if workers is None else max(1, workers)
-
-
-def stamps(files: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """Place, size and time of change: what tells a changed file. (Unpacked files often share their times.)"""
-    said = ((os.path.abspath(file), file.stat()) for file in files)
-    return [(place, stat.st_size, stat.st_mtime_ns) for place, stat in said]

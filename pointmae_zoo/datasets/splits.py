@@ -1,4 +1,8 @@
-"""Parts of training clouds: one to choose settings with, few of each class. Near duplicates stay together."""
+"""Splits of labelled clouds: parts held out of training, and a few of each class. Near duplicates stay
+together."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +11,7 @@ from numpy.typing import NDArray
 def validation_split(
     labels: NDArray[np.integer], groups: NDArray[np.integer], share: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide training clouds into those to learn from and those to choose settings with.
+    """Divide training clouds into those to train on and those for validation.
 
     Every class gives about ``share`` of its clouds, at least one if it has clouds of two groups or more.
     Groups stay whole, so a class of one group stays in training, and groups larger than a class's share are
@@ -26,24 +30,58 @@ def validation_split(
     Raises:
         ValueError: a share out of range, or labels and groups of different lengths.
     """
+
+    def shuffled(label: int, candidates: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.random.default_rng([seed, label]).permutation(candidates)
+
+    held_out = hold_out(labels, groups, share, shuffled)
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def hold_out(
+    labels: NDArray[np.integer],
+    groups: NDArray[np.integer],
+    share: float,
+    order: Callable[[int, NDArray[np.int64]], Iterable[int]],
+) -> NDArray[np.bool_]:
+    """Which clouds (M,) are not trained on: whole groups, about ``share`` of every class.
+
+    See `validation_split` for classes of few or large groups.
+
+    Args:
+        order: given a class and the groups (G,) that it could give, these groups, the first to be taken in
+            front.
+
+    Raises:
+        ValueError: a share out of range, or labels and groups of different lengths.
+    """
     _check(labels, groups)
     if not 0 <= share < 1:
         raise ValueError(f"share is {share}, expected a number from 0 to below 1")
-    chosen = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels) if share > 0 else ():
-        here = labels == label
-        wanted = max(1, round(share * int(here.sum())))
-        rng = np.random.default_rng([seed, int(label)])
-        candidates = rng.permutation(np.unique(groups[here & ~chosen]))
-        sizes = np.array([int((here & (groups == group)).sum()) for group in candidates], dtype=np.int64)
-        for group, size in zip(candidates, sizes, strict=True):
-            if int((chosen & here).sum()) + size <= wanted:
-                _take(chosen, labels, groups, group)
-        for position in np.argsort(sizes, kind="stable"):
-            if (chosen & here).any():
+    members: dict[int, Counter[int]] = {}  # of each group: how many clouds of each class
+    for label, group in zip(labels.tolist(), groups.tolist(), strict=True):
+        members.setdefault(group, Counter())[label] += 1
+    remaining = Counter(labels.tolist())
+    taken: set[int] = set()
+
+    def take(group: int) -> None:
+        """Unless a class would have nothing left to learn from."""
+        if all(remaining[label] > count for label, count in members[group].items()):
+            taken.add(group)
+            remaining.subtract(members[group])
+
+    for label, count in sorted(Counter(labels.tolist()).items()) if share > 0 else ():
+        wanted = max(1, round(share * count))
+        here = sorted(group for group, found in members.items() if label in found and group not in taken)
+        candidates = [int(group) for group in order(label, np.array(here, dtype=np.int64))]
+        for group in candidates:
+            if count - remaining[label] + members[group][label] <= wanted:
+                take(group)
+        for group in sorted(candidates, key=lambda one: members[one][label]):  # all larger than the share
+            if remaining[label] < count:
                 break
-            _take(chosen, labels, groups, candidates[position])
-    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+            take(group)
+    return np.isin(groups, list(taken))
 
 
 def few_per_class(
@@ -51,8 +89,8 @@ def few_per_class(
 ) -> NDArray[np.int64]:
     """The rows of ``shots`` clouds of each class, drawn by ``seed``, sorted.
 
-    They are of different groups while there are any; a class with fewer clouds gives all it has. Of one seed,
-    fewer shots are part of more.
+    They are of different groups as far as possible; a class with fewer clouds gives all it has. With one
+    seed, the clouds of fewer shots are among those of more.
 
     Raises:
         ValueError: shots below 1, or labels and groups of different lengths.
@@ -72,16 +110,6 @@ def few_per_class(
             seen[group] = turns[-1] + 1
         rows.append(drawn[np.argsort(turns, kind="stable")[:shots]])
     return np.sort(np.concatenate(rows)) if rows else np.empty(0, dtype=np.int64)
-
-
-def _take(
-    chosen: NDArray[np.bool_], labels: NDArray[np.integer], groups: NDArray[np.integer], group: int
-) -> None:
-    """Take a whole group, unless a class would have nothing left to learn from."""
-    members = groups == group
-    left = set(labels[~chosen & ~members].tolist())
-    if set(labels[members].tolist()) <= left:
-        chosen |= members
 
 
 def _check(labels: NDArray[np.integer], groups: NDArray[np.integer]) -> None:

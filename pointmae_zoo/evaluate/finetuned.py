@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.datasets.evaluation_view import FixedView
-from pointmae_zoo.datasets.labelled.identity import identity_sha256
-from pointmae_zoo.datasets.labelled.opening import LabelledClouds, Split, open_labelled
+from pointmae_zoo.datasets.augmentation import FixedView
+from pointmae_zoo.datasets.labelled import LabelledClouds, Split, open_labelled
+from pointmae_zoo.datasets.labelled.labelled_clouds import identity_sha256
 from pointmae_zoo.datasets.splits import validation_split
 from pointmae_zoo.evaluate.finetuned_models import VOTE_SEED, Run, described, load_runs, predict_clouds, vote
 from pointmae_zoo.evaluate.outputs import check_outputs, report_file

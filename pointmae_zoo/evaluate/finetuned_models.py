@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pointmae_zoo.datasets.augmentation import Augmentation, augment, subsample
-from pointmae_zoo.datasets.evaluation_view import FixedView
+from pointmae_zoo.datasets.augmentation import Augmentation, FixedView, augment, subsample
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256, model_sha256
 from pointmae_zoo.models.encoder import evaluating
 from pointmae_zoo.ops.precision import dtype_of

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pointmae_zoo.datasets.clouds import normalize_clouds
-from pointmae_zoo.datasets.labelled.opening import LabelledClouds, joint_sha256, open_labelled
+from pointmae_zoo.datasets.labelled import LabelledClouds, joint_sha256, open_labelled
 from pointmae_zoo.models.batch_norm import averaging_statistics
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.ops.precision import dtype_of

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.datasets.labelled.opening import LabelledClouds
+from pointmae_zoo.datasets.labelled import LabelledClouds
 from pointmae_zoo.evaluate.finetuned import check_choices, open_trial
 from pointmae_zoo.evaluate.finetuned_models import Floats, Run, load_runs, predict_clouds, vote
 from pointmae_zoo.evaluate.outputs import check_outputs, report_file

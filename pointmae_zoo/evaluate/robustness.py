@@ -13,8 +13,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.datasets.augmentation import FixedView
 from pointmae_zoo.datasets.clouds import normalize_clouds
-from pointmae_zoo.datasets.evaluation_view import FixedView
 from pointmae_zoo.evaluate import linear
 from pointmae_zoo.evaluate.finetuned import UPRIGHT, open_trial
 from pointmae_zoo.evaluate.finetuned_models import Run, load_runs, predict_clouds, run_of

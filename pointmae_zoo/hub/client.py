@@ -1,7 +1,7 @@
-"""Patience with the Hub, and words for what can go wrong there. In and out both call ``huggingface_hub``
-through this file.
+"""Requests to the Hub: retried while that may help, and their errors explained. Loading and pushing both call
+``huggingface_hub`` through this file.
 
-Errors are told apart by what every version of the client has: a response with a status, its own classes, or
+Errors are told apart by what all versions of the client share: a response with a status, its own classes, or
 the system's errors underneath.
 """
 
@@ -20,11 +20,11 @@ from typing import Any, TypeGuard, TypeVar
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 4
-"""How often a request is made that a busy or failing server, or a cut connection, has refused."""
+"""How often a request is made while the server is busy or failing, or the connection is cut."""
 PAUSE = 1.0
 """Seconds before the second attempt; twice as many before each further one."""
 PATIENCE = 60.0
-"""Seconds after the first attempt from which on none is begun; a longer Retry-After is not waited for."""
+"""Seconds after the first attempt after which none is begun; a longer Retry-After is not waited for."""
 
 _MAY_PASS = (408, 425, 429, 500, 502, 503, 504)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -33,14 +33,14 @@ Result = TypeVar("Result")
 
 
 class HubError(OSError):
-    """What kept the Hub from giving or taking something, in one line; never with a token in it."""
+    """A load or push that failed: why, in one line, never with a token in it."""
 
 
-def patiently(call: Callable[[], Result], *, attempts: int = ATTEMPTS) -> Result:
-    """What ``call`` returns, tried again while the reason may pass.
+def with_retries(call: Callable[[], Result], *, attempts: int = ATTEMPTS) -> Result:
+    """Call, and try again while the error may pass; returns what ``call`` returns.
 
-    Waits as long as the server asks for, and at least `PAUSE`. Raises the last error as it came, but for what
-    the caller was handling before, which says nothing about this call; `explained` turns it into words.
+    Waits as long as the server asks for, and at least `PAUSE`. Raises the last error as it came (`explained`
+    turns it into words), without what the caller was handling before, which has nothing to do with it.
     """
     before = sys.exc_info()[1]
     started, pause = monotonic(), PAUSE
@@ -91,7 +91,7 @@ def explained(
     """The client's error in one line of our own: what is wrong and what to do.
 
     Args:
-        error: whatever a call of the client raised, through `patiently`.
+        error: whatever a call of the client raised, through `with_retries`.
         about: ``org/repo`` or ``org/repo@revision``.
         file: what was asked for, where it was one file.
         right: what a token must allow: ``read``, on the way in, or ``write``, on the way out.
@@ -201,14 +201,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _detach(error: BaseException, before: BaseException | None) -> None:
-    """Take what was being handled before a call out of what led to its error, where Python links it."""
+    """Unlink an error from what was being handled before the call."""
     for one in _chain(error):
         if one.__context__ is before:
             one.__context__ = None
 
 
 def _of_no_hub(error: BaseException) -> bool:
-    """What the client stumbles over where an answer is not the Hub's."""
+    """Whether the client got an answer that is not the Hub's."""
     return isinstance(error, (TypeError, AttributeError, LookupError)) or any(
         isinstance(one, (json.JSONDecodeError, UnicodeDecodeError)) for one in _chain(error)
     )

@@ -12,7 +12,7 @@ from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, build_empty, re
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.checkpoint.model_folder import PICKLES, load_folder
 from pointmae_zoo.hub.client import HubError
-from pointmae_zoo.hub.snapshot import HubSource, check_name, fetch, naming
+from pointmae_zoo.hub.snapshot import HubSource, check_name, download_snapshot, naming
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.encoder import PointEncoder
 from pointmae_zoo.models.heads import PointForClassification, PointForPartSegmentation
@@ -127,13 +127,13 @@ def from_pretrained(
         kind: None: the kind that is stored. ``"encoder"`` takes the encoder out of any other kind.
             ``"classification"`` and ``"part_segmentation"`` out of another kind take its encoder and a new
             head.
-        device: where to.
+        device: to load to.
         dtype: of the weights; geometry is always computed in float32.
         revision: branch, tag or commit of a Hub repository; default: main.
         token: for private and gated repositories; default: what ``hf auth login`` or HF_TOKEN gave; False:
             none.
         cache_dir: where downloads are kept; default: the Hub client's own cache (HF_HOME).
-        local_files_only: ask nobody, take what an earlier load left in the cache.
+        local_files_only: don't contact the Hub; use what an earlier load left in the cache.
         force_download: download again what is in the cache.
         head: of a classifier or part segmenter, fields of its head's configuration (`ClassifierConfig`,
             `PartSegmenterConfig`), and ``labels``, the names of the outputs. Where they are not the stored
@@ -214,7 +214,7 @@ def _load_from_hub(
         except ValueError as error:
             raise ValueError(f"{error}, and there is no such folder") from None
     try:
-        folder, commit = fetch(where, **cache)
+        folder, commit = download_snapshot(where, **cache)
     except HubError as error:
         if not may_be_folder:
             raise

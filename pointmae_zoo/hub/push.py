@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pointmae_zoo._version import __version__
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError
-from pointmae_zoo.hub.client import HubError, check_token, explained, patiently, status_of
+from pointmae_zoo.hub.client import HubError, check_token, explained, status_of, with_retries
+from pointmae_zoo.hub.push_files import OWN_FILES, File, prepare
 from pointmae_zoo.hub.snapshot import check_name
-from pointmae_zoo.hub.upload import OWN_FILES, File, prepare
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelInfo
@@ -30,9 +30,9 @@ class Pushed:
         url: of the commit; None: dry run.
         commit: to load exactly this by; None: dry run.
         pull_request: its address, if one was asked for.
-        changed: False: all files were there already, and there is no new commit.
+        changed: False if all files were there already, so that there is no new commit.
         replaced: names of those files that were there with another content, ``README.md`` for example.
-        deleted: names of files that were there and are no more. A dry run knows of neither.
+        deleted: names of files that were deleted. A dry run knows of neither.
         private: whether others can't see the repository; None: dry run.
     """
 
@@ -68,28 +68,28 @@ def push_to_hub(
     """Put a folder of weights on the Hugging Face Hub, with its card, in one commit.
 
     Before the first request the weights are loaded strictly, features of a few shapes are computed, and the
-    card is rendered and read back. What goes up are weights, ``config.json``, and whatever is there of
+    card is rendered and read back. It uploads weights, ``config.json``, and whatever is there of
     ``recipe.yaml``, ``metrics.jsonl``, ``environment.json``, ``preview.png``, ``card.yaml`` and
-    ``evaluations/*.json``, and the card; never checkpoints or caches. Files that have these names in the
-    repository are replaced, a ``README.md`` that somebody has written there, too, and those that are not here
-    are deleted there, whoever has put them there; all others stay. Nothing is changed in the folder; names of
-    home folders are taken out of ``recipe.yaml`` and ``environment.json`` on the way.
+    ``evaluations/*.json``, and the card; never checkpoints or caches. Files of these names in the repository
+    are replaced, ``README.md`` included. Those that are missing here are deleted from the repository, whoever
+    added them; other files stay. The folder is not changed; names of home folders are taken out of the
+    uploaded ``recipe.yaml`` and ``environment.json``.
 
     Args:
         folder: a finished run, or any that `save_pretrained` wrote.
         repo_id: ``org/repo``; made if there is none.
-        private: of the repository, if it has to be made; one that is there must be as asked for. None: as it
-            is, or what the account's settings make new ones (usually public).
-        branch: where to; made if there is none. Default: main.
+        private: of a new repository; an existing one must be as asked for. None: an existing one stays as it
+            is, a new one is what the account's settings say (usually public).
+        branch: to push to; made if there is none. Default: main.
         create_pr: open a pull request to main instead; the repository must exist.
         commit_message: default: says what was uploaded.
-        token: with the right to write; default: what ``hf auth login`` or HF_TOKEN gave.
-        dry_run: check everything, ask nobody, send nothing.
+        token: one that may write; default: what ``hf auth login`` or HF_TOKEN gave.
+        dry_run: check everything, but don't contact the Hub.
         card: a ``card.yaml`` elsewhere, with the evaluations that it lists beside it.
 
     Raises:
-        ValueError: something in the folder is wrong, see ``hub.upload.prepare``, or was changed on the way;
-            no name of a repository; a public repository where a private one was asked for, or the reverse.
+        ValueError: a file is wrong (see ``hub.push_files.prepare``), or changed meanwhile; ``repo_id`` is no
+            name of a repository; the repository is public where private was asked for, or the reverse.
         FileNotFoundError: no such folder.
         OSError: the Hub did not take it (`HubError`); says why and what to do.
     """
@@ -109,8 +109,8 @@ def push_to_hub(
     with _in_words(repo_id, branch, files):
         if not create_pr:
             wanted: dict[str, Any] = {} if private is None else {"private": private}
-            patiently(lambda: api.create_repo(repo_id, exist_ok=True, **wanted))
-        head = patiently(lambda: _head(api, repo_id))
+            with_retries(lambda: api.create_repo(repo_id, exist_ok=True, **wanted))
+        head = with_retries(lambda: _head(api, repo_id))
     if private is not None and head.private != private:
         there, other = ("private", "public") if head.private else ("public", "private")
         raise ValueError(
@@ -119,8 +119,8 @@ def push_to_hub(
         )
     with _in_words(repo_id, branch, files, create_pr):
         if branch is not None:
-            patiently(lambda: api.create_branch(repo_id, branch=branch, exist_ok=True))
-            head = patiently(lambda: _head(api, repo_id, branch))
+            with_retries(lambda: api.create_branch(repo_id, branch=branch, exist_ok=True))
+            head = with_retries(lambda: _head(api, repo_id, branch))
         there_before = {one.rfilename for one in head.siblings or ()}
         replaced = [name for name in _differing(files, head) if name in there_before]
         if create_pr:
@@ -140,8 +140,8 @@ def _head(api: "HfApi", repo_id: str, branch: str | None = None) -> "ModelInfo":
 def _commit(
     api: "HfApi", repo_id: str, files: list[File], message: str, branch: str | None, head: "ModelInfo"
 ) -> "CommitInfo":
-    """One commit on top of ``head``, however often it has to be tried: not on top of what has come since, and
-    not twice, where only the answer got lost."""
+    """One commit on top of ``head``, retried if need be: never on top of later commits, and never twice, if
+    only the answer got lost."""
     first = True
 
     def attempt() -> "CommitInfo | None":
@@ -159,7 +159,7 @@ def _commit(
             parent_commit=now.sha,
         )
 
-    done = patiently(attempt)
+    done = with_retries(attempt)
     if done is None:
         raise _moved(repo_id)
     return done
@@ -170,7 +170,7 @@ def _open_pull_request(
 ) -> "CommitInfo":
     operations = _operations(files, head)
     added = operations[: len(files)]
-    patiently(lambda: api.preupload_lfs_files(repo_id, added, create_pr=True))
+    with_retries(lambda: api.preupload_lfs_files(repo_id, added, create_pr=True))
     # Once: if the answer got lost, a second attempt would open a second pull request.
     return api.create_commit(
         repo_id, operations, commit_message=message, create_pr=True, parent_commit=head.sha
@@ -185,7 +185,7 @@ def _operations(files: list[File], head: "ModelInfo") -> list[Any]:
 
 
 def _added(file: File) -> "CommitOperationAdd":
-    """The client reads weights again: they must be those that were checked."""
+    """The file to upload. The client reads weights again: they must be those that were checked."""
     from huggingface_hub import CommitOperationAdd
 
     try:
@@ -199,7 +199,7 @@ def _added(file: File) -> "CommitOperationAdd":
 
 
 def _gone(files: list[File], head: "ModelInfo") -> list[str]:
-    """What the repository has that a push would bring if it were here."""
+    """Files of the repository that a push would replace, and that are missing here."""
     here = {file.name for file in files}
     there = [one.rfilename for one in head.siblings or ()]
     ours = [name for name in there if name in OWN_FILES or fnmatchcase(name, "evaluations/*.json")]
@@ -221,14 +221,14 @@ def _is_it(file: File, listed: Any) -> bool:
 
 
 def _moved(repo_id: str, status: int | None = None) -> HubError:
-    """It may be our own commit, of an attempt whose answer got lost."""
+    """The repository has changed: perhaps by our own commit, of an attempt whose answer got lost."""
     why = "" if status is None else f" (HTTP {status})"
     return HubError(f"{repo_id}: has changed meanwhile{why}; nothing was overwritten, push again")
 
 
 @contextlib.contextmanager
 def _in_words(repo_id: str, branch: str | None, files: list[File], create_pr: bool = False) -> Iterator[None]:
-    """Whatever the client raises in a line of ours."""
+    """Turn the client's errors into one line of our own."""
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
 

@@ -1,6 +1,6 @@
-"""From a repository of the Hub into the client's cache: two files, of one commit, checked.
+"""Download of a model from the Hub into the client's cache: two files of one commit, checked.
 
-What can be refused is refused before it is downloaded: the Hub lists names, sizes and hashes.
+Names, sizes and hashes are checked before the download, because the Hub lists them.
 """
 
 import contextlib
@@ -18,7 +18,15 @@ from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, MAX_CONFIG, bui
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.checkpoint.model_folder import WEIGHTS_FILE, check_pinned_config, nothing_here
 from pointmae_zoo.hub.checkpoint.safetensors_header import file_sizes
-from pointmae_zoo.hub.client import ATTEMPTS, HubError, check_token, explained, may_pass, patiently, status_of
+from pointmae_zoo.hub.client import (
+    ATTEMPTS,
+    HubError,
+    check_token,
+    explained,
+    may_pass,
+    status_of,
+    with_retries,
+)
 from pointmae_zoo.models.registry import Weights
 from pointmae_zoo.system.files import file_sha256
 
@@ -37,7 +45,7 @@ class Snapshot(NamedTuple):
 
 @dataclass(frozen=True)
 class HubSource:
-    """Where to load from, and how."""
+    """A repository to load from."""
 
     repo: str
     revision: str | None = None
@@ -47,20 +55,22 @@ class HubSource:
 
     @property
     def about(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"{self.repo}@{self.revision}" if self.revision else self.repo
 
 
-def fetch(source: HubSource, *, local_files_only: bool = False, force_download: bool = False) -> Snapshot:
+def download_snapshot(
+    source: HubSource, *, local_files_only: bool = False, force_download: bool = False
+) -> Snapshot:
     """Bring ``config.json`` and ``model.safetensors`` of one commit into the cache, or find them there.
 
-    A commit that lies in the cache is not asked for again. A branch or tag is; if the Hub can't be reached,
-    or is failing, the commit that it stood for at the last load is used, with a warning. A file that is not
-    what it should be is fetched once more, then refused.
+    The Hub isn't asked for a commit that lies in the cache. For a branch or tag it is; if it can't be
+    reached, or is failing, the commit that was there at the last load is used, with a warning. A file that is
+    not what it should be is fetched once more, then refused.
 
     Args:
         source: repository, revision and how to get at them.
-        local_files_only: ask nobody, take what is in the cache.
+        local_files_only: don't contact the Hub; use what is in the cache.
         force_download: download both files again, whatever is in the cache.
 
     Raises:
@@ -144,7 +154,7 @@ def _listed(source: HubSource, attempts: int) -> tuple[str, dict[str, Any]]:
     from huggingface_hub import HfApi
 
     api = HfApi(library_name="pointmae-zoo", library_version=__version__)
-    info = patiently(
+    info = with_retries(
         lambda: api.model_info(
             source.repo,
             revision=source.revision or "main",
@@ -194,7 +204,7 @@ def _check_weights(source: HubSource, listed: Any, sha256: str, least: int, most
 
 
 def _file(source: HubSource, commit: str, listed: Any, force: bool, sha256: str | None) -> Path:
-    """One file in the cache; what is not the right one, there or on the way, is fetched once more."""
+    """The cached path of one file; a wrong file, in the cache or as it arrives, is downloaded once more."""
     for again in (force, True):
         path = _downloaded(source, commit, listed.rfilename, again)
         if _is_it(path, listed, sha256):
@@ -213,7 +223,7 @@ def _downloaded(source: HubSource, revision: str, name: str, force: bool) -> Pat
     from huggingface_hub import constants, hf_hub_download
 
     try:
-        path = patiently(
+        path = with_retries(
             lambda: hf_hub_download(
                 source.repo,
                 name,
@@ -232,9 +242,9 @@ def _downloaded(source: HubSource, revision: str, name: str, force: bool) -> Pat
 
 
 def _note_commit(source: HubSource, commit: str) -> None:
-    """Have the client note which commit a branch or tag stands for: what is used when the Hub can't be
-    reached. It does where a file is asked for by that name; so not before both files of the commit are there,
-    else a download that fails would take the older ones away."""
+    """Have the client note which commit a branch or tag stands for, for loads when the Hub can't be reached.
+    It does so when a file is downloaded by that name; so this is called once both files of the commit are
+    there, or a failed download would take the older ones away."""
     try:
         _downloaded(source, source.revision or "main", CONFIG_FILE, force=False)
     except HubError as error:
@@ -251,13 +261,13 @@ def _is_it(path: Path, listed: Any, sha256: str | None) -> bool:
 
 
 def _git_hash(path: Path) -> str:
-    """What git calls a file of this content."""
+    """Git's hash of a file's content."""
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _cached(source: HubSource) -> Snapshot | None:
-    """Both files in the cache, of the commit that the revision is, or stood for at its last load."""
+    """Both files in the cache, of the commit that the revision is, or was at its last load."""
     from huggingface_hub import try_to_load_from_cache
 
     revision = source.revision or "main"

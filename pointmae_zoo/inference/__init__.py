@@ -1,6 +1,4 @@
-"""Mesh files in; a table of features and its nearest rows, class names, or coloured parts out.
-
-Importing this does not import torch."""
+"""Mesh files in; a table of features and its nearest rows, class names, or coloured parts out."""
 
 from pointmae_zoo.inference.classification import Predictions, predict_files, write_predictions
 from pointmae_zoo.inference.embedding import embed_files

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from pointmae_zoo._version import DEFAULT_CLASSIFIER
 from pointmae_zoo.inference.feature_tables import noted
-from pointmae_zoo.inference.input_files import Paths
-from pointmae_zoo.inference.model_loading import in_dtype, opened, stored_config
-from pointmae_zoo.inference.resumable_rows import RowNetwork, Rows, rows_of_files
+from pointmae_zoo.inference.inputs import Paths, in_dtype, opened, stored_config
+from pointmae_zoo.inference.resumable import RowNetwork, Rows, rows_of_files
 from pointmae_zoo.system.files import check_out, written_whole
 
 FORMATS = (".csv", ".json")

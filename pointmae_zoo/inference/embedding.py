@@ -6,9 +6,8 @@ from typing import Any
 
 from pointmae_zoo._version import DEFAULT_MODEL
 from pointmae_zoo.inference.feature_tables import Embeddings, check_table_path, noted, write_table
-from pointmae_zoo.inference.input_files import Paths
-from pointmae_zoo.inference.model_loading import in_dtype, opened
-from pointmae_zoo.inference.resumable_rows import RowNetwork, Rows, rows_of_files
+from pointmae_zoo.inference.inputs import Paths, in_dtype, opened
+from pointmae_zoo.inference.resumable import RowNetwork, Rows, rows_of_files
 
 
 def embed_files(

@@ -1,101 +1,20 @@
 """Procedural shapes: something to pre-train on with no download.
 
-Each shape is an assembly of simple solids put together by one of some sixty rules (legs under a top,
-stacked lathes, a trunk with a crown, a body with mirrored pairs, copies around an axis, cuts ...),
-stretched and sometimes bent, and sampled evenly over what can be seen of its surface from outside. Shape
-``index`` of seed ``seed`` is always the same.
+Shape ``index`` of seed ``seed`` is always the same; `version` says of which state of the rules.
 """
 
 import ast
 import hashlib
-from collections.abc import Generator
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pointmae_zoo.procedural import (
-    abstract,
-    buildings,
-    creatures,
-    furniture,
-    household,
-    machines,
-    nature,
-    vehicles,
-)
-from pointmae_zoo.procedural.assembly import Warp, sample, turn_y
-from pointmae_zoo.procedural.bricks import Dice
+from pointmae_zoo.procedural.generator import generate
+from pointmae_zoo.procedural.parallel import generate_in_order, generate_many
 
 __all__ = ["generate", "generate_in_order", "generate_many", "version"]
 
-_RULES = (
-    *abstract.RULES,
-    *abstract.RULES,  # twice: what no theme foresees
-    *furniture.RULES,
-    *household.RULES,
-    *nature.RULES,
-    *buildings.RULES,
-    *vehicles.RULES,
-    *machines.RULES,
-    *creatures.RULES,
-)
-
-
-def generate(seed: int, num_points: int = 2048, *, index: int = 0) -> NDArray[np.float32]:
-    """One shape: points (num_points, 3) float32, even over its surface, centroid at the origin, farthest
-    point at distance 1, y up.
-
-    Raises ValueError for a negative seed or index, or num_points below 2.
-    """
-    for name, value, least in (("seed", seed, 0), ("index", index, 0), ("num_points", num_points, 2)):
-        _check_whole(name, value, least)
-    dice = Dice(f"{int(seed)}/{int(index)}")
-    rng = np.random.default_rng([int(seed), int(index)])
-    while True:  # a rule that cuts everything away is thrown again: rare, and part of the same stream
-        shape = dice.pick(_RULES)(dice).transformed(_stretch(dice))
-        warp = _warp(dice) if dice.chance(0.3) else None
-        points = sample(shape, int(num_points), rng, union=dice.chance(0.7), warp=warp)
-        if points is None:
-            continue
-        points -= points.mean(0)
-        farthest = np.sqrt((points**2).sum(1).max())
-        if np.isfinite(farthest) and farthest > 1e-6:
-            return (points / (farthest * (1 + 1e-6))).astype(np.float32)
-
-
-def generate_many(
-    count: int, *, seed: int = 0, num_points: int = 2048, workers: int = 1, progress: bool = False
-) -> NDArray[np.float32]:
-    """Shapes 0 .. count - 1 of a seed: (count, num_points, 3) float32, each as ``generate(seed, num_points,
-    index=i)``.
-
-    workers: processes to share the work; the result does not depend on it. progress: show a bar.
-    """
-    from tqdm import tqdm
-
-    _check_whole("count", count, 0)
-    _check_whole("num_points", num_points, 2)
-    shapes = np.empty((count, num_points, 3), np.float32)
-    following = generate_in_order(0, count, seed=seed, num_points=num_points, workers=workers)
-    with tqdm(total=count, unit="shape", desc="procedural shapes", disable=not progress) as bar:
-        for i, shape in enumerate(following):
-            shapes[i] = shape
-            bar.update()
-    return shapes
-
-
-def generate_in_order(
-    start: int, count: int, *, seed: int, num_points: int, workers: int = 1
-) -> Generator[NDArray[np.float32], None, None]:
-    """Shapes start .. count - 1 of a seed, one at a time; see ``generate_many``."""
-    if workers <= 1:
-        for i in range(start, count):
-            yield generate(seed, num_points, index=i)
-        return
-    from pointmae_zoo.procedural.parallel import make_in_order
-
-    yield from make_in_order(start, count, seed=seed, num_points=num_points, workers=workers)
+_DRAW_NOTHING = ("__init__", "parallel")
+_SAME_SHAPES = {"cbe32310c4ff": "7dac857449ac"}
+"""Code that was only rearranged draws the same shapes: it keeps its older name, and caches stay valid."""
 
 
 def version() -> str:
@@ -106,7 +25,7 @@ def version() -> str:
     """
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
-        if file.stem == "parallel":
+        if file.stem in _DRAW_NOTHING:
             continue
         tree = ast.parse(file.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
@@ -114,70 +33,11 @@ def version() -> str:
             if isinstance(body, list):
                 node.body = [one for one in body if not _changes_no_shape(one)]  # type: ignore[attr-defined]
         digest.update(f"{file.name} {ast.dump(tree)}".encode())
-    return digest.hexdigest()[:12]
+    found = digest.hexdigest()[:12]
+    return _SAME_SHAPES.get(found, found)
 
 
 def _changes_no_shape(statement: ast.stmt) -> bool:
     """An import, or a text that stands alone: a docstring."""
     is_text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
     return is_text or isinstance(statement, ast.Import | ast.ImportFrom)
-
-
-def _check_whole(name: str, value: float, least: int) -> None:
-    if int(value) != value or value < least:
-        raise ValueError(f"{name}: a whole number from {least} expected, got {value!r}")
-
-
-def _stretch(d: Dice) -> NDArray[np.float64]:
-    """A linear map: other proportions, a turn about the up axis, rarely a slant."""
-    matrix = np.diag([d.between(0.75, 1.35), d.between(0.75, 1.35), d.between(0.75, 1.35)])
-    if d.chance(0.07):
-        matrix = matrix @ np.array([[1, d.between(-0.4, 0.4), 0], [0, 1, 0], [0, d.between(-0.4, 0.4), 1]])
-    if d.chance(0.5):
-        matrix = turn_y(d.pick((np.pi / 2, np.pi, 3 * np.pi / 2, d.between(0, 6.28)))) @ matrix
-    return matrix
-
-
-def _warp(d: Dice) -> Warp:
-    """A smooth bending of the cube [-1, 1]^3: taper, twist, bend, or waves."""
-    kind = d.whole(0, 3)
-    if kind == 0:
-        k, axis = d.between(-0.45, 0.45), d.pick((1, 1, 0, 2))
-        others = [i for i in range(3) if i != axis]
-
-        def taper(p: NDArray[np.float64]) -> NDArray[np.float64]:
-            out = p.copy()
-            out[:, others] *= 1 + k * p[:, axis, None]
-            return out
-
-        return taper
-    if kind == 1:
-        angle = d.between(-1.0, 1.0)
-
-        def twist(p: NDArray[np.float64]) -> NDArray[np.float64]:
-            c, s = np.cos(angle * p[:, 1]), np.sin(angle * p[:, 1])
-            return np.stack([c * p[:, 0] - s * p[:, 2], p[:, 1], s * p[:, 0] + c * p[:, 2]], 1)
-
-        return twist
-    if kind == 2:
-        k, way = d.between(0.15, 0.8) * d.pick((-1, 1)), d.pick((0, 2))
-
-        def bend(p: NDArray[np.float64]) -> NDArray[np.float64]:
-            out = p.copy()
-            out[:, way] = (p[:, way] - 1 / k) * np.cos(k * p[:, 1]) + 1 / k
-            out[:, 1] = -(p[:, way] - 1 / k) * np.sin(k * p[:, 1])
-            return out
-
-        return bend
-    waves = [
-        (d.many(3, -1, 1) * d.between(2, 7), d.between(0, 6.28), d.many(3, -1, 1) * d.between(0.01, 0.06))
-        for _ in range(3)
-    ]
-
-    def wobble(p: NDArray[np.float64]) -> NDArray[np.float64]:
-        out = p.copy()
-        for direction, phase, strength in waves:
-            out += np.sin(p @ direction + phase)[:, None] * strength
-        return out
-
-    return wobble

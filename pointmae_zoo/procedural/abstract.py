@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from pointmae_zoo.procedural.assembly import FORWARD, LAID, SIDEWAYS, Assembly, aim, turn_x, turn_y, turn_z
 from pointmae_zoo.procedural.bricks import (
     Dice,
     ball,
@@ -16,6 +15,16 @@ from pointmae_zoo.procedural.bricks import (
     shell,
     solid,
     turned,
+)
+from pointmae_zoo.procedural.constructive_geometry import (
+    FORWARD,
+    LAID,
+    SIDEWAYS,
+    Assembly,
+    aim,
+    turn_x,
+    turn_y,
+    turn_z,
 )
 from pointmae_zoo.procedural.primitives import BOX, Primitive, cylinder, extrude, torus, tube
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from pointmae_zoo.procedural.assembly import LAID, Assembly
+from pointmae_zoo.procedural.constructive_geometry import LAID, Assembly
 from pointmae_zoo.procedural.primitives import (
     BOX,
     Array,

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from pointmae_zoo.procedural.assembly import FORWARD, LAID, Assembly, turn_x, turn_y, turn_z
 from pointmae_zoo.procedural.bricks import (
     Dice,
     arch,
@@ -18,6 +17,7 @@ from pointmae_zoo.procedural.bricks import (
     turned,
     wedge,
 )
+from pointmae_zoo.procedural.constructive_geometry import FORWARD, LAID, Assembly, turn_x, turn_y, turn_z
 from pointmae_zoo.procedural.nature import plant, rocks, tree
 from pointmae_zoo.procedural.primitives import BOX, convex, cylinder, extrude, fan, frustum, outline
 

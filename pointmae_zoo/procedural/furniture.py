@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pointmae_zoo.procedural.assembly import Assembly, turn_x, turn_z
 from pointmae_zoo.procedural.bricks import Dice, ball, leg, profile, rounded, slab, solid, turned
+from pointmae_zoo.procedural.constructive_geometry import Assembly, turn_x, turn_z
 from pointmae_zoo.procedural.primitives import BOX, capsule, cylinder, extrude, fan, sphere
 
 

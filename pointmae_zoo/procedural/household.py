@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from pointmae_zoo.procedural.assembly import FORWARD, LAID, SIDEWAYS, Assembly, turn_x, turn_y, turn_z
 from pointmae_zoo.procedural.bricks import (
     Dice,
     arc,
@@ -21,6 +20,15 @@ from pointmae_zoo.procedural.bricks import (
     solid,
     turned,
     wedge,
+)
+from pointmae_zoo.procedural.constructive_geometry import (
+    FORWARD,
+    LAID,
+    SIDEWAYS,
+    Assembly,
+    turn_x,
+    turn_y,
+    turn_z,
 )
 from pointmae_zoo.procedural.primitives import (
     BOX,

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pointmae_zoo.procedural.assembly import FORWARD, LAID, SIDEWAYS, Assembly, turn_y
 from pointmae_zoo.procedural.bricks import Dice, ball, bow, gear, profile, rounded, solid, turned, wedge
+from pointmae_zoo.procedural.constructive_geometry import FORWARD, LAID, SIDEWAYS, Assembly, turn_y
 from pointmae_zoo.procedural.primitives import (
     BOX,
     cylinder,

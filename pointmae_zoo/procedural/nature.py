@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pointmae_zoo.procedural.assembly import Assembly, aim, turn_x, turn_y, turn_z
 from pointmae_zoo.procedural.bricks import Dice, bow, profile, shell, turned
+from pointmae_zoo.procedural.constructive_geometry import Assembly, aim, turn_x, turn_y, turn_z
 from pointmae_zoo.procedural.primitives import (
     BOX,
     Primitive,

@@ -1,7 +1,8 @@
-"""Shapes from several processes, in their order.
+"""Many procedural shapes, in their order, from one process or several.
 
-The processes are plain Python: the multiprocessing module would import the caller's main module in each, and
-run a script without ``if __name__ == "__main__"`` once more.
+The processes are plain Python. multiprocessing, and pebble on top of it, would import the caller's main
+module in each, and so run a script without ``if __name__ == "__main__"`` once more; loky would be one more
+dependency.
 """
 
 import json
@@ -16,6 +17,8 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.procedural.generator import check_whole, generate
+
 CHUNK = 64
 """Shapes that a process makes at a time."""
 
@@ -25,16 +28,41 @@ _CODE = (
 )
 
 
-def make_in_order(
-    start: int, count: int, *, seed: int, num_points: int, workers: int
+def generate_many(
+    count: int, *, seed: int = 0, num_points: int = 2048, workers: int = 1, progress: bool = False
+) -> NDArray[np.float32]:
+    """Shapes 0 .. count - 1 of a seed: (count, num_points, 3) float32, each as ``generate(seed, num_points,
+    index=i)``.
+
+    workers: processes to share the work; the result does not depend on it. progress: show a bar.
+    """
+    from tqdm import tqdm
+
+    check_whole("count", count, 0)
+    check_whole("num_points", num_points, 2)
+    shapes = np.empty((count, num_points, 3), np.float32)
+    following = generate_in_order(0, count, seed=seed, num_points=num_points, workers=workers)
+    with tqdm(total=count, unit="shape", desc="procedural shapes", disable=not progress) as bar:
+        for i, shape in enumerate(following):
+            shapes[i] = shape
+            bar.update()
+    return shapes
+
+
+def generate_in_order(
+    start: int, count: int, *, seed: int, num_points: int, workers: int = 1
 ) -> Generator[NDArray[np.float32], None, None]:
-    """Shapes start .. count - 1 of a seed, one at a time, (num_points, 3) each.
+    """Shapes start .. count - 1 of a seed, one at a time, (num_points, 3) each; see `generate_many`.
 
     Raises:
         RuntimeError: a process ended before its work was done.
     """
+    if workers <= 1:
+        for i in range(start, count):
+            yield generate(seed, num_points, index=i)
+        return
     processes: list[subprocess.Popen[bytes]] = []
-    mine = threading.local()
+    mine = threading.local()  # each thread talks to a process of its own
 
     def begin() -> None:
         mine.process = subprocess.Popen(
@@ -60,7 +88,7 @@ def make_in_order(
     jobs = ((first, min(first + CHUNK, count)) for first in range(start, count, CHUNK))
     pool = ThreadPoolExecutor(workers, initializer=begin)
     try:
-        # No further ahead than keeps everybody busy: whoever reads may stop at any time.
+        # Only as far ahead as keeps all processes busy: the caller may stop at any time.
         waiting = deque(pool.submit(make, *job) for job in islice(jobs, 2 * workers))
         while waiting:
             yield from waiting.popleft().result()
@@ -77,8 +105,6 @@ def make_in_order(
 def serve() -> None:
     """A process's side: a line of JSON asks for shapes, which go out as little-endian float32."""
     import signal
-
-    from pointmae_zoo.procedural import generate
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     for line in sys.stdin.buffer:

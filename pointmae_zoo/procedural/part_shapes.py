@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.procedural import furniture, vehicles
-from pointmae_zoo.procedural.assembly import FORWARD, Assembly, sample_named, turn_x, turn_z
 from pointmae_zoo.procedural.bricks import Dice, ball, handle, pill, rounded, shell, slab, turned
+from pointmae_zoo.procedural.constructive_geometry import FORWARD, Assembly, sample_named, turn_x, turn_z
+from pointmae_zoo.procedural.generator import check_whole
 from pointmae_zoo.procedural.primitives import BOX, convex, cylinder, dome, extrude, fan, frustum
 from pointmae_zoo.system.files import written_whole
 
@@ -45,8 +46,7 @@ def generate_with_parts(seed: int, num_points: int = 2048, *, index: int = 0) ->
     Raises ValueError for a negative seed or index, or num_points below 2.
     """
     for name, value, least in (("seed", seed, 0), ("index", index, 0), ("num_points", num_points, 2)):
-        if int(value) != value or value < least:
-            raise ValueError(f"{name}: a whole number from {least} expected, got {value!r}")
+        check_whole(name, value, least)
     label = int(index) % len(CLASSES)
     dice = Dice(f"parts/{int(seed)}/{int(index)}")
     rng = np.random.default_rng([int(seed), int(index)])
@@ -78,7 +78,7 @@ def write_part_shapes(
     seed: int = 0,
     progress: bool = True,
 ) -> None:
-    """Write an ``.npz`` of shapes 0 .. train + test - 1 of a seed, as ``datasets.labelled.opening`` reads it.
+    """Write an ``.npz`` of shapes 0 .. train + test - 1 of a seed, as `open_labelled` reads it.
 
     Args:
         path: of the file.

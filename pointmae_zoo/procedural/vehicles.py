@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pointmae_zoo.procedural.assembly import FORWARD, Assembly, turn_x, turn_y, turn_z
 from pointmae_zoo.procedural.bricks import Dice, ball, knots, pill, rounded, solid, turned, wedge
+from pointmae_zoo.procedural.constructive_geometry import FORWARD, Assembly, turn_x, turn_y, turn_z
 from pointmae_zoo.procedural.primitives import (
     BOX,
     capsule,

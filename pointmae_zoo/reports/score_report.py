@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.datasets.labelled.opening import LabelledClouds
+from pointmae_zoo.datasets.labelled import LabelledClouds
 from pointmae_zoo.reports.report import as_text, few_clouds, save_json
 from pointmae_zoo.reports.scores import scores
 

@@ -1,8 +1,10 @@
 """Dataclasses whose fields are checked against their annotations: recipes, and the arguments of models.
 
 Annotations may be int, float, bool, str, ``Any``, ``Literal``, ``X | None``, ``tuple[X, ...]``,
-``dict[str, Any]`` and other dataclasses. A whole number does for a float; a bool does for nothing but a bool;
-text never becomes a number or the reverse.
+``dict[str, Any]`` and other dataclasses. A whole number is accepted for a float; a bool is accepted for
+nothing but a bool; text never becomes a number or the reverse.
+
+pydantic would be a compiled dependency of the core, and its errors would still have to be put into words.
 """
 
 import dataclasses

@@ -1,4 +1,8 @@
-"""Files that a user keeps: written whole or not at all, by one process at a time; their names and hashes."""
+"""Files that a user keeps: written whole or not at all, by one process at a time; their names and hashes.
+
+filelock does the locking. Its `FileLock` would leave the lock's file behind, so `locked` removes it, and
+journals lock the very file that they write.
+"""
 
 import contextlib
 import errno
@@ -7,8 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-from pointmae_zoo.system.locks import lock, remove_locked
+from typing import IO, Any
 
 
 @contextlib.contextmanager
@@ -78,10 +81,10 @@ def shown(path: str | os.PathLike[str]) -> str:
 
 
 def check_out(path: str | Path | None, suffixes: tuple[str, ...]) -> None:
-    """Work takes minutes: a place where no such file can be written is found before, not after. None is none.
+    """Check that such a file can be written there: to be called before work that takes minutes.
 
     Raises:
-        ValueError: a name that promises another format.
+        ValueError: the name has another suffix.
         FileNotFoundError, IsADirectoryError, PermissionError: names the place.
     """
     if path is None:
@@ -106,11 +109,10 @@ def file_sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: str | None = None) -> Iterator[bool]:
-    """Hold the lock of this name: a file that is there meanwhile. The system takes the lock back when a
-    process dies.
+    """Hold a lock, a file of this name, while the block lasts. The system releases it if the process dies.
 
-    Gives True, at the latest when no other process has it any more; False where the system or the disk has
-    no locks. ``waiting`` is said on stderr if it has to wait.
+    Yields True once this process has the lock, False where the system or the disk has no locks. If it has to
+    wait, it prints ``waiting`` on stderr.
     """
     while True:
         with open(path, "wb") as stream:
@@ -122,7 +124,7 @@ def locked(path: Path, waiting: str | None = None) -> Iterator[bool]:
                     waiting = None
                 alone = lock(stream, wait=True)
             if alone and not _is_named(stream.fileno(), path):
-                continue  # the one that had it has removed it: others may hold a new one of this name
+                continue  # its last holder has removed the file; others may hold a new one
             try:
                 yield alone
             finally:
@@ -135,3 +137,37 @@ def _is_named(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+def lock(stream: IO[Any], *, wait: bool = False) -> bool:
+    """Lock an open file for this process, until the file is closed or the process dies.
+
+    Args:
+        wait: wait while another process holds the lock.
+
+    Returns:
+        False where there are no locks, as on some network file systems.
+
+    Raises:
+        BlockingIOError: another process holds it, unless asked to wait.
+    """
+    from filelock import lock_descriptor
+
+    try:
+        taken = lock_descriptor(stream.fileno(), blocking=wait)
+    except OSError:
+        return False
+    if not taken:
+        raise BlockingIOError(errno.EWOULDBLOCK, "another process holds the lock")
+    return True
+
+
+def remove_locked(path: Path, stream: IO[Any]) -> None:
+    """Remove the file that this process has locked as ``stream``, and release the lock."""
+    try:
+        path.unlink(missing_ok=True)  # before the lock is released: nobody can have taken the file meanwhile
+    except PermissionError:  # Windows removes no open file
+        stream.close()
+        with contextlib.suppress(PermissionError):  # another process has opened it: it stays, and is theirs
+            path.unlink(missing_ok=True)
+    stream.close()

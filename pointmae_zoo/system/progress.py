@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 SECONDS_BETWEEN_LINES = 30.0
-"""Where there is no terminal. Work that takes less says nothing."""
+"""Without a terminal. Work that takes less prints nothing."""
 
 
 def progress_bar(
@@ -19,16 +19,16 @@ def progress_bar(
     initial: int = 0,
     disable: bool = False,
 ) -> Any:
-    """Something to iterate over, or to ``update()``, in a ``with`` block or not: tqdm where stderr is
-    a terminal, else a `Lines`.
+    """A progress bar to iterate over or to ``update()``, in a ``with`` block or not: tqdm on a terminal, else
+    `Lines`.
 
     Args:
-        iterable: what is worked off; None: there is only ``update``.
-        total: how many there are; by default ``len(iterable)``, if it has one.
-        unit: what one of them is called.
-        desc: what is done.
-        initial: how many were done before.
-        disable: say nothing.
+        iterable: the items to work on; None: ``update`` is called instead.
+        total: how many items there are; by default ``len(iterable)``, if it has one.
+        unit: what one item is called.
+        desc: what the work is.
+        initial: how many items were done before.
+        disable: show nothing.
     """
     if disable or sys.stderr.isatty():
         from tqdm import tqdm
@@ -38,8 +38,9 @@ def progress_bar(
 
 
 class Lines:
-    """What `progress_bar` gives without a terminal: a line for a log file every ``SECONDS_BETWEEN_LINES``, as
-    ``teacher: 640 of 2000 clouds, 12.5 a second, 1:49 left``. It has of tqdm's methods those that are used.
+    """Progress without a terminal: every ``SECONDS_BETWEEN_LINES`` a line for a log file, such as
+    ``teacher: 640 of 2000 clouds, 12.5 a second, 1:49 left``. It has those of tqdm's methods that are used
+    here.
     """
 
     disable = False
@@ -71,7 +72,7 @@ class Lines:
         self.close()
 
     def update(self, n: int = 1) -> None:
-        """So many more are done."""
+        """Count ``n`` more items as done."""
         self.n += n
         now = time.monotonic()
         if now - self.told >= SECONDS_BETWEEN_LINES:
@@ -79,14 +80,14 @@ class Lines:
             print(self.line(now - self.started), file=sys.stderr, flush=True)
 
     def set_postfix_str(self, s: str = "") -> None:
-        """What lines end with from now on."""
+        """Set what the following lines end with."""
         self.postfix = s
 
     def close(self) -> None:
-        """As tqdm has it; there is nothing to clear."""
+        """As in tqdm; there is nothing to clear."""
 
     def line(self, seconds: float) -> str:
-        """What is said when so many seconds have passed."""
+        """The line to print when so many seconds have passed."""
         done, total = self.n - self.first, self.total
         said = f"{self.desc}: {self.n}{'' if total is None else f' of {total}'} {self.unit}s"
         rate = done / seconds if seconds > 0 else 0.0

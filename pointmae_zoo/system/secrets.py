@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 _NAMED = re.compile(r"(?i)(token(?!s)|secret|password|passwd|api[-_]?key|access[-_]?key|credential)")
 _IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")
-# What tokens of the usual services look like. After sk-, words with dashes are none.
+# What tokens of common services look like. Plain words with dashes after sk- are not tokens.
 _TOKEN = re.compile(
     r"\b(?:hf_|api_org_)[A-Za-z0-9]{20,}|\bhf_(?:oauth|jwt)_[\w.-]{20,}|\bgh[opsur]_[A-Za-z0-9]{30,}"
     r"|\bgithub_pat_\w{30,}|\bglpat-[\w-]{20,}|\bnpm_[A-Za-z0-9]{30,}|\bxox[abprs]-[\w-]{10,}"
@@ -44,8 +44,8 @@ def without_secrets(words: Sequence[str]) -> list[str]:
 
 
 def line_of_secret(text: str, known: Sequence[str] = ()) -> int | None:
-    """The number of the first line with something that looks like a token, a stated password or an address
-    with either, or with one of the ``known`` secrets; None: there is none."""
+    """Number of the first line with one of the ``known`` secrets, or with what looks like a token, a stated
+    password or an address with either; None if there is none."""
     for number, line in enumerate(text.splitlines(), 1):
         looks = any(pattern.search(line) for pattern in (_TOKEN, _STATED, _WITH_USER))
         if looks or any(secret and secret in line for secret in known):
@@ -54,7 +54,7 @@ def line_of_secret(text: str, known: Sequence[str] = ()) -> int | None:
 
 
 def without_homes(text: str) -> str:
-    """Paths into home folders as they are for their owner: ``/home/ada/shapes`` becomes ``~/shapes``."""
+    """Replace home folders by ``~``: ``/home/ada/shapes`` becomes ``~/shapes``."""
     home = os.path.expanduser("~")
     if len(home) > 1:
         text = re.sub(rf"(?<![\w.~-]){re.escape(home)}(?![\w.-])", "~", text)

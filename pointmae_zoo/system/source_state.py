@@ -1,4 +1,4 @@
-"""Which state of the source, and of the libraries under it, made a number or a file of weights."""
+"""The commit and the versions of libraries that a number or a file of weights was made with."""
 
 import importlib.metadata
 import platform
@@ -27,7 +27,7 @@ def current_commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Of this package, Python and the libraries that numbers depend on; without those that are not there."""
+    """Versions of this package, of Python and of the installed libraries that numbers depend on."""
     found = {"pointmae_zoo": __version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         try:

@@ -1,7 +1,7 @@
 """YAML files: recipes, and what a person states for a card.
 
-Values are read by YAML 1.2's rules, where PyYAML has 1.1's: ``1e-3`` is a number, ``no`` is text and ``1:30``
-is no count of seconds.
+Values are read by YAML 1.2's rules, PyYAML's are 1.1's: here ``1e-3`` is a number, and ``no`` and ``1:30``
+are text.
 """
 
 import re

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pointmae_zoo.datasets.augmentation import augment, points_of_step, subsample
-from pointmae_zoo.datasets.labelled.opening import LabelledClouds, open_labelled
+from pointmae_zoo.datasets.labelled import LabelledClouds, open_labelled
 from pointmae_zoo.datasets.splits import few_per_class, validation_split
 from pointmae_zoo.hub import from_pretrained, save_pretrained
 from pointmae_zoo.hub.pretrained import public_name

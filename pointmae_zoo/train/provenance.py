@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from pointmae_zoo.datasets.benchmarks import split_entry
-from pointmae_zoo.datasets.labelled.identity import identity_sha256
-from pointmae_zoo.datasets.labelled.opening import LabelledClouds
+from pointmae_zoo.datasets.labelled import LabelledClouds
+from pointmae_zoo.datasets.labelled.labelled_clouds import identity_sha256
 from pointmae_zoo.datasets.sources import CloudSource
 from pointmae_zoo.hub.pretrained import public_name
 from pointmae_zoo.system.source_state import versions

@@ -15,8 +15,7 @@ import torch
 from torch import nn
 
 from pointmae_zoo.ops.precision import chosen_precision, has_bfloat16, why_chosen
-from pointmae_zoo.system.files import written_whole
-from pointmae_zoo.system.locks import lock
+from pointmae_zoo.system.files import lock, written_whole
 from pointmae_zoo.system.secrets import without_secrets
 from pointmae_zoo.system.source_state import current_commit, versions
 from pointmae_zoo.train.checkpoints import list_checkpoints

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pointmae_zoo.datasets.evaluation_view import FixedView
-from pointmae_zoo.datasets.labelled.opening import LabelledClouds
+from pointmae_zoo.datasets.augmentation import FixedView
+from pointmae_zoo.datasets.labelled import LabelledClouds
 from pointmae_zoo.models.encoder import evaluating
 from pointmae_zoo.reports.part_overlap import overlaps, predicted_parts
 from pointmae_zoo.train.recipes import FinetuneRecipe

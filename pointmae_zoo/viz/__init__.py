@@ -4,12 +4,11 @@ They need matplotlib: ``pip install "pointmae-zoo[viz]"``. No function opens a w
 state.
 """
 
-from pointmae_zoo.viz.accuracy_curve import CurvePoint, draw_label_curve
-from pointmae_zoo.viz.confusion_matrix import draw_confusion
+from pointmae_zoo.viz.charts import CurvePoint, draw_confusion, draw_label_curve
 from pointmae_zoo.viz.neighbour_pictures import draw_neighbours
-from pointmae_zoo.viz.paint import draw_cloud
 from pointmae_zoo.viz.part_pictures import PartPicture, draw_parts
-from pointmae_zoo.viz.preview import draw_reconstruction
+from pointmae_zoo.viz.reconstruction_pictures import draw_reconstruction
+from pointmae_zoo.viz.rendering import draw_cloud
 
 __all__ = [
     "CurvePoint",

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
-from pointmae_zoo.viz.paint import draw, figure_class, paint, save
+from pointmae_zoo.viz.rendering import draw, figure_class, paint, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
 
 _MAX_SHAPES = 64
 

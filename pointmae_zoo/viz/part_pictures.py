@@ -1,5 +1,6 @@
 """Pictures of clouds coloured by part: true parts above predicted ones."""
 
+import colorsys
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.viz.paint import draw, figure_class, paint, save
-from pointmae_zoo.viz.part_colours import part_colours
+from pointmae_zoo.viz.rendering import draw, figure_class, paint, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
 
 _MOST_CLOUDS = 16
 _CELL, _LINE = 1.9, 0.15  # inches
@@ -87,3 +88,15 @@ def draw_parts(pictures: Sequence[PartPicture], out: str | os.PathLike[str], *, 
     if title:
         figure.text(0.5, 1 - 0.2 / height, title, ha="center", va="center", fontsize=10)
     return save(figure, Path(out))
+
+
+def part_colours(count: int) -> NDArray[np.uint8]:
+    """(count, 3) red, green, blue by part number; always the same, and distinct for a few parts."""
+    golden = (np.sqrt(5) - 1) / 2
+    colours = [
+        colorsys.hsv_to_rgb(
+            (0.58 + number * golden) % 1, (0.75, 0.55)[number % 2], (0.9, 0.75)[number // 2 % 2]
+        )
+        for number in range(count)
+    ]
+    return np.round(255 * np.array(colours).reshape(count, 3)).astype(np.uint8)

@@ -537,7 +537,7 @@ def test_options_are_arguments_and_the_defaults_of_the_help_are_theirs(command: 
 
 def test_a_default_follows_the_source() -> None:
     assert default_of("inference/embedding.py", "embed_files.timeout") == 60.0
-    assert default_of("evaluate/linear_evaluation.py", "PAPER_C") == PAPER_C
+    assert default_of("evaluate/linear.py", "PAPER_C") == PAPER_C
     assert default_of("reports/report.py", "FewShotSettings.episodes") == FewShotSettings().episodes
     with pytest.raises(AssertionError, match="defines no embed_fles"):
         default_of("inference/embedding.py", "embed_fles.timeout")

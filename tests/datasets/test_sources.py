@@ -10,8 +10,8 @@ import pytest
 import trimesh
 
 from pointmae_zoo.datasets import cloud_cache, sources
+from pointmae_zoo.datasets.mesh_folder import training_files
 from pointmae_zoo.datasets.sources import CloudSource, concatenate, open_sources, procedural_source
-from pointmae_zoo.datasets.training_folder import training_files
 from pointmae_zoo.procedural import generate
 from samples.clouds import in_unit_sphere
 

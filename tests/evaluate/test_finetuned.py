@@ -12,8 +12,8 @@ import torch
 
 from pointmae_zoo.datasets.augmentation import Augmentation
 from pointmae_zoo.datasets.clouds import normalize_clouds
-from pointmae_zoo.datasets.labelled.identity import identity_sha256
-from pointmae_zoo.datasets.labelled.opening import open_labelled
+from pointmae_zoo.datasets.labelled import open_labelled
+from pointmae_zoo.datasets.labelled.labelled_clouds import identity_sha256
 from pointmae_zoo.datasets.splits import validation_split
 from pointmae_zoo.evaluate import (
     Run,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pointmae_zoo.datasets.labelled.opening import joint_sha256, open_labelled
+from pointmae_zoo.datasets.labelled import joint_sha256, open_labelled
 from pointmae_zoo.evaluate import evaluate_fewshot, evaluate_linear, evaluate_robustness
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.hub.pretrained import public_name

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pointmae_zoo.datasets.labelled.opening import open_labelled
+from pointmae_zoo.datasets.labelled import open_labelled
 from pointmae_zoo.evaluate import Run, evaluate_parts
 from pointmae_zoo.reports.schema import read_evaluation
 from pointmae_zoo.reports.tables import tables

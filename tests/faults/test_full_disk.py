@@ -17,7 +17,7 @@ import trimesh
 from pointmae_zoo import embed_files, from_pretrained, predict_parts, save_pretrained
 from pointmae_zoo.cli.printing import one_line
 from pointmae_zoo.inference import read_table
-from pointmae_zoo.inference.journal import Journal
+from pointmae_zoo.inference.resumable import Journal
 from pointmae_zoo.system.files import full_disk, written_whole
 from samples.models import SMALL, small
 
@@ -75,7 +75,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 import numpy as np
 from pathlib import Path
 from pointmae_zoo.cli.printing import one_line
-from pointmae_zoo.inference.journal import Journal
+from pointmae_zoo.inference.resumable import Journal
 from pointmae_zoo.inference.feature_tables import Embeddings, write_table
 said = []
 journal = Journal(Path({str(tmp_path / "j")!r}), {{}})
@@ -117,7 +117,7 @@ def test_rows_are_kept_and_the_next_run_goes_on(
 
     with monkeypatch.context() as patch:
         if where == "journal":
-            patch.setattr("pointmae_zoo.inference.journal.os.write", filling)
+            patch.setattr("pointmae_zoo.inference.resumable.os.write", filling)
         else:
             patch.setattr(Path, "write_bytes", full)
         with pytest.raises(OSError) as caught:
@@ -130,7 +130,7 @@ def test_rows_are_kept_and_the_next_run_goes_on(
     )
     if where == "journal":  # nor may it begin one
         with monkeypatch.context() as patch, pytest.raises(OSError) as caught:
-            patch.setattr("pointmae_zoo.inference.journal.os.write", full)
+            patch.setattr("pointmae_zoo.inference.resumable.os.write", full)
             embed_files(shapes, model, out=tmp_path / "u.npz", progress=False)
         assert one_line(caught.value) == (
             f"{tmp_path / 'u.npz.partial'}: No space left on device; make room on this disk and run it again"

@@ -11,7 +11,7 @@ import trimesh
 from pointmae_zoo import from_pretrained
 from pointmae_zoo.inference import embed_files, predict_files, predict_parts
 from pointmae_zoo.inference.batches import Direct, launcher_for
-from pointmae_zoo.inference.gpu_overlap import Overlapped
+from pointmae_zoo.inference.gpu_batches import Overlapped
 from pointmae_zoo.models.preprocess import Preprocess
 from samples.models import small
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from pointmae_zoo.inference.batch_size import BatchSize, is_out_of_memory
-from pointmae_zoo.inference.batches import Batches, Direct
-from pointmae_zoo.inference.gpu_overlap import Overlapped
+from pointmae_zoo.inference.batches import Batches, BatchSize, Direct, is_out_of_memory
+from pointmae_zoo.inference.gpu_batches import Overlapped
 from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.shapes import reader_pool
 from pointmae_zoo.shapes.reader_pool import ReaderPool, Reading

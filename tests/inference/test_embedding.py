@@ -18,7 +18,7 @@ import trimesh
 from pointmae_zoo import from_pretrained, save_pretrained
 from pointmae_zoo.cli import main
 from pointmae_zoo.inference import Embeddings, embed_files, read_table
-from pointmae_zoo.inference.journal import Journal
+from pointmae_zoo.inference.resumable import Journal
 from pointmae_zoo.library import similar
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.shapes.file_search import find_files

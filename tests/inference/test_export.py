@@ -13,7 +13,7 @@ import pointmae_zoo
 from pointmae_zoo import export_model
 from pointmae_zoo.cli import main
 from pointmae_zoo.inference import export
-from pointmae_zoo.inference.onnx_file import write_onnx
+from pointmae_zoo.inference.export import write_onnx
 from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.ops import farthest_point_sample, knn
 from pointmae_zoo.shapes.file_search import find_files

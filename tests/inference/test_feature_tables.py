@@ -1,4 +1,4 @@
-"""Tables of features in files, and the nearest rows of a table."""
+"""Tables of features in files."""
 
 import csv
 import json
@@ -12,7 +12,6 @@ from safetensors.numpy import load_file
 
 from pointmae_zoo.inference import Embeddings, read_table, write_table
 from pointmae_zoo.inference.feature_tables import FORMATS, check_table_path
-from pointmae_zoo.library import similar
 
 METADATA = {"model": "i2p_mae_tiny.shapes", "fingerprint": "ab" * 32, "pool": "max", "seed": 3, "up": "z"}
 NAMES = ["a, b.stl", 'parts/"quoted".obj', "parts/Schräge Fläche 面.ply", "x/\udcff.off", "z.npy"]
@@ -173,47 +172,3 @@ def test_the_npz_is_a_zip_without_a_date_of_today(tmp_path: Path) -> None:
     write_table(tmp_path / "t.npz", table())
     with zipfile.ZipFile(tmp_path / "t.npz") as archive:
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
-
-
-def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
-
-
-def test_similar_to_a_vector() -> None:
-    rows, query = table(), np.arange(6.0)
-    expected = sorted(
-        ((cosine(row, query), name) for row, name in zip(rows.features, NAMES, strict=True)), reverse=True
-    )
-    found = similar(query, rows, k=3)
-    assert [name for name, _ in found] == [name for _, name in expected[:3]]
-    np.testing.assert_allclose([score for _, score in found], [score for score, _ in expected[:3]], rtol=1e-9)
-    assert len(similar(query[None], rows, k=99)) == 5
-
-
-def test_similar_to_a_row_leaves_that_row_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = table(["a.stl", "b.stl", "c.stl"])
-    write_table(tmp_path / "t.csv", rows)
-    found = similar("b.stl", tmp_path / "t.csv")
-    assert sorted(name for name, _ in found) == ["a.stl", "c.stl"]
-    assert found[0][1] >= found[1][1]
-    monkeypatch.chdir(tmp_path)
-    assert similar(tmp_path / "b.stl", rows) == found  # the same file by another name
-
-
-def test_a_row_of_zeros_is_similar_to_nothing() -> None:
-    rows = Embeddings(["a", "b"], np.array([[0, 0], [1, 0]], np.float32))
-    assert similar(np.array([1.0, 0.0]), rows) == [("b", 1.0), ("a", 0.0)]
-
-
-def test_wrong_queries_are_told(tmp_path: Path) -> None:
-    rows = table()
-    with pytest.raises(ValueError, match="6 features expected, got 5"):
-        similar(np.ones(5), rows)
-    with pytest.raises(ValueError, match="k: at least 1"):
-        similar(np.ones(6), rows, k=0)
-    with pytest.raises(FileNotFoundError, match=r"none\.stl: neither a row of the table nor a file"):
-        similar("none.stl", rows)
-    (tmp_path / "new.stl").touch()
-    with pytest.raises(ValueError, match="does not name its model"):
-        similar(tmp_path / "new.stl", Embeddings(rows.paths, rows.features))

@@ -14,11 +14,10 @@ import trimesh
 import pointmae_zoo
 from pointmae_zoo.cli import main
 from pointmae_zoo.inference import predict_files, predict_parts
-from pointmae_zoo.inference.coloured_clouds import write_coloured
-from pointmae_zoo.inference.part_prediction import Objects
+from pointmae_zoo.inference.part_prediction import Objects, write_coloured
 from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.shapes.read import read_points
-from pointmae_zoo.viz.part_colours import part_colours
+from pointmae_zoo.viz.part_pictures import part_colours
 from samples.models import small
 
 SIZE = Preprocess(64, 256)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pointmae_zoo import cli
-from pointmae_zoo.datasets.training_folder import HELD_OUT, is_held_out
+from pointmae_zoo.datasets.mesh_folder import HELD_OUT, is_held_out
 from pointmae_zoo.train import parse_setting, read_recipe
 from pointmae_zoo.train.recipe_files import list_recipes, recipe_command
 from pointmae_zoo.train.recipes import FinetuneRecipe, PretrainRecipe, TeacherSettings, merged

@@ -142,13 +142,13 @@ def test_a_stopped_training_is_gone_on_with(
 def test_choices_leave_test_alone(
     tmp_path: Path, recipe: FinetuneRecipe, networks: dict[str, Network], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pointmae_zoo.datasets.labelled import opening
+    from pointmae_zoo.datasets import labelled
     from pointmae_zoo.evaluate import finetuned
     from pointmae_zoo.train import finetuning
 
     def opened(entry: Any, split: str, **more: Any) -> Any:
         assert split == "train"
-        return opening.open_labelled(entry, split, **more)
+        return labelled.open_labelled(entry, split, **more)
 
     for module in (finetuned, finetuning):
         monkeypatch.setattr(module, "open_labelled", opened)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pointmae_zoo.datasets.augmentation import Augmentation
-from pointmae_zoo.datasets.labelled.opening import LabelledClouds
+from pointmae_zoo.datasets.labelled import LabelledClouds
 from pointmae_zoo.models.batch_norm import BatchNorm, averaging_statistics
 from pointmae_zoo.train import FinetuneRecipe, finetune_model
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pointmae_zoo import from_pretrained
 from pointmae_zoo.datasets.augmentation import Augmentation
 from pointmae_zoo.datasets.clouds import normalize_clouds
-from pointmae_zoo.datasets.labelled.opening import LabelledClouds, open_labelled
+from pointmae_zoo.datasets.labelled import LabelledClouds, open_labelled
 from pointmae_zoo.train import FinetuneRecipe, finetune, open_training_parts, pretrain
 from pointmae_zoo.train.finetuning import FinetuneTask
 from pointmae_zoo.train.optimizer import layer_depths, parameter_groups
@@ -120,9 +120,7 @@ def test_run_folder(recipe: FinetuneRecipe, tmp_path: Path) -> None:
     ):
         run(longer, folder, resume=True)
     assert run(longer.override(weights=str(folder)), tmp_path / "new").steps == 9
-    with pytest.raises(
-        ValueError, match=r"task is classification; use 'pointmae-zoo finetune'"
-    ):
+    with pytest.raises(ValueError, match=r"task is classification; use 'pointmae-zoo finetune'"):
         pretrain(None, folder, resume=True)
 
 

@@ -12,7 +12,7 @@ from pointmae_zoo.models.i2p_mae import I2PMAEForPretraining
 from pointmae_zoo.models.joint_mae import JointMAEForPretraining
 from pointmae_zoo.models.joint_mae.joint_preview import draw_points, image_columns, view_direction
 from pointmae_zoo.models.pretraining_model import TeacherViews
-from pointmae_zoo.viz.paint import _view, paint
+from pointmae_zoo.viz.rendering import _view, paint
 
 RED, BLUE = (0.9, 0.1, 0.1), (0.1, 0.1, 0.9)
 

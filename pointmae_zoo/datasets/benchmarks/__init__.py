@@ -6,7 +6,7 @@ Every reader checks what is there, names what is missing and says where to get i
 from pathlib import Path
 
 from pointmae_zoo.datasets.benchmarks import modelnet40, scanobjectnn, shapenet55, shapenetpart
-from pointmae_zoo.datasets.benchmarks.layout import Benchmark
+from pointmae_zoo.datasets.benchmarks.benchmark import Benchmark
 
 __all__ = ["NAMES", "Benchmark", "open_benchmark", "recognise", "split_entry"]
 

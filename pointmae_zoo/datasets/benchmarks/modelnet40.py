@@ -12,8 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pointmae_zoo.datasets.benchmarks.hdf5 import Hdf5Clouds
-from pointmae_zoo.datasets.benchmarks.layout import Benchmark, check_files, check_split, locate, read_list
+from pointmae_zoo.datasets.benchmarks.benchmark import (
+    Benchmark,
+    Hdf5Clouds,
+    check_files,
+    check_split,
+    locate,
+    read_list,
+)
 from pointmae_zoo.shapes.formats.points import read_xyz
 
 NAME = "modelnet40"

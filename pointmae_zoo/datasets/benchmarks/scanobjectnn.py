@@ -10,29 +10,15 @@ A folder stands for PB-T50-RS; for another variant name its training file.
 
 from pathlib import Path
 
-from pointmae_zoo.datasets.benchmarks.hdf5 import Hdf5Clouds
-from pointmae_zoo.datasets.benchmarks.layout import Benchmark, check_split, locate
+from pointmae_zoo.datasets.benchmarks.benchmark import Benchmark, Hdf5Clouds, check_split, locate
 
 NAME = "scanobjectnn"
 SOURCE = "request it from its makers, under their terms, at hkust-vgd.github.io/scanobjectnn"
 
 CLASSES = (
-    "bag",
-    "bin",
-    "box",
-    "cabinet",
-    "chair",
-    "desk",
-    "display",
-    "door",
-    "shelf",
-    "table",
-    "bed",
-    "pillow",
-    "sink",
-    "sofa",
-    "toilet",
-)
+    "bag", "bin", "box", "cabinet", "chair", "desk", "display", "door",
+    "shelf", "table", "bed", "pillow", "sink", "sofa", "toilet",
+)  # fmt: skip
 _PREFIX = {"train": "training_objectdataset", "test": "test_objectdataset"}
 _HARDEST = "_augmentedrot_scale75.h5"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.datasets.benchmarks.layout import (
+from pointmae_zoo.datasets.benchmarks.benchmark import (
     SPLITS,
     Benchmark,
     check_files,
@@ -29,23 +29,9 @@ SOURCE = "where to get it: pointmae-zoo download shapenetpart"
 
 # Parts are numbered through all categories, in this order.
 NUM_PARTS = {
-    "Airplane": 4,
-    "Bag": 2,
-    "Cap": 2,
-    "Car": 4,
-    "Chair": 4,
-    "Earphone": 3,
-    "Guitar": 3,
-    "Knife": 2,
-    "Lamp": 4,
-    "Laptop": 2,
-    "Motorbike": 6,
-    "Mug": 2,
-    "Pistol": 3,
-    "Rocket": 3,
-    "Skateboard": 3,
-    "Table": 3,
-}
+    "Airplane": 4, "Bag": 2, "Cap": 2, "Car": 4, "Chair": 4, "Earphone": 3, "Guitar": 3, "Knife": 2,
+    "Lamp": 4, "Laptop": 2, "Motorbike": 6, "Mug": 2, "Pistol": 3, "Rocket": 3, "Skateboard": 3, "Table": 3,
+}  # fmt: skip
 _FOLDER = "shapenetcore_partanno_segmentation_benchmark_v0_normal"
 _MARK = "synsetoffset2category.txt"
 

@@ -1,8 +1,9 @@
-"""What is known of labelled clouds of one split, whatever they were read from."""
+"""Labelled clouds of one split, whatever they were read from, and hashes that tell which ones they are."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -24,7 +25,7 @@ class LabelledClouds:
             together. A number of its own for each cloud where nobody knows.
         classes: names; of all splits, so that labels of train and test agree.
         names: M names for messages: the file, and the row if it has several clouds.
-        name: of the data, without where it lies.
+        name: of the data, without the folders above it.
         sha256: of the file; of the files' bytes and classes where it is a folder; of a benchmark's clouds and
             labels. The same however many points are read.
         class_set: ``core`` or ``all`` classes of the data.
@@ -84,20 +85,21 @@ def joint_sha256(splits: Sequence[LabelledClouds]) -> str:
 
 
 def sha256_of(arrays: Sequence[NDArray]) -> str:
-    """Of the bytes of the arrays, one after another."""
+    """A hash of the arrays' bytes, one after another."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
-def drawn(there: int, count: int, seed: int) -> NDArray[np.int64]:
-    """Which of ``there`` points to take to have ``count``: in random order, again and again if need be."""
+def draw_indices(there: int, count: int, seed: int) -> NDArray[np.int64]:
+    """Indices (count,) of the points to take of ``there``: in random order, repeated if there are too few."""
     return np.resize(np.random.default_rng(seed).permutation(there), count)
 
 
 def part_ranges(sizes: Sequence[int]) -> tuple[range, ...]:
-    """For each class its part numbers, counted through all classes; from how many parts each has."""
+    """For each class its part numbers, counted through all classes. ``sizes``: how many parts each class
+    has."""
     ends = np.cumsum(sizes).tolist()
     return tuple(range(end - size, end) for end, size in zip(ends, sizes, strict=True))
 
@@ -109,3 +111,20 @@ def unnamed_parts(classes: Sequence[str], parts: Sequence[range]) -> tuple[str, 
         for name, numbers in zip(classes, parts, strict=True)
         for number in range(len(numbers))
     )
+
+
+def identity_sha256(clouds: LabelledClouds) -> str:
+    """A hash of which clouds these are, in order. It depends neither on how many points of each are read, nor
+    on where they lie.
+
+    It covers each cloud's class name and near-duplicate group, and its first point if it is from an ``.npz``,
+    else its file's name, because there the first point may depend on how many are drawn.
+    """
+    digest = hashlib.sha256()
+    for label, group, name in zip(clouds.labels.tolist(), clouds.groups.tolist(), clouds.names, strict=True):
+        digest.update(f"{clouds.classes[label]}\0{group}\0".encode("utf-8", "surrogateescape"))
+        if not clouds.name.endswith(".npz"):
+            digest.update(f"{Path(name).name}\0".encode("utf-8", "surrogateescape"))
+    if clouds.name.endswith(".npz"):
+        digest.update(clouds.points[:, 0].tobytes())
+    return digest.hexdigest()

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointmae_zoo.datasets.labelled.opening import LabelledClouds, open_labelled
-from pointmae_zoo.datasets.labelled.part_files import PartPoints, read_part_points
+from pointmae_zoo.datasets.labelled import LabelledClouds, open_labelled
+from pointmae_zoo.datasets.labelled.part_labels import PartPoints, read_part_points
 from pointmae_zoo.procedural.part_shapes import CLASSES, generate_with_parts, write_part_shapes
 from pointmae_zoo.shapes.surface import MeshError
 

@@ -1,0 +1,421 @@
+"""Runs over many files that go on where they were killed.
+
+Embedding and classifying give a row of numbers for each file: `rows_of_files` computes them, and a `Journal`
+beside the output keeps them until the table is written. Part segmentation writes a cloud for each file, and a
+`PartManifest` in their folder says which of them need not be made again.
+"""
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointmae_zoo.inference.batches import FIRST_CLOUDS, Batches, launcher_for
+from pointmae_zoo.inference.inputs import (
+    Paths,
+    check_arguments,
+    find_inputs,
+    readers_for,
+    sorted_failures,
+)
+from pointmae_zoo.models.preprocess import Preprocess
+from pointmae_zoo.shapes.reader_pool import ReaderPool
+from pointmae_zoo.system.files import full_disk, lock, remove_locked, written_whole
+from pointmae_zoo.system.progress import progress_bar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+JOURNAL_FORMAT = 1
+
+
+MANIFEST_FILE = "parts.json"
+MANIFEST_FORMAT = 1
+
+
+class Journal:
+    """A text file that only grows: a line with the settings, then one line of JSON per embedded file.
+
+    A row counts only if path, size and time of change of its file are what they were. A line that was cut
+    off by a kill is dropped.
+
+    Raises ValueError if another process is writing the same output, or if rows of other settings are kept.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path = path
+        self.rows: dict[str, NDArray[np.float32]] = {}  # identity of a file -> features (D,)
+        self.notes: dict[str, tuple[str, ...]] = {}  # identity of a file -> what its reader remarked
+        self._file = self._open()
+        try:
+            self._load(settings)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def add(
+        self, identities: list[str], features: NDArray[np.float32], notes: Sequence[tuple[str, ...]] = ()
+    ) -> None:
+        """Write the rows of a batch, and the remarks on each file; they survive a kill from here on.
+
+        Raises OSError with the journal's name if the disk has no room; the rows before are kept.
+        """
+        lines = []
+        for name, row, said in zip(identities, features, notes or [()] * len(identities), strict=True):
+            packed = base64.b64encode(np.ascontiguousarray(row, dtype="<f4").tobytes()).decode()
+            line: dict[str, Any] = {"file": name, "features": packed}
+            if said:
+                line["notes"] = said
+            lines.append(json.dumps(line) + "\n")
+        self._append("".join(lines).encode())
+
+    def _append(self, data: bytes) -> None:
+        """All of it or nothing. Not by Python's buffer, which would try, and fail, again when closed."""
+        size = os.fstat(self._file.fileno()).st_size
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[os.write(self._file.fileno(), left) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file.fileno(), size)
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+    def close(self) -> None:
+        """Let go of the file and leave it for the next run."""
+        self._file.close()
+
+    def remove(self) -> None:
+        """The output is complete: nothing is left to go on with."""
+        remove_locked(self.path, self._file)
+
+    def _open(self) -> IO[bytes]:
+        """The file, locked."""
+        while True:
+            file = open(self.path, "a+b")  # noqa: SIM115 - open until the run ends
+            try:
+                lock(file)  # where there are no locks, two runs at a time are the user's to avoid
+            except BlockingIOError:
+                file.close()
+                raise ValueError(
+                    f"{self.path}: another run is writing this output; wait for it, or choose another"
+                ) from None
+            if os.fstat(file.fileno()).st_nlink or self.path.exists():
+                return file
+            file.close()  # another run finished and removed it just before it was locked
+
+    def _load(self, settings: dict[str, Any]) -> None:
+        header = json.dumps({"format": JOURNAL_FORMAT, "settings": settings}, sort_keys=True)
+        self._file.seek(0)
+        first = self._file.readline()
+        if first and not first.startswith(b'{"format"'):
+            raise ValueError(f"{self.path}: this name is needed, but the file is not ours; move it away")
+        good = 0
+        if first == header.encode() + b"\n":
+            good = self._file.tell()
+            for line in self._file:
+                if not line.endswith(b"\n") or not self._take(line):
+                    break
+                good += len(line)
+        elif self._file.readline().endswith(b"\n"):  # rows that took work, and that are not ours to drop
+            raise ValueError(
+                f"{self.path}: keeps rows made with other settings ({_differences(first, settings)}); "
+                "give the same options again, choose another output, or delete this file"
+            )
+        self._file.seek(good)
+        self._file.truncate()
+        if not good:
+            self._append(header.encode() + b"\n")
+
+    def _take(self, line: bytes) -> bool:
+        """Whether the line is a whole row."""
+        try:
+            row = json.loads(line)
+            values = np.frombuffer(base64.b64decode(row["features"], validate=True), dtype="<f4")
+            self.rows[row["file"]] = values.astype(np.float32)
+            self.notes[row["file"]] = tuple(map(str, row.get("notes", ())))
+        except (ValueError, KeyError, TypeError):
+            return False
+        return True
+
+
+def _differences(header: bytes, settings: dict[str, Any]) -> str:
+    """The settings that a journal's first line has otherwise."""
+    try:
+        stored = json.loads(header)["settings"]
+        names = [name for name in sorted({*stored, *settings}) if stored.get(name) != settings.get(name)]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "its first line cannot be read"
+    return ", ".join(
+        "weights (fingerprint)"
+        if name == "fingerprint"
+        else f"{name}: {stored.get(name)!r}, now {settings.get(name)!r}"
+        for name in names
+    )
+
+
+def identity(file: Path) -> str:
+    """What a file must still be for its row to count: path, size, time of change."""
+    try:
+        status = os.stat(file)
+    except OSError:  # it has just vanished; its reader will say so
+        return json.dumps([os.path.abspath(file)])
+    return json.dumps([os.path.abspath(file), status.st_size, status.st_mtime_ns])
+
+
+class PartManifest:
+    """``parts.json`` in the folder: for each cloud the file that it was made of, how it was made and the
+    shares of its parts. One made otherwise, of a file that has
+    changed since, or changed itself, does not count.
+
+    Args:
+        folder: where the clouds are, or will be.
+        settings: everything that decides what a cloud looks like; as JSON has it.
+
+    Raises ValueError if a file of that name is not ours.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self._folder, self._path = folder, folder / MANIFEST_FILE
+        self._made = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        self._content = self._read()
+        self._content["settings"][self._made] = settings
+        self._changed = False
+
+    def shares(self, file: Path, target: Path) -> NDArray[np.float64] | None:
+        """The shares of the parts in the cloud ``target`` of a file, if it need not be made again."""
+        entry = self._content["clouds"].get(self._name(target))
+        wanted = {"made": self._made, "file": identity(file), "cloud": _stamp(target)}
+        if entry is None or any(entry.get(name) != value for name, value in wanted.items()):
+            return None
+        return np.array(entry["shares"], dtype=np.float64)
+
+    def add(self, source: str, target: Path, shares: NDArray[np.float64]) -> None:
+        """``target`` was written. ``source``: the identity of the file as it was before it was read."""
+        entry = {"made": self._made, "file": source, "cloud": _stamp(target), "shares": shares.tolist()}
+        self._content["clouds"][self._name(target)] = entry
+        self._changed = True
+
+    def remove_orphans(self) -> list[Path]:
+        """Delete the clouds of files that are gone, as long as they are as they were written. A file whose
+        whole folder is gone may be on a disk that is not there just now; its cloud stays."""
+        removed = []
+        for name, entry in list(self._content["clouds"].items()):
+            target = self._folder / name
+            stamp = _stamp(target)
+            inside = not Path(name).is_absolute() and ".." not in Path(name).parts and ".parts." in name
+            if inside and _is_deleted(entry["file"]) and stamp in (None, entry["cloud"]):
+                del self._content["clouds"][name]
+                self._changed = True
+                if stamp is not None:
+                    target.unlink()
+                    removed.append(target)
+        return removed
+
+    def write(self) -> None:
+        """What was added, if there is something."""
+        if not self._changed:
+            return
+        used = {entry["made"] for entry in self._content["clouds"].values()}
+        settings = {made: how for made, how in self._content["settings"].items() if made in used}
+        text = json.dumps({**self._content, "settings": settings}, indent=1) + "\n"
+        with written_whole(self._path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+        self._changed = False
+
+    def _name(self, target: Path) -> str:
+        return target.relative_to(self._folder).as_posix()
+
+    def _read(self) -> dict[str, Any]:
+        empty: dict[str, Any] = {"format": MANIFEST_FORMAT, "settings": {}, "clouds": {}}
+        try:
+            content = json.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return empty
+        except ValueError:
+            content = None
+        if not _is_ours(content):
+            raise ValueError(f"{self._path}: this name is needed, but the file is not ours; move it away")
+        return content if content["format"] == MANIFEST_FORMAT else empty
+
+
+def _is_ours(content: Any) -> bool:
+    return (
+        isinstance(content, dict)
+        and content.keys() == {"format", "settings", "clouds"}
+        and all(isinstance(content[name], dict) for name in ("settings", "clouds"))
+        and all(
+            isinstance(entry, dict)
+            and entry.keys() == {"made", "file", "cloud", "shares"}
+            and isinstance(entry["made"], str)
+            for entry in content["clouds"].values()
+        )
+    )
+
+
+def _is_deleted(source: str) -> bool:
+    """Whether the file of this identity is gone, and its folder is not."""
+    try:
+        path = Path(json.loads(source)[0])
+    except (ValueError, LookupError, TypeError):
+        return False
+    return path.parent.is_dir() and not os.path.lexists(path)
+
+
+def _stamp(target: Path) -> list[int] | None:
+    """Size and time of change; None where it is not."""
+    try:
+        status = target.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
+@dataclass(frozen=True)
+class RowNetwork:
+    """A network and everything that decides what a row is."""
+
+    compute: "Callable[[Tensor], Tensor]"
+    """(B, N, 3) -> (B, width)."""
+    width: int
+    recipe: Preprocess
+    device: str
+    metadata: dict[str, Any]
+    """What a table says of how it was made; rows of other metadata are never mixed in."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What was found out."""
+
+    paths: list[str]
+    values: NDArray[np.float32]  # (M, width)
+    failures: list[tuple[str, str]]
+    network: RowNetwork
+    notes: list[tuple[str, str]]
+    """(path, remark) of files with a row."""
+    passed_over: dict[str, int]
+    """What was left alone in folders -> how many; see `shapes.file_search.Found`."""
+
+
+def rows_of_files(
+    paths: Paths,
+    open_network: Callable[[], RowNetwork],
+    write: Callable[[Path, Rows], None],
+    *,
+    out: Path | None,
+    up: str,
+    seed: int,
+    batch_size: int | None,
+    workers: int | None,
+    timeout: float,
+    memory_limit_gb: float,
+    dtype: str | None,
+    progress: bool,
+) -> Rows:
+    """A row for each file that can be read; with `out`, ``write(out, rows)`` at the end if there are any.
+
+    The arguments are `embed_files`'s. Raises as it does.
+    """
+    check_arguments(up, seed, batch_size, workers, timeout, memory_limit_gb, dtype)
+    inputs = find_inputs(paths, out)
+    files = inputs.files
+    journal = None
+    network = open_network()
+    launcher = launcher_for(network.recipe, network.device, up)
+    batches = Batches(launcher, network.recipe.surface_samples, seed=int(seed), batch_size=batch_size)
+    if not launcher.tries_sizes:
+        batch_size = batch_size or FIRST_CLOUDS
+    with readers_for(files, workers, timeout, memory_limit_gb, network.device) as readers:
+        try:
+            if out is not None:
+                journal = Journal(out.with_name(out.name + ".partial"), _settings(network, batch_size))
+            found, failures, notes = _compute(network, batches, files, readers, journal, progress)
+            done = [file for file in files if file in found]
+            values = np.array([found[file] for file in done], dtype=np.float32)
+            rows = Rows(
+                [str(file) for file in done],
+                values.reshape(len(done), network.width),
+                sorted_failures(failures, inputs.missing),
+                network,
+                [(str(file), text) for file in done for text in notes.get(file, ())],
+                dict(inputs.passed_over.most_common()),
+            )
+            if out is not None and rows.paths:  # an empty table must not take the place of a good one
+                write(out, rows)
+            if journal is not None:
+                journal.remove()
+        except OSError as error:
+            if (number := full_disk(error)) is None:
+                raise
+            said = f"{os.strerror(number)}; make room on this disk and run it again"
+            if journal is not None:
+                room = "make room on this disk, and the same command goes on from there"
+                said = f"{os.strerror(number)}; {journal.path} keeps the rows so far: {room}"
+            raise OSError(number, said, error.filename) from error
+        except KeyboardInterrupt:
+            if journal is not None:
+                print(
+                    f"\n{journal.path} keeps the rows; the same command resumes from there", file=sys.stderr
+                )
+            raise
+        finally:
+            if journal is not None:
+                journal.close()
+    return rows
+
+
+def _settings(network: RowNetwork, batch_size: int | None) -> dict[str, Any]:
+    """Rows from another batch size, device or torch differ in their last bits, so they are not mixed in:
+    unless whoever let the batch size be found (None) allowed for that."""
+    import torch
+
+    return {
+        **network.metadata,
+        "batch_size": batch_size,
+        "device": network.device,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _compute(
+    network: RowNetwork,
+    batches: Batches,
+    files: list[Path],
+    readers: ReaderPool,
+    journal: Journal | None,
+    progress: bool,
+) -> tuple[dict[Path, NDArray[np.float32]], dict[Path, str], dict[Path, tuple[str, ...]]]:
+    """Rows of every file, those in the journal without reading them again; why there are none; remarks."""
+    identities = {file: identity(file) for file in files}  # as they are before they are read
+    rows: dict[Path, NDArray[np.float32]] = {}
+    if journal is not None:
+        rows = {file: journal.rows[name] for file, name in identities.items() if name in journal.rows}
+        batches.notes.update({file: journal.notes.get(identities[file], ()) for file in rows})
+        if rows:
+            print(f"{journal.path}: going on, {len(rows)} of {len(files)} rows are there", file=sys.stderr)
+    missing = [file for file in files if file not in rows]
+    failures: dict[Path, str] = {}
+    with progress_bar(
+        total=len(files), initial=len(rows), unit="file", desc="files", disable=not progress
+    ) as bar:
+        for _, found in batches.run(network.compute, missing, readers, failures, bar):
+            if journal is not None and found:
+                journal.add(
+                    [identities[file] for file in found],
+                    np.stack(list(found.values())),
+                    [batches.notes.get(file, ()) for file in found],
+                )
+            rows.update(found)
+    return rows, failures, batches.notes
