@@ -430,7 +430,7 @@ def _field_names(config: Any) -> tuple[str, ...]:
 
 
 def _suggest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=3)
     if near:
         return f"; did you mean {' or '.join(near)}?"
     return f"; known: {', '.join(known)}" if known else ""

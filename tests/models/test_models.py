@@ -366,7 +366,11 @@ def test_names_and_patterns() -> None:
     assert list_models("i2p*") == ["i2p_mae_base", "i2p_mae_tiny"]
     assert list_models("joint*") == ["joint_mae_base", "joint_mae_tiny"]
     assert list_models("no such*") == []
-    for name, words in (("i2p_mae_tinny", "did you mean i2p_mae_tiny"), ("zzz", "known: ")):
+    for name, words in (
+        ("i2p_mae_tinny", "did you mean i2p_mae_tiny"),
+        ("zzz", "known: "),
+        ("pointnet", "known: "),
+    ):
         with pytest.raises(ValueError, match=words):
             create_model(name)
     with pytest.raises(ValueError, match="did you mean classification"):

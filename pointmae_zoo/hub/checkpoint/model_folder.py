@@ -197,9 +197,10 @@ def nothing_here(place: str, names: list[str]) -> str:
             f"{place}: holds {pickles[0]}, a pickle, which can run code and is never loaded; "
             "'pointmae-zoo convert' turns a reference checkpoint into safetensors"
         )
-    if {"recipe.yaml", "checkpoints"} <= set(names) and WEIGHTS_FILE not in names:
+    of_run = "recipe.yaml" in names and {"checkpoints", "environment.json"} & set(names)
+    if of_run and WEIGHTS_FILE not in names:
         return (
-            f"{place}: a run that has not finished, so there are no weights yet; --resume goes on with it "
+            f"{place}: a run that has not finished, so there are no weights yet; --resume continues it "
             f"('pointmae-zoo pretrain' or 'finetune' --out {place} --resume)"
         )
     return f"{place}: {WEIGHTS_FILE} and {CONFIG_FILE} expected, as save_pretrained writes them"

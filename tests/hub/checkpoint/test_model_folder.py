@@ -246,8 +246,10 @@ def test_a_reset_classifier_travels(tmp_path: Path) -> None:
     assert torch.equal(loaded(POINTS), model(POINTS)) and loaded.config.labels is None
 
 
-def test_a_run_that_has_not_finished_is_called_so(tmp_path: Path) -> None:
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+@pytest.mark.parametrize("there", ["checkpoints", "environment.json"])
+def test_a_run_that_has_not_finished_is_called_so(tmp_path: Path, there: str) -> None:
+    """With a checkpoint, and before its first one."""
+    (tmp_path / "run" / there).mkdir(parents=True)
     (tmp_path / "run" / "recipe.yaml").write_text("task: classification\n")
     with pytest.raises(CheckpointError, match=r"a run that has not finished.*--resume"):
         from_pretrained(tmp_path / "run")
