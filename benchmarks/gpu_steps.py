@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.clocks import Counted, Parts, clock_of, peak_memory
 from benchmarks.gpu_rows import Bench, DeviceRow, plain_ops
 from benchmarks.steps import RecipeStep, Sides, difference, medians, recipe_of
-from pointmae_zoo.train.compiling import compile_blocks, compile_teacher
-from pointmae_zoo.train.recipe import PretrainRecipe
+from pointmae_zoo.train.recipes import PretrainRecipe
+from pointmae_zoo.train.runtime import compile_blocks, compile_teacher
 from pointmae_zoo.train.teacher_targets import LiveTargets
 
 _FULL_TOLERANCE = 2e-2  # of the losses, relative: a tie that is broken otherwise gives other groups

@@ -23,9 +23,9 @@ from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.ops.precision import chosen_precision
 from pointmae_zoo.train.optimizer import adamw, parameter_groups
 from pointmae_zoo.train.pretraining import PretrainTask, create_pretraining_model
-from pointmae_zoo.train.process_setup import keep_freed_memory, precision
-from pointmae_zoo.train.recipe import PretrainRecipe, merged
 from pointmae_zoo.train.recipe_files import read_recipe
+from pointmae_zoo.train.recipes import PretrainRecipe, merged
+from pointmae_zoo.train.runtime import keep_freed_memory, precision
 from pointmae_zoo.train.target_cache import cached_targets
 from pointmae_zoo.train.teacher_targets import LiveTargets, Rendering
 

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from pointmae_zoo.cli.options import SEVERAL, Folder, Model, Name, options
 from pointmae_zoo.cli.printing import print_table
-from pointmae_zoo.train.trackers import TRACKERS
+from pointmae_zoo.train.metrics import TRACKERS
 
 if TYPE_CHECKING:
     from pointmae_zoo.train import TrainingResult
@@ -115,8 +115,8 @@ def _train(
 ) -> int:
     """Train by the recipe that was asked for, with what was asked to change in it."""
     from pointmae_zoo.train import list_recipes, parse_setting, read_recipe
-    from pointmae_zoo.train.recipe import merged
     from pointmae_zoo.train.recipe_files import recipe_command
+    from pointmae_zoo.train.recipes import merged
 
     for text in run.pop("settings", []):
         changes = merged(changes, parse_setting(text))

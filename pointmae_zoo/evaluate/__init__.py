@@ -1,13 +1,12 @@
 """Scores of frozen features and of fine-tuned networks: numbers that can be believed."""
 
-from pointmae_zoo.evaluate.fewshot_evaluation import evaluate_fewshot
+from pointmae_zoo.evaluate.fewshot import evaluate_fewshot
 from pointmae_zoo.evaluate.finetuned import evaluate_finetuned
-from pointmae_zoo.evaluate.finetuned_runs import Run
+from pointmae_zoo.evaluate.finetuned_models import Run
 from pointmae_zoo.evaluate.label_curve import label_curve
-from pointmae_zoo.evaluate.linear import linear_probe
-from pointmae_zoo.evaluate.linear_evaluation import evaluate_linear
+from pointmae_zoo.evaluate.linear import evaluate_linear, linear_probe
 from pointmae_zoo.evaluate.part_segmentation import evaluate_parts
-from pointmae_zoo.evaluate.robustness_evaluation import evaluate_robustness
+from pointmae_zoo.evaluate.robustness import evaluate_robustness
 from pointmae_zoo.reports.comparison import compare, comparison_table
 from pointmae_zoo.reports.report import LinearProbe, LinearReport
 from pointmae_zoo.reports.score_report import ScoreReport

@@ -1,20 +1,137 @@
 """Few-shot classification of frozen features: a linear support vector machine on a handful of clouds.
 
 An episode draws some classes, a few training clouds of each (the support) and test clouds of the same classes
-(the queries). Support clouds are of different near-duplicate groups, and no query is of a group that the
-support has seen. The classifier knows nothing but the support: the features are standardised by it as well.
-Accuracy is the mean over the episode's classes, then over the episodes. Episodes depend on the data and the
-seed alone, so every model is asked the same questions.
+(the queries). Support clouds are from different near-duplicate groups, and no query is from a group of a
+support cloud. The classifier sees only the support, by which features are standardised, too. Accuracy is
+the mean over an episode's classes, then over the episodes. Episodes depend only on the data and the seed,
+so every model gets the same ones.
 """
 
-from typing import NamedTuple
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.reports.report import FewShotSettings
+from pointmae_zoo.evaluate.frozen_features import PREPARED, Data, Encoders, list_of, read_data
+from pointmae_zoo.evaluate.outputs import check_outputs, report_file
+from pointmae_zoo.reports.report import FewShotSettings, LinearReport, as_text
+from pointmae_zoo.system.source_state import measured_with
 
+WAYS = (5, 10)
+SHOTS = (10, 20)
+"""Of the papers' four settings."""
+
+_ENDS = {
+    "test": "support from train, queries from test",
+    "validation": "support and queries from train, of different near duplicates; test was not touched",
+}
 _ATTEMPTS = 100  # draws of one episode until every class has queries outside of the support's groups
+
+
+def evaluate_fewshot(
+    model: str | Path | Sequence[str | Path],
+    data: str | Path,
+    *,
+    classes: Literal["core", "all"] | None = None,
+    split: Literal["test", "validation"] = "test",
+    ways: Sequence[int] | None = None,
+    shots: Sequence[int] | None = None,
+    episodes: int = FewShotSettings.episodes,
+    num_points: int = 1024,
+    pool: str | None = None,
+    seeds: int = 3,
+    label: str | None = None,
+    batch_size: int = 64,
+    device: str = "cpu",
+    out: str | Path | None = None,
+    keep_in: str | Path | None = None,
+    cache: Path | None = None,
+    progress: bool = True,
+) -> LinearReport:
+    """Few-shot classification of frozen features, beside random weights of the same architecture.
+
+    The papers fine-tune the whole network in each of ten episodes. Here a linear support vector machine
+    learns from the frozen features, in 500 episodes that are the same for every model.
+
+    Args:
+        model, data, classes, num_points, pool, seeds, label, out, keep_in, cache, progress: as for
+            `evaluate_linear`.
+        split: ``"validation"`` takes the queries from train, too, always of other near duplicates than the
+            support.
+        ways, shots: classes of an episode and clouds of each; every combination is evaluated. With neither
+            given these are 5 and 10 ways, 10 and 20 shots, and the report says which of them the data are too
+            few for.
+        episodes: of each combination.
+
+    Raises:
+        ValueError: the data have too few clouds for ``ways`` or ``shots``; otherwise as for
+            `evaluate_linear`.
+        IsADirectoryError, NotADirectoryError, PermissionError: ``out`` can't be written there.
+    """
+    started = time.perf_counter()
+    models = list_of(model)
+    check_outputs(out)
+    given = read_data(
+        data, classes=classes, split=split, num_points=num_points, cache=cache, progress=progress
+    )
+    settings = [
+        FewShotSettings(ways=way, shots=shot, episodes=episodes)
+        for way in ways or WAYS
+        for shot in shots or SHOTS
+    ]
+    drawn, left_out = _episodes(given, settings, strict=bool(ways or shots))
+    encoders = Encoders.load(models, seeds, pool, batch_size, device)
+    context = {
+        "task": "fewshot",
+        **encoders.described(label),
+        **given.described(),
+        "protocol_name": "standard",
+        "protocol": f"{PREPARED}, standardised by the support; linear SVM; {_ENDS[split]}".format(
+            num_points=num_points
+        ),
+        "robustness": {},
+        "few_shot": [asdict(one) for one in drawn],
+        "left_out": left_out,
+    }
+    file = report_file(out, keep_in, context)
+    report = LinearReport(clouds={"group": as_text(given.judged.groups)})
+    accuracies: dict[tuple[str, FewShotSettings], list[NDArray[np.float64]]] = {}
+    for one in encoders.features(given, "few-shot", progress):
+        support = Pool(one.train, given.train.labels)
+        query = Pool(one.tests[0] if one.tests else one.train, given.judged.labels)
+        for setting, of_setting in drawn.items():
+            found = few_shot(support, query, of_setting, C=setting.C)
+            accuracies.setdefault((one.weights, setting), []).append(found)
+    for (weights, setting), of_runs in accuracies.items():
+        report.add_few_shot(weights, setting, of_runs)
+    report.context = {**context, **measured_with(started)}
+    if file is not None:
+        report.save(file)
+    return report
+
+
+def _episodes(
+    given: Data, settings: Sequence[FewShotSettings], strict: bool
+) -> tuple[dict[FewShotSettings, list["Episode"]], list[str]]:
+    """The episodes of each setting; and a line for each that the data have too few clouds for, or with
+    ``strict`` a ValueError."""
+    episodes, left_out = {}, []
+    for one in settings:
+        try:
+            episodes[one] = draw_episodes(
+                given.train.labels, given.train.groups, given.judged.labels, given.judged.groups, one
+            )
+        except ValueError as error:
+            if strict:
+                raise ValueError(f"{given.train.name}: {error}") from None
+            left_out.append(f"{one.ways}-way {one.shots}-shot: {str(error).removeprefix('few-shot: ')}")
+    if not episodes:
+        raise ValueError(f"{given.train.name}: {left_out[0]}")
+    return episodes, left_out
 
 
 class Episode(NamedTuple):
@@ -42,11 +159,11 @@ def draw_episodes(
 
     Args:
         labels, groups: (M,) of the clouds that may be support.
-        query_labels, query_groups: (Q,) of the clouds that may be asked. The same clouds as the support pool
-            are fine: those of the support's groups are left out.
+        query_labels, query_groups: (Q,) of the clouds that may be queries. They may be the same clouds: those
+            of the support's groups are left out.
 
     Raises:
-        ValueError: not enough classes with so many groups to draw from.
+        ValueError: too few classes have so many groups.
     """
     enough = [
         label

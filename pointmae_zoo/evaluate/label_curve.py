@@ -1,11 +1,11 @@
-"""Accuracy over labels per class, from what ``evaluate finetuned`` wrote: as a picture and in words."""
+"""Accuracy over the number of labels, from reports of ``evaluate finetuned``: a picture and a table."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pointmae_zoo.evaluate.outputs import check_outputs
 from pointmae_zoo.reports.schema import is_scored, read_evaluation
-from pointmae_zoo.system.files import check_out
 
 _SAME = {
     "data": lambda context: context["dataset"]["file"],
@@ -22,9 +22,9 @@ def label_curve(
     """Draw one line for each label of the reports, one point for each file.
 
     Args:
-        files: JSON of ``evaluate finetuned`` on the same clouds. How many labels of a class a run learned
-            from is its recipe's ``shots``; if it learned from all, its training clouds over the classes.
-        out: the PNG.
+        files: JSON of ``evaluate finetuned`` on the same clouds. The number of labels is the recipe's
+            ``shots``, or, if the run used all labels, its training clouds divided by the classes.
+        out: the PNG file; its folder is made.
         measure: ``accuracy`` or ``class mean``.
         title: above the picture; default: data and classes.
 
@@ -32,14 +32,15 @@ def label_curve(
         The numbers of the picture, as a table.
 
     Raises:
-        ValueError: no file, one of another task, files that are not of the same clouds, two for one point, or
-            a run of which nobody knows how many labels it had; names the file and what.
-        FileNotFoundError, IsADirectoryError: no such file, or ``out`` can't be written there.
+        ValueError: no file, a report of another task, reports on different clouds, two for one point, or one
+            that doesn't say how many labels its run had; names the file.
+        FileNotFoundError: no such file.
+        IsADirectoryError, NotADirectoryError, PermissionError: ``out`` can't be written there.
         ModuleNotFoundError: matplotlib is missing.
     """
     from pointmae_zoo.viz import CurvePoint, draw_label_curve
 
-    check_out(out, (".png",))
+    check_outputs(picture=out)
     if not files:
         raise ValueError("curve: a file or more expected")
     reports = [read_evaluation(Path(file)) for file in files]
@@ -47,10 +48,10 @@ def label_curve(
     for file, report in zip(files, reports, strict=True):
         context = report["context"]
         if not is_scored(report) or context["task"] != "finetuned":
-            raise ValueError(f"{file}: is of another task; expected what 'evaluate finetuned' wrote")
+            raise ValueError(f"{file}: a report of another task; expected what 'evaluate finetuned' wrote")
         for what, value in _SAME.items():
             if value(context) != value(reports[0]["context"]):
-                raise ValueError(f"{file}: another {what} than {files[0]}; one curve is of the same clouds")
+                raise ValueError(f"{file}: another {what} than {files[0]}; give reports on the same clouds")
         row = next(row for row in report["summary"] if (row["measure"], row["votes"]) == (measure, 0))
         labels, everything = _labels(file, context)
         points = lines.setdefault(context["label"], [])
@@ -75,7 +76,7 @@ def label_curve(
 
 
 def _labels(file: str | Path, context: dict[str, Any]) -> tuple[float, bool]:
-    """Labelled clouds of a class, and whether these are all."""
+    """How many labelled clouds of a class the runs had, and whether these were all."""
     shots, clouds = context["recipe"].get("shots"), context["num_train"]
     if shots is not None:
         return float(shots), False

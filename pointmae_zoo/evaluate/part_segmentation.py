@@ -1,4 +1,4 @@
-"""``evaluate_parts``: how well fine-tuned part segmenters find the parts of clouds they have not seen."""
+"""Mean overlap (mIoU) of fine-tuned part segmenters."""
 
 import time
 from collections.abc import Sequence
@@ -10,15 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.datasets.labelled.opening import LabelledClouds
-from pointmae_zoo.evaluate.finetuned import check_choices, check_classes, clouds_of
-from pointmae_zoo.evaluate.finetuned_runs import Run, described, load_runs
-from pointmae_zoo.evaluate.voting import VOTE_SEED, Floats, predict_clouds, vote
+from pointmae_zoo.evaluate.finetuned import check_choices, open_trial
+from pointmae_zoo.evaluate.finetuned_models import Floats, Run, load_runs, predict_clouds, vote
+from pointmae_zoo.evaluate.outputs import check_outputs, report_file
 from pointmae_zoo.models.object_parts import ObjectParts
 from pointmae_zoo.reports.part_overlap import overlaps, predicted_parts
-from pointmae_zoo.reports.report import file_name
-from pointmae_zoo.reports.schema import check_replaceable
 from pointmae_zoo.reports.score_report import ENDS, Measured, ScoreReport, spread
-from pointmae_zoo.system.files import check_out
 from pointmae_zoo.system.source_state import measured_with
 
 _PROTOCOL = (
@@ -26,7 +23,7 @@ _PROTOCOL = (
     "intersection over union of every part of the class, 1 where a part is neither there nor predicted, "
     "averaged over the parts; one prediction for a cloud"
 )
-_SHOWN = 8  # clouds of a picture
+_SHOWN = 8  # clouds in a picture
 
 
 def evaluate_parts(
@@ -52,74 +49,52 @@ def evaluate_parts(
         runs, classes, split, num_points, label, out, keep_in, cache, progress: as for `evaluate_finetuned`.
         data: an entry of `open_labelled` with part labels. Its parts must be those of the model, by name;
             their order may differ.
-        votes: also the mean over so many views of each cloud, changed as in training but with all their
-            points; a line of its own. 0: none.
-        picture: where to draw some clouds with true and predicted parts, a PNG: of up to eight classes the
-            cloud whose overlap is the middle one.
+        votes: also average predictions over so many views of each cloud, augmented as in training but with
+            all their points; the report has them in a line of their own. 0: no votes.
+        picture: the PNG file to draw true and predicted parts to, for up to eight classes: of each the cloud
+            with the median overlap; its folder is made.
 
     Raises:
-        ValueError: parts of model and data differ (names which); models of another kind; runs that are no
-            seeds of one recipe; data without part labels. Names what.
-        FileNotFoundError, IsADirectoryError: no such file or folder, or ``out`` can't be written there.
+        ValueError: parts of model and data differ (says which); data without part labels; otherwise as for
+            `evaluate_finetuned`.
+        FileNotFoundError: no such file or folder of data.
+        IsADirectoryError, NotADirectoryError, PermissionError: ``out`` or ``picture`` can't be written there.
     """
     started = time.perf_counter()
     check_choices(split, "standard", votes)
-    check_out(out, (".json",))
-    check_out(picture, (".png",))
+    check_outputs(out, picture)
     loaded = load_runs(runs, "part_segmentation", device)
     num_points = loaded[0].num_points if num_points is None else num_points
     view = loaded[0].view(num_points)
     most_points = max(num_points, loaded[0].cloud_points) if view.farthest else num_points
-    asked = clouds_of(
+    trial = open_trial(
         loaded,
         data,
         split,
+        view,
+        most_points,
         classes=classes,
-        num_points=num_points,
-        most_points=most_points,
         cache=cache,
         progress=progress,
         with_parts=True,
     )
-    clouds = asked.clouds
+    clouds = trial.clouds
     assert clouds.part_labels is not None
-    chosen = view.rows(clouds.points)
+    chosen = view.rows(clouds.points)  # (M, n), n points of each cloud
     points = view.placed(np.take_along_axis(clouds.points, chosen[:, :, None], axis=1))
     clouds = replace(clouds, part_labels=np.take_along_axis(clouds.part_labels, chosen, axis=1))
     assert clouds.part_labels is not None
-    check_classes(clouds.name, clouds.part_names, loaded[0], "parts")
-    context = {
-        "task": "parts",
-        "label": label or loaded[0].name,
-        **described(loaded),
-        "dataset": {"file": clouds.name, "sha256": clouds.sha256, "classes": list(clouds.classes)},
-        "part_names": list(clouds.part_names),
-        "class_set": clouds.class_set,
-        "split": split,
-        "num_train": loaded[0].num_train,
-        "num_test": len(clouds),
-        "num_points": num_points,
-        "protocol_name": "standard",
-        "protocol": _PROTOCOL.format(view=view.told(most_points)) + ENDS[asked.split],
-        "rotation": "none",
-        "robustness": {},
-        "votes": votes,
-        "vote_seed": VOTE_SEED if votes else None,
-    }
+    told = _PROTOCOL.format(view=view.told(most_points)) + ENDS[trial.split]
+    context = trial.context("parts", label, split, told, votes) | {"part_names": list(clouds.part_names)}
     report, measured = ScoreReport(context=context), Measured(clouds, "mIoU")
-    if keep_in is not None:
-        out = Path(keep_in) / file_name(context)
-        check_replaceable(out, context)
+    file = report_file(out, keep_in, context)
     by_part: list[NDArray[np.float64]] = []
     shown: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]] | None = None
-    with asked.progress_bar(1 + votes, progress) as bar:
+    with trial.progress_bar(1 + votes, progress) as bar:
         how: dict[str, Any] = {"batch_size": batch_size, "device": device, "tick": bar.update}
-        for run, rows in zip(loaded, asked.rows, strict=True):
+        for run, rows in zip(loaded, trial.rows, strict=True):
             labels, truth = clouds.labels[rows], clouds.part_labels[rows]
-            order, kinds = (
-                [run.labels.index(name) for name in clouds.part_names],
-                _object_classes(run, clouds),
-            )
+            order, kinds = run.order(clouds.part_names), _object_classes(run, clouds)
             scores = predict_clouds(run.network, points[rows], kinds[labels], **how)
             answer, overlap = _judged(scores[..., order], truth, labels, clouds)
             measured.add(run.name, run.seed, rows, np.nanmean(overlap, axis=1))
@@ -134,8 +109,8 @@ def evaluate_parts(
     measured.fill(report)
     report.per_part = _per_part(clouds, by_part)
     report.context |= measured_with(started)
-    if out is not None:
-        report.save(Path(out))
+    if file is not None:
+        report.save(file)
     if picture is not None and shown is not None:
         _draw(clouds, points, *shown, picture, report.title())
     return report
@@ -150,7 +125,8 @@ def _judged(
 
 
 def _object_classes(run: Run, clouds: LabelledClouds) -> NDArray[np.int64]:
-    """(C,) for each class of the data the segmenter's number of it; a ValueError if it does not know one."""
+    """(C,) for each class of the data its number in the segmenter; a ValueError if the segmenter lacks
+    one."""
     number = getattr(getattr(run.network, "hyper", None), "num_object_classes", None)
     known = ObjectParts.of(run.labels, run.provenance, len(run.labels), number).classes
     for name in clouds.classes:
@@ -163,7 +139,7 @@ def _object_classes(run: Run, clouds: LabelledClouds) -> NDArray[np.int64]:
 
 
 def _per_part(clouds: LabelledClouds, by_part: list[NDArray[np.float64]]) -> list[dict[str, Any]]:
-    """For each part its mean overlap over the clouds of its class, mean and deviation over the runs."""
+    """For each part its mean overlap over the clouds of its class; mean and deviation over the runs."""
     found = []
     for number, own in enumerate(clouds.parts):
         count = int((clouds.labels == number).sum())
@@ -185,7 +161,7 @@ def _draw(
     path: str | Path,
     title: str,
 ) -> None:
-    """Of the first run; for each class the cloud whose overlap is the middle one."""
+    """Draw, for each class, the cloud with the median overlap; predictions are the first run's."""
     from pointmae_zoo.viz import PartPicture, draw_parts
 
     assert clouds.part_labels is not None

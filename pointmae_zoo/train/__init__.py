@@ -7,28 +7,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
     from pointmae_zoo.train.finetuning import FinetuneTask, finetune, finetune_model, open_training_parts
     from pointmae_zoo.train.loop import train
+    from pointmae_zoo.train.metrics import TRACKERS
     from pointmae_zoo.train.pretraining import pretrain
-    from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings, TrainingRecipe
     from pointmae_zoo.train.recipe_files import list_recipes, parse_setting, read_recipe
-    from pointmae_zoo.train.task import Task
-    from pointmae_zoo.train.trackers import TRACKERS
-    from pointmae_zoo.train.training_result import TrainingResult
+    from pointmae_zoo.train.recipes import FinetuneRecipe, PretrainRecipe, TeacherSettings, TrainingRecipe
+    from pointmae_zoo.train.task import Task, TrainingResult
 
 _HOMES = {
-    "FinetuneRecipe": "finetune_recipe",
+    "FinetuneRecipe": "recipes",
     "FinetuneTask": "finetuning",
     "finetune": "finetuning",
     "finetune_model": "finetuning",
     "open_training_parts": "finetuning",
-    "TRACKERS": "trackers",
-    "PretrainRecipe": "recipe",
+    "TRACKERS": "metrics",
+    "PretrainRecipe": "recipes",
     "Task": "task",
-    "TeacherSettings": "recipe",
-    "TrainingRecipe": "recipe",
-    "TrainingResult": "training_result",
+    "TeacherSettings": "recipes",
+    "TrainingRecipe": "recipes",
+    "TrainingResult": "task",
     "list_recipes": "recipe_files",
     "parse_setting": "recipe_files",
     "pretrain": "pretraining",

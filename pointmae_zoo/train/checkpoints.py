@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written atomically, the newest kept, an unreadable one passed over."""
+"""Checkpoints of a run: written whole, only the newest kept, unreadable ones skipped."""
 
 import os
 import zipfile
@@ -15,12 +15,12 @@ _FORMAT = 2
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
     """Write ``step_<step>.pt`` (``step`` steps done) and remove all but the newest ``keep``.
 
-    The file appears under its name only when it is complete; a full disk leaves the older ones as they are.
-    Those of later steps are removed first: the run went back behind them, as they could not be read. One that
-    is not whole never counts as one of the ``keep``.
+    The file gets its name when it is complete; if the disk is full, the older ones stay. Checkpoints of later
+    steps are removed first: they could not be read, and the run began again before them. A checkpoint that is
+    not whole doesn't count as one of the ``keep``.
 
     Raises:
-        OSError: it can't be written.
+        OSError: the checkpoint can't be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step_{step:08d}.pt"
@@ -43,7 +43,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
 
 
 def _below(error: BaseException) -> OSError:
-    """The error of the disk that an error of torch's came from."""
+    """The error of the disk behind an error of torch."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError):
@@ -58,13 +58,12 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def whole_checkpoints(folder: Path) -> list[Path]:
-    """Those that have their end, by which their contents are found, oldest first. Nothing more is read."""
+    """The checkpoints that are not cut short, oldest first. Only the end of each file is read."""
     return [path for path in list_checkpoints(folder) if zipfile.is_zipfile(path)]
 
 
 def load_latest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest readable checkpoint, and one line on each that was passed over. None where there is none at
-    all.
+    """The newest readable checkpoint (None: there is no checkpoint), and a line about each one skipped.
 
     Raises:
         ValueError: there are checkpoints, but none can be read.

@@ -1,6 +1,9 @@
-"""Fine-tuning on labelled clouds: the task, and a run of it from recipe to folder of weights."""
+"""Fine-tuning on labelled clouds: the model to begin with, the task, and a run from recipe to weights."""
 
-from collections.abc import Sequence
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,30 +17,31 @@ from torch import Tensor, nn
 from pointmae_zoo.datasets.augmentation import augment, points_of_step, subsample
 from pointmae_zoo.datasets.labelled.opening import LabelledClouds, open_labelled
 from pointmae_zoo.datasets.splits import few_per_class, validation_split
-from pointmae_zoo.hub import save_pretrained
+from pointmae_zoo.hub import from_pretrained, save_pretrained
+from pointmae_zoo.hub.pretrained import public_name
 from pointmae_zoo.models.batch_norm import averaging_statistics
 from pointmae_zoo.models.encoder import PointEncoder, evaluating
+from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.models.pretraining_model import LossTerm
+from pointmae_zoo.models.registry import create_model, get_architecture, list_models, set_config
 from pointmae_zoo.ops.batch_random import share_of_batch
-from pointmae_zoo.train.device_rows import sent
-from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
+from pointmae_zoo.train.device_cache import sent
 from pointmae_zoo.train.provenance import finetune_provenance, validation_of, without_folder
-from pointmae_zoo.train.run import Run, announced_steps, finished_run, open_run, settled_recipe
+from pointmae_zoo.train.recipes import FinetuneRecipe
 from pointmae_zoo.train.schedule import batch_indices, total_steps
-from pointmae_zoo.train.starting_model import KINDS, create_finetuning_model
-from pointmae_zoo.train.training_result import TrainingResult
-from pointmae_zoo.train.validation import Validation
-from pointmae_zoo.train.validation_scores import Scorer
+from pointmae_zoo.train.task import TrainingResult
+from pointmae_zoo.train.training_run import Run, announced_steps, finished_run, open_run, settled_recipe
+from pointmae_zoo.train.validation import Scorer, Validation
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-_LOOKS = 20  # at the validation part, unless a recipe says how often
+_LOOKS = 20  # how often a run is validated, unless its recipe says
 
 
 @dataclass(frozen=True)
 class LabelledBatch:
-    """B clouds as the model sees them.
+    """B clouds as the model gets them.
 
     Args:
         points: (B, n, 3).
@@ -51,11 +55,11 @@ class LabelledBatch:
 
 
 class FinetuneTask:
-    """Training on labels: a classifier ``model(points) -> (B, classes)``, or a part segmenter
+    """Training with labels: a classifier ``model(points) -> (B, classes)``, or a part segmenter
     ``model(points, labels) -> (B, N, parts)``; any module will do.
 
     Raises:
-        ValueError: the head alone is to be trained, but the model has no ``encoder`` to leave as it is.
+        ValueError: only the head is to be trained, but the model has no ``encoder``.
     """
 
     command = "finetune"
@@ -70,8 +74,7 @@ class FinetuneTask:
             encoder = getattr(model, "encoder", None)
             if not isinstance(encoder, PointEncoder):
                 raise ValueError(
-                    f"trained_part is 'head', but {type(model).__name__} has no encoder under one; set it to "
-                    "'all'"
+                    f"trained_part is 'head', but {type(model).__name__} has no encoder; set it to 'all'"
                 )
             self.frozen = encoder.requires_grad_(False)
 
@@ -88,7 +91,7 @@ class FinetuneTask:
 
     def losses(self, batch: LabelledBatch) -> dict[str, LossTerm]:
         if self.frozen is not None:
-            self.frozen.eval()  # the loop puts all of the model into training mode
+            self.frozen.eval()  # the loop has put the whole model into training mode
         logits = _logits(self.model, batch).float()
         target = batch.labels if batch.parts is None else batch.parts.flatten()
         loss = F.cross_entropy(logits, target, label_smoothing=self.recipe.label_smoothing)
@@ -98,8 +101,8 @@ class FinetuneTask:
         return {"cross_entropy": LossTerm(loss, 1.0, count), "error_rate": LossTerm(wrong, 0.0, count)}
 
     def settle(self, model: nn.Module, accelerator: "Accelerator") -> None:
-        """Give a model with these weights the BatchNorm statistics that belong to them: over the run's first
-        batches, which the processes share, in the parts that are trained."""
+        """Recompute the BatchNorm statistics of the trained parts for the present weights, over the run's
+        first batches; the processes share these."""
         recipe, device = self.recipe, accelerator.device
         trained: Any = model if self.frozen is None else model.head
         generator = torch.Generator(device).manual_seed(recipe.seed)
@@ -136,21 +139,14 @@ def finetune(
     Signals, memory and several processes as for `pretrain`.
 
     Args:
-        recipe: None with ``resume``: the run's own.
-        out: run folder.
-        resume: go on from the newest readable checkpoint of ``out`` (from the start if there is none yet). A
-            finished run is left as it is.
+        recipe, out, resume, device, trackers, progress: as for `pretrain`.
         cache: folder for points read from meshes, shared between runs; by default ``out/cache``, with
             ``resume`` that of the run's last session.
-        device: where to train; with several processes its type. By default the CPU, with ``resume`` the
-            device of the run's last session.
-        trackers: names from ``TRACKERS`` to send metrics to.
-        progress: show bars.
 
     Raises:
-        ValueError: ``out`` holds a run and ``resume`` is off; another process is at work in it; recipe or
-            data differ from those of the run to resume; weights or data that do not fit the recipe;
-            non-finite loss or gradient (names the step); see also ``open_labelled`` and ``from_pretrained``.
+        ValueError: ``out`` holds a run and ``resume`` is off; another process trains in it; recipe or data
+            differ from those of the run to resume; weights or data don't fit the recipe; a loss or gradient
+            is not finite (names the step); see also ``open_labelled`` and ``from_pretrained``.
         FileNotFoundError: nothing to resume; a file of the recipe is missing.
         ModuleNotFoundError: accelerate or a tracker is missing.
     """
@@ -190,17 +186,17 @@ def finetune_model(
     trackers: Sequence[str] = (),
     progress: bool = True,
 ) -> TrainingResult:
-    """Train a module of one's own (see `FinetuneTask`) by a recipe, in place, as `finetune` does.
+    """Train a module of your own (see `FinetuneTask`) by a recipe, in place, as `finetune` does.
 
-    What is left in ``out`` are recipe, metrics, environment and checkpoints, but no weights: the module has
-    them. With ``resume`` a finished run's are loaded into it.
+    ``out`` gets recipe, metrics, environment and checkpoints, but no weights: the module has them. With
+    ``resume`` the weights of a finished run are loaded into the module.
 
     Args:
-        model: with the weights to begin with; on return with the final ones, in evaluation mode.
+        model: has the weights to begin with, and on return the final ones, in evaluation mode.
         clouds: to train on; see `open_training_parts`.
-        validation: to look at meanwhile, or None.
-        recipe: its ``weights``, ``model``, ``model_arguments`` and ``data`` are not looked at.
-        out, resume, device, trackers, progress: as for `finetune`.
+        validation: clouds to validate on, or None.
+        recipe: its ``weights``, ``model``, ``model_arguments`` and ``data`` are ignored.
+        out, resume, device, trackers, progress: as for `pretrain`.
 
     Raises:
         ValueError, FileNotFoundError, ModuleNotFoundError: as for `finetune`.
@@ -221,14 +217,14 @@ def finetune_model(
 def open_training_parts(
     recipe: FinetuneRecipe, cache: Path | None = None, *, progress: bool = True
 ) -> tuple[LabelledClouds, LabelledClouds | None]:
-    """The clouds of a recipe: to train on, and to look at meanwhile (None: there are none).
+    """The clouds of a recipe: those to train on, and those to validate on (None: there are none).
 
-    The latter are the data's own validation split, if it states one, and else a part of train; none where
-    ``validation_share`` is 0.
+    Validation clouds are the data's own validation split, if it has one, else a part of train; there are none
+    if ``validation_share`` is 0.
 
     Raises:
-        ValueError: a class without training clouds, or one class only; nothing to choose the best weights by;
-            see also ``open_labelled``.
+        ValueError: a class without training clouds, or only one class; no clouds to choose the best weights
+            by; see also ``open_labelled``.
     """
     how: dict[str, Any] = {
         "num_points": recipe.num_points,
@@ -242,7 +238,7 @@ def open_training_parts(
     counts = np.bincount(found.labels, minlength=len(found.classes))
     if recipe.task == "classification" and len(found.classes) < 2:
         raise ValueError(
-            f"{recipe.data}: one class only ({found.classes[0]}); a classifier needs two or more"
+            f"{recipe.data}: only one class ({found.classes[0]}); a classifier needs two or more"
         )
     if missing := [name for name, count in zip(found.classes, counts, strict=True) if not count]:
         raise ValueError(
@@ -280,7 +276,7 @@ def _trained(
 def _announced(
     recipe: FinetuneRecipe, model: Any, clouds: LabelledClouds, validation: LabelledClouds | None, out: Path
 ) -> str:
-    """What is trained on what, in one line; and another if the warm-up has to be cut."""
+    """A line that says what is trained on which data, and another if the warm-up is cut."""
     base = model.config.provenance.get("initialised_from")
     begin = f"{base['name']}" if base else f"{recipe.model} from scratch"
     if base and base["new"]:
@@ -297,9 +293,118 @@ def _announced(
 
 
 def _logits(model: nn.Module, batch: LabelledBatch) -> Tensor:
-    """(B, classes), or of a part segmenter one row for each point of the batch, (B n, parts)."""
+    """(B, classes); for a part segmenter a row for each point of the batch, (B n, parts)."""
     if batch.parts is None:
         found: Tensor = model(batch.points)
         return found
     by_point: Tensor = model(batch.points, batch.labels)
     return by_point.flatten(0, 1)
+
+
+KINDS = {"classification": "classification", "parts": "part_segmentation"}
+
+
+def create_finetuning_model(recipe: FinetuneRecipe, clouds: LabelledClouds) -> Any:
+    """A classifier for the clouds' classes, or a segmenter for their parts; new weights are drawn from the
+    recipe's seed.
+
+    If it begins with stored weights, its ``config.provenance["initialised_from"]`` says which.
+
+    Raises:
+        ValueError: no such weights, model or arguments; arguments that don't fit the weights; see also
+            `from_pretrained`.
+        OSError: the Hub can't be read.
+    """
+    kind = KINDS[recipe.task]
+    outputs: dict[str, Any] = {"num_classes": len(clouds.classes)}
+    labels = clouds.classes
+    if recipe.task == "parts":
+        labels = clouds.part_names
+        outputs = {"num_parts": len(labels), "num_object_classes": len(clouds.classes)}
+    if taken := [name for name in outputs if name in recipe.model_arguments]:
+        raise ValueError(f"recipe: model_arguments.{taken[0]}: the data decides it; leave it out")
+    torch.manual_seed(recipe.seed)
+    if recipe.weights in list_models() and recipe.weights not in list_models(pretrained=True):
+        own = "your own pretrain run"
+        if get_architecture(recipe.weights).has_reference:
+            own += ", or of a reference checkpoint that 'pointmae-zoo convert' has read"
+        raise ValueError(
+            f"{recipe.weights} has no published weights yet; give --weights FOLDER of {own}, or "
+            f"--from-scratch {recipe.weights}"
+        )
+    if recipe.weights:
+        return _from_weights(recipe, kind, outputs, labels)
+    arguments = {**recipe.model_arguments, **outputs}
+    try:
+        preprocess = _preprocess(get_architecture(recipe.model).preprocess, recipe)
+        return create_model(recipe.model, kind, preprocess=preprocess, labels=labels, **arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"recipe: model or model_arguments: {error}") from error
+
+
+def _from_weights(recipe: FinetuneRecipe, kind: str, outputs: dict[str, Any], labels: tuple[str, ...]) -> Any:
+    config = _architecture_head(kind)
+    of_head = {name: value for name, value in recipe.model_arguments.items() if name in config}
+    of_encoder = {name: value for name, value in recipe.model_arguments.items() if name not in config}
+    with _without_warning():
+        model = from_pretrained(recipe.weights, kind=kind, labels=list(labels), **outputs, **of_head)
+    stored = model.config
+    provenance = stored.provenance
+    if set(provenance) != {"initialised_from"}:  # no part is new: its provenance is still its own
+        made_from = {"name": public_name(recipe.weights, model), "kind": kind, "new": ""}
+        provenance = {"initialised_from": {**made_from, "provenance": provenance}}
+    arguments = {**stored.arguments, **of_encoder}
+    model_config = dataclasses.replace(
+        stored, provenance=provenance, preprocess=_preprocess(stored.preprocess, recipe)
+    )
+    if not of_encoder:
+        set_config(model, model_config)
+        return model.train()
+    try:
+        changed = create_model(
+            stored.architecture,
+            kind,
+            preprocess=model_config.preprocess,
+            labels=stored.labels,
+            provenance=provenance,
+            **arguments,
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"recipe: model_arguments: {error}") from error
+    tensors = model.state_dict()
+    fresh = {name: tensor.shape for name, tensor in changed.state_dict().items()}
+    if fresh != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise ValueError(
+            f"recipe: model_arguments: {', '.join(of_encoder)}: {recipe.weights} holds weights of other "
+            "shapes; leave out what changes them, or train from scratch"
+        )
+    changed.load_state_dict(tensors, strict=True)
+    return changed
+
+
+def _architecture_head(kind: str) -> set[str]:
+    """The fields of a head's configuration."""
+    from pointmae_zoo.models.heads import ClassifierConfig, PartSegmenterConfig
+
+    heads: dict[str, type] = {"classification": ClassifierConfig, "part_segmentation": PartSegmenterConfig}
+    return {item.name for item in dataclasses.fields(heads[kind])}
+
+
+def _preprocess(stored: Preprocess, recipe: FinetuneRecipe) -> Preprocess:
+    """The stored preprocessing, with the number of points and the centring and scaling of this training."""
+    samples = max(stored.surface_samples, recipe.num_points)
+    center, scale = ("centroid", "unit_sphere") if recipe.augmentation.normalizes else ("none", "none")
+    return dataclasses.replace(
+        stored, num_points=recipe.num_points, surface_samples=samples, center=center, scale=scale
+    )
+
+
+@contextlib.contextmanager
+def _without_warning() -> Iterator[None]:
+    """Without the warning that a new head has to be trained: it is about to be."""
+    logger = logging.getLogger("pointmae_zoo.hub.checkpoint.model_folder")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before

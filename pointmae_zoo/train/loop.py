@@ -1,13 +1,11 @@
 """One training loop for every task, on one process or many.
 
-Everything random in a step (which clouds, which points, augmentation, masks, drop path) is a function of the
-recipe's seed and the step's number, so a checkpoint holds weights and optimizer only, and a resumed run on
-CPU equals an uninterrupted one bit for bit. Random numbers are drawn for the whole batch in every process,
-which uses its own rows of them (``share_of_batch``): how many processes share a batch changes nothing but
-the order of sums.
+All randomness of a step (clouds, points, augmentation, masks, drop path) depends only on the recipe's seed
+and the step's number. So a checkpoint holds only weights and optimizer, and on a CPU a resumed run equals an
+uninterrupted one bit for bit. Every process draws random numbers for the whole batch and uses its own rows of
+them (``share_of_batch``): the number of processes changes only the order of sums.
 
-Nothing in a step waits for the device: losses are read when a line of metrics is due, and before anything is
-stored.
+No step waits for the device: losses are read when a line of metrics is due, and before anything is stored.
 """
 
 import math
@@ -27,16 +25,13 @@ from pointmae_zoo.models.pretraining_model import LossTerm
 from pointmae_zoo.ops.batch_random import share_of_batch
 from pointmae_zoo.system.progress import progress_bar
 from pointmae_zoo.train.checkpoints import load_latest, save_checkpoint, whole_checkpoints
-from pointmae_zoo.train.compiling import compile_blocks
+from pointmae_zoo.train.metrics import Metrics
 from pointmae_zoo.train.optimizer import MovingAverage, adamw, load_optimizer
-from pointmae_zoo.train.pending_losses import NORM, Unread
-from pointmae_zoo.train.process_setup import catch_signals, determinism, precision
-from pointmae_zoo.train.recipe import TrainingRecipe
-from pointmae_zoo.train.run_folder import Metrics
+from pointmae_zoo.train.recipes import TrainingRecipe
+from pointmae_zoo.train.runtime import catch_signals, compile_blocks, determinism, precision
 from pointmae_zoo.train.schedule import batch_indices, learning_rate, step_seed, total_steps
-from pointmae_zoo.train.shared_losses import CloserLook, over_processes
-from pointmae_zoo.train.task import Task
-from pointmae_zoo.train.training_result import TrainingResult
+from pointmae_zoo.train.step_losses import NORM, CloserLook, Unread, over_processes
+from pointmae_zoo.train.task import Task, TrainingResult
 from pointmae_zoo.train.validation import Validation
 
 if TYPE_CHECKING:
@@ -55,23 +50,22 @@ def train(
     settle: Callable[[nn.Module], None] | None = None,
     layer_decay: float = 1.0,
 ) -> TrainingResult:
-    """Train ``task.model``, which has its final weights (the moving average's, if the recipe has one; those
-    that ``validation`` has chosen, if it chooses) and evaluation mode afterwards.
+    """Train ``task.model``. Afterwards it is in evaluation mode and has its final weights: those that
+    ``validation`` chose, if it chooses, else the moving average, if the recipe has one, else the last ones.
 
-    SIGINT and SIGTERM write a checkpoint and end the run in good order; several processes agree on it at the
-    next line of metrics. ``out`` must be one folder for all processes; only the main one writes to it.
+    On SIGINT and SIGTERM the run writes a checkpoint and ends; several processes agree on it at the next line
+    of metrics. All processes must have the same ``out``; only the main one writes to it.
 
     Args:
-        validation: what is looked at between steps. Its scores are in the lines of metrics, of which there is
-            one at every look.
-        settle: what makes a model ready to be used, called with the weights of the moment before every look
-            and after the last step. It must not change what is trained, nor use torch's global generator.
+        validation: scores the model between steps; every time a line of metrics is written with the scores.
+        settle: prepares a model for use; called with the present weights before every validation and after
+            the last step. It must not change what is trained, nor use torch's global generator.
         layer_decay: see ``parameter_groups``.
 
     Raises:
-        ValueError: non-finite loss or gradient; names step, clouds and last good checkpoint. No checkpoint of
-            the run can be read.
-        OSError: the last checkpoint, or the last metrics, can't be written.
+        ValueError: a loss or gradient is not finite (names step, clouds and last good checkpoint); no
+            checkpoint of the run can be read.
+        OSError: the last checkpoint or the last metrics can't be written.
     """
     recipe = recipe.resolved(accelerator.device)
     run = _Run(task, recipe, out, accelerator, validation, settle, layer_decay)
@@ -86,7 +80,7 @@ def train(
 
 
 class _Losses(nn.Module):
-    """What is wrapped for several processes and other precisions: a batch in, nothing but its losses out."""
+    """The module that accelerate wraps for several processes and other precisions: batch -> losses."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -98,7 +92,7 @@ class _Losses(nn.Module):
 
 
 class _Run:
-    """One process' share of a run: state, and the loop over it."""
+    """One process of a run: its state, and the loop."""
 
     def __init__(
         self,
@@ -123,17 +117,19 @@ class _Run:
         if recipe.compile:
             compile_blocks(self.model, backward_once=not recipe.log_gradient_norms)
         optimizer = adamw(self.model, recipe.weight_decay, recipe.betas, layer_decay)
-        with warnings.catch_warnings():  # newer torch has a new name for what older knows by the old one only
+        with (
+            warnings.catch_warnings()
+        ):  # newer versions of torch have renamed the argument, older don't know the new name
             warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
             self.wrapped, self.optimizer = accelerator.prepare(_Losses(task), optimizer)
         self.metrics = Metrics(out / "metrics.jsonl")
         self.step = 0
         self.unread = Unread(out, task, self._indices, accelerator.is_main_process)
         self.losses: dict[str, float] = {}
-        self.scores: dict[str, float] = {}  # of the validation part, when it was last looked at
-        self.look: CloserLook | None = None  # at the last step, if a line of metrics is due after it
-        self.unwritten = ""  # metrics that waited for room on the disk, at the checkpoint resumed from
-        self.seconds_before = 0.0  # of training, in the sessions before this one
+        self.scores: dict[str, float] = {}  # of the last validation
+        self.look: CloserLook | None = None  # at the present step, if a line of metrics is due after it
+        self.unwritten = ""  # metrics for which the disk had no room when the checkpoint was written
+        self.seconds_before = 0.0  # of training in earlier sessions
         self.started = self.saved = time.perf_counter()
 
     @property
@@ -217,12 +213,12 @@ class _Run:
             parts.append(found)
         if self.average is not None:
             self.average.update_parameters(self.model)
-        # Cloned: a loss may be a view into a far larger tensor, which would live as long as it.
+        # Cloned: a loss may be a view of a far larger tensor, which it would keep in memory.
         values = {name: torch.stack([one[name] for one in parts]).mean(0).clone() for name in parts[0]}
         return {**values, NORM: norm.detach().clone()}
 
     def _line_due(self) -> bool:
-        """Whether there is a line of metrics after the step that comes."""
+        """Whether a line of metrics is due after the coming step."""
         done = self.step + 1
         looked = self.validation is not None and self.validation.due(done, self.steps)
         return looked or done % self.recipe.log_steps == 0 or done == self.steps
@@ -232,8 +228,8 @@ class _Run:
         return batch_indices(step, count=self.task.count, batch_size=recipe.batch_size, seed=recipe.seed)
 
     def _weighted(self, losses: dict[str, LossTerm]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Weighted losses whose sum is to be back-propagated here, and what to log: each loss over all
-        processes, and their weighted sum."""
+        """The weighted losses to back-propagate here, and the values to log: each loss over all processes,
+        and their weighted sum."""
         shares, means = over_processes(losses, self.accelerator)
         weights = [one.weight for one in losses.values()]
         terms = {
@@ -252,9 +248,9 @@ class _Run:
         }
 
     def _agreed(self, stop: bool, late: bool) -> tuple[bool, bool]:
-        """Whether any process wants to stop, and whether it is time for a checkpoint.
+        """Whether any process wants to stop, and whether a checkpoint is due.
 
-        Several processes ask each other at lines of metrics only, as that waits for the device.
+        Several processes ask each other only at lines of metrics, as this waits for the device.
         """
         if self.accelerator.num_processes == 1:
             return stop, late
@@ -265,8 +261,8 @@ class _Run:
         return stop_sum > 0, late_sum > 0
 
     def _log(self, steps: int, since: float) -> float:
-        """A line of metrics. Returns clouds per second of the steps taken ``since``, which are over only when
-        their losses could be read."""
+        """Write a line of metrics. Returns the clouds per second of the steps taken ``since``; these are over
+        only when their losses have been read."""
         values = self.unread.read(self.step)
         speed = steps * self.recipe.batch_size / (time.perf_counter() - since)
         self.unread.clear()
@@ -294,7 +290,7 @@ class _Run:
         return ", ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in shown.items())
 
     def _save(self, must: bool) -> None:
-        """Write a checkpoint, after a look at what has not been read yet: broken weights are not stored."""
+        """Write a checkpoint; unread losses are checked first, so that broken weights are never stored."""
         self.unread.read(self.step)
         self.saved = time.perf_counter()
         if not self.is_main:
@@ -304,7 +300,8 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "validation": None if self.validation is None else self.validation.state_dict(),
-            # Since the last line of metrics, so that a resumed run logs what an uninterrupted one does.
+            # The losses since the last line of metrics, so that a resumed run logs what an uninterrupted one
+            # does.
             "pending": self.unread.state(),
             "losses": self.losses,
             "unwritten_metrics": self.metrics.waiting,

@@ -1,4 +1,4 @@
-"""AdamW with its parameter groups, and the moving average of weights; neither has a GPU waited for."""
+"""AdamW with its parameter groups, and the moving average of weights; neither waits for a GPU."""
 
 from typing import Any
 
@@ -11,22 +11,23 @@ from pointmae_zoo.models.layers import Stage
 from pointmae_zoo.models.reconstruction import TokenPropagation
 from pointmae_zoo.models.tokenizer import TokenEmbedding
 
-# The reference exempts every parameter with "token" in its name, which in it is also these modules'.
+# The reference exempts every parameter with "token" in its name; there these modules have such names.
 _NAMED_TOKEN = (TokenEmbedding, TokenPropagation)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> list[dict[str, Any]]:
-    """Decayed matrices, and what is never decayed; and with ``layer_decay`` below 1 both for each layer.
+    """Two groups of parameters, with weight decay and without; with ``layer_decay`` below 1 two for each
+    layer.
 
-    Not decayed are biases and all other 1-D parameters, the mask token, token embedding and token
+    Without weight decay are biases and all other 1-D parameters, the mask token, token embedding and token
     propagation. Frozen parameters are in no group.
 
     Args:
-        layer_decay: the learning rate of a layer is that of the one above it times this
-            (``lr_scale`` of its groups). Layers are those of `layer_depths`.
+        layer_decay: a layer's learning rate is that of the layer above times this (``lr_scale`` of its
+            groups). Layers are those of `layer_depths`.
 
     Raises:
-        ValueError: layers are wanted of a model whose encoder has none.
+        ValueError: ``layer_decay`` is below 1, but the model has no encoder with layers.
     """
     exempt_ids = {
         id(parameter)
@@ -59,9 +60,8 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float =
 def layer_depths(model: nn.Module) -> dict[str, int]:
     """The layer of every parameter of a model with an encoder, counted from the points up.
 
-    A layer is a level's token embedding with its positions, then each of its transformer blocks, the last
-    together with the norm on the level's output; so on through all levels; and one layer for all that is not
-    the encoder's.
+    In each level the token embedding with its positions is a layer, then each transformer block; the last
+    block's layer includes the norm on the level's output. All that is not the encoder's is the last layer.
 
     Raises:
         ValueError: the model has no `PointEncoder` in it.
@@ -94,9 +94,10 @@ def layer_depths(model: nn.Module) -> dict[str, int]:
 def adamw(
     model: nn.Module, weight_decay: float, betas: tuple[float, float], layer_decay: float = 1.0
 ) -> torch.optim.AdamW:
-    """AdamW over ``parameter_groups``; the learning rate is set anew before every step.
+    """AdamW over ``parameter_groups``; the loop sets the learning rate before every step.
 
-    On a GPU one kernel for many weights; on a CPU torch's own choice, by which results are reproduced.
+    On a GPU one kernel updates many weights; on a CPU torch chooses, which keeps earlier results
+    reproducible.
     """
     fused = True if next(model.parameters()).device.type == "cuda" else None
     groups = parameter_groups(model, weight_decay, layer_decay)
@@ -104,18 +105,18 @@ def adamw(
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Take the state of a checkpoint, which may have been written on another device: how the optimizer
-    computes is its own affair."""
+    """Load the state of a checkpoint. It may be from another device, so the optimizer keeps its own
+    ``fused``."""
     pairs = zip(state["param_groups"], optimizer.param_groups, strict=False)
     groups = [{**saved, "fused": own.get("fused")} for saved, own in pairs]
     optimizer.load_state_dict({**state, "param_groups": groups})
 
 
 class MovingAverage(AveragedModel):
-    """The exponential moving average of a model: of its weights, and of the statistics of its BatchNorms,
-    which belong to them. It begins with the model as it is after the first step.
+    """The exponential moving average of a model's weights and BatchNorm statistics. It begins with the model
+    after the first step.
 
-    torch's own copies its count of steps to the model's device at every step, and a GPU is waited for.
+    torch's own class copies its count of steps to the model's device at every step, which waits for a GPU.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

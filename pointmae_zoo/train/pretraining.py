@@ -19,14 +19,14 @@ from pointmae_zoo.models.registry import create_model, get_architecture
 from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.models.teacher.teacher_weights import check_weights_file
 from pointmae_zoo.ops import farthest_point_sample
-from pointmae_zoo.train.compiling import compile_teacher
-from pointmae_zoo.train.device_rows import Rows
+from pointmae_zoo.train.device_cache import Rows
 from pointmae_zoo.train.provenance import clouds_from_data, entry_names, provenance
-from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings
-from pointmae_zoo.train.run import announced_steps, finished_run, open_run, settled_recipe
+from pointmae_zoo.train.recipes import PretrainRecipe, TeacherSettings
+from pointmae_zoo.train.runtime import compile_teacher
 from pointmae_zoo.train.target_cache import cached_targets
+from pointmae_zoo.train.task import TrainingResult
 from pointmae_zoo.train.teacher_targets import LiveTargets, Targets
-from pointmae_zoo.train.training_result import TrainingResult
+from pointmae_zoo.train.training_run import announced_steps, finished_run, open_run, settled_recipe
 from pointmae_zoo.viz import draw_reconstruction
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ _PREVIEWED = 6  # shapes in the picture
 
 
 class PretrainTask:
-    """Masked pre-training of a ``...ForPretraining`` model on clouds, taught by an image network or not.
+    """Masked pre-training of a ``...ForPretraining`` model on clouds, with an image teacher or without.
 
-    The model decides which losses there are; see ``models/pretraining_model.py``.
+    The model defines the losses; see ``models/pretraining_model.py``.
     """
 
     command = "pretrain"
@@ -75,8 +75,8 @@ class PretrainTask:
         return watched
 
     def evenly_thinned(self, indices: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Clouds (B,) as the model would see them for their features: which points (B, n), and where
-        (B, n, 3)."""
+        """Clouds (B,) as the model gets them for features: numbers of the chosen points (B, n), and the
+        points (B, n, 3)."""
         points = torch.from_numpy(self.source.read(indices)).to(device)
         chosen = farthest_point_sample(points, self.recipe.num_points)
         points = points.gather(1, chosen[:, :, None].expand(-1, -1, 3))
@@ -99,27 +99,27 @@ def pretrain(
     """Pre-train a model; leaves ``model.safetensors``, ``config.json``, ``recipe.yaml``, ``metrics.jsonl``,
     ``environment.json`` and ``preview.png`` in ``out``.
 
-    SIGINT and SIGTERM write a checkpoint and end the run in good order. On Linux and CPU the process' malloc
-    settings are changed for good: freed memory stays with the process (see ``keep_freed_memory``).
+    On SIGINT and SIGTERM the run writes a checkpoint and ends. On Linux and CPU the malloc settings of the
+    process are changed for good: it keeps freed memory (see ``keep_freed_memory``).
 
-    Under ``torchrun`` or ``accelerate launch`` the processes share each batch; ``out`` and ``cache`` must be
-    folders that all of them see.
+    Under ``torchrun`` or ``accelerate launch`` the processes share each batch; all of them must see the
+    folders ``out`` and ``cache``.
 
     Args:
-        recipe: None with ``resume``: the run's own.
+        recipe: what to train; None with ``resume``: the run's own recipe.
         out: run folder.
-        resume: go on from the newest readable checkpoint of ``out`` (from the start if there is none yet). A
+        resume: continue from the newest readable checkpoint of ``out`` (from the start if there is none). A
             finished run is left as it is.
         cache: folder for teacher targets and procedural shapes, shared between runs; by default
             ``out/cache``, with ``resume`` that of the run's last session.
-        device: where to train; with several processes its type. By default the CPU, with ``resume`` the
-            device of the run's last session.
-        trackers: names from ``TRACKERS`` to send metrics to.
-        progress: show bars.
+        device: where to train, for several processes its type; by default the CPU, with ``resume`` the device
+            of the run's last session.
+        trackers: names from ``TRACKERS``; they get the metrics, too.
+        progress: show progress bars.
 
     Raises:
-        ValueError: ``out`` holds a run and ``resume`` is off; another process is at work in it; recipe or
-            data differ from those of the run to resume; non-finite loss or gradient (names the step); see
+        ValueError: ``out`` holds a run and ``resume`` is off; another process trains in it; recipe or data
+            differ from those of the run to resume; a loss or gradient is not finite (names the step); see
             also ``open_sources`` and ``Teacher``.
         FileNotFoundError: nothing to resume; a file of the recipe is missing.
         ModuleNotFoundError: accelerate, timm or a tracker is missing.
@@ -133,8 +133,8 @@ def pretrain(
     )
     with opened as run:
         recipe = run.recipe
-        # All that can be wrong with a recipe is found before anything is written: what is seen at once, then
-        # what reading the data shows, and only then the teacher's weights, which may have to be downloaded.
+        # A faulty recipe is refused before anything is written. The cheap checks come first, then the data,
+        # and last the teacher's weights, which may have to be downloaded.
         teacher = _untrained_teacher(recipe)
         model = create_pretraining_model(recipe, teacher)
         with run.preparing():
@@ -153,14 +153,14 @@ def pretrain(
 
 
 def draw_preview(task: PretrainTask, path: Path, device: torch.device) -> None:
-    """Draw what the model makes of a few shapes, the same for every run on these clouds. If it can't be
-    drawn, say why."""
+    """Draw the model's reconstruction of a few shapes, the same ones for every run on these clouds. If that
+    fails, say why."""
     indices = np.linspace(0, task.count - 1, min(_PREVIEWED, task.count)).astype(np.int64)
     try:
         chosen, points = task.evenly_thinned(indices, device)
         views = None if task.targets is None else task.targets.views(indices, chosen, points, device)
         draw_reconstruction(task.model, points, views, path)
-    except Exception as error:  # whatever it is: the weights are there, and nothing depends on the picture
+    except Exception as error:  # of any kind: the weights are written, and nothing depends on the picture
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         print(f"{path}: not drawn ({reason})", file=sys.stderr)
 
@@ -169,7 +169,7 @@ def open_training_source(recipe: PretrainRecipe, cache: Path, progress: bool = T
     """The recipe's clouds: those of ``data``, then the procedural ones.
 
     Raises:
-        ValueError: neither; see also ``open_sources``.
+        ValueError: there are none; see also ``open_sources``.
     """
     if not recipe.data and not recipe.procedural_clouds:
         raise ValueError(
@@ -186,7 +186,7 @@ def open_training_source(recipe: PretrainRecipe, cache: Path, progress: bool = T
 
 
 def create_pretraining_model(recipe: PretrainRecipe, teacher: Teacher | None) -> Any:
-    """The recipe's model with weights from its seed; what its teacher decides of it, the model's class says.
+    """The recipe's model, with random weights drawn from its seed.
 
     Raises:
         ValueError: no such model or arguments; a teacher for a model that takes none.
@@ -200,7 +200,7 @@ def create_pretraining_model(recipe: PretrainRecipe, teacher: Teacher | None) ->
                 f"recipe: model_arguments.{name} is {recipe.model_arguments[name]}, "
                 f"but {whose} it is {value}; leave it out"
             )
-    # Weights say what they were trained on, and features are extracted from as many points as that.
+    # Weights store how many points they were trained on, and features are taken from as many.
     preprocess = architecture.preprocess
     preprocess = dataclasses.replace(
         preprocess,
@@ -217,8 +217,8 @@ def create_pretraining_model(recipe: PretrainRecipe, teacher: Teacher | None) ->
 
 
 def _taught(recipe: PretrainRecipe, teacher: tuple[int, int] | None) -> dict[str, Any]:
-    """What a teacher of (views, channels), or none, makes of the recipe's model: its arguments, which the
-    recipe must not have otherwise."""
+    """The model's arguments that a teacher with (views, channels), or no teacher, decides; the recipe must
+    not set them differently."""
     try:
         arguments: dict[str, Any] = get_architecture(recipe.model).pretraining_model.taught(teacher)
     except ValueError as error:
@@ -229,7 +229,7 @@ def _taught(recipe: PretrainRecipe, teacher: tuple[int, int] | None) -> dict[str
 
 
 def _announced(recipe: PretrainRecipe, source: CloudSource, out: Path) -> str:
-    """What is trained on what, in one line; and another if the warm-up has to be cut."""
+    """A line that says what is trained on which data, and another if the warm-up is cut."""
     from_data = clouds_from_data(recipe, source)
     parts = [f"{from_data:,} clouds"] if from_data else []
     if made := len(source) - from_data:
@@ -242,11 +242,13 @@ def _announced(recipe: PretrainRecipe, source: CloudSource, out: Path) -> str:
 
 
 def _untrained_teacher(recipe: PretrainRecipe) -> Teacher | None:
-    """The teacher before it has its weights, by which nearly all that can be wrong with it is found."""
+    """The teacher with random weights: enough to find nearly all that can be wrong with its settings."""
     settings = recipe.teacher
     if not settings.name:
         return None
-    _taught(recipe, (settings.views, 1))  # does the model take any? Its channels are not known yet
+    _taught(
+        recipe, (settings.views, 1)
+    )  # raises if the model takes no teacher; the channels are not known yet
     if settings.weights not in ("pretrained", "random"):
         check_weights_file(Path(settings.weights))
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""What weights say about their making."""
+"""Provenance: what the ``config.json`` of weights says about how they were trained."""
 
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,19 @@ from pointmae_zoo.datasets.labelled.opening import LabelledClouds
 from pointmae_zoo.datasets.sources import CloudSource
 from pointmae_zoo.hub.pretrained import public_name
 from pointmae_zoo.system.source_state import versions
-from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
-from pointmae_zoo.train.recipe import PretrainRecipe
-from pointmae_zoo.train.training_result import TrainingResult
+from pointmae_zoo.train.recipes import FinetuneRecipe, PretrainRecipe, TrainingRecipe
+from pointmae_zoo.train.schedule import warmup_steps
+from pointmae_zoo.train.task import TrainingResult
 
 
 def provenance(
     recipe: PretrainRecipe, source: CloudSource, result: TrainingResult, commit: str | None
 ) -> dict[str, Any]:
-    """What the weights' ``config.json`` says about their making. Files are named without their folders."""
+    """How a pre-training run went. Files are named without their folders."""
     named = recipe.to_dict()
     named["data"] = [without_folder(entry) for entry in recipe.data]
     if not recipe.teacher.name:
-        named["teacher"] = {"name": ""}  # the rest of it has had no effect
+        named["teacher"] = {"name": ""}  # its other fields had no effect
     elif recipe.teacher.weights not in ("pretrained", "random"):
         named["teacher"]["weights"] = Path(recipe.teacher.weights).name
     from_data = clouds_from_data(recipe, source)
@@ -32,11 +32,7 @@ def provenance(
         "data_sha256": dict(zip(entry_names(recipe), source.sha256, strict=True)),
         "clouds_from_data": from_data,
         "clouds_procedural": len(source) - from_data,
-        "steps": result.steps,
-        "final_losses": result.losses,
-        "seconds": round(result.total_seconds, 1),
-        "commit": commit,
-        "versions": versions(),
+        **_ending(recipe, len(source), result, commit),
     }
 
 
@@ -47,7 +43,7 @@ def finetune_provenance(
     result: TrainingResult,
     commit: str | None,
 ) -> dict[str, Any]:
-    """What ``config.json`` says about the making of fine-tuned weights, beside ``initialised_from``."""
+    """How a fine-tuning run went; ``config.json`` also has ``initialised_from``."""
     named = recipe.to_dict()
     named["data"] = without_folder(recipe.data)
     if recipe.weights:
@@ -70,9 +66,19 @@ def finetune_provenance(
         "validation_sha256": None if validation is None else identity_sha256(validation),
         "files_skipped": len(clouds.skipped),
         **parts,
-        "steps": result.steps,
-        "final_losses": result.losses,
         "validation": result.validation or None,
+        **_ending(recipe, len(clouds), result, commit),
+    }
+
+
+def _ending(recipe: TrainingRecipe, count: int, result: TrainingResult, commit: str | None) -> dict[str, Any]:
+    """How the run on ``count`` clouds went. ``warmup_cut_to``, in steps, is there only if the warm-up was
+    cut."""
+    asked, given = warmup_steps(recipe, count)
+    return {
+        "steps": result.steps,
+        **({} if asked == given else {"warmup_cut_to": given}),
+        "final_losses": result.losses,
         "seconds": round(result.total_seconds, 1),
         "commit": commit,
         "versions": versions(),
@@ -80,8 +86,8 @@ def finetune_provenance(
 
 
 def validation_of(recipe: FinetuneRecipe, clouds: LabelledClouds) -> str:
-    """The split of the data that a run's validation clouds are of: its own ``val``, if it states one that the
-    recipe wants to look at, else a part of ``train``."""
+    """The split of the data that validation clouds are from: ``val`` if the data has one and the recipe wants
+    validation, else ``train``."""
     return "val" if recipe.validation_share and "val" in clouds.splits else "train"
 
 
@@ -92,8 +98,8 @@ def clouds_from_data(recipe: PretrainRecipe, source: CloudSource) -> int:
 
 
 def without_folder(entry: str) -> str:
-    """A data entry as others may read it: ``shapenet55:/data/sn`` -> ``shapenet55:sn``. Of a benchmark's file
-    the folder stays, too: by it the variants of ScanObjectNN are told apart."""
+    """A data entry without folders of this machine: ``shapenet55:/data/sn`` -> ``shapenet55:sn``. A
+    benchmark's file keeps its own folder, which tells the variants of ScanObjectNN apart."""
     benchmark, path = split_entry(entry)
     if benchmark is None:
         return Path(entry).name or entry
@@ -102,7 +108,7 @@ def without_folder(entry: str) -> str:
 
 
 def entry_names(recipe: PretrainRecipe) -> list[str]:
-    """The entries of the recipe's sources, by which their hashes are listed: each name once."""
+    """A name for each source of the recipe, for the list of hashes; no name occurs twice."""
     names: list[str] = []
     for entry in [*recipe.data, *(() if recipe.procedural_clouds == 0 else ("procedural",))]:
         name = without_folder(entry)

@@ -1,4 +1,4 @@
-"""Recipes in YAML: files, those of the families, and settings of the command line."""
+"""Recipes in YAML: files, the recipes of each family, and settings of the command line."""
 
 import difflib
 from pathlib import Path
@@ -7,22 +7,21 @@ from typing import Any, TypeVar
 from pointmae_zoo.models.registry import get_architecture, list_families
 from pointmae_zoo.system.files import written_whole
 from pointmae_zoo.system.yaml_files import dump_yaml, load_yaml, parse_yaml
-from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
-from pointmae_zoo.train.recipe import PretrainRecipe, TrainingRecipe, merged
+from pointmae_zoo.train.recipes import FinetuneRecipe, PretrainRecipe, TrainingRecipe, merged
 
 COMMANDS = {"pretraining": "pretrain", "classification": "finetune", "parts": "finetune"}
-"""The command that follows a recipe of each task."""
+"""The command for recipes of each task."""
 
 _Recipe = TypeVar("_Recipe", bound=TrainingRecipe)
 
 
 def list_recipes() -> dict[str, str]:
-    """The recipes of all families: name, ``family/recipe`` -> the comment on top of its file."""
+    """The recipes of all families: name, as ``family/recipe`` -> the first comment of its file."""
     return {name: _summary(path) for name, path in _shipped().items()}
 
 
 def default_family() -> str:
-    """The family of the model that `PretrainRecipe` has by default; recipe names may leave it out."""
+    """The family of `PretrainRecipe`'s default model; names of recipes may leave it out."""
     return get_architecture(PretrainRecipe.model).family.name
 
 
@@ -43,12 +42,12 @@ def _summary(path: Path) -> str:
 def find_recipe(name: str | Path) -> Path:
     """The file of a recipe: a path, or the name of a family's recipe.
 
-    A name without its family, such as ``smoke``, is the default family's if that has one, else it must be
-    another family's alone.
+    A name without a family, such as ``smoke``, is a recipe of the default family if that has one; else only
+    one family may have it.
 
     Raises:
-        FileNotFoundError: no such file and no such name; similar names are suggested, or all of a family.
-        ValueError: several families have one, but not the default family.
+        FileNotFoundError: no such file or name; suggests similar names, or all of a family.
+        ValueError: several families have one, but the default family doesn't.
     """
     path, known = Path(name), _shipped()
     if path.suffix in (".yaml", ".yml"):
@@ -66,7 +65,7 @@ def find_recipe(name: str | Path) -> Path:
     if path.is_file():
         return path
     family = [one for one in known if one.partition("/")[0] == str(name)]
-    first = sorted(known, key=lambda one: not one.startswith(f"{default}/"))  # it wins where ends are equal
+    first = sorted(known, key=lambda one: not one.startswith(f"{default}/"))  # wins over others of its name
     ends = {one.rpartition("/")[2]: one for one in reversed(first)} | {one: one for one in known}
     near = [] if family else difflib.get_close_matches(str(name), ends, n=1)
     if near:
@@ -83,11 +82,12 @@ def read_recipe(name: str | Path, **changes: Any) -> Any:
         changes: fields to set instead of the file's.
 
     Returns:
-        `PretrainRecipe` or `FinetuneRecipe`, as the file's ``task`` says; without one it is for pre-training.
+        `PretrainRecipe` or `FinetuneRecipe`, by the file's ``task``; without one, the former.
 
     Raises:
         FileNotFoundError: no such file or name.
-        ValueError: not YAML, a field twice, unknown, ill-typed or out of range; names file and field.
+        ValueError: not YAML; a field that is unknown, given twice, of a wrong type or out of range. Names
+            file and field.
     """
     path = find_recipe(name)
     values = load_yaml(path)
@@ -105,7 +105,7 @@ def read_recipe(name: str | Path, **changes: Any) -> Any:
 
 
 def recipe_command(name: str | Path) -> str:
-    """The command that follows a recipe. Raises as `read_recipe` does."""
+    """The command for a recipe. Raises what `read_recipe` raises."""
     path = find_recipe(name)
     return _command_of(load_yaml(path), path)
 
@@ -118,15 +118,15 @@ def _command_of(values: dict[str, Any], path: Path) -> str:
 
 
 def check_task(recipe: Any, kind: type[_Recipe], where: str) -> _Recipe:
-    """The recipe itself.
+    """The recipe itself, checked.
 
     Raises:
-        ValueError: it is another command's; says which is right.
+        ValueError: it is for another command; says which.
     """
     if isinstance(recipe, kind):
         return recipe
     task = recipe.task
-    raise ValueError(f"{where}: its task is {task}; that is what 'pointmae-zoo {COMMANDS[task]}' does")
+    raise ValueError(f"{where}: its task is {task}; use 'pointmae-zoo {COMMANDS[task]}'")
 
 
 def write_recipe(recipe: TrainingRecipe, path: Path) -> None:
@@ -136,11 +136,11 @@ def write_recipe(recipe: TrainingRecipe, path: Path) -> None:
 
 
 def parse_setting(text: str) -> dict[str, Any]:
-    """``"steps=500"`` or ``"augmentation.scale=1.2"`` -> what ``PretrainRecipe.override`` takes. Values are
-    YAML; nothing after the ``=`` is the empty text.
+    """``"steps=500"`` or ``"augmentation.scale=1.2"`` -> arguments of ``PretrainRecipe.override``. Values are
+    YAML; without one the value is the empty text.
 
     Raises:
-        ValueError: no ``=`` in it, or no YAML behind it.
+        ValueError: no ``=``, or a value that is not YAML.
     """
     name, separator, written = text.partition("=")
     name = name.strip()

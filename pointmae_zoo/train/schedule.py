@@ -1,6 +1,6 @@
-"""What step number ``step`` of a run does: which clouds, which learning rate, which random numbers.
+"""The schedule of a run: clouds, learning rate and random numbers of each step.
 
-Pure functions of the recipe and the step, so that nothing of them need be stored to resume.
+All depend only on the recipe and the step's number, so none of it has to be stored for resuming.
 """
 
 import functools
@@ -9,11 +9,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.train.recipe import TrainingRecipe
+from pointmae_zoo.train.recipes import TrainingRecipe
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
-    """What does not fill a last batch is left out until the next epoch; fewer clouds than a batch: 1."""
+    """Clouds that don't fill a last batch wait for the next epoch. With fewer clouds than a batch: 1."""
     return max(1, count // batch_size)
 
 
@@ -27,11 +27,11 @@ def total_steps(recipe: TrainingRecipe, count: int) -> int:
 
 
 def warmup_steps(recipe: TrainingRecipe, count: int) -> tuple[float, float]:
-    """Steps of warm-up, as asked for and as given.
+    """Steps of warm-up: as the recipe asks for, and as the run has them.
 
-    One that would not end before the run does, as in a short trial of a long recipe, is cut to a tenth of the
-    run: else the learning rate would never get near its peak. Where the recipe says when its cosine ends, the
-    schedule does not depend on when the run does, and nothing is cut.
+    A warm-up that would not end before the run, as in a short trial of a long recipe, is cut to a tenth of
+    the run; else the learning rate would never get near its highest value. If the recipe says where the
+    cosine ends, the schedule doesn't depend on the length of the run, and nothing is cut.
     """
     asked = recipe.warmup_steps or recipe.warmup_epochs * steps_per_epoch(count, recipe.batch_size)
     total = total_steps(recipe, count)
@@ -40,8 +40,8 @@ def warmup_steps(recipe: TrainingRecipe, count: int) -> tuple[float, float]:
 
 
 def learning_rate(step: int, recipe: TrainingRecipe, count: int) -> float:
-    """Of step ``step`` (from 0) of a run on ``count`` clouds: linear warm-up, then half a cosine (see
-    ``TrainingRecipe``)."""
+    """The learning rate of step ``step`` (from 0) on ``count`` clouds: linear warm-up, then half a cosine
+    (see ``TrainingRecipe``)."""
     peak, final = recipe.learning_rate, recipe.final_learning_rate
     per_epoch = steps_per_epoch(count, recipe.batch_size)
     _, warmup = warmup_steps(recipe, count)
@@ -51,7 +51,7 @@ def learning_rate(step: int, recipe: TrainingRecipe, count: int) -> float:
         or total_steps(recipe, count)
     )
     if recipe.schedule == "epoch":
-        # The reference moves its schedule at the end of every epoch, to that epoch's number: one behind.
+        # The reference sets its schedule at the end of every epoch, to that epoch's number: it is one behind.
         step = max(0, step // per_epoch - 1) * per_epoch
         if step < warmup:
             return final + (peak - final) * step / warmup
@@ -64,10 +64,9 @@ def learning_rate(step: int, recipe: TrainingRecipe, count: int) -> float:
 
 
 def batch_indices(step: int, *, count: int, batch_size: int, seed: int) -> NDArray[np.int64]:
-    """Which clouds step ``step`` sees, (batch_size,).
+    """Numbers of the clouds of step ``step``, (batch_size,).
 
-    Epochs are permutations of all clouds. Fewer clouds than a batch: permutations follow one another within
-    it.
+    An epoch is a permutation of all clouds. With fewer clouds than a batch, a batch is several permutations.
     """
     if count >= batch_size:
         epoch, place = divmod(step, count // batch_size)
@@ -85,6 +84,6 @@ def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 def step_seed(step: int, seed: int) -> int:
-    """The seed of every random number of step ``step``."""
+    """The seed of all random numbers of step ``step``."""
     state = np.random.SeedSequence([seed, 2, step]).generate_state(1, np.uint64)[0]
     return int(state >> np.uint64(1))

@@ -1,9 +1,8 @@
 """The teacher's targets of stored clouds: computed once, kept in memory-mapped files.
 
-A cache is a folder named by the hash of all that went into it (clouds, teacher's weights, rendering), so
-that a changed recipe never meets stale targets. It holds parts of 1,024 clouds, each written whole or not at
-all: a killed run goes on at the part where it was. Processes that start together share the parts out between
-them.
+A cache is a folder named by the hash of all that its targets depend on (clouds, teacher's weights,
+rendering), so a changed recipe never reads old targets. It holds parts of 1,024 clouds, each written whole or
+not at all: a killed run continues with the part where it was. Processes that start together share the parts.
 """
 
 import contextlib
@@ -31,13 +30,13 @@ from pointmae_zoo.ops import read_maps
 from pointmae_zoo.system.files import written_whole
 from pointmae_zoo.system.locks import lock, remove_locked
 from pointmae_zoo.system.progress import progress_bar
-from pointmae_zoo.train.device_rows import Rows
+from pointmae_zoo.train.device_cache import Rows
 from pointmae_zoo.train.teacher_targets import Rendering
 
 _FORMAT = 2
 _PART = 1024  # clouds
 _PIXEL_SCALE = 32767  # pixels lie in [-1, 1]; 16 bits resolve a thousandth of a pixel
-_STATISTICS_CLOUDS = 512  # evenly spread: enough for the mean and deviation of a channel of any set
+_STATISTICS_CLOUDS = 512  # evenly spread; enough for the mean and deviation of a channel
 _WAIT_SECONDS = 0.5
 
 
@@ -46,7 +45,7 @@ class CachedTargets:
     """Memory-mapped targets of M clouds of N points, see ``cached_targets``.
 
     Args:
-        folder: where they lie.
+        folder: the cache.
         parts: arrays of at most 1,024 records, in the order of the clouds. A record has ``maps_0``,
             ``maps_1``, ... (V, C_i, h_i, w_i) float16, raw; ``saliency`` (V, h, w) float32, raw, absent if
             the teacher has none; ``pixels`` (V, N, 2) int16, times 32767.
@@ -60,24 +59,9 @@ class CachedTargets:
     scales: tuple[Tensor, ...]
 
     @property
-    def num_views(self) -> int:
-        """V."""
-        return self._shape("pixels")[0]
-
-    @property
-    def channels(self) -> int:
-        """Channels of all maps together, in one view."""
-        return sum(self._shape(name)[1] for name in self.map_names)
-
-    @property
     def map_names(self) -> list[str]:
         """``maps_0`` and so on, fine to coarse."""
         return [name for name in self.parts[0].dtype.names or () if name.startswith("maps_")]
-
-    def _shape(self, name: str) -> tuple[int, ...]:
-        fields = self.parts[0].dtype.fields
-        assert fields is not None
-        return fields[name][0].shape
 
     @functools.cached_property
     def _rows(self) -> dict[str, Rows]:
@@ -103,7 +87,7 @@ class CachedTargets:
     def views(
         self, indices: NDArray[np.int64], chosen: Tensor, points: Tensor, device: torch.device
     ) -> TeacherViews:
-        """See ``Targets.views``; these are of the clouds as stored, so that ``points`` does not matter."""
+        """See ``Targets.views``; targets are of the stored clouds, so ``points`` is not used."""
 
         def load(name: str) -> Tensor:
             return self._rows[name].fetch(indices, device).float()
@@ -130,20 +114,20 @@ def cached_targets(
     batch_size: int = 16,
     progress: bool = True,
 ) -> CachedTargets:
-    """The targets of all clouds of a source as they are stored: from the cache folder, or computed and put
+    """The targets of all stored clouds of a source: read from the cache folder, or computed and written
     there.
 
-    Safe with several processes on one folder; each computes what no other does.
+    Several processes may use one folder; they share the work.
 
     Args:
-        cache: folder of caches.
-        standardize: features with mean 0 and deviation 1 per channel, over the places where points lie and
-            over 512 clouds, and each view's saliency with mean 1; or both as the teacher gives them.
-        batch_size: clouds at a time.
+        cache: folder of all caches.
+        standardize: give every channel mean 0 and deviation 1, measured where points lie in 512 clouds, and
+            each view's saliency mean 1; otherwise both are raw.
+        batch_size: clouds computed at a time.
 
     Raises:
-        OSError: the disk lacks space; says how much is needed.
-        ValueError: features that are not finite or too large for float16.
+        OSError: too little space on the disk; says how much is needed.
+        ValueError: features are not finite, or too large for float16.
     """
     settings = _settings(source, teacher, rendering)
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
@@ -162,14 +146,14 @@ def cached_targets(
 
 
 def _settings(source: CloudSource, teacher: Teacher, rendering: Rendering) -> dict[str, Any]:
-    """All that the targets depend on."""
+    """Everything that the targets depend on."""
     some = np.unique(np.linspace(0, len(source) - 1, 8).astype(np.int64))
     return {
         "format": _FORMAT,
         "data_sha256": list(source.sha256),
         "clouds": len(source),
         "points": source.num_points,
-        # What the hashes of files do not tell: how they are sampled, normalised and ordered.
+        # Hashes of files don't cover how clouds are sampled, normalised and ordered.
         "first_points_sha256": hashlib.sha256(source.read(some).tobytes()).hexdigest(),
         "teacher": teacher.name,
         "teacher_sha256": _hash_of(teacher),
@@ -193,7 +177,7 @@ def _path(folder: Path, part: int) -> Path:
 
 
 def _is_whole(folder: Path, part: int, rows: list[int]) -> bool:
-    """Whether a part is there, in full. A file that lost its end with the machine's power is not."""
+    """Whether a part is complete. A file can lose its end when the machine loses power."""
     try:
         return len(np.load(_path(folder, part), mmap_mode="r")) == rows[part]
     except (OSError, ValueError, EOFError):
@@ -225,7 +209,7 @@ def _build(
                     with _naming(folder), written_whole(_path(folder, part)) as unfinished:
                         _write(unfinished, record, rows[part], batches, source, teacher, rendering, bar)
             missing = [part for part in missing if not _is_whole(folder, part, rows)]
-            if missing:  # other processes are at them; should one end early, its parts are free again
+            if missing:  # other processes compute these; if one dies, its parts are free again
                 time.sleep(_WAIT_SECONDS)
                 bar.update(total - sum(rows[part] for part in missing) - bar.n)
 
@@ -240,7 +224,7 @@ def _write(
     rendering: Rendering,
     bar: Any,
 ) -> None:
-    # Not through a memory map: on a full disk that ends the process without a word.
+    # No memory map: on a full disk it would end the process without a message.
     with path.open("wb") as stream:
         header = {"descr": np.lib.format.dtype_to_descr(record), "fortran_order": False, "shape": (rows,)}
         np.lib.format.write_array_header_2_0(stream, header)
@@ -255,7 +239,7 @@ def _write(
 def _records(
     source: CloudSource, indices: NDArray[np.int64], teacher: Teacher, rendering: Rendering
 ) -> NDArray[np.void]:
-    """What is stored of some clouds, (B,) records."""
+    """The records of some clouds, (B,)."""
     images, pixels = rendering(torch.from_numpy(source.read(indices)).to(teacher.mean.device))
     features = teacher(images)
     fields = {f"maps_{index}": one.half() for index, one in enumerate(features.maps)}
@@ -277,10 +261,10 @@ def _records(
 
 @contextlib.contextmanager
 def _claimed(folder: Path, part: int) -> Iterator[bool]:
-    """Whether a part is this process' to compute, while the block lasts; False if another process is at it.
+    """Whether this process is to compute a part, while the block lasts; False if another process does.
 
-    A claim ends with its process. Where there are no file locks, all claims are granted: work is then done
-    twice, but never wrongly, as parts are written whole.
+    A claim ends with its process. Without file locks every claim is granted: work may then be done twice, but
+    never wrongly, as parts are written whole.
     """
     path = folder / f"part-{part:05d}.lock"
     with path.open("ab") as stream:
@@ -290,14 +274,16 @@ def _claimed(folder: Path, part: int) -> Iterator[bool]:
             yield False
             return
         if alone:
-            for left in folder.glob(f".{_path(folder, part).name}.*.tmp"):  # by a killed process
+            for left in folder.glob(f".{_path(folder, part).name}.*.tmp"):  # of a killed process
                 left.unlink(missing_ok=True)
         yield True
         remove_locked(path, stream)
 
 
 def _check_space(folder: Path, needed: int) -> None:
-    started = sum(path.stat().st_size for path in folder.glob(".part-*.tmp"))  # other processes' share of it
+    started = sum(
+        path.stat().st_size for path in folder.glob(".part-*.tmp")
+    )  # what other processes have reserved
     free = shutil.disk_usage(folder).free
     if needed - started > free:
         raise OSError(
@@ -308,19 +294,19 @@ def _check_space(folder: Path, needed: int) -> None:
 
 @contextlib.contextmanager
 def _naming(folder: Path) -> Iterator[None]:
-    """A disk that fills up meanwhile is named, with what to do."""
+    """If the disk fills up meanwhile, say so, and what to do."""
     try:
         yield
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         raise OSError(
-            f"{folder}: the disk is full; make space and start again, what is finished stays"
+            f"{folder}: the disk is full; make space and start again; finished parts stay"
         ) from error
 
 
 def _statistics(targets: CachedTargets, count: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Mean and deviation of every map's channels where points lie; computed once for a cache."""
+    """Mean and deviation of every map's channels where points lie; stored with the cache."""
     path = targets.folder / "statistics.npz"
     if not path.is_file():
         arrays: dict[str, NDArray[np.float32]] = {}

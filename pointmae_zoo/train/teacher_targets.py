@@ -1,11 +1,12 @@
-"""What the image teacher sees in the training clouds: rendered in the step, or once for all steps.
+"""The teacher's targets: features of depth images of the training clouds, computed in each step or
+beforehand.
 
-Two kinds of targets with one method, ``views``:
+There are two kinds, both with a method ``views``:
 
 - ``LiveTargets`` renders the augmented points of the batch and runs the frozen teacher in the step, as the
   paper does (I2P-MAE, section 3.2). The teacher is then most of a step's work.
-- ``CachedTargets`` (see ``cached_targets``) read feature maps of the clouds as they are stored, not
-  augmented, from memory-mapped files. The teacher then costs nothing in the step.
+- ``CachedTargets`` (see ``cached_targets``) reads feature maps of the stored clouds, not augmented, from
+  memory-mapped files. A step then doesn't run the teacher.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,38 +23,30 @@ from pointmae_zoo.ops import AXIS_VIEWS, DepthViews, summed_depth_images, view_r
 
 
 class Targets(Protocol):
-    """What the teacher saw of a batch, whether just now or long ago."""
-
-    @property
-    def num_views(self) -> int:
-        """V."""
-
-    @property
-    def channels(self) -> int:
-        """Channels of all maps together, in one view."""
+    """Gives the teacher's features of a batch."""
 
     def views(
         self, indices: NDArray[np.int64], chosen: Tensor, points: Tensor, device: torch.device
     ) -> TeacherViews:
-        """The teacher's view of a batch.
+        """The teacher's features of a batch.
 
         Args:
-            indices: (B,) which clouds.
-            chosen: (B, n) which of their stored points, in the order in which the model sees them.
+            indices: (B,) numbers of the clouds.
+            chosen: (B, n) numbers of their stored points, in the order in which the model gets them.
             points: (B, n, 3) these points, augmented, on ``device``.
         """
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """How clouds become the teacher's images.
+    """How depth images of clouds are made for the teacher.
 
     Args:
-        projection: ``zbuffer``: depth images in which the nearest surface wins. ``summed``: the paper's,
-            three axis permutations, each pixel the sigmoid of the sum of all depths that cover it.
-        views: of each cloud: 3 along the axes; 6 with three oblique ones (``zbuffer`` only).
-        size: rows and columns.
-        cover: pixels that a point covers, along a side.
+        projection: ``zbuffer``: a pixel shows the nearest surface. ``summed``, as in the paper: three axis
+            permutations; a pixel is the sigmoid of the sum of all depths that cover it.
+        views: images of each cloud: 3 along the axes, or 6 with three oblique ones (``zbuffer`` only).
+        size: rows and columns of an image.
+        cover: side of the square of pixels that a point covers, odd.
 
     Raises:
         ValueError: a value out of range; names the field.
@@ -78,7 +71,7 @@ class Rendering:
 
     def __call__(self, points: Tensor) -> DepthViews:
         """(B, N, 3) -> images (B, V, size, size) in [0, 1], and every point's pixel (B, V, N, 2)."""
-        # Which pixel a point falls on is decided in float32, whatever the precision around it.
+        # Pixels of points are computed in float32, whatever the precision of the run.
         with torch.autocast(points.device.type, enabled=False):
             if self.projection == "summed":
                 images, pixels = summed_depth_images(points.float(), size=self.size, cover=self.cover)
@@ -87,20 +80,20 @@ class Rendering:
             return zbuffer_depth_images(points.float(), rotations, size=self.size, cover=self.cover)
 
     def settings(self) -> dict[str, Any]:
-        """Plain values, by which caches are told apart."""
+        """Plain values, which go into the name of a cache."""
         return asdict(self)
 
 
 class LiveTargets:
-    """Renders the batch as the model sees it and asks the teacher, in every step: raw features, raw saliency.
+    """Renders the batch as the model gets it and runs the teacher, in every step: raw features, raw saliency.
 
-    Nothing here draws random numbers, and no cloud depends on the others of its batch.
+    Nothing here is random, and no cloud depends on the others of its batch.
 
     Args:
         teacher: on the device where the batches are.
         rendering: how the teacher's images are made.
-        images_at_once: the teacher sees all views of all clouds in one batch, or in several of at most so
-            many images, which bounds its memory (ViT-B/16: about 10 MB an image).
+        images_at_once: the teacher gets at most so many images in a batch, which bounds its memory (ViT-B/16:
+            about 10 MB an image).
 
     Raises:
         ValueError: ``images_at_once`` below the number of views.
@@ -115,21 +108,11 @@ class LiveTargets:
         self.rendering = rendering
         self.images_at_once = images_at_once
 
-    @property
-    def num_views(self) -> int:
-        """V."""
-        return self.rendering.views
-
-    @property
-    def channels(self) -> int:
-        """Channels of all maps together, in one view."""
-        return sum(self.teacher.channels)
-
     @torch.no_grad()
     def views(
         self, indices: NDArray[np.int64], chosen: Tensor, points: Tensor, device: torch.device
     ) -> TeacherViews:
-        """See ``Targets.views``; only the points matter here."""
+        """See ``Targets.views``; only ``points`` is used."""
         images, pixels = self.rendering(points.to(device))
         clouds = max(1, self.images_at_once // self.rendering.views)
         seen = [self.teacher(part) for part in images.split(clouds)]

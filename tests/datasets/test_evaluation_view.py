@@ -14,9 +14,9 @@ from pointmae_zoo import from_pretrained, save_pretrained
 from pointmae_zoo.datasets.augmentation import Augmentation
 from pointmae_zoo.datasets.evaluation_view import FixedView
 from pointmae_zoo.datasets.labelled.opening import open_labelled
-from pointmae_zoo.evaluate.finetuned_runs import load_runs
+from pointmae_zoo.evaluate.finetuned_models import load_runs
 from pointmae_zoo.train import FinetuneRecipe, finetune, open_training_parts
-from pointmae_zoo.train.validation_scores import Scorer
+from pointmae_zoo.train.validation import Scorer
 from samples.labelled import SHAPES, labelled_file
 from samples.models import small
 

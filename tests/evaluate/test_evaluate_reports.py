@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
@@ -45,6 +46,17 @@ def test_a_curve_of_labels(tmp_path: Path) -> None:
     unknown = written(tmp_path / "unknown.json", score_report("x", shots=None, num_train=None))
     with pytest.raises(ValueError, match="neither shots nor how many clouds"):
         label_curve([unknown], out)
+
+
+def test_a_curve_of_one_number_of_labels_shows_it(tmp_path: Path) -> None:
+    """In the middle of the picture, where the legend is not."""
+    image = pytest.importorskip("matplotlib.image")
+    out = tmp_path / "new" / "curve.png"
+    label_curve([written(tmp_path / "one.json", score_report("one", shots=5, score=60.0))], out)
+    picture = image.imread(out)[..., :3] * 255  # (H, W, 3)
+    blue = np.abs(picture - np.array([0x2F, 0x6D, 0xB0])).max(axis=2) < 8
+    width = blue.shape[1]
+    assert blue[:, width * 2 // 5 : width * 7 // 10].sum() > 20
 
 
 @pytest.mark.parametrize(("count", "told"), [(5, True), (29, True), (30, False)])

@@ -23,12 +23,11 @@ from pointmae_zoo.evaluate import (
     evaluate_parts,
     evaluate_robustness,
 )
-from pointmae_zoo.evaluate.finetuned_runs import _MAY_DIFFER
+from pointmae_zoo.evaluate.finetuned_models import _MAY_DIFFER, vote
 from pointmae_zoo.evaluate.label_curve import label_curve
-from pointmae_zoo.evaluate.voting import vote
 from pointmae_zoo.reports.schema import read_evaluation
 from pointmae_zoo.reports.tables import tables
-from pointmae_zoo.train.run import _FREE_FIELDS
+from pointmae_zoo.train.training_run import _FREE_FIELDS
 from samples.boxes import CLASSES, Longest, box_file, run
 
 PNG = b"\x89PNG"
@@ -194,7 +193,7 @@ def test_validation_is_what_each_run_held_out(boxes: Path, tmp_path: Path) -> No
     asked = np.array(report.clouds["asked"].split(), dtype=int)
     assert len(asked) == len(np.union1d(*held)) and asked.sum() == len(held[0]) + len(held[1])
     assert report.context["num_test"] == len(asked) and "test was not touched" in report.context["protocol"]
-    with pytest.raises(ValueError, match="says nothing of a validation part"):
+    with pytest.raises(ValueError, match="says nothing about validation clouds"):
         evaluate_finetuned(run(recipe={}), boxes, split="validation", progress=False)
 
 
@@ -216,11 +215,11 @@ def test_validation_of_other_data_is_refused(boxes: Path, tmp_path: Path) -> Non
     regrouped = {"group": np.arange(90)}
     for changed in (mirrored, regrouped):
         np.savez(tmp_path / "boxes.npz", **{**arrays, **changed})
-        with pytest.raises(ValueError, match="the data is not what longest was trained on"):
+        with pytest.raises(ValueError, match="not the data that longest was trained on"):
             evaluate_finetuned(one, tmp_path / "boxes.npz", **asked)
     # Of runs that noted only how many they were.
     one = dataclasses.replace(one, provenance={**run().provenance, "clouds_validation": len(held) + 1})
-    with pytest.raises(ValueError, match="the data is not what longest was trained on"):
+    with pytest.raises(ValueError, match="not the data that longest was trained on"):
         evaluate_finetuned(one, boxes, **asked)
 
 
@@ -302,11 +301,11 @@ def test_seeds_may_write_at_other_times(boxes: Path) -> None:
         ([run(), run(labels=("wide", "high", "round"))], "other labels than longest"),
         (
             [run(recipe={"shots": 1}), run("five", recipe={"shots": 5})],
-            "five and longest are no seeds of one recipe: shots is 5 and 1",
+            "five and longest are not seeds of one recipe: shots is 5 and 1",
         ),
         (
             [run(recipe={"learning_rate": 1e-3}), run("fast", recipe={"learning_rate": 2e-3, "seed": 1})],
-            "fast and longest are no seeds of one recipe: learning_rate is 0.002 and 0.001",
+            "fast and longest are not seeds of one recipe: learning_rate is 0.002 and 0.001",
         ),
         (
             [run(recipe={"augmentation": {"turn": rate, "scale": 1.0}}) for rate in (0.0, 180.0)],
@@ -356,5 +355,7 @@ def test_robustness_of_farthest_points_and_of_some_conditions(boxes: Path) -> No
         evaluate_robustness(one, "nowhere", conditions=["heat"])
     with pytest.raises(ValueError, match="conditions: an empty list"):
         evaluate_robustness(one, "nowhere", conditions=[])
-    with pytest.raises(ValueError, match="have 80 points, and 40 are used, so that no other of 256, 512"):
+    with pytest.raises(
+        ValueError, match=r"have 80 points and 40 are used, so there is no other number to try \(256, 512"
+    ):
         evaluate_robustness(one, boxes, conditions=["points"], num_points=40, progress=False)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import torch
 import pointmae_zoo
 from pointmae_zoo.datasets.clouds import normalize_clouds
 from pointmae_zoo.evaluate import evaluate_linear, linear_probe, paired_difference
-from pointmae_zoo.evaluate.features import calibrate_batch_norm
+from pointmae_zoo.evaluate.frozen_features import Data, Encoders, calibrate_batch_norm
 from pointmae_zoo.hub import save_pretrained
+from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.models.registry import create_model
 
 sklearn = pytest.importorskip("sklearn")
@@ -176,9 +178,9 @@ def test_report(tmp_path: Path, tiny: dict[str, list[int]]) -> None:
         num_points=64,
         seeds=2,
         classifiers=["svm"],
-        out=tmp_path / "out.json",
+        out=tmp_path / "new" / "folder" / "out.json",
     )
-    stored = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    stored = json.loads((tmp_path / "new/folder/out.json").read_text(encoding="utf-8"))
     assert [row["features"] for row in stored["summary"]] == [
         "weights",
         "random, BatchNorm calibrated",
@@ -211,8 +213,12 @@ def test_report(tmp_path: Path, tiny: dict[str, list[int]]) -> None:
 def test_arguments_are_checked_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="seeds: -1, expected 0"):
         evaluate_linear("anything", tmp_path / "data.npz", seeds=-1)
-    with pytest.raises(FileNotFoundError, match=r"out\.json: no such folder"):
-        evaluate_linear("anything", tmp_path / "data.npz", out=tmp_path / "absent" / "out.json")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match=r"out\.json: .*file is a file; choose another folder"):
+        evaluate_linear("anything", tmp_path / "data.npz", out=tmp_path / "file" / "sub" / "out.json")
+    with pytest.raises(FileNotFoundError, match=r"data\.npz: no such file"):
+        evaluate_linear("anything", tmp_path / "data.npz", out=tmp_path / "absent" / "sub" / "out.json")
+    assert not (tmp_path / "absent").exists(), "made for an evaluation that can't begin"
     with pytest.raises(IsADirectoryError, match="a folder; expected the name"):
         evaluate_linear("anything", tmp_path / "data.npz", out=tmp_path)
 
@@ -236,3 +242,18 @@ def test_files_that_cannot_be_probed(tmp_path: Path, change: dict, message: str)
     np.savez(tmp_path / "data.npz", **{**arrays, **change})
     with pytest.raises(ValueError, match=message):
         evaluate_linear("anything", tmp_path / "data.npz", classes="core", num_points=64)
+
+
+def test_more_points_than_in_training_are_noted(
+    tiny: dict[str, list[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = create_model("i2p_mae_tiny", preprocess=Preprocess(num_points=48), **tiny)
+    clouds = np.random.default_rng(0).normal(size=(4, 64, 3)).astype(np.float32)
+    train = SimpleNamespace(points=clouds)
+    for num_points, said in (
+        (48, ""),
+        (64, "mine: made for 48 points a cloud, evaluated with 64; --points 48"),
+    ):
+        data = Data(train, None, num_points)  # type: ignore[arg-type]
+        (found,) = Encoders(["mine"], [model.eval()], 0).features(data, "probe", progress=False)
+        assert len(found.train) == 4 and capsys.readouterr().err.startswith(said)

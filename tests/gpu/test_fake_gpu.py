@@ -29,7 +29,7 @@ from pointmae_zoo.ops import neighbors, projection
 from pointmae_zoo.train import PretrainRecipe, device_rows, loop
 from pointmae_zoo.train.optimizer import MovingAverage
 from pointmae_zoo.train.pretraining import PretrainTask
-from pointmae_zoo.train.shared_losses import over_processes
+from pointmae_zoo.train.step_losses import over_processes
 from pointmae_zoo.train.target_cache import CachedTargets
 from pointmae_zoo.train.teacher_targets import LiveTargets, Rendering, Targets
 

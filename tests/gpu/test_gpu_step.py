@@ -16,9 +16,9 @@ from torch import Tensor
 
 from pointmae_zoo.models.pretraining_model import weighted_sum
 from pointmae_zoo.train import PretrainRecipe, TeacherSettings, loop, pretrain
-from pointmae_zoo.train.compiling import compile_blocks
 from pointmae_zoo.train.optimizer import MovingAverage, adamw
 from pointmae_zoo.train.pretraining import PretrainTask, create_pretraining_model
+from pointmae_zoo.train.runtime import compile_blocks
 from samples.pretraining import MODELS, model_and_batch
 
 pytest.importorskip("accelerate")

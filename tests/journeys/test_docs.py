@@ -12,9 +12,8 @@ import pytest
 from pointmae_zoo import cli
 from pointmae_zoo.datasets.training_folder import HELD_OUT, is_held_out
 from pointmae_zoo.train import parse_setting, read_recipe
-from pointmae_zoo.train.finetune_recipe import FinetuneRecipe
-from pointmae_zoo.train.recipe import PretrainRecipe, TeacherSettings, merged
 from pointmae_zoo.train.recipe_files import list_recipes, recipe_command
+from pointmae_zoo.train.recipes import FinetuneRecipe, PretrainRecipe, TeacherSettings, merged
 
 DOCS = Path(__file__).parents[2] / "docs"
 README = DOCS.with_name("README.md")

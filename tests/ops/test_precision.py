@@ -127,7 +127,7 @@ def test_a_run_says_and_stores_what_it_was(
     assert f"precision: auto is {chosen} here (" in capsys.readouterr().err
     assert read_recipe(out / "recipe.yaml").precision == chosen
     monkeypatch.setattr("pointmae_zoo.ops.precision.has_bfloat16", lambda device: not there)
-    monkeypatch.setattr("pointmae_zoo.train.run.has_bfloat16", lambda device: not there)
+    monkeypatch.setattr("pointmae_zoo.train.training_run.has_bfloat16", lambda device: not there)
     assert finetune(automatic, out, resume=True).completed
     said = capsys.readouterr().err
     assert "auto" not in said and ("bfloat16 is emulated" in said) == there

@@ -257,7 +257,7 @@ def test_numbers_in_a_folder_are_not_lost(
         raise AssertionError("computed something")
 
     with monkeypatch.context() as patched:
-        patched.setattr("pointmae_zoo.evaluate.linear_evaluation.embedded", never)
+        patched.setattr("pointmae_zoo.evaluate.frozen_features.embed_clouds", never)
         for words, held in (
             (["--points", 32, "--seeds", 1], "--points 64"),
             ([*rich, "--pool", "max"], "--pool levels"),

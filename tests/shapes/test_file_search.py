@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pointmae_zoo.shapes import file_search
 from pointmae_zoo.shapes.file_search import Found, find_files, search_files
 from pointmae_zoo.shapes.read import SUPPORTED_SUFFIXES
 
@@ -164,7 +165,7 @@ def test_a_folder_that_may_not_be_opened_is_told(tmp_path: Path, monkeypatch: py
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
-    monkeypatch.setattr(find_files.os, "scandir", guarded)
+    monkeypatch.setattr(file_search.os, "scandir", guarded)
     found = search_files(tmp_path)
     assert names(found, tmp_path) == ["a.stl"]
     assert found.missing == [

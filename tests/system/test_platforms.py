@@ -20,8 +20,8 @@ from pointmae_zoo.inference.journal import Journal
 from pointmae_zoo.system import locks
 from pointmae_zoo.system.files import locked
 from pointmae_zoo.system.locks import lock, remove_locked
-from pointmae_zoo.train.run_folder import only_process
 from pointmae_zoo.train.target_cache import _claimed
+from pointmae_zoo.train.training_run import only_process
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -249,8 +249,9 @@ def test_without_any_locks_everybody_is_let_in(monkeypatch: pytest.MonkeyPatch, 
 def test_cores_are_counted_where_the_system_does_not_say_which_are_ours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from pointmae_zoo.shapes.reader_pool import available_cores
+    from pointmae_zoo.shapes import reader_pool
 
+    available_cores = reader_pool.available_cores.__wrapped__  # not what stands in for it in tests
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     assert available_cores() == 3
@@ -263,7 +264,10 @@ def test_a_name_that_the_terminal_cannot_show_is_escaped(name: str, monkeypatch:
     """Where stdout is ASCII or, as on Windows, cp1252."""
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
-    command = SimpleNamespace(run=lambda args: print(name) or 0)
-    monkeypatch.setattr(cli, "build_parser", lambda: SimpleNamespace(parse_args=lambda words: command))
+    monkeypatch.setattr(cli.models, "list_", lambda: print(name))
+    app = SimpleNamespace(
+        parse_args=lambda words: (cli.models.list_, SimpleNamespace(args=(), kwargs={}), {}), help_print=None
+    )
+    monkeypatch.setattr(cli, "build_app", lambda: app)
     assert cli.main(["embed"]) == 0
     assert written.getvalue().strip() == name.encode("ascii", "backslashreplace")

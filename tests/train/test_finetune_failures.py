@@ -46,7 +46,7 @@ def recipe(data: Path, weights: Path) -> FinetuneRecipe:
             "--from-scratch joint_mae_base",
         ),
         ({"weights": "i2p_mae_tinny"}, "no weights are called 'i2p_mae_tinny'"),
-        ({"model_arguments": {"num_classes": 7}}, r"model_arguments\.num_classes: the data says it"),
+        ({"model_arguments": {"num_classes": 7}}, r"model_arguments\.num_classes: the data decides it"),
         ({"model_arguments": {"dims": [24, 48]}}, "model_arguments: dims: .* holds weights of other shapes"),
         ({"model_arguments": {"deepths": [1, 1]}}, r"no argument 'deepths'; did you mean depths"),
         ({"weights": "", "model": "i2p_mae_tinny"}, "no architecture is called 'i2p_mae_tinny'"),
@@ -88,7 +88,7 @@ def test_another_recipe_does_not_resume(recipe: FinetuneRecipe, tmp_path: Path) 
     (tmp_path / "run" / "model.safetensors").unlink()
     with pytest.raises(ValueError, match=r"recipe: shots is 3, but the run in .* has None"):
         run(recipe.override(shots=3), tmp_path / "run", resume=True)
-    with pytest.raises(ValueError, match="task is pretraining; that is what 'pointmae-zoo pretrain' does"):
+    with pytest.raises(ValueError, match="task is pretraining; use 'pointmae-zoo pretrain'"):
         finetune(PretrainRecipe(steps=1), tmp_path / "other")  # type: ignore[arg-type]
 
 
@@ -112,7 +112,7 @@ def test_a_stated_validation_split_is_the_one_that_is_looked_at(
     said = capsys.readouterr().err
     if not share:
         assert validation is None and made["validation_split"] is None and "(no validation)" in said
-        with pytest.raises(ValueError, match="held nothing of data out"):
+        with pytest.raises(ValueError, match="kept no cloud of data for validation"):
             evaluate_finetuned(out, data, split="validation", progress=False)
         return
     assert validation is not None and len(validation) == 4
@@ -125,5 +125,5 @@ def test_a_stated_validation_split_is_the_one_that_is_looked_at(
     # It is what training said of the weights.
     assert report.summary[0]["mean"] == pytest.approx(100 * made["validation"]["accuracy"])
     np.save(data / "val" / "a" / "9.npy", rng.normal(size=(96, 3)))
-    with pytest.raises(ValueError, match="the data is not what run was trained on"):
+    with pytest.raises(ValueError, match="not the data that run was trained on"):
         evaluate_finetuned(out, data, split="validation", progress=False)

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from pointmae_zoo.models.pretraining_model import LossTerm
 from pointmae_zoo.system.secrets import without_secrets
-from pointmae_zoo.train import TrainingRecipe, TrainingResult, checkpoints, process_setup, train
+from pointmae_zoo.train import TrainingRecipe, TrainingResult, checkpoints, runtime, train
 from pointmae_zoo.train.checkpoints import list_checkpoints, load_latest, save_checkpoint
-from pointmae_zoo.train.compiling import compile_blocks
-from pointmae_zoo.train.process_setup import accelerated
+from pointmae_zoo.train.runtime import accelerated, compile_blocks
 from pointmae_zoo.train.schedule import batch_indices, learning_rate
 
 pytest.importorskip("accelerate")
@@ -167,11 +166,11 @@ def test_an_unreadable_newest_checkpoint(tmp_path: Path, capsys: pytest.CaptureF
         run(RECIPE, tmp_path, resume=True)
 
 
-def test_metrics_survive_a_full_disk(
+def test_run_folder_survive_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(RECIPE, tmp_path / "whole")
-    from pointmae_zoo.train import run_folder
+    from pointmae_zoo.train import metrics
 
     opened = open
     calls = 0
@@ -187,16 +186,16 @@ def test_metrics_survive_a_full_disk(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return stream
 
-    monkeypatch.setattr(run_folder, "open", full, raising=False)
+    monkeypatch.setattr(metrics, "open", full, raising=False)
     run(RECIPE, tmp_path / "full")
     assert "not written for now (No space left on device)" in capsys.readouterr().err
     written = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "full")]
     assert written[0] == written[1]
 
 
-def test_metrics_that_wait_are_in_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_folder_that_wait_are_in_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is full from step 3 on; the process dies after the checkpoint of step 4, or at the end."""
-    from pointmae_zoo.train import loop, run_folder
+    from pointmae_zoo.train import loop, metrics
 
     run(RECIPE, tmp_path / "whole")
     expected = (tmp_path / "whole" / "metrics.jsonl").read_bytes()
@@ -213,7 +212,7 @@ def test_metrics_that_wait_are_in_the_checkpoint(tmp_path: Path, monkeypatch: py
         return one_step(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_folder, "open", full, raising=False)
+        patch.setattr(metrics, "open", full, raising=False)
         with pytest.raises(OSError, match=r"metrics\.jsonl: not written \(No space .* and resume"):
             run(RECIPE, tmp_path / "end")
         patch.setattr(loop._Run, "_one_step", dying)
@@ -226,9 +225,9 @@ def test_metrics_that_wait_are_in_the_checkpoint(tmp_path: Path, monkeypatch: py
         assert (tmp_path / name / "metrics.jsonl").read_bytes() == expected
 
 
-def test_metrics_are_tried_again_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_folder_are_tried_again_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is room again only once the last checkpoint has taken the place of others."""
-    from pointmae_zoo.train import run_folder
+    from pointmae_zoo.train import metrics
 
     run(RECIPE, tmp_path / "whole")
     opened = open
@@ -238,7 +237,7 @@ def test_metrics_are_tried_again_at_the_end(tmp_path: Path, monkeypatch: pytest.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return opened(path, *arguments, **options)
 
-    monkeypatch.setattr(run_folder, "open", full, raising=False)
+    monkeypatch.setattr(metrics, "open", full, raising=False)
     assert run(RECIPE, tmp_path / "full")[1].completed
     written = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "full")]
     assert written[0] == written[1]
@@ -315,9 +314,9 @@ def test_malloc_is_left_alone_where_it_is_not_glibcs(monkeypatch: pytest.MonkeyP
     def refuse(*_: object) -> None:
         raise TypeError("as on Windows")
 
-    monkeypatch.setattr(process_setup.ctypes, "CDLL", refuse)
-    monkeypatch.setattr(process_setup.sys, "platform", "win32")
-    process_setup.keep_freed_memory()
+    monkeypatch.setattr(runtime.ctypes, "CDLL", refuse)
+    monkeypatch.setattr(runtime.sys, "platform", "win32")
+    runtime.keep_freed_memory()
 
 
 def steps_in(folder: Path) -> list[int]:

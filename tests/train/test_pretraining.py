@@ -20,13 +20,13 @@ from pointmae_zoo.train import (
     PretrainRecipe,
     TeacherSettings,
     loop,
+    metrics,
     pretrain,
     pretraining,
     read_recipe,
-    trackers,
 )
 from pointmae_zoo.train.checkpoints import list_checkpoints
-from pointmae_zoo.train.run_folder import only_process
+from pointmae_zoo.train.training_run import only_process
 from pointmae_zoo.viz import draw_reconstruction
 
 pytest.importorskip("timm")
@@ -163,20 +163,26 @@ def test_bfloat16_and_three_d_alone(recipe: PretrainRecipe, cache: Path, tmp_pat
     assert last["loss"] == pytest.approx(last["loss_3d"])
 
 
-def test_metrics_go_to_a_tracker(recipe: PretrainRecipe, cache: Path, tmp_path: Path) -> None:
+def test_metrics_go_to_a_tracker(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    run(recipe.override(log_steps=3), tmp_path / "run", cache, trackers=["tensorboard"])
-    (folder,) = {path.parent for path in (tmp_path / "run").rglob("*tfevents*.0")}
+    pretrain(recipe.override(log_steps=3), tmp_path / "run", cache=cache, trackers=["tensorboard"])
+    (folder,) = {path.parent for path in (tmp_path / "run").rglob("*tfevents*")}
+    assert [path for path in folder.iterdir() if path.is_dir()] == []
+    assert f"tensorboard --logdir {folder}\n" in capsys.readouterr().err
     found = events.EventAccumulator(str(folder)).Reload()
     tracked = [(one.step, one.value) for one in found.Scalars("loss_2d")]
     assert tracked == [(line["step"], pytest.approx(line["loss_2d"])) for line in curve(tmp_path / "run")]
     assert len(found.Scalars("clouds_per_second")) == 2
+    (told,) = found.Tensors("recipe/text_summary")
+    assert b"log_steps: 3" in told.tensor_proto.string_val[0]
 
 
 def test_a_tracker_that_is_not_there_is_named_first(
     recipe: PretrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(metrics.importlib.util, "find_spec", lambda name: None)
     for name, package in (("wandb", "wandb"), ("tensorboard", '"pointmae-zoo[train]"')):
         said = f"--track {name}: not installed; pip install {package}"
         with pytest.raises(ModuleNotFoundError, match=re.escape(said)):
@@ -333,7 +339,7 @@ def test_what_is_said_of_a_folder_that_is_not_to_be_trained_in(
     (out / "environment.json").write_text(
         known.replace('clouds.npz": "', 'clouds.npz": "0'), encoding="utf-8"
     )
-    with pytest.raises(ValueError, match=r"data: clouds\.npz is not what the run began with"):
+    with pytest.raises(ValueError, match=r"data: clouds\.npz has changed since the run began"):
         run(None, out, cache, resume=True)
     (out / "environment.json").write_text(known, encoding="utf-8")
     (out / "checkpoints" / ".step_00000004.pt.123.tmp").write_bytes(b"of a killed process")
@@ -420,6 +426,8 @@ def test_what_is_said_without_a_terminal(
     assert "stopped after step 2 (" in str(result)
     result = pretrain(None, out, resume=True, progress=False)
     assert capsys.readouterr().err == ""
+    made = json.loads((out / "config.json").read_text(encoding="utf-8"))["provenance"]
+    assert (made["recipe"]["warmup_steps"], made["warmup_cut_to"]) == (9, 0)
     assert re.match(rf"{out}: 4 of 6 steps in \d+ s, ", str(result))
 
 

@@ -11,7 +11,6 @@ from pointmae_zoo.datasets.augmentation import augment
 from pointmae_zoo.models.i2p_mae.reference_checkpoints import PRESETS
 from pointmae_zoo.models.registry import Family, create_model, list_weights
 from pointmae_zoo.system.yaml_files import dump_yaml
-from pointmae_zoo.train.recipe import PretrainRecipe
 from pointmae_zoo.train.recipe_files import (
     find_recipe,
     list_recipes,
@@ -20,6 +19,7 @@ from pointmae_zoo.train.recipe_files import (
     recipe_command,
     write_recipe,
 )
+from pointmae_zoo.train.recipes import PretrainRecipe
 
 
 def test_round_trip_and_override(tmp_path: Path) -> None:

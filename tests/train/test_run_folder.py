@@ -23,7 +23,7 @@ from pointmae_zoo.train import (
 )
 from pointmae_zoo.train.checkpoints import list_checkpoints
 from pointmae_zoo.train.provenance import provenance
-from pointmae_zoo.train.run_folder import Place
+from pointmae_zoo.train.training_run import Place
 from pointmae_zoo.viz import draw_reconstruction
 
 pytest.importorskip("accelerate")
@@ -181,7 +181,7 @@ def test_data_that_could_not_be_compared(
     if text is not None:
         (out / "environment.json").write_text(text, encoding="utf-8")
     assert run(None, out, resume=True).completed
-    assert f"environment.json: {state}, so nothing tells whether the data is" in capsys.readouterr().err
+    assert f"environment.json: {state}, so the data can't be compared with" in capsys.readouterr().err
     assert len(environment(out)["sessions"]) == 1
 
 
@@ -234,7 +234,7 @@ def test_published_names_tell_entries_apart_and_nothing_of_the_machine() -> None
     result = TrainingResult(Path("x"), 1, True, "pretrain")
     made = provenance(recipe, Source(len(names)), result, None)  # type: ignore[arg-type]
     assert made["recipe"]["data"] == list(made["data_sha256"]) == list(names.values())
-    assert "/me" not in json.dumps(made)
+    assert "/me" not in json.dumps(made) and "warmup_cut_to" not in made
 
 
 def test_the_teacher_sees_images_of_the_wanted_size(recipe: PretrainRecipe, tmp_path: Path) -> None:

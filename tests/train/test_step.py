@@ -19,10 +19,10 @@ from pointmae_zoo.models.i2p_mae import i2p_network
 from pointmae_zoo.models.joint_mae import joint_network
 from pointmae_zoo.models.layers import Block, DropPath, Stage
 from pointmae_zoo.models.pretraining_model import weighted_sum
-from pointmae_zoo.train import compiling, device_rows
-from pointmae_zoo.train.compiling import compile_blocks
-from pointmae_zoo.train.device_rows import Rows
+from pointmae_zoo.train import device_cache, runtime
+from pointmae_zoo.train.device_cache import Rows
 from pointmae_zoo.train.optimizer import MovingAverage, adamw, load_optimizer
+from pointmae_zoo.train.runtime import compile_blocks
 from pointmae_zoo.train.target_cache import CachedTargets
 from samples.pretraining import MODELS, losses_and_gradients, model_and_batch
 
@@ -95,7 +95,7 @@ def test_compiled_blocks_give_the_same_and_are_compiled_once(
     given = model_and_batch(name)
     expected = losses_and_gradients(*given)
     graphs: list[Any] = []
-    monkeypatch.setattr(compiling.torch, "compile", eager_compile(graphs))
+    monkeypatch.setattr(runtime.torch, "compile", eager_compile(graphs))
     compile_blocks(given[0], backward_once=True)
     found = losses_and_gradients(*given)
     torch.testing.assert_close(found[0], expected[0], rtol=1e-5, atol=0)
@@ -119,7 +119,7 @@ def test_where_numbers_are_known_nothing_is_compiled_again(
     torch._dynamo.reset()
     graphs: list[Any] = []
     compiled = eager_compile(graphs)
-    monkeypatch.setattr(compiling.torch, "compile", lambda function, **_: compiled(function, dynamic=False))
+    monkeypatch.setattr(runtime.torch, "compile", lambda function, **_: compiled(function, dynamic=False))
     monkeypatch.setattr(encoder.PointEncoder, "_level", _never_full(encoder.PointEncoder._level))
     padded(monkeypatch)
     model, points, views = model_and_batch(name)
@@ -153,7 +153,7 @@ def test_blocks_of_one_size_share_a_graph_whatever_their_rates(monkeypatch: pyte
     """More blocks than the eight graphs of one function after which torch would give up."""
     torch._dynamo.reset()
     graphs: list[Any] = []
-    monkeypatch.setattr(compiling.torch, "compile", eager_compile(graphs))
+    monkeypatch.setattr(runtime.torch, "compile", eager_compile(graphs))
     stage = Stage(12, 3, 2.0, [0.02 * rate for rate in range(1, 13)]).train()
     plain = copy.deepcopy(stage)
     compile_blocks(stage, backward_once=True)
@@ -168,7 +168,7 @@ def test_blocks_of_one_size_share_a_graph_whatever_their_rates(monkeypatch: pyte
 
 
 def test_copies_and_files_of_compiled_blocks_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiling.torch, "compile", lambda function, **_: lambda *arguments: 1 / 0)
+    monkeypatch.setattr(runtime.torch, "compile", lambda function, **_: lambda *arguments: 1 / 0)
     block = Block(12, 3, 2.0, 0.0)
     compile_blocks(block, backward_once=True)
     x = torch.randn(2, 4, 12)
@@ -240,9 +240,9 @@ def test_rows_are_fetched_from_a_copy_where_there_is_room(room: int, monkeypatch
         read.extend(int(one) for one in indices)
         return stored[indices]
 
-    monkeypatch.setattr(device_rows, "room", lambda _: room)
-    monkeypatch.setattr(device_rows, "sent", lambda array, _: torch.from_numpy(array))
-    monkeypatch.setattr(device_rows, "_empty", lambda shape, dtype, _: torch.empty(shape, dtype=dtype))
+    monkeypatch.setattr(device_cache, "room", lambda _: room)
+    monkeypatch.setattr(device_cache, "sent", lambda array, _: torch.from_numpy(array))
+    monkeypatch.setattr(device_cache, "_empty", lambda shape, dtype, _: torch.empty(shape, dtype=dtype))
     rows, device = Rows(reading, len(stored)), Away()
     for _ in range(3):
         indices = rng.integers(0, 600, 7)
@@ -264,7 +264,7 @@ def test_cached_targets_are_the_same_from_a_copy(tmp_path: Path, monkeypatch: py
     indices = np.array([8, 0, 3, 3])
     points = torch.zeros(4, 8, 3)
     expected = CachedTargets(tmp_path, (records,), *standard).views(indices, chosen, points, points.device)
-    monkeypatch.setattr(device_rows, "room", lambda _: 10**9)
+    monkeypatch.setattr(device_cache, "room", lambda _: 10**9)
     monkeypatch.setattr(Rows, "fetch", lambda self, indices, device: self._uploaded(device)[indices])
     found = CachedTargets(tmp_path, (records,), *standard).views(indices, chosen, points, points.device)
     assert torch.equal(found.maps[0], expected.maps[0]) and torch.equal(found.pixels, expected.pixels)
@@ -277,5 +277,5 @@ def test_copies_leave_half_of_a_gpu_to_the_step(monkeypatch: pytest.MonkeyPatch)
     gpu = torch.device("cuda")
     for free, room in ((100, 50), (60, 10), (30, -20)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 100))
-        assert device_rows.room(gpu) == room
-    assert device_rows.room(torch.device("cpu")) == 0
+        assert device_cache.room(gpu) == room
+    assert device_cache.room(torch.device("cpu")) == 0

@@ -166,10 +166,9 @@ def _recipe_rows(release: Release, recipe: Mapping[str, Any]) -> Iterator[tuple[
     yield "points", given("cloud_points", "num_points")
     yield "augmentation", given(*(f"augmentation.{name}" for name in recipe.get("augmentation") or ()))
     yield "AdamW", given("learning_rate", "final_learning_rate", "weight_decay", "betas", "clip_norm")
-    yield (
-        "schedule",
-        given("warmup_steps", "warmup_epochs", "cosine_steps", "cosine_epochs", "schedule"),
-    )
+    schedule = given("warmup_steps", "warmup_epochs", "cosine_steps", "cosine_epochs", "schedule")
+    cut = release.config.provenance.get("warmup_cut_to")
+    yield "schedule", schedule if cut is None else f"{schedule}; the run was short, its warm-up {cut:g} steps"
     yield "numbers", f"{given('precision', 'ema_decay')}, seed {recipe.get('seed')}"
 
 

@@ -243,6 +243,16 @@ def test_what_is_not_stated_in_a_provenance_is_left_out(run: Path) -> None:
     assert "## Recipe\n\nNot stated." in render_card(run)
 
 
+def test_a_card_says_how_long_the_warm_up_was(run: Path) -> None:
+    recipe = {"warmup_steps": 200, "schedule": "step"}
+    for made, said in (
+        ({}, "step |"),
+        ({"warmup_cut_to": 1}, "step; the run was short, its warm-up 1 steps |"),
+    ):
+        save_pretrained(from_pretrained(run), run, provenance={"recipe": recipe, **made})
+        assert f"| schedule | warmup steps 200, schedule {said}" in render_card(run)
+
+
 def test_a_status_is_stated_by_somebody(run: Path) -> None:
     """Not by the training itself, which does not know how good it is."""
     save_pretrained(from_pretrained(run), run, provenance={"status": "own-recipe"})

@@ -16,40 +16,41 @@ from pointmae_zoo.train.teacher_targets import Rendering
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
-    """What the engine needs to know, whatever the task.
+    """The fields that recipes of all tasks have.
 
     Args:
         steps, epochs: the run ends after so many optimizer steps or passes over the clouds, whichever comes
             first; one of them may be None. An epoch has ``clouds // batch_size`` steps.
         batch_size: clouds in an optimizer step, over all processes and ``accumulation_steps`` together.
-        accumulation_steps: a step's batch is worked off in so many parts, for less memory. Each part counts
-            equally, and BatchNorm sees one part at a time: not quite the same numbers as in one go.
-        learning_rate: peak.
-        final_learning_rate: at the start of the warm-up, and at the end of the cosine.
-        warmup_steps, warmup_epochs: linear warm-up; at most one of them above 0. If it is no shorter than the
-            run, and no cosine is set, it is cut to a tenth of the run.
-        cosine_steps, cosine_epochs: where the cosine ends, counted from the start of the run; None for both:
-            with the run.
-        schedule: ``step``: the learning rate changes at every step, the cosine begins where the warm-up ends.
-            ``epoch``: as in the reference, it changes with every epoch, and the cosine counts from the start
-            of the run, though the warm-up covers its first part.
+        accumulation_steps: a step's batch is computed in so many parts, to save memory. Each part counts
+            equally, and BatchNorm sees one part at a time, so the numbers differ a little.
+        learning_rate: the highest one.
+        final_learning_rate: at the start of the warm-up and at the end of the cosine.
+        warmup_steps, warmup_epochs: linear warm-up; at most one of them above 0. If it is as long as the run
+            or longer, and no cosine is set, it is cut to a tenth of the run.
+        cosine_steps, cosine_epochs: the cosine ends after so many steps or epochs of the run; both None: at
+            its end.
+        schedule: ``step``: the learning rate changes at every step, and the cosine begins after the warm-up.
+            ``epoch``: as in the reference, it changes at every epoch, and the cosine begins with the run; the
+            warm-up replaces its first part.
         weight_decay: AdamW's, on matrices only (see ``parameter_groups``).
         betas: AdamW's.
-        clip_norm: largest gradient norm; 0 for no clipping.
-        ema_decay: above 0: the saved weights are an exponential moving average over the steps, of this decay.
+        clip_norm: the largest gradient norm; 0: no clipping.
+        ema_decay: above 0: the saved weights are an exponential moving average over the steps, with this
+            decay.
         precision: ``float32``, ``bfloat16`` autocast (geometry and losses stay float32), or ``auto``:
-            bfloat16 where the device has it (see ``ops.precision``). A run says which, stores it and keeps
-            to it.
+            bfloat16 where the device has it (see ``ops.precision``). A run says which it is, and stores and
+            keeps it.
         compile: ``torch.compile`` the transformer blocks, those of a live transformer teacher, too.
-        deterministic: only algorithms whose result does not vary from run to run; slower on GPUs. On CPU
-            runs are reproducible without it.
+        deterministic: only algorithms that give the same result every time; slower on GPUs. On a CPU runs are
+            reproducible without it.
         seed: of weights, data order, augmentation and masks.
-        checkpoint_steps, checkpoint_minutes: write a checkpoint after so many steps or minutes, whichever is
-            first.
-        keep_checkpoints: how many of the newest are kept; an unreadable one is made up for by the one before.
-        log_steps: a line in ``metrics.jsonl`` every so many steps (means over them).
-        log_gradient_norms: these lines also say, of their last step, how long the gradient of each loss is,
-            times its weight; costs a backward pass for each loss, at these steps only.
+        checkpoint_steps, checkpoint_minutes: write a checkpoint after so many steps or minutes, whichever
+            comes first.
+        keep_checkpoints: how many of the newest are kept. If one can't be read, the one before is used.
+        log_steps: write a line to ``metrics.jsonl`` every so many steps, with means over them.
+        log_gradient_norms: these lines also have the gradient norm of each weighted loss at their last step;
+            costs a backward pass for each loss, at these steps only.
     """
 
     steps: int | None = None
@@ -115,11 +116,11 @@ class TrainingRecipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Strict: raises ValueError that names the unknown or ill-typed field."""
+        """A recipe of these values; a ValueError names a field that is unknown or of a wrong type."""
         return from_values(cls, values)
 
     def override(self, **changes: Any) -> Self:
-        """A copy with some fields changed; ``augmentation={"scale": 1.2}`` changes that field of it only."""
+        """A copy with some fields changed; ``augmentation={"scale": 1.2}`` changes only that field of it."""
         return self.from_dict(merged(self.to_dict(), changes))
 
     def automatic(self) -> list[str]:
@@ -127,37 +128,36 @@ class TrainingRecipe:
         return ["precision"] if self.precision == "auto" else []
 
     def resolved(self, device: torch.device) -> Self:
-        """A copy in which the precision on a device stands in place of ``auto``."""
+        """A copy in which ``auto`` is replaced by the precision of this device."""
         return self.override(precision=chosen_precision(self.precision, device))
 
     def keeping_precision(self, before: Self) -> Self:
-        """A copy that has in place of ``auto`` what the recipe of a run that has begun says there."""
+        """A copy in which ``auto`` is replaced by the precision that a run has begun with."""
         return self.override(precision=before.precision) if self.precision == "auto" else self
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherSettings:
-    """The image network that teaches, and what it is shown.
+    """The teacher, an image network, and the images it gets.
 
     Args:
-        name: timm model name, or ``torchvision/NAME``; empty for none: the 3D loss alone.
+        name: timm model name, or ``torchvision/NAME``; empty: no teacher, only the 3D loss.
         weights: ``pretrained`` (timm downloads them), ``random`` or a local file.
-        strides: pixel strides of a convolutional teacher's feature maps; a transformer gives one map.
+        strides: pixel strides of a convolutional teacher's feature maps; a transformer has only one map.
         normalization: of the images: the ``model``'s own mean and deviation, or ``imagenet``'s, which the
             reference uses with CLIP, too.
-        precision: of the teacher; as that of the run.
-        targets: ``cached``: the clouds as they are stored are shown to it once, so that a step costs nothing
-            of the teacher's. ``live``: the augmented clouds are, in every step, as in the paper.
+        precision: of the teacher; values as for the run.
+        targets: ``cached``: the teacher sees the stored clouds once, so steps don't have to run it.
+            ``live``: it sees the augmented clouds in every step, as in the paper.
         standardize: of ``cached`` targets: features with mean 0 and deviation 1 per channel, each image's
             saliency with mean 1. Live ones are always raw, as in the paper.
-        image_size: side to which the images are resized before the teacher sees them. None: they stay as they
-            are, or, for a network made for one size, become as large as that (DINOv2: 518, which is slow; any
-            multiple of its patches does).
+        image_size: side that images are resized to for the teacher. None: not resized, or for a network made
+            for one size, that size (DINOv2: 518, which is slow; any multiple of its patch size works).
         projection: how depth images are made: ``zbuffer`` (the nearest surface wins) or the paper's
             ``summed``.
-        views: depth images of each cloud: 3 along the axes; 6 with three oblique ones (``zbuffer`` only).
-        size: rows and columns of a depth image; the reference's are 224.
-        cover: pixels that a point covers, along a side; odd. The reference's are 5.
+        views: depth images of each cloud: 3 along the axes, or 6 with three oblique ones (``zbuffer`` only).
+        size: rows and columns of a depth image; 224 in the reference.
+        cover: side of the square of pixels that a point covers, odd; 5 in the reference.
     """
 
     name: str = "mobilenetv2_100"
@@ -184,26 +184,26 @@ class TeacherSettings:
             raise ValueError(f"teacher: {error}") from error
 
     def rendering(self) -> Rendering:
-        """How its images are made."""
+        """How the teacher's images are made."""
         return Rendering(projection=self.projection, views=self.views, size=self.size, cover=self.cover)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainRecipe(TrainingRecipe):
-    """All that determines a pre-training run, besides what ``TrainingRecipe`` says.
+    """The recipe of a pre-training run; it also has the fields of ``TrainingRecipe``.
 
     Args:
-        task: ``pretraining``; by it a recipe's file says what it is for.
+        task: ``pretraining``; recipe files of other tasks have another one.
         model: architecture name.
         model_arguments: overrides of its arguments (drop path, mask ratio, weights of the losses...).
-        data: where training clouds come from (see ``open_sources``): ``.npz`` / ``.npy`` files, folders of
-            meshes or clouds, ``shapenet55:PATH``, ``modelnet40:PATH``, ``scanobjectnn:PATH`` or
+        data: the training clouds (see ``open_sources``): ``.npz`` / ``.npy`` files, folders of meshes or
+            clouds, ``shapenet55:PATH``, ``modelnet40:PATH``, ``scanobjectnn:PATH`` or
             ``shapenetpart:PATH``. Only training splits are used.
         procedural_clouds: how many procedural shapes to add; None: as many as ``data`` holds.
-        procedural_seed: which procedural shapes; apart from ``seed``, so that runs of several seeds share the
-            teacher's targets.
-        cloud_points: points kept of each stored cloud; cached depth views are rendered from them.
-        num_points: points that the model sees, another choice of them each time.
+        procedural_seed: which procedural shapes; separate from ``seed``, so that runs with several seeds
+            share the teacher's targets.
+        cloud_points: points kept of each stored cloud; cached depth images are rendered from them.
+        num_points: points that the model gets, chosen anew each time.
         teacher: see ``TeacherSettings``.
         augmentation: see ``Augmentation``.
     """
@@ -247,7 +247,7 @@ class PretrainRecipe(TrainingRecipe):
 
 
 def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Values with changes on top; mappings are merged, all else is replaced."""
+    """Values with changes applied: mappings are merged, all else is replaced."""
     result = dict(values)
     for name, change in changes.items():
         both = isinstance(change, dict) and isinstance(result.get(name), dict)
@@ -265,3 +265,86 @@ def check_above_zero(recipe: Any, name: str) -> None:
     value = getattr(recipe, name)
     if value is not None and not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{name} is {value}, expected above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneRecipe(TrainingRecipe):
+    """The recipe of a fine-tuning run; it also has the fields of ``TrainingRecipe``.
+
+    Args:
+        task: ``classification`` of clouds, or ``parts``: segmentation into the parts of known classes.
+        weights: to begin with: a published name, a repository of the Hub, or a folder; empty: ``model`` is
+            trained from scratch.
+        model: architecture to train from scratch; empty with ``weights``, which name their own.
+        model_arguments: overrides of its arguments: those of the head (``head_pool``, ``head_dropout``), and
+            those of the encoder that change no weights (``num_neighbors``, ``local_radius``, ``drop_path``);
+            from scratch any.
+        data: the labelled clouds (see ``open_labelled``); the training split is used.
+        classes: ``core`` or ``all``; None: core if the data names some.
+        shots: clouds of each class to train on, drawn by ``seed`` from as many groups of near duplicates as
+            possible; None: all.
+        validation_share: share of the training split that is kept for validation; 0: none. It is drawn by
+            ``seed``, before ``shots``; groups of near duplicates stay together. If the data has a validation
+            split, all of that is used instead, whatever the share, and all of train is trained on.
+        validate_steps: validate every so many steps; None: twenty times in the run. The last step is always
+            validated.
+        select: the weights that the run ends with: the ``last``, or those with the ``best`` validation score
+            (of equal ones the earlier).
+        trained_part: ``all``, or only the ``head``: the encoder stays the same, bit for bit.
+        layer_decay: below 1: each layer's learning rate is that of the layer above it times this (see
+            ``layer_depths``).
+        label_smoothing: share of a target that is spread over all classes.
+        calibration_batches: for validation and at the end, BatchNorm's statistics are averaged over so many
+            training batches. 0: as in the reference, the moving average over the steps, which in a short
+            training lags behind the weights.
+        cloud_points: points kept of each stored cloud, if it has so many.
+        num_points: points that the model gets: in training chosen anew each time; in validation the first
+            ones of each cloud, as in evaluations, or the farthest ones if training takes no others.
+        augmentation: see ``Augmentation``.
+    """
+
+    task: Literal["classification", "parts"] = "classification"
+    weights: str = "i2p_mae_tiny.shapes"
+    model: str = ""
+    model_arguments: dict[str, Any] = field(default_factory=dict)
+    data: str = ""
+    classes: Literal["core", "all"] | None = None
+    shots: int | None = None
+    validation_share: float = 0.1
+    validate_steps: int | None = None
+    select: Literal["last", "best"] = "last"
+    trained_part: Literal["all", "head"] = "all"
+    layer_decay: float = 1.0
+    label_smoothing: float = 0.0
+    calibration_batches: int = 8
+    cloud_points: int = 2048
+    num_points: int = 1024
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.weights and not self.model:
+            raise ValueError("weights and model are both empty; name weights to begin with, or a model")
+        if self.weights and self.model:
+            raise ValueError(
+                f"model is {self.model!r}, but weights ({self.weights}) have one of their own; set "
+                "weights to nothing to train from scratch, or leave model out"
+            )
+        for name in ("shots", "validate_steps"):
+            check_at_least(self, name, 1)
+        for name in ("cloud_points", "num_points"):
+            check_at_least(self, name, 2)
+        check_at_least(self, "calibration_batches", 0)
+        check_above_zero(self, "layer_decay")
+        if self.layer_decay > 1:
+            raise ValueError(f"layer_decay is {self.layer_decay}, expected above 0 and at most 1")
+        for name in ("validation_share", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0 and below 1")
+        if self.select == "best" and not self.validation_share:
+            raise ValueError("select is 'best', but validation_share is 0; set it to 0.1, or select to last")
+        if self.num_points > self.cloud_points:
+            raise ValueError(
+                f"num_points is {self.num_points}, more than cloud_points ({self.cloud_points}); "
+                f"set num_points to {self.cloud_points} or lower, or cloud_points higher"
+            )

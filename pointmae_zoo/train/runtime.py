@@ -1,4 +1,4 @@
-"""What training asks of its process: a device, a precision, to stop in good order, and to keep its memory."""
+"""The process of a run: devices, precision, determinism, memory, signals, and ``torch.compile``."""
 
 import contextlib
 import ctypes
@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch._dynamo.config as dynamo_config
+import torch._functorch.config as functorch_config
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from pointmae_zoo.models.layers import Block
+from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.ops.precision import can_compute, chosen_precision
-from pointmae_zoo.train.recipe import TrainingRecipe
-from pointmae_zoo.train.trackers import check_trackers
+from pointmae_zoo.train.metrics import check_trackers
+from pointmae_zoo.train.recipes import TrainingRecipe
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -30,11 +35,11 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 def accelerated(
     recipe: TrainingRecipe, device: str, out: Path, trackers: Sequence[str] = ()
 ) -> "Iterator[Accelerator]":
-    """The processes and devices of a run, as ``torchrun`` or ``accelerate launch`` has set them up.
+    """The processes and devices of a run, as ``torchrun`` or ``accelerate launch`` started them.
 
     Raises:
-        ValueError: the batch can't be shared evenly, there is no such device or tracker, the device lacks the
-            recipe's precision, or several processes asked for one numbered device.
+        ValueError: the batch can't be shared evenly; no such device or tracker; the device lacks the recipe's
+            precision; several processes were given one numbered device.
         ModuleNotFoundError: accelerate or a tracker is missing.
     """
     check_trackers(trackers)
@@ -52,8 +57,8 @@ def accelerated(
     numbers = chosen_precision(recipe.precision, torch.device(device))
     if not can_compute(numbers, torch.device(device)):
         raise ValueError(
-            f"device {device}: has no {numbers}, which the recipe's precision asks for; take another device, "
-            "or begin a run with --set precision=float32"
+            f"device {device}: has no {numbers}, which the recipe's precision asks for; choose another "
+            "device, or start a run with --set precision=float32"
         )
     # accelerate remembers the first settings of a process; a second run may have others.
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -67,8 +72,8 @@ def accelerated(
         kwargs_handlers=[
             # BatchNorm's statistics are synchronised by the layers themselves.
             DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
-            # The others wait while one process reads all clouds; and then, having shown their share of them
-            # to the teacher, for the last.
+            # Processes wait while one of them reads all clouds, and later for the last one to finish its
+            # share of the teacher's targets.
             InitProcessGroupKwargs(timeout=timedelta(hours=12)),
         ],
     )
@@ -84,12 +89,12 @@ def accelerated(
 
 
 def _end_process_group(accelerator: "Accelerator") -> None:
-    """Destroy the process group and see to it that its threads end.
+    """Destroy the process group and make sure that its threads end.
 
-    They live as long as a reference to the group, and the wrapped model has one in a circle of references. A
-    thread that still hands back a tensor when Python is being taken down ends the process with "terminate
-    called without an active exception". The last reference has to be Python's: only then is the interpreter
-    free while the threads are waited for.
+    The threads live as long as a reference to the group, and the wrapped model has one in a circle of
+    references. A thread that still returns a tensor while Python shuts down ends the process with "terminate
+    called without an active exception". The last reference must be Python's: only then is the interpreter
+    free while the threads end.
     """
     group = torch.distributed.group.WORLD
     accelerator.free_memory()
@@ -99,6 +104,7 @@ def _end_process_group(accelerator: "Accelerator") -> None:
 
 
 def _choose(device: str, processes: int) -> None:
+    """Make a numbered GPU the process' own."""
     kind, numbered, number = device.partition(":")
     if numbered and processes > 1:
         raise ValueError(f"device {device}: {processes} processes were started; {kind} gives each its own")
@@ -110,9 +116,10 @@ def _choose(device: str, processes: int) -> None:
 
 @contextlib.contextmanager
 def precision(name: str, device: torch.device) -> Iterator[None]:
-    """Around the forward pass, beside the autocast that accelerate puts into the model.
+    """Around the forward pass, in addition to accelerate's autocast.
 
-    On CPU with plain attention: in bfloat16 the fused one goes backwards several times slower than that.
+    On a CPU in bfloat16 attention is the plain one: the backward pass of the fused one is several times
+    slower.
     """
     if name == "bfloat16" and device.type == "cpu":
         with sdpa_kernel(SDPBackend.MATH):
@@ -123,7 +130,7 @@ def precision(name: str, device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def determinism(wanted: bool) -> Iterator[None]:
-    """Only deterministic algorithms within; an operation that has none raises a RuntimeError."""
+    """Only deterministic algorithms while the block lasts; an operation without one raises a RuntimeError."""
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -137,11 +144,11 @@ def determinism(wanted: bool) -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep freed memory for the next step instead of handing it back to the system.
+    """Let glibc keep freed memory for the next step instead of returning it to the system.
 
-    Activations of a step are tens of megabytes each. By default every one of them is mapped and unmapped
-    anew, and its pages are zeroed by the kernel at each first touch: a sixth of a step's time. Does nothing
-    where the C library is not glibc.
+    A step's activations are tens of megabytes each. By default each is mapped and unmapped every time, and
+    the
+    kernel zeroes its pages: a sixth of a step's time. Without glibc this does nothing.
     """
     if sys.platform != "linux":  # elsewhere CDLL(None) may not even be allowed
         return
@@ -154,7 +161,7 @@ def keep_freed_memory() -> None:
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM set the event instead of ending the process; a second one ends it as usual."""
+    """SIGINT and SIGTERM set the event instead of ending the process; a second signal ends it as usual."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopped
@@ -172,3 +179,41 @@ def catch_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+_GRAPHS = 64
+"""The most graphs of one function: for each level's width and number of tokens, with and without mask, drop
+path and gradients. Beyond torch's own limit of 8 it silently stops compiling."""
+
+
+def compile_blocks(model: nn.Module, *, backward_once: bool) -> None:
+    """Compile a model's transformer blocks, in place; a model without any as a whole.
+
+    The blocks take most of the time, and they are alike, so a few graphs serve all of them. Grouping, masks
+    and losses have kernels of their own, which the compiler can't look into.
+
+    On a CPU the number of visible tokens differs between batches, and one graph serves all numbers. Elsewhere
+    the number depends only on the configuration, and each graph is for one number.
+
+    Args:
+        backward_once: the backward pass may overwrite what the forward pass kept for it, which saves memory.
+            False forbids it in this process from now on.
+    """
+    if not backward_once:
+        functorch_config.donated_buffer = False
+    dynamo_config.cache_size_limit = max(_GRAPHS, dynamo_config.cache_size_limit)
+    dynamic = None if next(model.parameters()).device.type == "cpu" else False
+    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    shared = torch.compile(Block.residuals, dynamic=dynamic)
+    for block in blocks:
+        block.compiled = shared
+    if not blocks:
+        model.compile(dynamic=dynamic)
+
+
+def compile_teacher(teacher: Teacher) -> None:
+    """Compile the blocks of a plain transformer, in place, except the last, whose attention is read. Other
+    networks are left alone."""
+    if teacher.is_transformer:
+        for block in teacher.network.blocks[:-1]:
+            block.compile(dynamic=False)

@@ -1,7 +1,7 @@
-"""Rows of arrays (clouds, a teacher's targets) for a device: from a copy that lies there, where it has room.
+"""Arrays of clouds or targets for a device: copied there once as a whole, where there is room.
 
-A copy to a GPU from ordinary memory waits until the GPU is done with all that was asked of it before. From
-pinned memory it does not, and rows that are on the GPU already are only gathered.
+A copy from ordinary memory to a GPU waits until the GPU has finished all earlier work. A copy from pinned
+memory doesn't, and rows that lie on the GPU already are only gathered.
 """
 
 from collections.abc import Callable
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _FOR_THE_STEP = 0.5
-"""Of a GPU's memory that copies leave free, however many arrays and processes there are."""
+"""The share of a GPU's memory that all copies together leave free."""
 _UPLOADED = 256
-"""Rows that are read at a time."""
+"""Rows that are copied at a time."""
 
 
 class Rows:
-    """M rows that are asked for by number, batch after batch.
+    """M rows that are fetched by number, batch after batch.
 
     Args:
-        read: numbers (B,) -> (B, ...), of one shape and type whatever the numbers.
+        read: row numbers (B,) -> rows (B, ...), always of one shape and type.
         count: M.
     """
 
@@ -31,8 +31,8 @@ class Rows:
         self._resident: dict[torch.device, Tensor | None] = {}  # None: no room there
 
     def fetch(self, indices: NDArray[np.int64], device: torch.device) -> Tensor:
-        """(B,) -> (B, ...) on the device, without waiting for it. At the first call for a GPU all rows are
-        copied there, if half of its memory stays free; every process has its own copy."""
+        """(B,) -> (B, ...) on the device, without waiting for it. The first call for a GPU copies all rows
+        there if half of its memory stays free; every process has its own copy."""
         if device.type == "cpu":
             return torch.from_numpy(self._read(indices))
         if device not in self._resident:
@@ -59,7 +59,7 @@ def _empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
 
 
 def sent(array: NDArray[Any], device: torch.device) -> Tensor:
-    """An array on a device; a GPU gets it while it goes on with what it has to do."""
+    """An array on a device; a GPU goes on working meanwhile."""
     tensor = torch.from_numpy(array)
     if device.type == "cuda":
         tensor = tensor.pin_memory()
@@ -67,7 +67,7 @@ def sent(array: NDArray[Any], device: torch.device) -> Tensor:
 
 
 def room(device: torch.device) -> int:
-    """Bytes that copies may take on a device now; 0 where nobody says."""
+    """Bytes that copies may take on a device now; 0 if unknown."""
     if device.type != "cuda":
         return 0
     free, total = torch.cuda.mem_get_info(device)

@@ -1,0 +1,296 @@
+"""Frozen features for evaluations: clouds, encoders, and random weights to compare them with.
+
+Random features are strong in 3D, so every number stands beside the same architecture with random weights:
+as they are, and with the statistics of its BatchNorms calibrated on the training clouds (nothing is learned).
+The baseline to beat is the better of the two, and which one that is differs from network to network.
+"""
+
+import copy
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pointmae_zoo.datasets.clouds import normalize_clouds
+from pointmae_zoo.datasets.labelled.opening import LabelledClouds, joint_sha256, open_labelled
+from pointmae_zoo.models.batch_norm import averaging_statistics
+from pointmae_zoo.models.registry import create_model
+from pointmae_zoo.ops.precision import dtype_of
+from pointmae_zoo.system.progress import progress_bar
+
+Floats = NDArray[np.float32]
+
+PREPARED = (
+    "first {num_points} points, centred on the centroid, scaled to the unit sphere, upright (no rotation, no "
+    "voting); frozen features"
+)
+"""How a report's protocol begins."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The clouds of an evaluation.
+
+    Args:
+        train, test: as stored; test is None if it is not to be read.
+        num_points: points used of each cloud.
+        normalize: whether clouds are centred and scaled.
+    """
+
+    train: LabelledClouds
+    test: LabelledClouds | None
+    num_points: int
+    normalize: bool = True
+
+    @property
+    def judged(self) -> LabelledClouds:
+        """The clouds that scores are of: test, or train where test is not read."""
+        return self.train if self.test is None else self.test
+
+    def prepared(self, points: Floats) -> Floats:
+        """Clouds as the network sees them: (M, N, 3) -> (M, n, 3)."""
+        points = points[:, : self.num_points]
+        return normalize_clouds(points) if self.normalize else points
+
+    def described(self) -> dict[str, Any]:
+        """The data, for a report's context."""
+        train, parts = self.train, [part for part in (self.train, self.test) if part is not None]
+        values, counts = np.unique(train.labels, return_counts=True)
+        most_frequent = values[counts.argmax()]
+        classes = list(train.classes)
+        return {
+            "dataset": {"file": train.name, "sha256": joint_sha256(parts), "classes": classes},
+            "class_set": train.class_set,
+            "split": "validation" if self.test is None else "test",
+            "num_train": len(train),
+            "num_test": 0 if self.test is None else len(self.test),
+            "num_points": self.num_points,
+            "rotation": "none",
+            "majority_accuracy": float(100.0 * np.mean(self.judged.labels == most_frequent)),
+            "chance_accuracy": 100.0 / len(classes),
+        }
+
+
+def read_data(
+    entry: str | Path,
+    *,
+    classes: Literal["core", "all"] | None,
+    split: str,
+    num_points: int,
+    most_points: int | None = None,
+    normalize: bool = True,
+    cache: Path | None,
+    progress: bool,
+) -> Data:
+    """Read the training clouds of an entry of `open_labelled`, and for ``split="test"`` its test clouds.
+
+    Raises:
+        ValueError: no such split, or something is wrong with the data; says what.
+        FileNotFoundError: no such file or folder.
+    """
+    if split not in ("test", "validation"):
+        raise ValueError(f"split: {split!r}, expected 'test' or 'validation'")
+    parts = [
+        open_labelled(
+            entry,
+            which,
+            num_points=num_points,
+            most_points=num_points if which == "train" else most_points,
+            classes=classes,
+            cache=cache,
+            progress=progress,
+        )
+        for which in (("train", "test") if split == "test" else ("train",))
+    ]
+    return Data(parts[0], parts[1] if len(parts) > 1 else None, num_points, normalize)
+
+
+class Embedded(NamedTuple):
+    """Features of one network.
+
+    Args:
+        weights: "weights", "random, BatchNorm calibrated" or "random".
+        which: the network's name, or the seed of random weights.
+        train: (M, D) features of the training clouds.
+        tests: the same of the test clouds; for each way of changing them.
+    """
+
+    weights: str
+    which: dict[str, Any]
+    train: Floats
+    tests: list[Floats]
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """Encoders of one architecture (training seeds of one recipe), and their random baselines.
+
+    Args:
+        names: what reports call them.
+        encoders: as loaded.
+        seeds: random initialisations of each baseline.
+        pool: pooling of the features; None: as stored with the weights.
+        batch_size: clouds that are embedded at a time.
+        device: where they compute.
+    """
+
+    names: list[str]
+    encoders: list[Any]
+    seeds: int
+    pool: str | None = None
+    batch_size: int = 64
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        check_seeds(self.seeds)
+        config = self.encoders[0].config
+        for name, encoder in zip(self.names, self.encoders, strict=True):
+            other = encoder.config
+            if (config.architecture, config.arguments) != (other.architecture, other.arguments):
+                raise ValueError(
+                    f"{name} ({other.architecture}) and {self.names[0]} ({config.architecture}) are of "
+                    "different architectures or arguments, so they share no baseline; evaluate each alone"
+                )
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path | Sequence[str | Path],
+        seeds: int,
+        pool: str | None,
+        batch_size: int,
+        device: str,
+    ) -> Self:
+        """Load encoders that are averaged. Raises what `from_pretrained` raises, and a ValueError for an
+        empty list."""
+        from pointmae_zoo.hub import from_pretrained
+        from pointmae_zoo.hub.pretrained import public_name
+
+        models = list_of(model)
+        encoders = [from_pretrained(name, kind="encoder", device=device) for name in models]
+        names = [public_name(name, encoder) for name, encoder in zip(models, encoders, strict=True)]
+        return cls(names, encoders, seeds, pool, batch_size, device)
+
+    def features(
+        self,
+        data: Data,
+        desc: str,
+        progress: bool,
+        changes: Sequence[Callable[[Floats], Floats]] | None = None,
+    ) -> Iterator[Embedded]:
+        """Features from each encoder and each baseline, one network after the other, to save memory. A line
+        on stderr says so if clouds have more points than an encoder saw in training.
+
+        Args:
+            data: its training clouds also calibrate the baselines' BatchNorms.
+            desc: what the progress bar is called.
+            changes: make the prepared test clouds (L, n, 3) of the stored ones; None: once, as ``data`` does.
+        """
+        trained_on = self.encoders[0].config.preprocess.num_points
+        if data.num_points > trained_on:
+            print(
+                f"{self.names[0]}: made for {trained_on:,} points a cloud, evaluated with "
+                f"{data.num_points:,}; --points {trained_on} evaluates it as it was trained",
+                file=sys.stderr,
+            )
+        how: dict[str, Any] = {"pool": self.pool, "batch_size": self.batch_size, "device": self.device}
+        train, test = data.prepared(data.train.points), None if data.test is None else data.test.points
+        changes = [data.prepared] if changes is None else changes
+        clouds = len(train) + (0 if test is None else len(test) * len(changes))
+        total = clouds * (len(self.encoders) + 2 * self.seeds)
+        with progress_bar(total=total, unit="cloud", desc=desc, disable=not progress) as bar:
+            how["tick"] = bar.update
+            for weights, which, encoder in self._networks(train):
+                own = embed_clouds(encoder, train, **how)
+                tests = []
+                if test is not None:
+                    tests = [embed_clouds(encoder, change(test), **how) for change in changes]
+                yield Embedded(weights, which, own, tests)
+
+    def _networks(self, train: Floats) -> Iterator[tuple[str, dict[str, Any], Any]]:
+        """The encoders, then for each seed the two baselines."""
+        for name, encoder in zip(self.names, self.encoders, strict=True):
+            yield "weights", {"model": name}, encoder
+        for seed in range(self.seeds):
+            random = random_encoder(self.encoders[0].config, seed, self.device)
+            calibrated = calibrate_batch_norm(random, train, batch_size=self.batch_size, seed=seed)
+            yield "random, BatchNorm calibrated", {"seed": seed}, calibrated
+            yield "random", {"seed": seed}, random
+
+    def described(self, label: str | None) -> dict[str, Any]:
+        """The encoders, for a report's context."""
+        from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256
+
+        return {
+            "label": label or self.names[0],
+            "models": self.names,
+            "encoder_sha256": [encoder_sha256(encoder) for encoder in self.encoders],
+            "architecture": self.encoders[0].config.architecture,
+            "precision": dtype_of(self.encoders[0]),
+            "pool": self.pool or self.encoders[0].hyper.pool,
+            "baseline_seeds": list(range(self.seeds)),
+        }
+
+
+def check_seeds(seeds: int) -> None:
+    """Raise a ValueError for a negative number of baselines."""
+    if seeds < 0:
+        raise ValueError(f"seeds: {seeds}, expected 0 (no baselines) or more")
+
+
+def list_of(model: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    """One model or several, as a list; a ValueError if there is none."""
+    models = [model] if isinstance(model, (str, Path)) else list(model)
+    if not models:
+        raise ValueError("model: an empty list; expected a name or folder of weights")
+    return models
+
+
+def embed_clouds(
+    encoder: Any,
+    points: Floats,
+    *,
+    pool: str | None = None,
+    batch_size: int = 64,
+    device: str = "cpu",
+    tick: Callable[[int], object] | None = None,
+) -> Floats:
+    """(M, N, 3) prepared clouds -> (M, D) features. ``tick`` is called with the size of each finished
+    batch."""
+    rows = []
+    for start in range(0, len(points), batch_size):
+        batch = torch.from_numpy(points[start : start + batch_size]).to(device)
+        rows.append(encoder.embed(batch, pool=pool).cpu().numpy())
+        if tick is not None:
+            tick(len(batch))
+    return np.concatenate(rows)
+
+
+def random_encoder(config: Any, seed: int, device: str = "cpu") -> Any:
+    """The network that ``config`` describes, with random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return create_model(config.architecture, kind="encoder", **config.arguments).to(device).eval()
+
+
+def calibrate_batch_norm(
+    model: nn.Module, points: Floats, *, batch_size: int = 64, seed: int = 0
+) -> nn.Module:
+    """A copy of the model whose BatchNorm statistics are the average over ``points`` (M, N, 3); nothing else
+    changes. See `averaging_statistics`."""
+    calibrated: Any = copy.deepcopy(model).eval()
+    device = next(calibrated.parameters()).device
+    order = np.random.default_rng(seed).permutation(len(points))
+    with averaging_statistics(calibrated):
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            # A short last batch is left out: it would weigh as much as a full one.
+            if len(chosen) == batch_size or start == 0:
+                calibrated.forward_features(torch.from_numpy(points[chosen]).to(device))
+    return calibrated
