@@ -15,7 +15,7 @@ Protocol = Literal["standard", "paper"]
 Condition = Literal["rotation-about-up", "rotation", "points", "noise", "missing-ball", "missing-side"]
 
 
-@options("evaluate/linear_evaluation.py:evaluate_linear")
+@options("evaluate/linear.py:evaluate_linear")
 class Evaluation(TypedDict, total=False):
     """What all evaluations of weights have in common.
 
@@ -43,7 +43,7 @@ class Evaluation(TypedDict, total=False):
     out: Json
 
 
-@options("evaluate/linear_evaluation.py:evaluate_linear")
+@options("evaluate/linear.py:evaluate_linear")
 class Choice(TypedDict, total=False):
     """To choose settings without a look at test.
 
@@ -55,7 +55,7 @@ class Choice(TypedDict, total=False):
     split: Literal["test", "validation"]
 
 
-@options("evaluate/linear_evaluation.py:evaluate_linear")
+@options("evaluate/linear.py:evaluate_linear")
 class Frozen(Evaluation, total=False):
     """What evaluations of frozen features have in common.
 
@@ -69,7 +69,7 @@ class Frozen(Evaluation, total=False):
     seeds: int
 
 
-@options("evaluate/linear_evaluation.py:evaluate_linear")
+@options("evaluate/linear.py:evaluate_linear")
 class Linear(Frozen, Choice, total=False):
     """Arguments of `evaluate_linear`.
 
@@ -85,7 +85,7 @@ class Linear(Frozen, Choice, total=False):
     C: Annotated[float, Parameter(name="--C")]
 
 
-@options("evaluate/fewshot_evaluation.py:evaluate_fewshot")
+@options("evaluate/fewshot.py:evaluate_fewshot")
 class FewShot(Frozen, Choice, total=False):
     """Arguments of `evaluate_fewshot`.
 
