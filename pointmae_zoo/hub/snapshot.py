@@ -64,7 +64,7 @@ def download_snapshot(
 ) -> Snapshot:
     """Bring ``config.json`` and ``model.safetensors`` of one commit into the cache, or find them there.
 
-    The Hub isn't asked for a commit that lies in the cache. For a branch or tag it is; if it can't be reached,
+    The Hub isn't asked for a commit in the cache. For a branch or tag it is; if it can't be reached,
     or is failing, the commit that was there at the last load is used, with a warning. A file that is not what
     it should be is fetched once more, then refused.
 
