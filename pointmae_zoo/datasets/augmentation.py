@@ -128,16 +128,16 @@ def subsample(
         raise ValueError(f"{available} points a cloud, but {count} are to be chosen; lower num_points")
 
     draw = partial(torch.rand, device=points.device, generator=generator)
-    order = draw_per_cloud(lambda clouds: draw(clouds, available), batch).argsort(dim=1)
+    order = draw_per_cloud(lambda clouds: draw(clouds, available), batch).argsort(dim=1)  # (B, N)
     chosen = order[:, :count].clone()
     host = _on_host(generator, 2)
     spread = draw_per_cloud(lambda clouds: torch.rand(clouds, generator=host), batch) < fps_share
-    which = spread.nonzero()[:, 0]
+    which = spread.nonzero()[:, 0]  # (S,) clouds that are thinned by farthest point sampling
     if points.device.type == "cuda":  # a copy from other memory may wait until the GPU is done
         which = which.pin_memory()
     which = which.to(points.device, non_blocking=True)
     if len(which):
-        shuffled = points[which].gather(1, order[which, :, None].expand(-1, -1, 3))
+        shuffled = points[which].gather(1, order[which, :, None].expand(-1, -1, 3))  # (S, N, 3)
         kept = farthest_point_sample(shuffled, min(available, round(count * fps_surplus)))
         if kept.shape[1] > count:
             mixed = draw_per_cloud(lambda clouds: draw(clouds, kept.shape[1]), batch).argsort(dim=1)

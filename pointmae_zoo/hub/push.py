@@ -1,7 +1,6 @@
 """Weights to the Hub: everything checked first, then one commit."""
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from pointmae_zoo._version import __version__
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.client import HubError, check_token, explained, status_of, with_retries
 from pointmae_zoo.hub.push_files import OWN_FILES, File, prepare
-from pointmae_zoo.hub.snapshot import check_name
+from pointmae_zoo.hub.snapshot import check_name, git_hash
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelInfo
@@ -106,7 +105,7 @@ def push_to_hub(
         raise ValueError(f"{repo_id}: not logged in; log in with 'hf auth login' or set HF_TOKEN")
     api = HfApi(token=token, library_name="pointmae-zoo", library_version=__version__)
     message = commit_message or f"Upload {folder.resolve().name} with pointmae-zoo {__version__}"
-    with _in_words(repo_id, branch, files):
+    with _errors_explained(repo_id, branch, files):
         if not create_pr:
             wanted: dict[str, Any] = {} if private is None else {"private": private}
             with_retries(lambda: api.create_repo(repo_id, exist_ok=True, **wanted))
@@ -117,7 +116,7 @@ def push_to_hub(
             f"{repo_id}: is there and {there}, not {other}; nothing was sent. Change that in its settings, "
             "or choose another name"
         )
-    with _in_words(repo_id, branch, files, create_pr):
+    with _errors_explained(repo_id, branch, files, create_pr):
         if branch is not None:
             with_retries(lambda: api.create_branch(repo_id, branch=branch, exist_ok=True))
             head = with_retries(lambda: _head(api, repo_id, branch))
@@ -127,7 +126,7 @@ def push_to_hub(
             done = _open_pull_request(api, repo_id, files, message, head)
         else:
             done = _commit(api, repo_id, files, message, branch, head)
-    changed, deleted = done.oid != head.sha, _gone(files, head)
+    changed, deleted = done.oid != head.sha, _missing_here(files, head)
     return Pushed(
         repo_id, files, text, done.commit_url, done.oid, done.pr_url, changed, replaced, deleted, head.private
     )
@@ -148,7 +147,7 @@ def _commit(
         nonlocal first
         now = head if first else _head(api, repo_id, branch)
         first = False
-        if now.sha != head.sha and (_differing(files, now) or _gone(files, now)):
+        if now.sha != head.sha and (_differing(files, now) or _missing_here(files, now)):
             return None
         # Where all is there already, the client makes no commit.
         return api.create_commit(
@@ -161,7 +160,7 @@ def _commit(
 
     done = with_retries(attempt)
     if done is None:
-        raise _moved(repo_id)
+        raise _changed_meanwhile(repo_id)
     return done
 
 
@@ -181,7 +180,7 @@ def _operations(files: list[File], head: "ModelInfo") -> list[Any]:
     """Every file, and after them what is deleted."""
     from huggingface_hub import CommitOperationDelete
 
-    return [*map(_added, files), *map(CommitOperationDelete, _gone(files, head))]
+    return [*map(_added, files), *map(CommitOperationDelete, _missing_here(files, head))]
 
 
 def _added(file: File) -> "CommitOperationAdd":
@@ -198,7 +197,7 @@ def _added(file: File) -> "CommitOperationAdd":
     return operation
 
 
-def _gone(files: list[File], head: "ModelInfo") -> list[str]:
+def _missing_here(files: list[File], head: "ModelInfo") -> list[str]:
     """Files of the repository that a push would replace, and that are missing here."""
     here = {file.name for file in files}
     there = [one.rfilename for one in head.siblings or ()]
@@ -209,25 +208,26 @@ def _gone(files: list[File], head: "ModelInfo") -> list[str]:
 def _differing(files: list[File], head: "ModelInfo") -> list[str]:
     """What the repository lacks, or has with another content."""
     there = {one.rfilename: one for one in head.siblings or ()}
-    return [file.name for file in files if file.name not in there or not _is_it(file, there[file.name])]
+    return [file.name for file in files if file.name not in there or not _matches(file, there[file.name])]
 
 
-def _is_it(file: File, listed: Any) -> bool:
+def _matches(file: File, listed: Any) -> bool:
     if listed.lfs is not None:
         return bool(listed.lfs["sha256"] == file.sha256)
     content = file.content.read_bytes() if isinstance(file.content, Path) else file.content
-    named = b"blob %d\0" % len(content) + content  # as git does it
-    return bool(listed.blob_id == hashlib.sha1(named, usedforsecurity=False).hexdigest())
+    return bool(listed.blob_id == git_hash(content))
 
 
-def _moved(repo_id: str, status: int | None = None) -> HubError:
+def _changed_meanwhile(repo_id: str, status: int | None = None) -> HubError:
     """The repository has changed: perhaps by our own commit, of an attempt whose answer got lost."""
     why = "" if status is None else f" (HTTP {status})"
     return HubError(f"{repo_id}: has changed meanwhile{why}; nothing was overwritten, push again")
 
 
 @contextlib.contextmanager
-def _in_words(repo_id: str, branch: str | None, files: list[File], create_pr: bool = False) -> Iterator[None]:
+def _errors_explained(
+    repo_id: str, branch: str | None, files: list[File], create_pr: bool = False
+) -> Iterator[None]:
     """Turn the client's errors into one line of our own."""
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
@@ -246,7 +246,7 @@ def _in_words(repo_id: str, branch: str | None, files: list[File], create_pr: bo
             said = " ".join(str(error).split())
             raise ValueError(f"{repo_id}: the Hub does not take the card: {said}") from error
         if status in (409, 412):
-            raise _moved(repo_id, status) from error
+            raise _changed_meanwhile(repo_id, status) from error
         found = explained(error, f"{repo_id}@{branch}" if branch else repo_id, right="write")
         if create_pr and (status is None or status >= 500):
             found = HubError(

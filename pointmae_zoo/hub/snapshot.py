@@ -207,7 +207,7 @@ def _file(source: HubSource, commit: str, listed: Any, force: bool, sha256: str 
     """The cached path of one file; a wrong file, in the cache or as it arrives, is downloaded once more."""
     for again in (force, True):
         path = _downloaded(source, commit, listed.rfilename, again)
-        if _is_it(path, listed, sha256):
+        if _matches(path, listed, sha256):
             return path
         # The client, forced or not, keeps a snapshot's link to what came under another ETag.
         path.resolve().unlink(missing_ok=True)
@@ -251,18 +251,17 @@ def _note_commit(source: HubSource, commit: str) -> None:
         logger.warning("%s; commit %s is loaded, but not noted for a time without the Hub", error, commit)
 
 
-def _is_it(path: Path, listed: Any, sha256: str | None) -> bool:
+def _matches(path: Path, listed: Any, sha256: str | None) -> bool:
     """Whether a file is the one that the Hub listed, and has this sha256 if one is known."""
     if listed.lfs is not None and sha256 is None:
         sha256 = listed.lfs["sha256"]
     if sha256 is not None:
         return file_sha256(path) == sha256
-    return listed.blob_id is None or _git_hash(path) == listed.blob_id
+    return listed.blob_id is None or git_hash(path.read_bytes()) == listed.blob_id
 
 
-def _git_hash(path: Path) -> str:
-    """Git's hash of a file's content."""
-    content = path.read_bytes()
+def git_hash(content: bytes) -> str:
+    """Git's hash of a file's content, which the Hub lists for small files."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 

@@ -59,7 +59,7 @@ def similar(
         vector = rows.features[own] if own is not None else _embed(Path(query), rows, model, given)
     if len(vector) != rows.features.shape[1]:
         raise ValueError(f"query: {rows.features.shape[1]} features expected, got {len(vector)}")
-    scores = _unit(rows.features) @ _unit(np.asarray(vector)[None])[0]
+    scores = _unit(rows.features) @ _unit(np.asarray(vector)[None])[0]  # (M, D) @ (D,) -> (M,)
     order = [number for number in np.argsort(-scores, kind="stable") if number != own]
     return [(rows.paths[number], float(scores[number])) for number in order[:k]]
 
@@ -118,7 +118,7 @@ def _embed(query: Path, rows: Embeddings, model: Any, given: dict[str, Any]) -> 
 
 
 def _unit(features: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Rows of length 1; a row of zeros stays and is similar to nothing."""
+    """Scale rows (M, D) to length 1; a row of zeros stays, and is similar to nothing."""
     rows = np.asarray(features, dtype=np.float64)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.where(lengths > 0, lengths, 1.0)

@@ -25,18 +25,18 @@ _PAUSE = 1.0  # seconds before the second attempt; twice as long before each fur
 _LONGEST_PAUSE = 60.0
 _TIMEOUT = (15.0, 60.0)  # seconds to connect, and between two pieces
 _PIECE = 1 << 15  # bytes: what a cut connection loses at most
-_TOO_MANY_OR_FAILING = (408, 425, 429, 500, 502, 503, 504)
+_MAY_PASS = (408, 425, 429, 500, 502, 503, 504)
 
 
 class DownloadError(OSError):
     """What kept a file from arriving, in one line."""
 
 
-class _NotHere(Exception):
+class _Unavailable(Exception):
     """This address will not give the file, however often it is asked; why."""
 
 
-class _CutOff(Exception):
+class _MayPass(Exception):
     """Something that may pass; why, and how long the server wants to be left alone."""
 
     def __init__(self, reason: str, pause: float = 0.0) -> None:
@@ -65,16 +65,16 @@ def download(
         DownloadError: no address gave it; says why for each.
         OSError: no room, or no right to write.
     """
-    if path.exists() and _is_it(path, size, sha256):
+    if path.exists() and _matches(path, size, sha256):
         return
-    begun = _noted(_part(path)).get("url")
+    begun = _read_notes(_part_file(path)).get("url")
     urls = sorted(urls, key=lambda url: url != begun)  # what is there already came from that one
     reasons = []
     for number, url in enumerate(urls, 1):
         try:
             _download_from(url, path, size, sha256, progress, elsewhere=number < len(urls))
             return
-        except _NotHere as error:
+        except _Unavailable as error:
             reasons.append(f"{url}: {error}")
             if progress and number < len(urls):
                 print(f"{reasons[-1]}; trying another address", file=sys.stderr)
@@ -95,11 +95,11 @@ def unpack_zip(archive: Path, folder: Path) -> None:
     unfinished = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        with _opened(archive, folder) as packed:
+        with _open_zip(archive, folder) as packed:
             needed = sum(member.file_size for member in packed.infolist())
         if shutil.disk_usage(archive.parent).free < needed:
             raise _no_room(folder, needed)
-        with _opened(archive, folder) as packed:
+        with _open_zip(archive, folder) as packed:
             packed.extractall(unfinished)  # checks every file's sum, and keeps inside the folder
         if not (unfinished / folder.name).is_dir():
             raise ValueError(f"{archive}: holds no folder {folder.name}; delete it and fetch it again")
@@ -109,7 +109,7 @@ def unpack_zip(archive: Path, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _opened(archive: Path, folder: Path) -> Iterator[zipfile.ZipFile]:
+def _open_zip(archive: Path, folder: Path) -> Iterator[zipfile.ZipFile]:
     """A zip archive to be read. Raises ValueError, whichever way it is damaged or cannot be read."""
     try:
         with zipfile.ZipFile(archive) as packed:
@@ -130,37 +130,37 @@ def _opened(archive: Path, folder: Path) -> Iterator[zipfile.ZipFile]:
 def _download_from(
     url: str, path: Path, size: int | None, sha256: str | None, progress: bool, *, elsewhere: bool
 ) -> None:
-    """``elsewhere``: there is another address to try. Raises _NotHere."""
-    part = _part(path)
+    """``elsewhere``: there is another address to try. Raises _Unavailable."""
+    part = _part_file(path)
     fresh = not part.exists()
     failures, pause, most = 0, _PAUSE, 0 if fresh else part.stat().st_size
     while True:
         try:
             _transfer(url, part, size, progress, hash_known=sha256 is not None)
-        except _CutOff as error:
+        except _MayPass as error:
             there = part.stat().st_size if part.exists() else 0
             failures, pause = (1, _PAUSE) if there > most else (failures + 1, pause * 2)
             most = max(most, there)
             if failures >= (ATTEMPTS if most or not elsewhere else _ATTEMPTS_WITH_NOTHING):
-                raise _NotHere(f"{error}, {failures} times in a row") from error
+                raise _Unavailable(f"{error}, {failures} times in a row") from error
             wait = min(max(pause, error.pause), _LONGEST_PAUSE)
             if progress:
                 print(f"{url}: {error}; trying again in {wait:g} s", file=sys.stderr)
             time.sleep(wait)
             continue
-        if _is_it(part, size, sha256):
+        if _matches(part, size, sha256):
             os.replace(part, path)
-            _notes(part).unlink(missing_ok=True)
+            _notes_file(part).unlink(missing_ok=True)
             return
         found = file_sha256(part) if sha256 else f"{part.stat().st_size:,} bytes"
-        _forget(part)
+        _discard(part)
         if fresh:
-            raise _NotHere(f"what arrived is another file ({found}, expected {sha256 or size})")
+            raise _Unavailable(f"what arrived is another file ({found}, expected {sha256 or size})")
         fresh = True  # what was left of an earlier attempt may have been of another file
 
 
 def _transfer(url: str, part: Path, size: int | None, progress: bool, *, hash_known: bool) -> None:
-    """Fetch what is missing of ``part``. Raises _CutOff or _NotHere."""
+    """Fetch what is missing of ``part``. Raises _MayPass or _Unavailable."""
     import requests
 
     start, validator = _resumable(part, url, hash_known)
@@ -174,10 +174,10 @@ def _transfer(url: str, part: Path, size: int | None, progress: bool, *, hash_kn
             if response.status_code == 416 and start:  # nothing after what is there, or a shorter file
                 total = _total_of(response)
                 if size is not None and total is not None and total != size:
-                    raise _NotHere(f"has {total:,} bytes, expected {size:,}")
+                    raise _Unavailable(f"has {total:,} bytes, expected {size:,}")
                 if total != start:
-                    _forget(part)
-                    raise _CutOff("the file on the server has changed")
+                    _discard(part)
+                    raise _MayPass("the file on the server has changed")
                 return
             _check_status(response)
             if response.status_code == 206:
@@ -187,16 +187,16 @@ def _transfer(url: str, part: Path, size: int | None, progress: bool, *, hash_kn
                 length = response.headers.get("Content-Length", "")
                 total = int(length) if length.isdigit() else None
             if size is not None and total is not None and total != size:
-                raise _NotHere(f"has {total:,} bytes, expected {size:,}")
+                raise _Unavailable(f"has {total:,} bytes, expected {size:,}")
             _write(response, url, part, start, total if total is not None else size, progress)
     except requests.exceptions.SSLError as error:
-        raise _NotHere(f"its certificate is not valid ({_last(error)})") from error
+        raise _Unavailable(f"its certificate is not valid ({_root_cause(error)})") from error
     except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema) as error:
-        raise _NotHere(f"is not a valid address ({error})") from error
+        raise _Unavailable(f"is not a valid address ({error})") from error
     except requests.exceptions.TooManyRedirects as error:
-        raise _NotHere("redirects endlessly") from error
+        raise _Unavailable("redirects endlessly") from error
     except requests.exceptions.RequestException as error:
-        raise _CutOff(f"the connection failed ({_last(error)})") from error
+        raise _MayPass(f"the connection failed ({_root_cause(error)})") from error
 
 
 def _write(response: Any, url: str, part: Path, start: int, total: int | None, progress: bool) -> None:
@@ -206,12 +206,12 @@ def _write(response: Any, url: str, part: Path, start: int, total: int | None, p
         raise _no_room(part, total - start)
     headers = response.headers
     kept = {"url": url, "etag": headers.get("ETag", ""), "modified": headers.get("Last-Modified", "")}
-    begun = not start or _noted(part).get("url") != url
+    begun = not start or _read_notes(part).get("url") != url
     if begun:
-        _notes(part).unlink(missing_ok=True)
+        _notes_file(part).unlink(missing_ok=True)
     with open(part, "ab" if start else "wb") as stream:
         if begun:
-            _notes(part).write_text(json.dumps(kept), encoding="utf-8")
+            _notes_file(part).write_text(json.dumps(kept), encoding="utf-8")
         shown = None if progress else True
         name = part.name.removesuffix(".part")
         with tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name, disable=shown) as bar:
@@ -220,30 +220,30 @@ def _write(response: Any, url: str, part: Path, start: int, total: int | None, p
                 bar.update(len(piece))
         arrived = stream.tell()
     if total is not None and arrived < total:
-        raise _CutOff(f"the connection was cut off after {arrived:,} of {total:,} bytes")
+        raise _MayPass(f"the connection was cut off after {arrived:,} of {total:,} bytes")
     if total is not None and arrived > total:
-        _forget(part)
-        raise _NotHere(f"sends more than the {total:,} bytes that it announces")
+        _discard(part)
+        raise _Unavailable(f"sends more than the {total:,} bytes that it announces")
 
 
 def _check_status(response: Any) -> None:
     code = response.status_code
     if code in (200, 206):
         if "text/html" in response.headers.get("Content-Type", ""):
-            raise _NotHere("answers with a web page, not with the file")
+            raise _Unavailable("answers with a web page, not with the file")
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise _NotHere("sends the file re-encoded, which cannot be resumed")
+            raise _Unavailable("sends the file re-encoded, which cannot be resumed")
         return
-    if code in _TOO_MANY_OR_FAILING:
+    if code in _MAY_PASS:
         wait = response.headers.get("Retry-After", "")
-        raise _CutOff(f"the server is busy or failing (HTTP {code})", float(wait) if wait.isdigit() else 0.0)
+        raise _MayPass(f"the server is busy or failing (HTTP {code})", float(wait) if wait.isdigit() else 0.0)
     said = {
         401: "wants a login",
         403: "refuses (the terms may have to be agreed to first, or the place is blocked)",
         404: "is not there any more",
         410: "is not there any more",
     }.get(code, "answers with an error")
-    raise _NotHere(f"{said} (HTTP {code})")
+    raise _Unavailable(f"{said} (HTTP {code})")
 
 
 def _check_range(response: Any, start: int, part: Path) -> int | None:
@@ -251,8 +251,8 @@ def _check_range(response: Any, start: int, part: Path) -> int | None:
     unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
     first, _, _ = rest.partition("-")
     if unit != "bytes" or first != str(start):
-        _forget(part)
-        raise _CutOff("the server sent another part of the file than the one asked for")
+        _discard(part)
+        raise _MayPass("the server sent another part of the file than the one asked for")
     return _total_of(response)
 
 
@@ -267,7 +267,7 @@ def _resumable(part: Path, url: str, hash_known: bool) -> tuple[int, str]:
     Without that they are kept only if a known hash will show whether they were of the same file.
     """
     there = part.stat().st_size if part.exists() else 0
-    kept = _noted(part)
+    kept = _read_notes(part)
     validator = ""
     if there and kept.get("url") == url:
         # A weak tag promises a file of the same meaning, not of the same bytes.
@@ -276,34 +276,34 @@ def _resumable(part: Path, url: str, hash_known: bool) -> tuple[int, str]:
     return (there if validator or hash_known else 0), validator
 
 
-def _is_it(path: Path, size: int | None, sha256: str | None) -> bool:
+def _matches(path: Path, size: int | None, sha256: str | None) -> bool:
     if size is not None and path.stat().st_size != size:
         return False
     return sha256 is None or file_sha256(path) == sha256
 
 
-def _part(path: Path) -> Path:
+def _part_file(path: Path) -> Path:
     """What has arrived of a file so far."""
     return path.with_name(path.name + ".part")
 
 
-def _noted(part: Path) -> dict[str, str]:
+def _read_notes(part: Path) -> dict[str, str]:
     """``url``, ``etag`` and ``modified`` of the address that gave (the last of) ``part``; {} if unknown."""
     with contextlib.suppress(OSError, ValueError):
-        kept = json.loads(_notes(part).read_text(encoding="utf-8"))
+        kept = json.loads(_notes_file(part).read_text(encoding="utf-8"))
         if isinstance(kept, dict) and all(isinstance(value, str) for value in kept.values()):
             return kept
     return {}
 
 
-def _notes(part: Path) -> Path:
+def _notes_file(part: Path) -> Path:
     """What is known of the file that ``part`` is the beginning of."""
     return part.with_name(part.name + ".json")
 
 
-def _forget(part: Path) -> None:
+def _discard(part: Path) -> None:
     part.unlink(missing_ok=True)
-    _notes(part).unlink(missing_ok=True)
+    _notes_file(part).unlink(missing_ok=True)
 
 
 def _no_room(path: Path, needed: int | None) -> OSError:
@@ -315,7 +315,7 @@ def _no_room(path: Path, needed: int | None) -> OSError:
     )
 
 
-def _last(error: BaseException) -> str:
+def _root_cause(error: BaseException) -> str:
     """The innermost of a chain of errors: what really happened."""
     while (
         inner := error.__cause__ or error.__context__ or _wrapped(error)

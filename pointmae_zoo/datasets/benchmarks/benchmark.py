@@ -171,8 +171,8 @@ class Hdf5Clouds:
         self.names: list[str] = []
         labels = []
         for file in self.files:
-            with _opened(file) as archive:
-                shape, found = _checked(archive, file)
+            with _open_hdf5(file) as archive:
+                shape, found = _check_arrays(archive, file)
             labels.append(check_labels(found, num_classes, f"{file}, 'label'"))
             if len(found) != shape[0]:
                 raise ValueError(f"{file}: {len(found)} labels for {shape[0]} clouds")
@@ -185,7 +185,7 @@ class Hdf5Clouds:
         """Points (N, 3) of one cloud."""
         number = int(np.searchsorted(self._starts, row, side="right")) - 1
         if self._held is None or self._held[0] != number:
-            with _opened(self.files[number]) as archive:
+            with _open_hdf5(self.files[number]) as archive:
                 try:
                     self._held = number, archive["data"][:, :, :3]
                 except OSError as error:
@@ -193,7 +193,7 @@ class Hdf5Clouds:
         return self._held[1][row - self._starts[number]]
 
 
-def _opened(file: Path) -> Any:
+def _open_hdf5(file: Path) -> Any:
     import h5py
 
     if not file.is_file():
@@ -204,7 +204,7 @@ def _opened(file: Path) -> Any:
         raise _damaged(file, error) from error
 
 
-def _checked(archive: Any, file: Path) -> tuple[tuple[int, ...], NDArray]:
+def _check_arrays(archive: Any, file: Path) -> tuple[tuple[int, ...], NDArray]:
     """Shape of the points, and the labels."""
     for key in ("data", "label"):
         if key not in archive or not hasattr(archive[key], "shape"):
