@@ -120,9 +120,7 @@ def test_run_folder(recipe: FinetuneRecipe, tmp_path: Path) -> None:
     ):
         run(longer, folder, resume=True)
     assert run(longer.override(weights=str(folder)), tmp_path / "new").steps == 9
-    with pytest.raises(
-        ValueError, match=r"task is classification; use 'pointmae-zoo finetune'"
-    ):
+    with pytest.raises(ValueError, match=r"task is classification; use 'pointmae-zoo finetune'"):
         pretrain(None, folder, resume=True)
 
 
