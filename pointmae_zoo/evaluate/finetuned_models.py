@@ -29,7 +29,7 @@ _INSTEAD = {
 }
 # The recipes of runs that are averaged differ in the seed, and in what changes no number: when things are
 # written.
-_MAY_DIFFER = (
+MAY_DIFFER = (
     "seed",
     "checkpoint_steps",
     "checkpoint_minutes",
@@ -170,7 +170,7 @@ def _difference(recipe: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[st
     """The first field in which two seeds of a recipe must agree but do not, such as ``augmentation.scale``,
     and both its values (None: it is missing)."""
     for name in dict.fromkeys((*recipe, *other)):
-        if name in _MAY_DIFFER:
+        if name in MAY_DIFFER:
             continue
         one, two = recipe.get(name), other.get(name)
         if isinstance(one, Mapping) and isinstance(two, Mapping):

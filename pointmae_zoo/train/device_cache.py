@@ -39,18 +39,18 @@ class Rows:
             self._resident[device] = self._uploaded(device)
         resident = self._resident[device]
         if resident is None:
-            return sent(self._read(indices), device)
-        return resident.index_select(0, sent(indices, device))
+            return to_device(self._read(indices), device)
+        return resident.index_select(0, to_device(indices, device))
 
     def _uploaded(self, device: torch.device) -> Tensor | None:
         first = self._read(np.zeros(1, np.int64))
-        if first.nbytes * self._count > room(device):
+        if first.nbytes * self._count > free_bytes(device):
             return None
         like = torch.from_numpy(first)
         resident = _empty((self._count, *first.shape[1:]), like.dtype, device)
         for start in range(0, self._count, _UPLOADED):
             rows = self._read(np.arange(start, min(start + _UPLOADED, self._count)))
-            resident[start : start + len(rows)] = sent(rows, device)
+            resident[start : start + len(rows)] = to_device(rows, device)
         return resident
 
 
@@ -58,7 +58,7 @@ def _empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
     return torch.empty(shape, dtype=dtype, device=device)
 
 
-def sent(array: NDArray[Any], device: torch.device) -> Tensor:
+def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
     """An array on a device; a GPU goes on working meanwhile."""
     tensor = torch.from_numpy(array)
     if device.type == "cuda":
@@ -66,7 +66,7 @@ def sent(array: NDArray[Any], device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
-def room(device: torch.device) -> int:
+def free_bytes(device: torch.device) -> int:
     """Bytes that copies may take on a device now; 0 if unknown."""
     if device.type != "cuda":
         return 0

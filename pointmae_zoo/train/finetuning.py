@@ -25,18 +25,18 @@ from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.models.pretraining_model import LossTerm
 from pointmae_zoo.models.registry import create_model, get_architecture, list_models, set_config
 from pointmae_zoo.ops.batch_random import share_of_batch
-from pointmae_zoo.train.device_cache import sent
+from pointmae_zoo.train.device_cache import to_device
 from pointmae_zoo.train.provenance import finetune_provenance, validation_of, without_folder
 from pointmae_zoo.train.recipes import FinetuneRecipe
 from pointmae_zoo.train.schedule import batch_indices, total_steps
 from pointmae_zoo.train.task import TrainingResult
-from pointmae_zoo.train.training_run import Run, announced_steps, finished_run, open_run, settled_recipe
+from pointmae_zoo.train.training_run import Run, finished_run, open_run, recipe_of_run, steps_in_words
 from pointmae_zoo.train.validation import Scorer, Validation
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-_LOOKS = 20  # how often a run is validated, unless its recipe says
+_VALIDATIONS = 20  # how often a run is validated, unless its recipe says
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,14 @@ class FinetuneTask:
 
     def batch(self, indices: NDArray[np.int64], generator: torch.Generator) -> LabelledBatch:
         clouds, settings, device = self.clouds, self.recipe.augmentation, generator.device
-        points = sent(clouds.points[indices], device)
+        points = to_device(clouds.points[indices], device)
         count = points_of_step(self.recipe.num_points, points.shape[1], settings, generator)
         chosen = subsample(points, count, settings.fps_share, generator, fps_surplus=settings.fps_surplus)
         points = augment(points.gather(1, chosen[:, :, None].expand(-1, -1, 3)), settings, generator)
         parts = None
         if self.recipe.task == "parts" and clouds.part_labels is not None:
-            parts = sent(clouds.part_labels[indices], device).gather(1, chosen)
-        return LabelledBatch(points, sent(clouds.labels[indices], device), parts)
+            parts = to_device(clouds.part_labels[indices], device).gather(1, chosen)
+        return LabelledBatch(points, to_device(clouds.labels[indices], device), parts)
 
     def losses(self, batch: LabelledBatch) -> dict[str, LossTerm]:
         if self.frozen is not None:
@@ -151,7 +151,7 @@ def finetune(
         ModuleNotFoundError: accelerate or a tracker is missing.
     """
     out = Path(out)
-    recipe = settled_recipe(recipe, out, FinetuneRecipe, resume=resume)
+    recipe = recipe_of_run(recipe, out, FinetuneRecipe, resume=resume)
     if not recipe.data:
         raise ValueError("recipe: no data; give --data FILE, a folder, or BENCHMARK:FOLDER")
     if resume and (finished := finished_run(out, FinetuneTask.command)):
@@ -165,7 +165,7 @@ def finetune(
             clouds, validation = open_training_parts(recipe, run.cache, progress=run.progress)
             model = create_finetuning_model(recipe, clouds)
             task = FinetuneTask(model, clouds, recipe)
-            run.say(_announced(recipe, model, clouds, validation, out))
+            run.say(_what_is_trained(recipe, model, clouds, validation, out))
             run.begin({without_folder(recipe.data): clouds.sha256})
         result = _trained(run, task, validation)
         if result.completed and run.is_main:
@@ -202,7 +202,7 @@ def finetune_model(
         ValueError, FileNotFoundError, ModuleNotFoundError: as for `finetune`.
     """
     out = Path(out)
-    recipe = settled_recipe(recipe, out, FinetuneRecipe, resume=resume)
+    recipe = recipe_of_run(recipe, out, FinetuneRecipe, resume=resume)
     opened = open_run(
         recipe, out, resume=resume, cache=None, device=device, trackers=trackers, progress=progress
     )
@@ -267,13 +267,13 @@ def _trained(
     recipe, watched = task.recipe, None
     if validation is not None:
         scorer = Scorer(validation, recipe, run.accelerator)
-        every = recipe.validate_steps or max(1, total_steps(recipe, task.count) // _LOOKS)
+        every = recipe.validate_steps or max(1, total_steps(recipe, task.count) // _VALIDATIONS)
         watched = Validation(scorer, every, scorer.headline if recipe.select == "best" else None)
     settle = (lambda model: task.settle(model, run.accelerator)) if recipe.calibration_batches else None
     return run.train(task, validation=watched, settle=settle, layer_decay=recipe.layer_decay)
 
 
-def _announced(
+def _what_is_trained(
     recipe: FinetuneRecipe, model: Any, clouds: LabelledClouds, validation: LabelledClouds | None, out: Path
 ) -> str:
     """A line that says what is trained on which data, and another if the warm-up is cut."""
@@ -286,7 +286,7 @@ def _announced(
     if validation is not None:
         own = " in its own split" if validation_of(recipe, clouds) == "val" else ""
         held_out = f"{len(validation):,} for validation{own}"
-    steps, cut = announced_steps(recipe, len(clouds))
+    steps, cut = steps_in_words(recipe, len(clouds))
     data = f"{len(clouds):,} clouds of {number} {what} ({held_out})"
     only = ", the head alone" if recipe.trained_part == "head" else ""
     return f"{begin} on {data}{only}, {steps}: {out}{cut}"

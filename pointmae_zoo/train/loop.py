@@ -28,9 +28,9 @@ from pointmae_zoo.train.checkpoints import load_latest, save_checkpoint, whole_c
 from pointmae_zoo.train.metrics import Metrics
 from pointmae_zoo.train.optimizer import MovingAverage, adamw, load_optimizer
 from pointmae_zoo.train.recipes import TrainingRecipe
-from pointmae_zoo.train.runtime import catch_signals, compile_blocks, determinism, precision
+from pointmae_zoo.train.runtime import compile_blocks, determinism, precision, signals_caught
 from pointmae_zoo.train.schedule import batch_indices, learning_rate, step_seed, total_steps
-from pointmae_zoo.train.step_losses import NORM, CloserLook, Unread, over_processes
+from pointmae_zoo.train.step_losses import NORM, LossDetails, UnreadLosses, over_processes
 from pointmae_zoo.train.task import Task, TrainingResult
 from pointmae_zoo.train.validation import Validation
 
@@ -124,10 +124,10 @@ class _Run:
             self.wrapped, self.optimizer = accelerator.prepare(_Losses(task), optimizer)
         self.metrics = Metrics(out / "metrics.jsonl")
         self.step = 0
-        self.unread = Unread(out, task, self._indices, accelerator.is_main_process)
+        self.unread = UnreadLosses(out, task, self._indices, accelerator.is_main_process)
         self.losses: dict[str, float] = {}
         self.scores: dict[str, float] = {}  # of the last validation
-        self.look: CloserLook | None = None  # at the present step, if a line of metrics is due after it
+        self.look: LossDetails | None = None  # at the present step, if a line of metrics is due after it
         self.unwritten = ""  # metrics for which the disk had no room when the checkpoint was written
         self.seconds_before = 0.0  # of training in earlier sessions
         self.started = self.saved = time.perf_counter()
@@ -151,7 +151,7 @@ class _Run:
             unit="step",
             disable=not (progress and self.is_main),
         )
-        with catch_signals() as stopped, bar:
+        with signals_caught() as stopped, bar:
             stop = False
             while self.step < self.steps and not stop:
                 self.unread.add(self._one_step())
@@ -191,7 +191,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         parts: list[dict[str, Tensor]] = []
-        self.look = look = CloserLook(self.task, recipe, accelerator) if self._line_due() else None
+        self.look = look = LossDetails(self.task, recipe, accelerator) if self._line_due() else None
         for part in range(recipe.accumulation_steps):
             first = size * (part * accelerator.num_processes + accelerator.process_index)
             torch.manual_seed(seed)  # masks and drop path draw from the global generator

@@ -26,7 +26,7 @@ from pointmae_zoo.train.runtime import compile_teacher
 from pointmae_zoo.train.target_cache import cached_targets
 from pointmae_zoo.train.task import TrainingResult
 from pointmae_zoo.train.teacher_targets import LiveTargets, Targets
-from pointmae_zoo.train.training_run import announced_steps, finished_run, open_run, settled_recipe
+from pointmae_zoo.train.training_run import finished_run, open_run, recipe_of_run, steps_in_words
 from pointmae_zoo.viz import draw_reconstruction
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class PretrainTask:
         watched: dict[str, LossTerm] = self.model.watched(*batch)
         return watched
 
-    def evenly_thinned(self, indices: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
+    def farthest_points(self, indices: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
         """Clouds (B,) as the model gets them for features: numbers of the chosen points (B, n), and the
         points (B, n, 3)."""
         points = torch.from_numpy(self.source.read(indices)).to(device)
@@ -125,7 +125,7 @@ def pretrain(
         ModuleNotFoundError: accelerate, timm or a tracker is missing.
     """
     out = Path(out)
-    recipe = settled_recipe(recipe, out, PretrainRecipe, resume=resume)
+    recipe = recipe_of_run(recipe, out, PretrainRecipe, resume=resume)
     if resume and (finished := finished_run(out, PretrainTask.command)):
         return finished
     opened = open_run(
@@ -139,7 +139,7 @@ def pretrain(
         model = create_pretraining_model(recipe, teacher)
         with run.preparing():
             source = open_training_source(recipe, run.cache, run.progress)
-            run.say(_announced(recipe, source, out))
+            run.say(_what_is_trained(recipe, source, out))
             if teacher is not None and recipe.teacher.weights != "random":
                 teacher = _teacher(recipe.teacher, recipe.teacher.weights)
             run.begin(dict(zip(entry_names(recipe), source.sha256, strict=True)))
@@ -157,7 +157,7 @@ def draw_preview(task: PretrainTask, path: Path, device: torch.device) -> None:
     fails, say why."""
     indices = np.linspace(0, task.count - 1, min(_PREVIEWED, task.count)).astype(np.int64)
     try:
-        chosen, points = task.evenly_thinned(indices, device)
+        chosen, points = task.farthest_points(indices, device)
         views = None if task.targets is None else task.targets.views(indices, chosen, points, device)
         draw_reconstruction(task.model, points, views, path)
     except Exception as error:  # of any kind: the weights are written, and nothing depends on the picture
@@ -228,7 +228,7 @@ def _taught(recipe: PretrainRecipe, teacher: tuple[int, int] | None) -> dict[str
     return arguments
 
 
-def _announced(recipe: PretrainRecipe, source: CloudSource, out: Path) -> str:
+def _what_is_trained(recipe: PretrainRecipe, source: CloudSource, out: Path) -> str:
     """A line that says what is trained on which data, and another if the warm-up is cut."""
     from_data = clouds_from_data(recipe, source)
     parts = [f"{from_data:,} clouds"] if from_data else []
@@ -237,7 +237,7 @@ def _announced(recipe: PretrainRecipe, source: CloudSource, out: Path) -> str:
     teacher = f"teacher {recipe.teacher.name}" if recipe.teacher.name else "no teacher"
     if recipe.teacher.name and recipe.teacher.weights == "random":
         teacher += " with random weights"
-    steps, cut = announced_steps(recipe, len(source))
+    steps, cut = steps_in_words(recipe, len(source))
     return f"{recipe.model} on {' + '.join(parts)}, {teacher}, {steps}: {out}{cut}"
 
 

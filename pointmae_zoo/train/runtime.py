@@ -160,7 +160,7 @@ def keep_freed_memory() -> None:
 
 
 @contextlib.contextmanager
-def catch_signals() -> Iterator[threading.Event]:
+def signals_caught() -> Iterator[threading.Event]:
     """SIGINT and SIGTERM set the event instead of ending the process; a second signal ends it as usual."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -42,7 +42,7 @@ def over_processes(losses: dict[str, LossTerm], accelerator: "Accelerator") -> t
     return values * (counts * accelerator.num_processes / totals), sums[0] / totals
 
 
-class CloserLook:
+class LossDetails:
     """The part of a line of metrics that costs extra, and is therefore of its last step only: the gradient
     norm of each weighted loss, if the recipe wants it, and the task's monitors. It doesn't change the
     step."""
@@ -98,7 +98,7 @@ NORM = "gradient_norm"
 _NAMED_CLOUDS = 3
 
 
-class Unread:
+class UnreadLosses:
     """Losses and gradient norms of the steps since the last line of metrics, on the device.
 
     Reading them waits for the device, so they are read all together, when a line of metrics is due and before

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _Recipe = TypeVar("_Recipe", bound=TrainingRecipe)
 
 # Fields that may change when a run is resumed: they decide when things are written, not what is computed.
-_FREE_FIELDS = (
+MAY_CHANGE = (
     "checkpoint_steps",
     "checkpoint_minutes",
     "keep_checkpoints",
@@ -47,7 +47,7 @@ _ENVIRONMENT = "environment.json"
 
 
 @contextlib.contextmanager
-def only_process(out: Path) -> Iterator[None]:
+def locked_run_folder(out: Path) -> Iterator[None]:
     """Lock the run folder while the block lasts, and remove unfinished files of killed processes.
 
     Raises:
@@ -68,7 +68,7 @@ def only_process(out: Path) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Place:
+class SessionPlace:
     """Device and cache folder of a session."""
 
     device: str
@@ -118,7 +118,7 @@ def write_environment(
     out: Path,
     accelerator: "Accelerator",
     data: dict[str, str],
-    place: Place,
+    place: SessionPlace,
     precision: str,
     *,
     resumed: bool,
@@ -195,7 +195,7 @@ class Run(Generic[_Recipe]):
     resume: bool
     progress: bool
     commit: str | None
-    _place: Place
+    _place: SessionPlace
     _moved: str
     _trackers: Sequence[str]
     _held: contextlib.ExitStack
@@ -234,7 +234,7 @@ class Run(Generic[_Recipe]):
         """
         if not self.is_main:
             return
-        self._held.enter_context(only_process(self.out))
+        self._held.enter_context(locked_run_folder(self.out))
         if self._moved:
             print(self._moved, file=sys.stderr)
         write_recipe(self.recipe, self.out / "recipe.yaml")
@@ -284,7 +284,7 @@ def open_run(
     Raises:
         ValueError, ModuleNotFoundError: see ``accelerated``.
     """
-    place, moved = Place.settled(out, device, cache, resume=resume)
+    place, moved = SessionPlace.settled(out, device, cache, resume=resume)
     commit = current_commit()
     if torch.device(place.device).type == "cpu":
         keep_freed_memory()
@@ -314,7 +314,7 @@ def _precision_line(asked: TrainingRecipe, settled: TrainingRecipe, device: torc
     return ""
 
 
-def settled_recipe(recipe: _Recipe | None, out: Path, kind: type[_Recipe], *, resume: bool) -> _Recipe:
+def recipe_of_run(recipe: _Recipe | None, out: Path, kind: type[_Recipe], *, resume: bool) -> _Recipe:
     """The recipe of a run: the given one, or with ``resume`` that of the run in ``out``.
 
     Raises:
@@ -341,7 +341,7 @@ def settled_recipe(recipe: _Recipe | None, out: Path, kind: type[_Recipe], *, re
     recipe = recipe.keeping_precision(before)
     ours, theirs = recipe.to_dict(), before.to_dict()
     for name in ours:
-        if name not in _FREE_FIELDS and ours[name] != theirs[name]:
+        if name not in MAY_CHANGE and ours[name] != theirs[name]:
             instead = "resume it without changes, or choose another folder"
             if "weights" in ours and (out / "model.safetensors").is_file():
                 base = shlex.quote(str(out))
@@ -371,7 +371,7 @@ def finished_run(out: Path, command: str) -> TrainingResult | None:
         return None
 
 
-def announced_steps(recipe: TrainingRecipe, count: int) -> tuple[str, str]:
+def steps_in_words(recipe: TrainingRecipe, count: int) -> tuple[str, str]:
     """The length of a run on ``count`` clouds, in words; and a line for the case that its warm-up is cut, or
     nothing."""
     steps = f"{total_steps(recipe, count):,} steps"

@@ -104,6 +104,9 @@ def draw_label_curve(
             textcoords="offset points", ha="right", fontsize=7.5, color="#6d7480",
         )  # fmt: skip
     ax.set_xticks(list(ticks), list(ticks.values()))
+    fewest, most = min(ticks), max(ticks)
+    if most < 1.5 * fewest:  # matplotlib's own limits shrink to nothing around a single value
+        ax.set_xlim(fewest / 2, most * 2)
     ax.minorticks_off()
     ax.set_xlabel("labelled clouds of each class")
     ax.set_ylabel(f"{measure}, %")

@@ -26,7 +26,7 @@ from pointmae_zoo.evaluate import (
     evaluate_robustness,
     label_curve,
 )
-from pointmae_zoo.evaluate.linear_evaluation import PAPER_C
+from pointmae_zoo.evaluate.linear import PAPER_C
 from pointmae_zoo.reports.report import FewShotSettings
 from pointmae_zoo.train import parse_setting, read_recipe
 

@@ -26,7 +26,7 @@ from pointmae_zoo.models.pretraining_model import TeacherViews, weighted_sum
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.ops import neighbors, projection
-from pointmae_zoo.train import PretrainRecipe, device_rows, loop
+from pointmae_zoo.train import PretrainRecipe, device_cache, loop
 from pointmae_zoo.train.optimizer import MovingAverage
 from pointmae_zoo.train.pretraining import PretrainTask
 from pointmae_zoo.train.step_losses import over_processes
@@ -124,7 +124,7 @@ def searches_aside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         projection, "_rotations_on", lambda count, device: torch.empty(count, 3, 3, device=device)
     )
-    monkeypatch.setattr(device_rows, "room", lambda device: 10**9)
+    monkeypatch.setattr(device_cache, "free_bytes", lambda device: 10**9)
 
 
 @contextlib.contextmanager
@@ -189,7 +189,7 @@ def cached(folder: Any) -> CachedTargets:
 @pytest.mark.parametrize("name", ["i2p_mae_tiny", "joint_mae_tiny"])
 def test_a_step_from_clouds_to_gradients(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setattr(torch, "autocast", no_autocast)
-    monkeypatch.setattr(device_rows, "sent", sent)
+    monkeypatch.setattr(device_cache, "to_device", sent)
     model = without_values(small(name, drop_path=0.2), "meta")
     targets: Targets | None = cached(tmp_path) if name.startswith("i2p") else None
     task = PretrainTask(model, clouds(), targets, recipe_of(name))
@@ -298,7 +298,7 @@ def test_the_loops_own_step(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(torch, "autocast", no_autocast)
     of_host = torch.Generator
     monkeypatch.setattr(torch, "Generator", lambda device=None: OfDevice() if device else of_host())
-    monkeypatch.setattr(device_rows, "sent", sent)
+    monkeypatch.setattr(device_cache, "to_device", sent)
     recipe = recipe_of(name).override(
         steps=9, batch_size=4, accumulation_steps=2, ema_decay=0.9, log_steps=9, clip_norm=1.0
     )

@@ -22,7 +22,7 @@ from pointmae_zoo.inference.resumable import Journal
 from pointmae_zoo.system import files
 from pointmae_zoo.system.files import lock, locked, remove_locked
 from pointmae_zoo.train.target_cache import _claimed
-from pointmae_zoo.train.training_run import only_process
+from pointmae_zoo.train.training_run import locked_run_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -202,9 +202,9 @@ def test_windows_keeps_two_processes_apart_everywhere(windows_files: None, tmp_p
     journal.remove()
     assert not (tmp_path / "rows").exists()
     with (
-        only_process(tmp_path),
+        locked_run_folder(tmp_path),
         pytest.raises(ValueError, match="another process is training in it"),
-        only_process(tmp_path),
+        locked_run_folder(tmp_path),
     ):
         pass
     with _claimed(tmp_path, 0) as mine, _claimed(tmp_path, 0) as again:
@@ -223,7 +223,7 @@ def test_without_any_locks_everybody_is_let_in(monkeypatch: pytest.MonkeyPatch, 
         assert alone is False
     with _claimed(tmp_path, 0) as first, _claimed(tmp_path, 0) as second:
         assert first and second
-    with only_process(tmp_path), only_process(tmp_path):
+    with locked_run_folder(tmp_path), locked_run_folder(tmp_path):
         pass
     journal = Journal(tmp_path / "rows", {})
     Journal(tmp_path / "rows", {}).close()

@@ -26,7 +26,7 @@ from pointmae_zoo.train import (
     read_recipe,
 )
 from pointmae_zoo.train.checkpoints import list_checkpoints
-from pointmae_zoo.train.training_run import only_process
+from pointmae_zoo.train.training_run import locked_run_folder
 from pointmae_zoo.viz import draw_reconstruction
 
 pytest.importorskip("timm")
@@ -333,7 +333,7 @@ def test_what_is_said_of_a_folder_that_is_not_to_be_trained_in(
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
         run(recipe, out, cache)
-    with only_process(out), pytest.raises(ValueError, match="run: another process is training in it"):
+    with locked_run_folder(out), pytest.raises(ValueError, match="run: another process is training in it"):
         run(None, out, cache, resume=True)
     known = (out / "environment.json").read_text(encoding="utf-8")
     (out / "environment.json").write_text(

@@ -240,8 +240,8 @@ def test_rows_are_fetched_from_a_copy_where_there_is_room(room: int, monkeypatch
         read.extend(int(one) for one in indices)
         return stored[indices]
 
-    monkeypatch.setattr(device_cache, "room", lambda _: room)
-    monkeypatch.setattr(device_cache, "sent", lambda array, _: torch.from_numpy(array))
+    monkeypatch.setattr(device_cache, "free_bytes", lambda _: room)
+    monkeypatch.setattr(device_cache, "to_device", lambda array, _: torch.from_numpy(array))
     monkeypatch.setattr(device_cache, "_empty", lambda shape, dtype, _: torch.empty(shape, dtype=dtype))
     rows, device = Rows(reading, len(stored)), Away()
     for _ in range(3):
@@ -264,7 +264,7 @@ def test_cached_targets_are_the_same_from_a_copy(tmp_path: Path, monkeypatch: py
     indices = np.array([8, 0, 3, 3])
     points = torch.zeros(4, 8, 3)
     expected = CachedTargets(tmp_path, (records,), *standard).views(indices, chosen, points, points.device)
-    monkeypatch.setattr(device_cache, "room", lambda _: 10**9)
+    monkeypatch.setattr(device_cache, "free_bytes", lambda _: 10**9)
     monkeypatch.setattr(Rows, "fetch", lambda self, indices, device: self._uploaded(device)[indices])
     found = CachedTargets(tmp_path, (records,), *standard).views(indices, chosen, points, points.device)
     assert torch.equal(found.maps[0], expected.maps[0]) and torch.equal(found.pixels, expected.pixels)
@@ -277,5 +277,5 @@ def test_copies_leave_half_of_a_gpu_to_the_step(monkeypatch: pytest.MonkeyPatch)
     gpu = torch.device("cuda")
     for free, room in ((100, 50), (60, 10), (30, -20)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 100))
-        assert device_cache.room(gpu) == room
-    assert device_cache.room(torch.device("cpu")) == 0
+        assert device_cache.free_bytes(gpu) == room
+    assert device_cache.free_bytes(torch.device("cpu")) == 0

@@ -23,7 +23,7 @@ from pointmae_zoo.train import (
 )
 from pointmae_zoo.train.checkpoints import list_checkpoints
 from pointmae_zoo.train.provenance import provenance
-from pointmae_zoo.train.training_run import Place
+from pointmae_zoo.train.training_run import SessionPlace
 from pointmae_zoo.viz import draw_reconstruction
 
 pytest.importorskip("accelerate")
@@ -138,7 +138,7 @@ def test_a_cache_in_the_home_folder_is_remembered_without_its_owner(
     monkeypatch.chdir(tmp_path)
     run(recipe, tmp_path / "run", cache="home/jane/shared")
     assert environment(tmp_path / "run")["sessions"][0]["asked"]["cache"] == "~/shared"
-    place, said = Place.settled(tmp_path / "run", None, None, resume=True)
+    place, said = SessionPlace.settled(tmp_path / "run", None, None, resume=True)
     assert place.cache == tmp_path / "home" / "jane" / "shared" and said == ""
 
 
@@ -157,8 +157,8 @@ def test_a_resumed_run_is_on_the_device_it_was_on(
         del session["asked"]
     (out / "environment.json").write_text(json.dumps(before), encoding="utf-8")
     device = "cuda" if old else "cuda:1"
-    assert Place.settled(out, None, None, resume=True)[0].device == device
-    assert Place.settled(out, None, None, resume=False)[0].device == "cpu"
+    assert SessionPlace.settled(out, None, None, resume=True)[0].device == device
+    assert SessionPlace.settled(out, None, None, resume=False)[0].device == "cpu"
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match=f"device {device}: not there"):
             run(None, out, resume=True)

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from pointmae_zoo.models.teacher.teacher_weights import first_line, load_weights
+from pointmae_zoo.ops.precision import chosen_precision
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -66,9 +67,9 @@ class Teacher(nn.Module):
             networks made for one size, resizes them to that.
         normalization: ``"model"``: mean and standard deviation of the model's training; ``"imagenet"``:
             ImageNet's, as the reference does with CLIP.
-        precision: ``"bfloat16"`` autocast, ``"float32"``, or ``"auto"``: bfloat16 on devices that are faster
-            with it (see ``bfloat16_helps``). Features differ by 1 % or less (CLIP ViT-B/16) to 3 %
-            (MobileNetV2) of their norm; plain class attention is always computed in float32.
+        precision: ``"bfloat16"`` autocast, ``"float32"``, or ``"auto"``: bfloat16 on devices that have it
+            (see ``ops.precision``). Features differ by 1 % or less (CLIP ViT-B/16) to 3 % (MobileNetV2) of
+            their norm; plain class attention is always computed in float32.
 
     Attributes:
         channels: of each map.
@@ -152,9 +153,7 @@ class Teacher(nn.Module):
 
     def computes_in(self, device: torch.device) -> str:
         """``"bfloat16"`` or ``"float32"``: the precision on a device."""
-        if self.precision == "auto":
-            return "bfloat16" if bfloat16_helps(device) else "float32"
-        return self.precision
+        return chosen_precision(self.precision, device)
 
     def _convolutional(self, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
         maps = list(self.network(images.contiguous(memory_format=torch.channels_last)))
@@ -187,20 +186,6 @@ class Teacher(nn.Module):
                 else seen[0][:, :, 0].float().mean(dim=1)
             )
         return maps, row[:, num_prefix:].unflatten(1, (rows, columns))
-
-
-def bfloat16_helps(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16: most GPUs, and CPUs with AVX512-BF16 or AMX.
-
-    Measured on one AVX512-BF16 core: CLIP ViT-B/16 3.2 times as fast, ConvNeXt 2.0, MobileNetV2 1.7.
-    Elsewhere it is emulated and slower.
-    """
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not in every torch
-        return any(getattr(torch.cpu, name, bool)() for name in names)
-    return False
 
 
 def _class_attention(attention: nn.Module, tokens: Tensor) -> Tensor:

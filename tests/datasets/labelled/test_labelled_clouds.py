@@ -60,5 +60,5 @@ def test_a_run_is_asked_about_what_it_held_out(tmp_path: Path) -> None:
     turned = open_labelled(data, "train", num_points=96)
     labelled_file(data, num_points=97)
     assert (open_labelled(data, "train", num_points=96).labels == turned.labels).all()
-    with pytest.raises(ValueError, match="the data is not what run was trained on"):
+    with pytest.raises(ValueError, match="not the data that run was trained on"):
         evaluate_finetuned(tmp_path / "run", data, **asked)
