@@ -313,7 +313,8 @@ class _Run:
         except OSError as error:
             kept = whole_checkpoints(folder)
             last = f"the newest is {kept[-1]}" if kept else "there is none yet"
-            text = f"checkpoint of step {self.step} not written ({error.strerror or error}); {last}"
+            reason = str(error.strerror or error).partition(";")[0]  # what to do then is said below
+            text = f"checkpoint of step {self.step} not written ({reason}); {last}"
             if must:
                 raise OSError(f"{text}; make room in {folder} and resume") from error
             print(f"{text}; going on without", file=sys.stderr)
