@@ -33,8 +33,8 @@ def embed_files(
     `batch_size` is given: one that is found may be another the next time).
 
     Args:
-        paths: files, folders (searched to the bottom) or globs; see `shapes.file_search.find_files`. One that leads
-            to nothing is a failure among the others. `out` is never an input of its own.
+        paths: files, folders (searched to the bottom) or globs; see `shapes.file_search.find_files`. One
+            that leads to nothing is a failure among the others. `out` is never an input of its own.
         model: published weights, a folder of weights, a repository of the Hub (the table says of which
             commit), or an encoder (for example from `from_pretrained`).
         out: where to write the table: .npz, .safetensors, .csv or .parquet. None: nowhere.
