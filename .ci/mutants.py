@@ -94,7 +94,7 @@ class Changes(cst.CSTVisitor):
 
     def header(self, node: cst.SimpleStatementLine | cst.BaseCompoundStatement) -> range:
         place = self.get_metadata(PositionProvider, node)
-        if isinstance(node, cst.SimpleStatementLine) or not node.body.body:
+        if isinstance(node, cst.SimpleStatementLine | cst.Match) or not node.body.body:
             return range(place.start.line, place.end.line + 1)
         body = self.get_metadata(PositionProvider, node.body.body[0])
         return range(place.start.line, max(body.start.line, place.start.line + 1))

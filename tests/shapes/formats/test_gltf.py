@@ -721,3 +721,9 @@ def test_the_points_of_ordinary_files_stay_the_same(tmp_path: Path) -> None:
         [1.0291516, 0.0292464, 0.0],
     ]
     np.testing.assert_allclose(read_points(path, 5, seed=3), expected, atol=1e-6)
+
+
+def test_a_second_chunk_of_another_kind_is_no_buffer(tmp_path: Path) -> None:
+    made = square().glb(tmp_path / "a.glb").read_bytes()
+    (tmp_path / "a.glb").write_bytes(made.replace(b"BIN\0", b"XYZ\0"))
+    assert "buffer" in refusal(tmp_path / "a.glb")

@@ -83,3 +83,8 @@ def test_faces_of_two_corners_are_left_out_with_a_remark() -> None:
 def test_refused_by_name(data: str | bytes, reason: str) -> None:
     with pytest.raises(MeshError, match=reason):
         found("a.off", data)
+
+
+def test_a_wrong_face_is_told_with_its_line() -> None:
+    with pytest.raises(MeshError, match="line 8 has 'two'"):
+        found("a.off", "OFF\n4 2 5\n" + V + "3 0 1 2\n3 0 two 3\n")

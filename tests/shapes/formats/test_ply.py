@@ -253,3 +253,11 @@ def test_faces_of_two_corners_are_left_out_with_a_remark() -> None:
 def test_refused_by_name(data: str | bytes, reason: str) -> None:
     with pytest.raises(MeshError, match=reason):
         found("a.ply", data)
+
+
+def test_an_element_of_no_rows_stands_before_the_others() -> None:
+    lines = ["element material 0", "property int red", "element vertex 3"]
+    lines += [f"property float {axis}" for axis in "xyz"]
+    lines += ["element face 1", "property list uchar int vertex_indices"]
+    corners = found("a.ply", head(*lines) + "0 0 0\n2 0 0\n0 2 0\n3 0 1 2\n")
+    assert area(corners) == 2.0
