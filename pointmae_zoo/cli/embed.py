@@ -6,7 +6,7 @@ from typing import Annotated, TypedDict, Unpack
 
 from cyclopts import Parameter
 
-from pointmae_zoo.cli.options import Axis, Count, File, Model, Reading, options
+from pointmae_zoo.cli.options import Axis, Count, File, Model, Reading, Whole, options
 from pointmae_zoo.cli.printing import in_place_of, print_account, print_failures, print_table
 from pointmae_zoo.system.files import shown
 
@@ -74,7 +74,7 @@ class Search(TypedDict, total=False):
     model: Model
     up: Axis
     pool: str
-    seed: int
+    seed: Whole
 
 
 @options()

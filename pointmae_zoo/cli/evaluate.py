@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Required, TypedDict, Unpack
 
 from cyclopts import Parameter
 
-from pointmae_zoo.cli.options import SEVERAL, Count, Folder, Model, Name, options
+from pointmae_zoo.cli.options import SEVERAL, Count, Folder, Model, Name, Whole, options
 
 Json = Annotated[Path, Parameter(metavar="FILE.json")]
 Picture = Annotated[Path, Parameter(metavar="FILE.png")]
@@ -66,7 +66,7 @@ class Frozen(Evaluation, total=False):
     """
 
     pool: str
-    seeds: int
+    seeds: Whole
 
 
 @options("evaluate/linear.py:evaluate_linear")
@@ -120,7 +120,7 @@ class FineTuned(Evaluation, Choice, total=False):
         picture: draw what is taken for what, or some clouds with their parts
     """
 
-    votes: int
+    votes: Whole
     picture: Picture
 
 

@@ -4,12 +4,12 @@ import ast
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from pointmae_zoo import _version
 
@@ -25,7 +25,15 @@ File = Annotated[Path, Parameter(metavar="FILE")]
 Folder = Annotated[Path, Parameter(metavar="FOLDER")]
 Model = Annotated[str, Parameter(metavar="NAME|FOLDER|ORG/REPO")]
 Name = Annotated[str, Parameter(metavar="NAME")]
-Count = Annotated[int, Parameter(metavar="N", validator=_above_zero)]
+
+
+def _whole(_: Any, tokens: Sequence[Token]) -> int:
+    """A whole number and nothing near one: by itself, Cyclopts rounds 2.7."""
+    return int(tokens[0].value)
+
+
+Whole = Annotated[int, Parameter(metavar="N", converter=_whole)]
+Count = Annotated[int, Parameter(metavar="N", validator=_above_zero, converter=_whole)]
 Axis = Literal["x", "y", "z"]
 SEVERAL = Parameter(consume_multiple=1)
 """Of an option that takes several values at once, and may be repeated."""
@@ -117,7 +125,7 @@ class Reading(TypedDict, total=False):
     """
 
     up: Axis
-    seed: int
+    seed: Whole
     batch_size: int
     workers: int
     timeout: float

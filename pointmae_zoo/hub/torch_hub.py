@@ -12,7 +12,8 @@ _DOC = """{summary}
         pretrained: load published weights: True: the architecture's first, or those that the entry point is
             named after; or a tag, of {tags}, or a full name; or "org/repo" of the Hugging Face Hub. False:
             random weights.
-        kind: "encoder", "pretraining", "classification" or "part_segmentation".
+        kind: "encoder", "pretraining", "classification" or "part_segmentation". Default: an encoder; of an
+            entry point named after weights what they are.
         arguments: with weights those of `pointmae_zoo.from_pretrained` (device, dtype, num_classes, ...);
             without those of `pointmae_zoo.create_model` (any field of the architecture).
 
@@ -37,9 +38,14 @@ def entry_points() -> dict[str, Callable[..., Any]]:
 
 
 def _entry_point(called: str, name: str, default: bool | str) -> Callable[..., Any]:
-    def build(pretrained: bool | str = default, kind: str = "encoder", **arguments: Any) -> Any:
+    def build(pretrained: bool | str = default, kind: str | None = None, **arguments: Any) -> Any:
+        if called != name:
+            if pretrained not in (True, called, called.partition(".")[2]):
+                raise ValueError(f"pretrained: is {pretrained!r}, but {called} names its weights; use {name}")
+        elif kind is None:
+            kind = "encoder"
         if pretrained is False:
-            return create_model(name, kind, **arguments)
+            return create_model(name, kind or "encoder", **arguments)
         weights = called if pretrained is True else pretrained
         if "/" not in weights and not weights.startswith(name):  # a tag
             weights = f"{name}.{weights}"

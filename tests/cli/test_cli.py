@@ -123,6 +123,8 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         (["list", "*tiny", "and", "more"], "Too many words: and more."),
         (["embed", "x.off", "--out", "y.npz", "--seed", "-1"], "--seed: a whole number of 0 or more"),
         (["embed", "x.off", "--out", "y.npz", "--seed", "one"], "for --seed. Must be a whole number."),
+        (["embed", "x.off", "--out", "y.npz", "--seed", "1.5"], "for --seed. Must be a whole number."),
+        (["similar", "x.off", "y.npz", "-k", "2.7"], "for -k. Must be a whole number."),
         (["embed", "x.off"], "--out is missing. See pointmae-zoo embed --help"),
         (["embed", "--out", "y.npz"], "PATHS is missing."),
         (["embed", "x.off", "--out"], "--out needs a value."),

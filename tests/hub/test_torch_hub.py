@@ -97,7 +97,14 @@ named = load("i2p_mae_tiny", pretrained="i2p_mae_tiny.shapes", dtype=torch.bfloa
 called = load("i2p_mae_tiny.shapes", dtype=torch.bfloat16)
 for other in (named, called):
     assert all(torch.equal(a, b) for a, b in zip(tagged.parameters(), other.parameters(), strict=True))
-assert load("i2p_mae_tiny.shapes", pretrained=False).training  # random weights
+assert load("i2p_mae_tiny", pretrained=False).training  # random weights
+assert type(load("i2p_mae_tiny.shapes24")).__name__ == "PointForClassification"  # what the weights are
+for other in (False, "shapes24"):
+    try:
+        load("i2p_mae_tiny.shapes", pretrained=other)
+        raise AssertionError(other)
+    except ValueError as error:
+        assert "names its weights" in str(error)
 try:
     load("i2p_mae_tiny", pretrained="shaeps")
 except ValueError as error:

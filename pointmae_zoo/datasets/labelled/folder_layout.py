@@ -284,7 +284,7 @@ def _with_test(files: list[Listed], groups: NDArray[np.int64]) -> list[Listed]:
 
 def _place(file: Path) -> float:
     """A number from 0 to 1 that depends on the name, below the folder, alone."""
-    return int(hashlib.sha256(file.as_posix().encode()).hexdigest()[:13], 16) / 16**13
+    return int(hashlib.sha256(os.fsencode(file.as_posix())).hexdigest()[:13], 16) / 16**13
 
 
 def read_labels(path: Path) -> list[Listed]:

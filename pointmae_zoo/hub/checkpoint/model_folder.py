@@ -59,10 +59,11 @@ def save_pretrained(
         ValueError: weights with NaN or infinity; labels or provenance of more than 1 MB, or with numbers
             that JSON does not have.
     """
-    config = getattr(unwrapped(model), "config", None)
+    inner = unwrapped(model) if isinstance(model, nn.Module) else model
+    config = getattr(inner, "config", None)
     if not isinstance(config, ModelConfig):
         raise TypeError(
-            f"{type(unwrapped(model)).__name__} has no .config of the zoo; "
+            f"{type(inner).__name__} has no .config of the zoo; "
             "save a model from create_model or from_pretrained"
         )
     config = dataclasses.replace(config, provenance={**config.provenance, **(provenance or {})})

@@ -72,6 +72,8 @@ def read_off(path: Path, data: bytes) -> Geometry:
             path, body, num_vertices, num_faces, 3 + extra, lines_before, edges_follow
         )
     check_faces(path, corners, num_vertices)
+    if re.search(rb"\n[ \t]*[A-Z4n]*OFF\b", body):
+        note("holds another OFF file behind the first one, which is left out")
     if small := int((corner_counts < 3).sum()):
         note(f"{small:,} faces of fewer than three corners are left out")
     return from_faces(path, vertices, triangulate(vertices, corner_counts, corners)[0])

@@ -12,12 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.shapes.formats.text import find_words, plain_text, read_numbers, without_comments
+from pointmae_zoo.shapes.notes import note
 from pointmae_zoo.shapes.surface import Geometry, MeshError, from_points
 
 KEYS = ("points", "xyz", "pos")
 SEPARATORS = bytes.maketrans(b",;\t", b"   ")
 HEADER_LINES = 10
 NO_ROWS = "has no rows of three numbers: expected x, y, z in the first three columns"
+AXES = {
+    axis: {f"points{number}", f"{axis}location", f"{axis}coordinate", f"{axis}coord"}
+    | {f"{before}{axis}" for before in ("", "p", "pos", "position", "point", "points", "coord")}
+    for number, axis in enumerate("xyz")
+}
+"""What programs call the columns, without blanks, capitals and signs."""
 COUNT = re.compile(rb"\d+", re.ASCII)
 ELEMENT = re.compile(rb"[A-Z][a-z]?\d*", re.ASCII)
 """An atom's symbol, perhaps numbered."""
@@ -67,11 +74,33 @@ def read_columns(path: Path, data: bytes) -> NDArray[np.float64]:
         raise MeshError(
             path, f"was cut off: its first line promises {promised:,} points, it has {len(numbers):,}"
         )
-    if len(names) == columns and {"x", "y", "z"} <= set(names):
-        axes = [names.index(axis) for axis in "xyz"]
-        if axes != [0, 1, 2]:
+    if not names and len(numbers) > 2 and _are_numbers_of_columns(numbers):
+        note("the first row, 0 1 2 and so on, is taken for the names of the columns")
+        numbers = numbers[1:]
+    if len(names) == columns:
+        axes = [next((n for n, name in enumerate(names) if name in AXES[axis]), -1) for axis in "xyz"]
+        if min(axes) < 0:
+            if columns > 3:
+                note(f"no columns are named x, y and z: {', '.join(names[:3])} are taken for them")
+        elif axes != [0, 1, 2]:
             numbers = numbers[:, axes + [number for number in range(columns) if number not in axes]]
     return numbers
+
+
+def _are_numbers_of_columns(numbers: NDArray[np.float64]) -> bool:
+    """Whether the first row counts the columns, as pandas writes columns without names, and the others don't
+    hold whole numbers."""
+    counted = np.array_equal(numbers[0], np.arange(numbers.shape[1]))
+    return counted and bool((numbers[1:] != np.floor(numbers[1:])).any(axis=1).mean() > 0.5)
+
+
+def _names_in(line: bytes) -> list[str]:
+    """The names of columns in a line, lower case and bare; names may hold blanks where something else
+    divides them."""
+    bare = line.strip(b"#/ \r")
+    divider = next((one for one in (b";", b",", b"\t") if one in bare), None)
+    fields = [field.decode("utf-8", "replace").lower() for field in bare.split(divider)]
+    return [NAME.sub("", field) for field in fields]
 
 
 def _find_table(path: Path, text: bytes) -> tuple[int, list[str], int | None]:
@@ -91,7 +120,7 @@ def _find_table(path: Path, text: bytes) -> tuple[int, list[str], int | None]:
                     path, f"row {number + 1} ({shown!r}) begins with a word: expected x, y, z first"
                 )
             if said:
-                names = [NAME.sub("", word.decode("utf-8", "replace").lower()) for word in said]
+                names = _names_in(line)
         elif len(bare) >= 3 and not COUNT.fullmatch(line.strip()):
             return number, names, promised
         elif len(bare) == 1 and COUNT.fullmatch(bare[0]):

@@ -88,3 +88,8 @@ def test_refused_by_name(data: str | bytes, reason: str) -> None:
 def test_a_wrong_face_is_told_with_its_line() -> None:
     with pytest.raises(MeshError, match="line 8 has 'two'"):
         found("a.off", "OFF\n4 2 5\n" + V + "3 0 1 2\n3 0 two 3\n")
+
+
+def test_a_second_file_behind_the_first_is_remarked() -> None:
+    triangles, notes = found_and_noted("a.off", PLAIN + PLAIN.replace("0 0 0", "5 0 0"))
+    assert is_square(triangles) and "another OFF file" in notes

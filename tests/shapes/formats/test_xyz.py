@@ -107,3 +107,34 @@ def test_other_suffixes_are_read_where_they_are_named_but_not_looked_for(tmp_pat
     path.write_text("x,y,z\n" + FIXED.replace(" ", ","))
     np.testing.assert_array_equal(read_points(path), np.array(ROWS, np.float32))
     assert search_files(path).files == [path] and search_files(tmp_path).files == []
+
+
+NAMED = {
+    "an empty first name": (",x,y,z", ","),
+    "names in quotes, with numbers": ('"Temp","Points:0","Points:1","Points:2"', ","),
+    "names with blanks and units": ("Node Number\tX Location (mm)\tY Location (mm)\tZ Location (mm)", "\t"),
+    "names with a letter before": ("time,px,py,pz", ","),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_named_columns_behind_another_one(case: str) -> None:
+    head, divider = NAMED[case]
+    rows = "".join(f"{n} {row}\n" for n, row in enumerate(FIXED.splitlines())).replace(" ", divider)
+    points, notes = found_and_noted("a.xyz", f"{head}\n{rows}")
+    np.testing.assert_array_equal(points, ROWS)
+    assert notes == ""
+
+
+def test_names_that_say_nothing_of_x_are_remarked() -> None:
+    points, notes = found_and_noted("a.xyz", "id,easting,northing,elevation\n7,1.5,2,3\n8,4,5,6\n")
+    assert points.tolist() == [[7, 1.5, 2], [8, 4, 5]]
+    assert notes == "no columns are named x, y and z: id, easting, northing are taken for them"
+
+
+def test_columns_that_are_numbered_are_no_point() -> None:
+    points, notes = found_and_noted("a.xyz", "0,1,2\n" + FIXED.replace(" ", ","))
+    np.testing.assert_array_equal(points, ROWS)
+    assert "the first row, 0 1 2" in notes
+    whole, notes = found_and_noted("a.xyz", "0 1 2\n3 4 5\n6 7 8\n")  # points of a grid
+    assert len(whole) == 3 and notes == ""
