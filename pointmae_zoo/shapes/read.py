@@ -1,4 +1,4 @@
-"""Any mesh or point file -> points. numpy only; trimesh is imported when a file needs it, torch never."""
+"""Any mesh or point file -> points. numpy, and what a format needs (DracoPy, earcut); never torch."""
 
 import codecs
 import contextlib

@@ -1,6 +1,6 @@
 """Reading files in processes of their own, so that no file can stop, fill or crash the rest.
 
-A worker is a plain Python process that imports numpy (and trimesh when a file needs it), never torch. It
+A worker is a plain Python process that imports numpy (and DracoPy when a file needs it), never torch. It
 reads one file at a time. One that takes too long is killed and replaced; one that asks for too much memory
 is refused it; one that crashes is replaced; and the file goes down with a reason. The multiprocessing
 module is not used: it would import the caller's main module, and torch with it, in every worker.
@@ -31,7 +31,7 @@ AHEAD, AHEAD_BYTES = 512, 1 << 28
 START_SECONDS = 120.0
 # A reader whose parent is gone ends itself this long after the parent would have ended it.
 GRACE_SECONDS = 5.0
-# What the worker itself needs of its address space (numpy, trimesh and lxml), on top of what a file may take.
+# What the worker itself needs of its address space (numpy and its libraries), on top of what a file may take.
 OWN_BYTES = 1 << 30
 
 

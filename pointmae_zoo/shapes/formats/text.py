@@ -374,11 +374,6 @@ def bad_word(text: bytes, lines: NDArray[np.int64] | int = 1) -> str:
     return "has text where numbers belong: export it again"
 
 
-def is_number(word: bytes) -> bool:
-    """Whether this word is a number in the notation of C, Fortran or Microsoft's old library."""
-    return any(pattern.fullmatch(word) for pattern in (NUMBER, FORTRAN, OLD_NAN, OLD_INF))
-
-
 def _reason(word: bytes) -> str:
     """What else the word may be."""
     readable = word.decode("utf-8", "replace")
