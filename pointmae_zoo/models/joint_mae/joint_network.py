@@ -20,15 +20,14 @@ from torch import Tensor, nn
 
 from pointmae_zoo.models.encoder import EncoderConfig
 from pointmae_zoo.models.joint_mae.depth_embedding import DepthEmbedding, sincos_positions
-from pointmae_zoo.models.joint_mae.depth_images import (
-    SeenImages,
+from pointmae_zoo.models.joint_mae.depth_images import SeenImages, render_views
+from pointmae_zoo.models.joint_mae.depth_losses import cross_loss, patch_losses
+from pointmae_zoo.models.joint_mae.joint_config import JointMAEConfig
+from pointmae_zoo.models.joint_mae.joint_masks import (
     check_masks,
     draw_visible_patches,
     joint_attention_mask,
-    render_views,
 )
-from pointmae_zoo.models.joint_mae.depth_losses import cross_loss, patch_losses
-from pointmae_zoo.models.joint_mae.joint_config import JointMAEConfig
 from pointmae_zoo.models.joint_mae.joint_preview import (
     draw_points,
     image_column,
