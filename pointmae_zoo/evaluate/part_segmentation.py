@@ -1,4 +1,4 @@
-"""Mean overlap (mIoU) of fine-tuned part segmenters."""
+"""mIoU of fine-tuned part segmenters; the measure itself is in `reports.mean_iou`."""
 
 import time
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from pointmae_zoo.evaluate.finetuned import check_choices, open_trial
 from pointmae_zoo.evaluate.finetuned_models import Floats, Run, load_runs, predict_clouds, vote
 from pointmae_zoo.evaluate.outputs import check_outputs, report_file
 from pointmae_zoo.models.object_parts import ObjectParts
-from pointmae_zoo.reports.part_overlap import overlaps, predicted_parts
+from pointmae_zoo.reports.mean_iou import cloud_ious, mean_by_part, part_ious, predicted_parts
 from pointmae_zoo.reports.score_report import ENDS, Measured, ScoreReport, spread
 from pointmae_zoo.system.source_state import measured_with
 
@@ -43,7 +43,7 @@ def evaluate_parts(
     cache: Path | None = None,
     progress: bool = True,
 ) -> ScoreReport:
-    """Mean overlap (mIoU) of true and predicted parts, by instance and by category, as on ShapeNetPart.
+    """mIoU of true and predicted parts, by instance and by category, as on ShapeNetPart.
 
     Args:
         runs, classes, split, num_points, label, out, keep_in, cache, progress: as for `evaluate_finetuned`.
@@ -96,16 +96,16 @@ def evaluate_parts(
             labels, truth = clouds.labels[rows], clouds.part_labels[rows]
             order, kinds = run.order(clouds.part_names), _object_classes(run, clouds)
             scores = predict_clouds(run.network, points[rows], kinds[labels], **how)
-            answer, overlap = _judged(scores[..., order], truth, labels, clouds)
-            measured.add(run.name, run.seed, rows, np.nanmean(overlap, axis=1))
-            by_part.append(overlap)
-            shown = shown or (rows, answer, np.nanmean(overlap, axis=1))
+            answer, ious = _judged(scores[..., order], truth, labels, clouds)
+            measured.add(run.name, run.seed, rows, cloud_ious(ious))
+            by_part.append(ious)
+            shown = shown or (rows, answer, cloud_ious(ious))
             if votes:
                 voted = vote(
                     run.network, points[rows], votes, run.augmentation, object_classes=kinds[labels], **how
                 )
-                _, overlap = _judged(voted[..., order], truth, labels, clouds)
-                measured.add(run.name, run.seed, rows, np.nanmean(overlap, axis=1), votes)
+                _, ious = _judged(voted[..., order], truth, labels, clouds)
+                measured.add(run.name, run.seed, rows, cloud_ious(ious), votes)
     measured.fill(report)
     report.per_part = _per_part(clouds, by_part)
     report.context |= measured_with(started)
@@ -119,9 +119,9 @@ def evaluate_parts(
 def _judged(
     scores: Floats, truth: NDArray[np.int64], labels: NDArray[np.int64], clouds: LabelledClouds
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Predicted parts (M, N), and their overlap (M, P) with the true ones."""
+    """Predicted parts (M, N), and their IoU (M, P) with the true ones."""
     answer = predicted_parts(scores, labels, clouds.parts)
-    return answer, overlaps(truth, answer, labels, clouds.parts)
+    return answer, part_ious(truth, answer, labels, clouds.parts)
 
 
 def _object_classes(run: Run, clouds: LabelledClouds) -> NDArray[np.int64]:
@@ -139,14 +139,12 @@ def _object_classes(run: Run, clouds: LabelledClouds) -> NDArray[np.int64]:
 
 
 def _per_part(clouds: LabelledClouds, by_part: list[NDArray[np.float64]]) -> list[dict[str, Any]]:
-    """For each part its mean overlap over the clouds of its class; mean and deviation over the runs."""
+    """For each part its mean IoU over the clouds of its class; mean and deviation over the runs."""
     found = []
     for number, own in enumerate(clouds.parts):
         count = int((clouds.labels == number).sum())
         for part in own:
-            means = [
-                100.0 * float(np.nanmean(one[:, part])) for one in by_part if np.isfinite(one[:, part]).any()
-            ]
+            means = mean_by_part(by_part, part)
             row = {"part": clouds.part_names[part], "clouds": count}
             found.append(row | (spread(means) if means else {"mean": None, "std": None}))
     return found

@@ -32,6 +32,7 @@ from pointmae_zoo.inference.resumable import PartManifest, identity
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.object_parts import ObjectParts
 from pointmae_zoo.models.preprocess import Preprocess
+from pointmae_zoo.reports.mean_iou import predicted_parts
 from pointmae_zoo.system.files import written_whole
 from pointmae_zoo.system.progress import progress_bar
 from pointmae_zoo.viz.part_pictures import part_colours
@@ -161,8 +162,7 @@ def predict_parts(
         network = functools.partial(_logits, segmenter, number)
         for clouds, found in batches.run(network, todo, readers, failures, bar):
             for file, logits in found.items():
-                parts = objects.parts[number]
-                chosen = np.asarray(parts)[logits[:, parts].argmax(axis=1)]
+                chosen = predicted_parts(logits[None], np.array([number]), objects.parts)[0]
                 everywhere = _carried(clouds[file], chosen, recipe, up, where)
                 targets[file].parent.mkdir(parents=True, exist_ok=True)
                 try:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pointmae_zoo.datasets.augmentation import FixedView
 from pointmae_zoo.datasets.labelled import LabelledClouds
 from pointmae_zoo.models.encoder import evaluating
-from pointmae_zoo.reports.part_overlap import overlaps, predicted_parts
+from pointmae_zoo.reports.mean_iou import cloud_ious, part_ious, predicted_parts
 from pointmae_zoo.train.recipes import FinetuneRecipe
 
 if TYPE_CHECKING:
@@ -101,14 +101,14 @@ class Scorer:
             else:
                 truth = self.part_labels[rows].to(device)
                 logits = model(points, labels).float()
-                right = self._overlaps(logits, truth, labels).to(device)
+                right = self._ious(logits, truth, labels).to(device)
                 loss = F.cross_entropy(logits.transpose(1, 2), truth, reduction="none").mean(dim=1)
             sums += torch.stack([right.sum(), loss.double().sum(), right.new_tensor(len(right))]).cpu()
         total = self.accelerator.reduce(sums.float().to(device), "sum").tolist()
         return {self.headline: total[0] / total[2], "loss": total[1] / total[2]}
 
-    def _overlaps(self, logits: Tensor, truth: Tensor, labels: Tensor) -> Tensor:
-        """(B,): for each cloud the mean overlap over the parts of its class."""
+    def _ious(self, logits: Tensor, truth: Tensor, labels: Tensor) -> Tensor:
+        """(B,): for each cloud the mean IoU over the parts of its class."""
         parts, own = self.clouds.parts, labels.cpu().numpy()
         predicted = predicted_parts(logits.detach().cpu().numpy(), own, parts)
-        return torch.from_numpy(np.nanmean(overlaps(truth.cpu().numpy(), predicted, own, parts), axis=1))
+        return torch.from_numpy(cloud_ious(part_ious(truth.cpu().numpy(), predicted, own, parts)))
