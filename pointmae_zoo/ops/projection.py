@@ -1,7 +1,8 @@
 """Depth images of point clouds, and reading image features back at the points."""
 
 import functools
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,8 @@ from torch import Tensor
 
 # I2P-MAE's three views, as axis permutations: image row, image column, depth (paper, section 3.2).
 AXIS_VIEWS = ((0, 1, 2), (2, 0, 1), (1, 2, 0))
+# Of images in which the nearest surface wins, unless the caller says otherwise; see `fit_view_frames`.
+SIZE, COVER, FARTHEST = 112, 3, 0.2
 
 
 class DepthViews(NamedTuple):
@@ -201,7 +204,7 @@ class ViewFrames(NamedTuple):
 
 
 def fit_view_frames(
-    points: Tensor, rotations: Tensor, *, size: int = 112, cover: int = 3, farthest: float = 0.2
+    points: Tensor, rotations: Tensor, *, size: int = SIZE, cover: int = COVER, farthest: float = FARTHEST
 ) -> ViewFrames:
     """Views of clouds, each cloud filling its images.
 
@@ -288,11 +291,58 @@ def _spread(images: Tensor, width: int) -> Tensor:
 
 
 def zbuffer_depth_images(
-    points: Tensor, rotations: Tensor, *, size: int = 112, cover: int = 3, farthest: float = 0.2
+    points: Tensor, rotations: Tensor, *, size: int = SIZE, cover: int = COVER, farthest: float = FARTHEST
 ) -> DepthViews:
     """`render_depth_images` in frames that `fit_view_frames` fits to the clouds themselves."""
     frames = fit_view_frames(points, rotations, size=size, cover=cover, farthest=farthest)
     return render_depth_images(points, frames)
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How the depth images of the teacher are made; its fields are the one place for their defaults.
+
+    Args:
+        projection: ``zbuffer``: a pixel shows the nearest surface. ``summed``, as in the paper: three axis
+            permutations; a pixel is the sigmoid of the sum of all depths that cover it.
+        views: images of each cloud: 3 along the axes, or 6 with three oblique ones (``zbuffer`` only).
+        size: rows and columns of an image.
+        cover: side of the square of pixels that a point covers, odd.
+
+    Raises:
+        ValueError: a value out of range; names the field.
+    """
+
+    projection: Literal["zbuffer", "summed"] = "zbuffer"
+    views: int = 6
+    size: int = SIZE
+    cover: int = COVER
+
+    def __post_init__(self) -> None:
+        possible = {"zbuffer": (3, 6), "summed": (len(AXIS_VIEWS),)}
+        if self.projection not in possible:
+            raise ValueError(f"projection is {self.projection!r}, expected 'zbuffer' or 'summed'")
+        if self.views not in possible[self.projection]:
+            expected = " or ".join(map(str, possible[self.projection]))
+            raise ValueError(f"views is {self.views}, expected {expected} for projection {self.projection}")
+        if self.cover < 1 or self.cover % 2 == 0:
+            raise ValueError(f"cover is {self.cover}, expected an odd number")
+        if self.size <= self.cover + 2:
+            raise ValueError(f"size is {self.size}, expected above cover + 2 ({self.cover + 2})")
+
+    def __call__(self, points: Tensor) -> DepthViews:
+        """(B, N, 3) -> images (B, V, size, size) in [0, 1], and every point's pixel (B, V, N, 2)."""
+        # Pixels of points are computed in float32, whatever the precision of the run.
+        with torch.autocast(points.device.type, enabled=False):
+            if self.projection == "summed":
+                images, pixels = summed_depth_images(points.float(), size=self.size, cover=self.cover)
+                return DepthViews(images.sigmoid(), pixels)
+            rotations = view_rotations(self.views, points.device)
+            return zbuffer_depth_images(points.float(), rotations, size=self.size, cover=self.cover)
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values, which go into the name of a cache."""
+        return asdict(self)
 
 
 def read_maps(maps: Tensor, pixels: Tensor, *, mode: str = "bicubic") -> Tensor:
