@@ -97,7 +97,10 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
     assert run("--help") == 0
     text = capsys.readouterr().out
     for command in ("embed", "list", "info", "similar", "convert", "recipes", "pretrain", "evaluate"):
-        assert f"│ {command} " in text
+        assert f"\n  {command} " in text
+    assert run("predict", "--help") == 0
+    what = capsys.readouterr().out.split("\n\n")[1]  # after the usage
+    assert " ".join(what.split()) in " ".join(text.split())
 
 
 def test_version(capsys: pytest.CaptureFixture[str]):
