@@ -2,8 +2,9 @@
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import torch
 from torch import nn
@@ -23,86 +24,49 @@ from pointmae_zoo.models.registry import get_weights, list_models, list_weights
 BUNDLED = Path(__file__).resolve().parent.parent / "weights"
 
 
+class _Options(TypedDict, total=False):
+    """The keywords of `from_pretrained` beside ``kind``, for editors and type checkers."""
+
+    device: str | torch.device
+    dtype: torch.dtype
+    revision: str | None
+    token: str | bool | None
+    cache_dir: str | os.PathLike[str] | None
+    local_files_only: bool
+    force_download: bool
+    labels: Sequence[str] | None  # from here on, of the head
+    num_classes: int
+    head_pool: str
+    head_width: int
+    head_dropout: float
+    num_parts: int
+    num_object_classes: int
+    propagated_dims: tuple[int, int]
+    label_dim: int
+    head_dims: tuple[int, int, int]
+
+
+_Source = str | os.PathLike[str]
+
+
 @overload
 def from_pretrained(
-    source: str | os.PathLike[str],
-    *,
-    kind: Literal["encoder"],
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
-    **head: Any,
+    source: _Source, *, kind: Literal["encoder"], **options: Unpack[_Options]
 ) -> PointEncoder: ...
-
-
 @overload
 def from_pretrained(
-    source: str | os.PathLike[str],
-    *,
-    kind: Literal["pretraining"],
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
-    **head: Any,
+    source: _Source, *, kind: Literal["pretraining"], **options: Unpack[_Options]
 ) -> PretrainingModel: ...
-
-
 @overload
 def from_pretrained(
-    source: str | os.PathLike[str],
-    *,
-    kind: Literal["classification"],
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
-    **head: Any,
+    source: _Source, *, kind: Literal["classification"], **options: Unpack[_Options]
 ) -> PointForClassification: ...
-
-
 @overload
 def from_pretrained(
-    source: str | os.PathLike[str],
-    *,
-    kind: Literal["part_segmentation"],
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
-    **head: Any,
+    source: _Source, *, kind: Literal["part_segmentation"], **options: Unpack[_Options]
 ) -> PointForPartSegmentation: ...
-
-
 @overload
-def from_pretrained(
-    source: str | os.PathLike[str],
-    *,
-    kind: str | None = None,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
-    **head: Any,
-) -> Any: ...
-
-
+def from_pretrained(source: _Source, *, kind: str | None = None, **options: Unpack[_Options]) -> Any: ...
 def from_pretrained(
     source: str | os.PathLike[str],
     *,

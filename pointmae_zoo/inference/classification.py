@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pointmae_zoo._version import DEFAULT_CLASSIFIER
 from pointmae_zoo.inference.feature_tables import noted
-from pointmae_zoo.inference.inputs import Paths, in_dtype, opened, stored_config
+from pointmae_zoo.inference.inputs import Paths, RunOptions, in_dtype, opened, stored_config
 from pointmae_zoo.inference.resumable import RowNetwork, Rows, rows_of_files
 from pointmae_zoo.system.files import check_out, written_whole
 
@@ -88,12 +88,13 @@ def predict_files(
     target = None if out is None else Path(out)
     if target is not None:
         check_out(target, FORMATS)
+    options = RunOptions(up, seed, batch_size, workers, timeout, memory_limit_gb, device, dtype, progress)
     labels: list[str] = []
 
     def network() -> RowNetwork:
         classifier, name = _classifier(model, device)
         labels.extend(classifier.config.labels or map(str, range(classifier.hyper.num_classes)))
-        return _network(classifier, name, dtype, up=up, seed=seed)
+        return _network(classifier, name, options)
 
     def predictions(rows: Rows) -> Predictions:
         made = rows.network.metadata
@@ -103,18 +104,7 @@ def predict_files(
         )
 
     rows = rows_of_files(
-        paths,
-        network,
-        lambda path, rows: write_predictions(path, predictions(rows)),
-        out=target,
-        up=up,
-        seed=seed,
-        batch_size=batch_size,
-        workers=workers,
-        timeout=timeout,
-        memory_limit_gb=memory_limit_gb,
-        dtype=dtype,
-        progress=progress,
+        paths, network, lambda path, rows: write_predictions(path, predictions(rows)), options, target
     )
     return predictions(rows)
 
@@ -139,12 +129,12 @@ def _check_kind(kind: str, name: str) -> None:
         )
 
 
-def _network(given: Any, name: str | None, dtype: str | None, *, up: str, seed: int) -> RowNetwork:
+def _network(given: Any, name: str | None, options: RunOptions) -> RowNetwork:
     from pointmae_zoo.hub.checkpoint.fingerprint import model_sha256
     from pointmae_zoo.models.encoder import evaluating
     from pointmae_zoo.ops.precision import dtype_of
 
-    classifier = in_dtype(given, dtype)
+    classifier = in_dtype(given, options.dtype)
 
     def compute(points: Any) -> Any:
         with evaluating(classifier):
@@ -159,8 +149,8 @@ def _network(given: Any, name: str | None, dtype: str | None, *, up: str, seed: 
             "model": name,
             "fingerprint": model_sha256(given),
             "dtype": dtype_of(classifier),
-            "seed": int(seed),
-            "up": up,
+            "seed": int(options.seed),
+            "up": options.up,
         },
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pointmae_zoo._version import DEFAULT_MODEL
 from pointmae_zoo.inference.feature_tables import Embeddings, check_table_path, noted, write_table
-from pointmae_zoo.inference.inputs import Paths, in_dtype, opened
+from pointmae_zoo.inference.inputs import Paths, RunOptions, in_dtype, opened
 from pointmae_zoo.inference.resumable import RowNetwork, Rows, rows_of_files
 
 
@@ -68,19 +68,13 @@ def embed_files(
     target = None if out is None else Path(out)
     if target is not None:
         check_table_path(target)
+    options = RunOptions(up, seed, batch_size, workers, timeout, memory_limit_gb, device, dtype, progress)
     rows = rows_of_files(
         paths,
-        lambda: _network(model, device, dtype, pool=pool, up=up, seed=seed),
+        lambda: _network(model, pool, options),
         lambda path, rows: write_table(path, _table(rows)),
-        out=target,
-        up=up,
-        seed=seed,
-        batch_size=batch_size,
-        workers=workers,
-        timeout=timeout,
-        memory_limit_gb=memory_limit_gb,
-        dtype=dtype,
-        progress=progress,
+        options,
+        target,
     )
     return _table(rows)
 
@@ -92,9 +86,7 @@ def _table(rows: Rows) -> Embeddings:
     return Embeddings(rows.paths, rows.values, rows.failures, metadata, rows.notes, rows.passed_over)
 
 
-def _network(
-    model: Any, device: str | None, dtype: str | None, *, pool: str | None, up: str, seed: int
-) -> RowNetwork:
+def _network(model: Any, pool: str | None, options: RunOptions) -> RowNetwork:
     if not isinstance(model, str | os.PathLike) and not hasattr(model, "embed"):
         raise TypeError(
             f"model: weights by name or folder, or an encoder expected, got {type(model).__name__}; "
@@ -104,8 +96,8 @@ def _network(
     from pointmae_zoo.models.encoder import evaluating
     from pointmae_zoo.ops.precision import dtype_of
 
-    given, name = opened(model, device, kind="encoder")
-    encoder = in_dtype(given, dtype)
+    given, name = opened(model, options.device, kind="encoder")
+    encoder = in_dtype(given, options.dtype)
     pool = pool or encoder.hyper.pool
 
     def compute(points: Any) -> Any:
@@ -124,7 +116,7 @@ def _network(
             "fingerprint": encoder_sha256(given),
             "dtype": dtype_of(encoder),
             "pool": pool,
-            "seed": int(seed),
-            "up": up,
+            "seed": int(options.seed),
+            "up": options.up,
         },
     )

@@ -3,6 +3,7 @@
 import copy
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +20,35 @@ DTYPES = ("float32", "bfloat16")
 """In which a network's weights and activations may be; distances and what comes out are always float32."""
 
 
-def check_arguments(
-    up: str,
-    seed: int,
-    batch_size: int | None,
-    workers: int | None,
-    timeout: float,
-    memory_limit_gb: float,
-    dtype: str | None,
-) -> None:
-    """Raises ValueError for a value that no run can have: to be called before the work."""
-    if up not in AXES:
-        raise ValueError(f"up: {' or '.join(AXES)} expected, got {up!r}")
-    check_seed(seed)
-    if dtype not in (None, *DTYPES):
-        raise ValueError(f"dtype: {' or '.join(DTYPES)} expected, got {dtype!r}")
-    for name, value in (("batch_size", batch_size), ("workers", workers)):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name}: a whole number above 0 expected, got {value!r}")
-    for name, limit in (("timeout", timeout), ("memory_limit_gb", memory_limit_gb)):
-        if not 0 < limit < float("inf"):
-            raise ValueError(f"{name}: a number above 0 expected, got {limit!r}")
+@dataclass(frozen=True)
+class RunOptions:
+    """How files are read and the network runs: arguments of `embed_files`, which explains them.
+
+    Raises ValueError for a value that no run can have.
+    """
+
+    up: str
+    seed: int
+    batch_size: int | None
+    workers: int | None
+    timeout: float
+    memory_limit_gb: float
+    device: str | None
+    dtype: str | None
+    progress: bool
+
+    def __post_init__(self) -> None:
+        if self.up not in AXES:
+            raise ValueError(f"up: {' or '.join(AXES)} expected, got {self.up!r}")
+        check_seed(self.seed)
+        if self.dtype not in (None, *DTYPES):
+            raise ValueError(f"dtype: {' or '.join(DTYPES)} expected, got {self.dtype!r}")
+        for name, value in (("batch_size", self.batch_size), ("workers", self.workers)):
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name}: a whole number above 0 expected, got {value!r}")
+        for name, limit in (("timeout", self.timeout), ("memory_limit_gb", self.memory_limit_gb)):
+            if not 0 < limit < float("inf"):
+                raise ValueError(f"{name}: a number above 0 expected, got {limit!r}")
 
 
 def find_inputs(paths: Paths, own: Path | None) -> Found:
@@ -73,16 +82,12 @@ def _is_in(file: str, place: str) -> bool:
     return file == place or file.startswith(place + os.sep)
 
 
-def readers_for(
-    files: list[Path], workers: int | None, timeout: float, memory_limit_gb: float, device: str
-) -> ReaderPool:
-    """Processes that read. None: as many as cores, at most 8; for a network on a GPU one less than cores,
-    which is left to what feeds it."""
+def readers_for(files: list[Path], options: RunOptions, device: str) -> ReaderPool:
+    """The processes that read files for a network on this device. One core is left to what feeds a GPU."""
     cores = available_cores()
     most = max(1, cores - 1) if device.startswith("cuda") else min(MOST_WORKERS, cores)
-    return ReaderPool(
-        max(1, min(workers or most, len(files))), timeout=timeout, memory_limit_gb=memory_limit_gb
-    )
+    workers = max(1, min(options.workers or most, len(files)))
+    return ReaderPool(workers, timeout=options.timeout, memory_limit_gb=options.memory_limit_gb)
 
 
 def sorted_failures(failures: dict[Path, str], missing: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pointmae_zoo.inference.batches import Batches, launcher_for
 from pointmae_zoo.inference.inputs import (
     Paths,
-    check_arguments,
+    RunOptions,
     find_inputs,
     in_dtype,
     opened,
@@ -110,7 +110,7 @@ def predict_parts(
         FileNotFoundError: no path leads to a file.
         ValueError: a wrong argument, a model that is no part segmenter, or an unknown or missing class.
     """
-    check_arguments(up, seed, batch_size, workers, timeout, memory_limit_gb, dtype)
+    options = RunOptions(up, seed, batch_size, workers, timeout, memory_limit_gb, device, dtype, progress)
     if suffix not in SUFFIXES:
         raise ValueError(f"suffix: {' or '.join(SUFFIXES)} expected, got {suffix!r}")
     folder = Path(out)
@@ -152,7 +152,7 @@ def predict_parts(
     identities = {file: identity(file) for file in todo}  # as they are before they are read
     colours, kept_at = part_colours(len(objects.labels)), time.monotonic()
     with contextlib.ExitStack() as stack:
-        readers = stack.enter_context(readers_for(todo, workers, timeout, memory_limit_gb, where))
+        readers = stack.enter_context(readers_for(todo, options, where))
         bar = stack.enter_context(
             progress_bar(
                 total=len(files), initial=len(shares), unit="file", desc="predict", disable=not progress

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pointmae_zoo.inference.batches import FIRST_CLOUDS, Batches, launcher_for
 from pointmae_zoo.inference.inputs import (
     Paths,
-    check_arguments,
+    RunOptions,
     find_inputs,
     readers_for,
     sorted_failures,
@@ -312,35 +312,27 @@ def rows_of_files(
     paths: Paths,
     open_network: Callable[[], RowNetwork],
     write: Callable[[Path, Rows], None],
-    *,
+    options: RunOptions,
     out: Path | None,
-    up: str,
-    seed: int,
-    batch_size: int | None,
-    workers: int | None,
-    timeout: float,
-    memory_limit_gb: float,
-    dtype: str | None,
-    progress: bool,
 ) -> Rows:
     """A row for each file that can be read; with `out`, ``write(out, rows)`` at the end if there are any.
 
-    The arguments are `embed_files`'s. Raises as it does.
+    ``paths`` and ``out`` are `embed_files`'s. Raises as it does.
     """
-    check_arguments(up, seed, batch_size, workers, timeout, memory_limit_gb, dtype)
     inputs = find_inputs(paths, out)
     files = inputs.files
     journal = None
     network = open_network()
-    launcher = launcher_for(network.recipe, network.device, up)
-    batches = Batches(launcher, network.recipe.surface_samples, seed=int(seed), batch_size=batch_size)
+    launcher = launcher_for(network.recipe, network.device, options.up)
+    batch_size, samples = options.batch_size, network.recipe.surface_samples
+    batches = Batches(launcher, samples, seed=int(options.seed), batch_size=batch_size)
     if not launcher.tries_sizes:
         batch_size = batch_size or FIRST_CLOUDS
-    with readers_for(files, workers, timeout, memory_limit_gb, network.device) as readers:
+    with readers_for(files, options, network.device) as readers:
         try:
             if out is not None:
                 journal = Journal(out.with_name(out.name + ".partial"), _settings(network, batch_size))
-            found, failures, notes = _compute(network, batches, files, readers, journal, progress)
+            found, failures, notes = _compute(network, batches, files, readers, journal, options.progress)
             done = [file for file in files if file in found]
             values = np.array([found[file] for file in done], dtype=np.float32)
             rows = Rows(
