@@ -52,7 +52,7 @@ def evaluate_parts(
         votes: also average predictions over so many views of each cloud, augmented as in training but with
             all their points; the report has them in a line of their own. 0: no votes.
         picture: the PNG file to draw true and predicted parts to, for up to eight classes: of each the cloud
-            with the median overlap; its folder is made.
+            with the median IoU; its folder is made.
 
     Raises:
         ValueError: parts of model and data differ (says which); data without part labels; otherwise as for
@@ -159,7 +159,7 @@ def _draw(
     path: str | Path,
     title: str,
 ) -> None:
-    """Draw, for each class, the cloud with the median overlap; predictions are the first run's."""
+    """Draw, for each class, the cloud with the median IoU; predictions are the first run's."""
     from pointmae_zoo.viz import PartPicture, draw_parts
 
     assert clouds.part_labels is not None

@@ -150,8 +150,8 @@ def from_pretrained(
 
 
 def local_config(source: str | os.PathLike[str]) -> ModelConfig | None:
-    """The configuration of weights in a folder, or that came with the package, without the weights; None for
-    what is elsewhere, or nowhere. Raises CheckpointError if it is damaged."""
+    """The configuration of weights that lie in a folder or came with the package; the weights aren't read.
+    None for anything else. Raises CheckpointError if it is damaged."""
     if is_published(source):
         entry = get_weights(str(source)) if source in list_weights() else None
         folder = None if entry is None else BUNDLED / entry.name
@@ -167,7 +167,7 @@ def local_config(source: str | os.PathLike[str]) -> ModelConfig | None:
 def _load_from_hub(
     where: HubSource, cache: dict[str, bool], loading: dict[str, Any], *, may_be_folder: bool = False
 ) -> nn.Module:
-    """``may_be_folder``: what was given would be a folder, too, if there were one of that name."""
+    """``may_be_folder``: a folder may have been meant, so errors also say that there is none."""
     if may_be_folder:
         if near := _near_folder(Path(where.repo)):
             raise ValueError(
@@ -190,8 +190,7 @@ def _load_from_hub(
 
 
 def is_published(source: str | os.PathLike[str]) -> bool:
-    """Whether it means weights of the registry, and not a folder or a repository; also if there are none of
-    that name."""
+    """Whether it is a name of the registry (a wrong one, too) rather than a folder or a repository."""
     if not isinstance(source, str):
         return False
     known = source in list_weights() or source in list_models()
@@ -199,7 +198,7 @@ def is_published(source: str | os.PathLike[str]) -> bool:
 
 
 def is_hub_name(source: str | os.PathLike[str]) -> bool:
-    """Whether it means a repository of the Hub: text with a slash that is no path and no existing folder."""
+    """Whether it is a repository of the Hub: text with a slash that is no path and no existing folder."""
     return isinstance(source, str) and not is_published(source) and not _looks_like_a_path(source)
 
 
@@ -213,8 +212,8 @@ def full_name(source: str | os.PathLike[str], model: Any) -> str:
 
 
 def public_name(source: str | os.PathLike[str], model: Any = None) -> str:
-    """What others may read of where a model comes from: of published weights their name, of the Hub the
-    repository, with the commit that ``model`` was loaded from; of a folder its last name alone."""
+    """Where a model comes from, without what is private: the name of published weights; the repository of the
+    Hub, with the commit that ``model`` was loaded from; of a folder only its own name."""
     if is_published(source):
         return get_weights(os.fspath(source)).name
     if is_hub_name(source):
@@ -242,7 +241,7 @@ def _checked_folder(folder: Path) -> Path:
 
 
 def _near_folder(folder: Path) -> Path | None:
-    """A folder beside this one, which is not there, whose name is much like its."""
+    """An existing folder with a similar name, beside the missing one."""
     try:
         beside = [path.name for path in folder.parent.iterdir() if path.is_dir()]
     except OSError:

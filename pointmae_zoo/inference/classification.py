@@ -69,8 +69,7 @@ def predict_files(
 ) -> Predictions:
     """Classes of mesh and point files: a row for each that can be read, a reason for each that cannot.
 
-    Files are read, rows kept in `OUT.partial` and failures collected as by `embed_files`, whose other
-    arguments these are.
+    Reading, `OUT.partial`, failures, and the arguments not listed here are those of `embed_files`.
 
     Args:
         paths: files, folders or globs.
@@ -119,13 +118,11 @@ def _classifier(model: Any, device: str | None) -> tuple[Any, str | None]:
 
 def _check_kind(kind: str, name: str) -> None:
     if kind == "part_segmentation":
-        raise ValueError(
-            f"{name}: a part segmenter, which colours clouds: predict_parts, or --parts-out FOLDER"
-        )
+        raise ValueError(f"{name}: is a part segmenter; use predict_parts, or --parts-out FOLDER")
     if kind != "classification":
         raise ValueError(
-            f"{name}: is of kind {kind!r} and knows no classes; 'pointmae-zoo finetune' makes a "
-            "classifier of it, 'pointmae-zoo embed' gives its features"
+            f"{name}: is of kind {kind!r} and has no classes; 'pointmae-zoo finetune' trains a classifier "
+            "from it, 'pointmae-zoo embed' gives its features"
         )
 
 

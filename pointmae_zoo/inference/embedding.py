@@ -28,13 +28,13 @@ def embed_files(
 ) -> Embeddings:
     """Features of mesh and point files: one row for each that can be read, a reason for each that cannot.
 
-    With `out`, rows are kept in `OUT.partial` while the run goes on. If it is killed, the same call goes
-    on from there and writes the same bytes that an undisturbed run would have written (on a GPU if
-    `batch_size` is given: one that is found may be another the next time).
+    With `out`, finished rows are kept in `OUT.partial`. If the run is killed, the same call continues from
+    there and writes the same bytes as an uninterrupted run. (On a GPU this needs a fixed `batch_size`,
+    because the size that is found may differ the next time.)
 
     Args:
-        paths: files, folders (searched to the bottom) or globs; see `shapes.file_search.find_files`. One
-            that leads to nothing is a failure among the others. `out` is never an input of its own.
+        paths: files, folders (searched to the bottom) or globs; see `shapes.file_search.find_files`. A path
+            that leads to nothing is listed among the failures. `out` is never read.
         model: published weights, a folder of weights, a repository of the Hub (the table says of which
             commit), or an encoder (for example from `from_pretrained`).
         out: where to write the table: .npz, .safetensors, .csv or .parquet. None: nowhere.
@@ -44,8 +44,8 @@ def embed_files(
         pool: how tokens become one vector: max, mean, mean+max, mean,max or levels (see
             `PointEncoder.embed`). None: as stored with the weights.
         batch_size: clouds that go through the network at a time. Rows depend on it in their last bits. None:
-            16 on a CPU; on a GPU as many as pay, which is tried out with the first clouds. A GPU takes fewer
-            where it has no room for so many.
+            16 on a CPU; on a GPU the first clouds are used to find the fastest size. If a batch doesn't fit
+            into a GPU's memory, the size is halved.
         workers: processes that read files. None: as many as cores, at most 8; with a GPU one less than cores.
         timeout: seconds that reading one file may take.
         memory_limit_gb: memory that reading one file may take, in each worker (enforced on Linux).
@@ -56,8 +56,7 @@ def embed_files(
 
     Returns:
         Embeddings: paths (sorted), features (M, D) float32, failures [(path, reason)], metadata, notes
-        [(path, remark)] of what was left out of files that have a row, and how many files of which kind were
-        passed over in folders.
+        [(path, remark)] about files that have a row, and counts of what was passed over in folders.
 
     Raises:
         FileNotFoundError: no path leads to a file.
@@ -101,9 +100,8 @@ def _network(model: Any, pool: str | None, options: RunOptions) -> RowNetwork:
     pool = pool or encoder.hyper.pool
 
     def compute(points: Any) -> Any:
-        with evaluating(
-            encoder
-        ):  # not embed: that asks whether points are finite, and a GPU would be waited for
+        # Not embed, which checks that points are finite and so would wait for the GPU.
+        with evaluating(encoder):
             return encoder(points, pool)
 
     return RowNetwork(

@@ -1,4 +1,4 @@
-"""What a run over files is given: the model and its dtype, the files, and the processes that read them."""
+"""The inputs of a run over files: its options, the files, the processes that read them, and the model."""
 
 import copy
 import os
@@ -17,7 +17,7 @@ MOST_WORKERS = 8  # a network on the same cores keeps no more readers busy
 
 
 DTYPES = ("float32", "bfloat16")
-"""In which a network's weights and activations may be; distances and what comes out are always float32."""
+"""Types of weights and activations. Distances and outputs are always float32."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def find_inputs(paths: Paths, own: Path | None) -> Found:
 
     Args:
         paths: files, folders or globs.
-        own: the file or folder that will be written, which is no input where an earlier run left it.
+        own: the output, a file or folder. It is never an input, even if an earlier run left it there.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not given:
@@ -74,7 +74,7 @@ def find_inputs(paths: Paths, own: Path | None) -> Found:
         others = f" (and {len(missing) - 1} more lead to nothing)" if len(missing) > 1 else ""
         raise FileNotFoundError(f"{missing[0][0]}: {missing[0][1]}{others}")
     if not files:
-        raise FileNotFoundError(f"{own}: no files there but what was written itself; add mesh or point files")
+        raise FileNotFoundError(f"{own}: holds only what this command wrote itself; add mesh or point files")
     return Found(files, missing, passed_over)
 
 
@@ -97,7 +97,7 @@ def sorted_failures(failures: dict[Path, str], missing: list[tuple[str, str]]) -
 
 
 def opened(model: Any, device: str | None, *, kind: str | None = None) -> tuple[Any, str | None]:
-    """A model, and what tables call it (None where it was given as an object).
+    """Open a model. Also returns the name that tables use for it (None if it was given as an object).
 
     Args:
         model: weights by name, folder or repository of the Hub, or a model.
@@ -121,7 +121,7 @@ def opened(model: Any, device: str | None, *, kind: str | None = None) -> tuple[
 
 
 def check_device(device: str | None) -> None:
-    """Raises ValueError, before any work is done, where torch cannot compute on this device."""
+    """Raise a ValueError if torch can't compute on this device. Called before any work."""
     if device in (None, "cpu"):
         return
     import torch
@@ -138,7 +138,7 @@ def check_device(device: str | None) -> None:
 
 
 def stored_config(model: Any) -> Any:
-    """The ModelConfig of weights that lie on this machine, without reading them; None for anything else."""
+    """The ModelConfig of weights on this machine, without reading the weights; None for anything else."""
     if not isinstance(model, str | os.PathLike):
         return None
     from pointmae_zoo.hub.pretrained import local_config
@@ -147,7 +147,7 @@ def stored_config(model: Any) -> Any:
 
 
 def in_dtype(model: Any, dtype: str | None) -> Any:
-    """The model if its weights are of this type (None: of any), else a copy with weights that are."""
+    """The model itself if its weights have this type (None: any type), else a converted copy."""
     import torch
 
     from pointmae_zoo.ops.precision import dtype_of

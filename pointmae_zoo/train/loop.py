@@ -117,9 +117,8 @@ class _Run:
         if recipe.compile:
             compile_blocks(self.model, backward_once=not recipe.log_gradient_norms)
         optimizer = adamw(self.model, recipe.weight_decay, recipe.betas, layer_decay)
-        with (
-            warnings.catch_warnings()
-        ):  # newer versions of torch have renamed the argument, older don't know the new name
+        with warnings.catch_warnings():
+            # Newer versions of torch have renamed the argument; older ones don't know the new name.
             warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
             self.wrapped, self.optimizer = accelerator.prepare(_Losses(task), optimizer)
         self.metrics = Metrics(out / "metrics.jsonl")

@@ -89,9 +89,8 @@ class Scorer:
     def __call__(self, model: nn.Module) -> dict[str, float]:
         device = self.accelerator.device
         sums = torch.zeros(3, dtype=torch.float64)
-        for start in range(
-            0, len(self.points), self.batch_size
-        ):  # none if there are fewer clouds than processes
+        # A process has none of the clouds if there are fewer of them than processes.
+        for start in range(0, len(self.points), self.batch_size):
             rows = slice(start, start + self.batch_size)
             points, labels = self.points[rows].to(device), self.labels[rows].to(device)
             if self.part_labels is None:

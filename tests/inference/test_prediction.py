@@ -132,21 +132,21 @@ def test_a_model_without_names_gives_numbers(folder: Path) -> None:
 
 
 def test_wrong_models_and_arguments(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="of kind 'encoder' and knows no classes; 'pointmae-zoo finetune'"):
+    with pytest.raises(ValueError, match="of kind 'encoder' and has no classes; 'pointmae-zoo finetune'"):
         predict_files(folder, small(preprocess=SIZE), progress=False)
-    with pytest.raises(ValueError, match="a part segmenter, which colours clouds: predict_parts"):
+    with pytest.raises(ValueError, match="is a part segmenter; use predict_parts"):
         predict_files(folder, segmenter(), progress=False)
     with pytest.raises(ValueError, match=r"t\.npz: expected the name of a \.csv or \.json file"):
         predict_files(folder, "none", out=tmp_path / "t.npz", progress=False)
     with pytest.raises(ValueError, match="top: "):
         predict_files(folder, "none", top=0, progress=False)
-    with pytest.raises(ValueError, match="of kind 'encoder' and knows no parts"):
+    with pytest.raises(ValueError, match="of kind 'encoder' and has no parts"):
         predict_parts(folder, small(preprocess=SIZE), tmp_path, object_class="mug", progress=False)
     for kind, said in {
         "classification": "'pointmae-zoo predict' without --parts-out tells its classes",
         "pretraining": "'pointmae-zoo embed' gives its features",
     }.items():
-        with pytest.raises(ValueError, match=f"of kind '{kind}' and knows no parts; {said}"):
+        with pytest.raises(ValueError, match=f"of kind '{kind}' and has no parts; {said}"):
             predict_parts(folder, small(kind=kind, preprocess=SIZE), tmp_path, progress=False)
     with pytest.raises(ValueError, match="suffix: "):
         predict_parts(folder, "none", tmp_path, suffix=".obj", progress=False)
@@ -252,7 +252,7 @@ def test_parts_that_are_there_are_not_made_again(
         model.head[-1].bias += 1e-3
     assert made_again() == 4
     (out / "parts.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"parts\.json: this name is needed, but the file is not ours"):
+    with pytest.raises(ValueError, match=r"parts\.json: this name is needed, but another program wrote the file"):
         made_again()
 
 

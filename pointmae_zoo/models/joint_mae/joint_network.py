@@ -128,9 +128,8 @@ class JointMAEForPretraining(PretrainingModel):
             # One for each view: a modality embedding that also tells fixed views apart.
             self.view_tokens = _token(config.views, dim)
             positions = sincos_positions(self.image_embedding.patches_per_side, dim)
-            self.register_buffer(
-                "image_positions", positions
-            )  # stored: models are built without memory and get it from the file
+            # Stored, because models are built without memory and get it from the file.
+            self.register_buffer("image_positions", positions)
             self.image_norm = nn.LayerNorm(dim)  # of the joint encoder's 2D tokens
             self.image_mask_token = _token(dim)
             self.blocks_2d = nn.ModuleList(

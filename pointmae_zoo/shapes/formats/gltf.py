@@ -23,13 +23,16 @@ SAME_POSE = 1e-4
 SKINNED_AT_ONCE = 1 << 16
 
 
-def read_gltf(path: Path, data: bytes) -> Geometry:
-    """Triangles of a .gltf or .glb, or else its points. Draco compression needs the extra package DracoPy."""
+def read_gltf(data: bytes, path: Path) -> Geometry:
+    """Triangles of a .gltf or .glb, or else its points. Draco compression needs the extra package DracoPy.
+
+    ``path``: its buffers may be files in the same folder.
+    """
     try:
-        return _Scene(GltfFile(path, data)).geometry()
+        return _Scene(GltfFile(data, path)).geometry()
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError) as error:
         raise MeshError(
-            path, f"has a field of the wrong type or an index that leads nowhere ({str(error)[:120]})"
+            f"has a field of the wrong type or an index that leads nowhere ({str(error)[:120]})"
         ) from error
 
 
@@ -40,7 +43,7 @@ class _Scene:
         self._file = file
         self._accessors = Accessors(file)
         self._nodes = Nodes(file)
-        self._assembly = Assembly(file.path)
+        self._assembly = Assembly()
 
     def geometry(self) -> Geometry:
         count = len(self._file.tree.get("meshes", []))
@@ -52,9 +55,7 @@ class _Scene:
         nodes = ((number, self._file.entry("nodes", number)) for number in self._nodes.shown())
         with_mesh = [(number, node) for number, node in nodes if "mesh" in node]
         if count and not with_mesh:
-            raise MeshError(
-                self._file.path, f"has a scene that shows none of its {count} meshes: export it with them"
-            )
+            raise MeshError(f"has a scene that shows none of its {count} meshes: export it with them")
         for number, node in with_mesh:
             self._add(node, self._nodes.matrix(number))
         return self._assembly.geometry()
@@ -79,7 +80,7 @@ class _Scene:
             count = len(source.floats("POSITION", "VEC3"))
             faces = self._faces(primitive, mode, count, draco)
             rows: Any = slice(None)
-            check_faces(self._file.path, faces, count)
+            check_faces(faces, count)
             if mode != POINTS and 3 * len(faces) < count:  # many primitives may share their vertices
                 rows, faces = faces.reshape(-1), np.arange(3 * len(faces)).reshape(-1, 3)
             vertices = self._morphed(primitive, mesh, node, source.floats("POSITION", "VEC3")[rows], rows)
@@ -122,8 +123,7 @@ class _Scene:
             return matrix[None]
         if "skin" in node:
             raise MeshError(
-                self._file.path,
-                f"holds {INSTANCING} of a mesh with a skin, which cannot be read: export it without",
+                f"holds {INSTANCING} of a mesh with a skin, which cannot be read: export it without"
             )
         given = extension["attributes"]
         parts = {

@@ -7,7 +7,6 @@ compression is LZF.
 import math
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,19 +20,19 @@ TEXT_DATA = re.compile(rb"(?:^|[\r\n])[ \t]*DATA[ \t]+ascii", re.IGNORECASE)
 KINDS = {"I": "i", "U": "u", "F": "f"}
 
 
-def read_pcd(path: Path, data: bytes) -> Geometry:
+def read_pcd(data: bytes) -> Geometry:
     """The points without NaN: PCL writes NaN where a sensor saw nothing, so those rows are left out.
 
     VIEWPOINT says where the sensor stood; the points are not moved by it.
     """
-    return from_points(read_fields(path, data, ("x", "y", "z")))
+    return from_points(read_fields(data, ("x", "y", "z")))
 
 
-def read_fields(path: Path, data: bytes, wanted: Sequence[str]) -> NDArray[np.float64]:
+def read_fields(data: bytes, wanted: Sequence[str]) -> NDArray[np.float64]:
     """The numbers (N, len(wanted)) of these fields, without the rows that have NaN or infinity there."""
     if b"\0" in data[:16] or TEXT_DATA.search(data[:MOST_HEADER].replace(b"\0", b"")):
-        data = plain_text(path, data)
-    header, body = _read_header(path, data)
+        data = plain_text(data)
+    header, body = _read_header(data)
     try:
         names = header["FIELDS"]
         # In text they don't matter, and old files have none.
@@ -49,17 +48,17 @@ def read_fields(path: Path, data: bytes, wanted: Sequence[str]) -> NDArray[np.fl
         if not len(names) == len(types) == len(repeats) or num_points < 0 or min(repeats) < 0:
             raise ValueError("FIELDS, SIZE, TYPE and COUNT differ in length")
     except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise MeshError(path, f"has a PCD header that makes no sense ({error}): export it again") from error
+        raise MeshError(f"has a PCD header that makes no sense ({error}): export it again") from error
     if missing := [axis for axis in wanted if axis not in names]:
-        raise MeshError(path, f"has no field {', '.join(missing)} (its fields: {' '.join(names)})")
+        raise MeshError(f"has no field {', '.join(missing)} (its fields: {' '.join(names)})")
     read = {"ascii": _read_text, "binary": _read_binary, "binary_compressed": _read_compressed}
     encoding = header.get("DATA", ["?"])[0].lower()
     if encoding not in read:
-        raise MeshError(path, f"has DATA {encoding}: expected one of {', '.join(read)}")
-    found = read[encoding](path, body, num_points, names, types, repeats, wanted)
+        raise MeshError(f"has DATA {encoding}: expected one of {', '.join(read)}")
+    found = read[encoding](body, num_points, names, types, repeats, wanted)
     seen = np.isfinite(found).all(axis=1)
     if not seen.any() and len(found):
-        raise MeshError(path, f"has {len(found):,} points, and all are NaN or infinite: nothing was seen")
+        raise MeshError(f"has {len(found):,} points, and all are NaN or infinite: nothing was seen")
     if not seen.all():
         note(
             f"{int((~seen).sum()):,} of {len(found):,} points are NaN or infinite (nothing was seen "
@@ -68,14 +67,14 @@ def read_fields(path: Path, data: bytes, wanted: Sequence[str]) -> NDArray[np.fl
     return found[seen]
 
 
-def _read_header(path: Path, data: bytes) -> tuple[dict[str, list[str]], bytes]:
+def _read_header(data: bytes) -> tuple[dict[str, list[str]], bytes]:
     header: dict[str, list[str]] = {}
     at = 0
     while "DATA" not in header:
         end = data.find(b"\n", at)
         if end < 0 or len(header) > 20:
             raise MeshError(
-                path, "has no PCD header that ends with a DATA line: it is not a PCD file or was cut off"
+                "has no PCD header that ends with a DATA line: it is not a PCD file or was cut off"
             )
         words = data[at:end].decode("ascii", "replace").split()
         at = end + 1
@@ -85,21 +84,20 @@ def _read_header(path: Path, data: bytes) -> tuple[dict[str, list[str]], bytes]:
     return header, data[at:]
 
 
-def field_names(path: Path, data: bytes) -> list[str]:
+def field_names(data: bytes) -> list[str]:
     """What its rows hold."""
-    return _read_header(path, data)[0].get("FIELDS", [])
+    return _read_header(data)[0].get("FIELDS", [])
 
 
 def _product(header: dict[str, list[str]]) -> int:
     return int(header["WIDTH"][0]) * int(header["HEIGHT"][0])
 
 
-def _cut_off(path: Path, num_points: int) -> MeshError:
-    return MeshError(path, f"was cut off: its header promises {num_points:,} points, the file has fewer")
+def _cut_off(num_points: int) -> MeshError:
+    return MeshError(f"was cut off: its header promises {num_points:,} points, the file has fewer")
 
 
 def _read_text(
-    path: Path,
     body: bytes,
     num_points: int,
     names: list[str],
@@ -109,21 +107,20 @@ def _read_text(
 ) -> NDArray[np.float64]:
     columns = sum(repeats)
     words = find_words(body)
-    numbers = read_numbers(path, body, words=words)
+    numbers = read_numbers(body, words=words)
     if numbers.size < num_points * columns:
-        raise _cut_off(path, num_points)
+        raise _cut_off(num_points)
     filled = words.counts[words.counts > 0][:num_points]
     if len(filled) == num_points and (filled != columns).any():
         row = int(np.argmax(filled != columns))
         raise MeshError(
-            path, f"has {filled[row]} numbers in row {row + 1} of its points, not the {columns} of its fields"
+            f"has {filled[row]} numbers in row {row + 1} of its points, not the {columns} of its fields"
         )
     table = numbers[: num_points * columns].reshape(num_points, columns)
     return table[:, [sum(repeats[: names.index(axis)]) for axis in wanted]]
 
 
 def _read_binary(
-    path: Path,
     body: bytes,
     num_points: int,
     names: list[str],
@@ -132,7 +129,7 @@ def _read_binary(
     wanted: Sequence[str],
 ) -> NDArray[np.float64]:
     if num_points * sum(kind.itemsize * many for kind, many in zip(types, repeats, strict=True)) > len(body):
-        raise _cut_off(path, num_points)
+        raise _cut_off(num_points)
     # PCL names every padding field "_": number the fields to keep them apart.
     fields = [
         (f"{number}", kind, (many,)) for number, (kind, many) in enumerate(zip(types, repeats, strict=True))
@@ -143,7 +140,6 @@ def _read_binary(
 
 
 def _read_compressed(
-    path: Path,
     body: bytes,
     num_points: int,
     names: list[str],
@@ -155,11 +151,11 @@ def _read_compressed(
     packed, unpacked = (int.from_bytes(body[at : at + 4], "little") for at in (0, 4))
     room = [kind.itemsize * many * num_points for kind, many in zip(types, repeats, strict=True)]
     if len(body) < 8 + packed or unpacked < sum(room) or unpacked > 256 * packed:
-        raise _cut_off(path, num_points)
+        raise _cut_off(num_points)
     try:
         plain = decompress_lzf(body[8 : 8 + packed], unpacked)
     except (IndexError, ValueError):
-        raise MeshError(path, "has damaged compressed data: export it again") from None
+        raise MeshError("has damaged compressed data: export it again") from None
     axes = [names.index(axis) for axis in wanted]
     return np.stack(
         [
