@@ -67,7 +67,8 @@ def find_inputs(paths: Paths, own: Path | None) -> Found:
         written = os.path.realpath(own)
         if any(os.path.realpath(path) == written for path in given):
             raise ValueError(f"out: {own} is also one of the inputs; choose another name for the output")
-        files = [file for file in files if not _is_in(os.path.realpath(file), written)]
+        place = written + os.sep
+        files = [file for file in files if not (os.path.realpath(file) + os.sep).startswith(place)]
         if len(files) < len(found.files):
             passed_over["own output"] = len(found.files) - len(files)
     if not files and missing:
@@ -76,10 +77,6 @@ def find_inputs(paths: Paths, own: Path | None) -> Found:
     if not files:
         raise FileNotFoundError(f"{own}: holds only what this command wrote itself; add mesh or point files")
     return Found(files, missing, passed_over)
-
-
-def _is_in(file: str, place: str) -> bool:
-    return file == place or file.startswith(place + os.sep)
 
 
 def readers_for(files: list[Path], options: RunOptions, device: str) -> ReaderPool:

@@ -95,8 +95,8 @@ def no_shape(data: bytes) -> str | None:
 
 def shape_format(data: bytes) -> str | None:
     """The suffix (".stl", ".glb", ...) of the format that these bytes certainly are, or None."""
-    if _is_binary_stl(data):
-        return ".stl"
+    if len(data) > 84 and len(data) == 84 + 50 * int.from_bytes(data[80:84], "little"):
+        return ".stl"  # binary
     if data.startswith(b"glTF"):
         return ".glb"
     if data.startswith(b"\x93NUMPY"):
@@ -163,11 +163,6 @@ def check_members(data: bytes) -> None:
 
 def _gigabytes(size: int) -> str:
     return f"{size / (1 << 30):.3g} GB"
-
-
-def _is_binary_stl(data: bytes) -> bool:
-    count = int.from_bytes(data[80:84], "little")
-    return len(data) > 84 and len(data) == 84 + 50 * count
 
 
 def _plain(start: bytes) -> bytes:

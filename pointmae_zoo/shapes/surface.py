@@ -142,7 +142,7 @@ def _sample(
     low, high = _bounds(triangles)
     size = float((high - low).max())
     if not np.isfinite(size):
-        raise _not_finite()
+        raise MeshError("has NaN or infinity among its coordinates: repair or remove those vertices")
     areas = _areas(triangles)
     if areas.sum(dtype=np.float64) < DOUBTFUL_AREA * size * size:
         areas = _areas(triangles.astype(np.float64))
@@ -197,7 +197,3 @@ def _resolvable(rows: NDArray[np.floating]) -> NDArray[np.floating]:
         rows = rows.astype(np.float64) - ((low + high) / 2)[:, None]
     safe = size == 0 or SMALLEST_FLOAT32_LENGTH < size < LARGEST_FLOAT32_LENGTH
     return rows.astype(np.float32 if safe else np.float64, copy=False)
-
-
-def _not_finite() -> MeshError:
-    return MeshError("has NaN or infinity among its coordinates: repair or remove those vertices")

@@ -108,7 +108,8 @@ def _by_lines(
         bad = int(np.argmax(wrong))
     line = faces[bad]
     start = int(line_ends[line - 1]) + 1 if line else 0
-    raise MeshError(_bad_line(body[start : int(line_ends[line])]))
+    shown = body[start : int(line_ends[line])][:40].decode("ascii", "replace")
+    raise MeshError(f"has a line that is neither a vertex nor a face: {shown!r}")
 
 
 def _free_form(
@@ -146,7 +147,3 @@ def _one_after_another(
 
 def _cut_off(num_vertices: int, num_faces: int) -> MeshError:
     return MeshError(f"was cut off: its header promises {num_vertices:,} vertices and {num_faces:,} faces")
-
-
-def _bad_line(line: bytes) -> str:
-    return f"has a line that is neither a vertex nor a face: {line[:40].decode('ascii', 'replace')!r}"

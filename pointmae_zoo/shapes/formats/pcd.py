@@ -7,6 +7,7 @@ compression is LZF.
 import math
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,15 @@ from pointmae_zoo.shapes.surface import Geometry, MeshError, from_points
 MOST_HEADER = 65536
 TEXT_DATA = re.compile(rb"(?:^|[\r\n])[ \t]*DATA[ \t]+ascii", re.IGNORECASE)
 KINDS = {"I": "i", "U": "u", "F": "f"}
+
+
+class Layout(NamedTuple):
+    """The rows of a file: types of the fields, how many numbers each has, and the fields to take."""
+
+    num_points: int
+    types: list[np.dtype]
+    repeats: list[int]
+    wanted: list[int]
 
 
 def read_pcd(data: bytes) -> Geometry:
@@ -41,7 +51,9 @@ def read_fields(data: bytes, wanted: Sequence[str]) -> NDArray[np.float64]:
         sizes = [int(word) for word in header["SIZE"]]
         repeats = [int(word) for word in header.get("COUNT", ["1"] * len(names))]
         kinds = [KINDS[word.upper()] for word in header["TYPE"]]
-        num_points = int(header["POINTS"][0]) if "POINTS" in header else _product(header)
+        num_points = int(header["POINTS"][0] if "POINTS" in header else header["WIDTH"][0])
+        if "POINTS" not in header:
+            num_points *= int(header["HEIGHT"][0])
         types = [np.dtype(f"<{kind}{size}") for kind, size in zip(kinds, sizes, strict=True)]
         if not set(sizes) <= {1, 2, 4, 8}:
             raise ValueError("SIZE is 1, 2, 4 or 8")
@@ -55,7 +67,8 @@ def read_fields(data: bytes, wanted: Sequence[str]) -> NDArray[np.float64]:
     encoding = header.get("DATA", ["?"])[0].lower()
     if encoding not in read:
         raise MeshError(f"has DATA {encoding}: expected one of {', '.join(read)}")
-    found = read[encoding](body, num_points, names, types, repeats, wanted)
+    layout = Layout(num_points, types, repeats, [names.index(axis) for axis in wanted])
+    found = read[encoding](body, layout)
     seen = np.isfinite(found).all(axis=1)
     if not seen.any() and len(found):
         raise MeshError(f"has {len(found):,} points, and all are NaN or infinite: nothing was seen")
@@ -89,22 +102,12 @@ def field_names(data: bytes) -> list[str]:
     return _read_header(data)[0].get("FIELDS", [])
 
 
-def _product(header: dict[str, list[str]]) -> int:
-    return int(header["WIDTH"][0]) * int(header["HEIGHT"][0])
-
-
 def _cut_off(num_points: int) -> MeshError:
     return MeshError(f"was cut off: its header promises {num_points:,} points, the file has fewer")
 
 
-def _read_text(
-    body: bytes,
-    num_points: int,
-    names: list[str],
-    types: list[np.dtype],
-    repeats: list[int],
-    wanted: Sequence[str],
-) -> NDArray[np.float64]:
+def _read_text(body: bytes, layout: Layout) -> NDArray[np.float64]:
+    num_points, _, repeats, wanted = layout
     columns = sum(repeats)
     words = find_words(body)
     numbers = read_numbers(body, words=words)
@@ -117,37 +120,22 @@ def _read_text(
             f"has {filled[row]} numbers in row {row + 1} of its points, not the {columns} of its fields"
         )
     table = numbers[: num_points * columns].reshape(num_points, columns)
-    return table[:, [sum(repeats[: names.index(axis)]) for axis in wanted]]
+    return table[:, [sum(repeats[:field]) for field in wanted]]
 
 
-def _read_binary(
-    body: bytes,
-    num_points: int,
-    names: list[str],
-    types: list[np.dtype],
-    repeats: list[int],
-    wanted: Sequence[str],
-) -> NDArray[np.float64]:
-    if num_points * sum(kind.itemsize * many for kind, many in zip(types, repeats, strict=True)) > len(body):
-        raise _cut_off(num_points)
-    # PCL names every padding field "_": number the fields to keep them apart.
-    fields = [
-        (f"{number}", kind, (many,)) for number, (kind, many) in enumerate(zip(types, repeats, strict=True))
-    ]
-    row = np.dtype(fields)
-    table = np.frombuffer(body, row, count=num_points)
-    return np.stack([table[f"{names.index(axis)}"][:, 0].astype(np.float64) for axis in wanted], axis=1)
+def _read_binary(body: bytes, layout: Layout) -> NDArray[np.float64]:
+    columns = list(zip(layout.types, layout.repeats, strict=True))
+    if layout.num_points * sum(kind.itemsize * many for kind, many in columns) > len(body):
+        raise _cut_off(layout.num_points)
+    # Fields are numbered, because PCL calls every padding field "_".
+    row = np.dtype([(f"{number}", kind, (many,)) for number, (kind, many) in enumerate(columns)])
+    table = np.frombuffer(body, row, count=layout.num_points)
+    return np.stack([table[f"{field}"][:, 0].astype(np.float64) for field in layout.wanted], axis=1)
 
 
-def _read_compressed(
-    body: bytes,
-    num_points: int,
-    names: list[str],
-    types: list[np.dtype],
-    repeats: list[int],
-    wanted: Sequence[str],
-) -> NDArray[np.float64]:
+def _read_compressed(body: bytes, layout: Layout) -> NDArray[np.float64]:
     """Two sizes, then one LZF block that holds field after field (all x, all y, ...)."""
+    num_points, types, repeats, wanted = layout
     packed, unpacked = (int.from_bytes(body[at : at + 4], "little") for at in (0, 4))
     room = [kind.itemsize * many * num_points for kind, many in zip(types, repeats, strict=True)]
     if len(body) < 8 + packed or unpacked < sum(room) or unpacked > 256 * packed:
@@ -156,14 +144,8 @@ def _read_compressed(
         plain = decompress_lzf(body[8 : 8 + packed], unpacked)
     except (IndexError, ValueError):
         raise MeshError("has damaged compressed data: export it again") from None
-    axes = [names.index(axis) for axis in wanted]
-    return np.stack(
-        [
-            np.frombuffer(plain, types[axis], count=num_points, offset=sum(room[:axis])).astype(np.float64)
-            for axis in axes
-        ],
-        axis=1,
-    )
+    columns = [np.frombuffer(plain, types[i], count=num_points, offset=sum(room[:i])) for i in wanted]
+    return np.stack([column.astype(np.float64) for column in columns], axis=1)
 
 
 def decompress_lzf(data: bytes, size: int) -> bytes:
