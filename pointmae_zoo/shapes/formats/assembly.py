@@ -1,4 +1,4 @@
-"""Meshes that a scene or a build places by matrices, put together. numpy only."""
+"""Putting together the meshes that a scene or a build places by matrices. numpy only."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from pointmae_zoo.shapes.surface import Geometry, MeshError, check_faces, from_f
 # A file of a few kilobytes can place its mesh a billion times.
 MOST_PLACED = 1_000_000
 MOST_TRIANGLES = 100_000_000
-# A matrix that is further from a rotation than this is meant to be none; one that is nearer is one, written
+# A matrix farther from a rotation than ROUNDING isn't meant to be one. A nearer one is a rotation, written
 # with a few digits.
 ROUNDING, NO_ROUNDING = 1e-5, 1e-13
 

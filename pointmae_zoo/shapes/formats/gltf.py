@@ -1,6 +1,7 @@
 """glTF 2 and GLB: the triangles that the default scene shows, in its default pose, as the specification says.
 
-Not trimesh: it leaves out what it does not know (instances, skins, morphs, sparse data, fans) without a word.
+A reader of our own, because trimesh leaves out what it does not know (instances, skins, morphs, sparse data,
+fans) without saying so.
 """
 
 from pathlib import Path
@@ -163,8 +164,8 @@ class _Scene:
     def _joints(self, node: dict[str, Any], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """(J, 4, 4) what each joint does to a vertex, or (1, 4, 4) if all do the same.
 
-        The place of the node itself does not matter, says the specification. As a rule it is the same: then
-        it is taken, being free of the rounding of the joints.
+        By the specification the node's own place doesn't count. Usually it equals that of the joints; then it
+        is used, because it is free of their rounding.
         """
         skin = self._file.entry("skins", node["skin"])
         places = np.array([self._nodes.matrix(joint) for joint in skin["joints"]])

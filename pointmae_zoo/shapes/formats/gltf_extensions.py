@@ -1,4 +1,4 @@
-"""The extensions of glTF that a file may require: what is read, and what does not touch the geometry."""
+"""The extensions of glTF that a file may require: those that are read, and those without geometry."""
 
 from pointmae_zoo.shapes.surface import MeshError
 

@@ -1,4 +1,5 @@
-"""OBJ, by Wavefront: its polygons, or the vertices of a file without any. No loop over lines: numpy."""
+"""OBJ, by Wavefront: its polygons, or the vertices of a file without any. Read with numpy, not line by
+line."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""OFF, the text format of Geomview and of ModelNet, by numpy: more than ten times faster than trimesh."""
+"""OFF, the text format of Geomview and of ModelNet, read with numpy: over ten times as fast as trimesh."""
 
 import re
 
@@ -27,7 +27,8 @@ COUNTS = re.compile(rb"\s*(\d+)\s+(\d+)([ \t]+\d+)?(?=\s)", re.ASCII)
 
 
 def read_off(data: bytes) -> Geometry:
-    """Triangles of an OFF file, or its vertices if it has no faces. Colours and the like are left out."""
+    """Triangles of an OFF file, or its vertices if it has no faces. Colours, normals and texture are left
+    out."""
     text = without_comments(plain_text(data))
     header = HEADER.match(text)
     start = header.end() if header is not None else 0
@@ -50,7 +51,8 @@ def read_off(data: bytes) -> Geometry:
     num_vertices, num_faces = int(counts[1]), int(counts[2])
     body = text[counts.end() :]
     lines_before = text.count(b"\n", 0, counts.end())
-    # A vertex is at least "0 0 0\n", a face at least "0\n": a header's lie must not become an allocation.
+    # A vertex takes at least "0 0 0\n", a face "0\n". Checked before anything of the promised size is
+    # allocated.
     if num_vertices * 6 + num_faces * 2 > len(body) + 2:
         raise _cut_off(num_vertices, num_faces)
     if num_vertices == 0:
@@ -115,8 +117,8 @@ def _by_lines(
 def _free_form(
     body: bytes, num_vertices: int, num_faces: int, width: int, lines_before: int, edges_follow: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """The same, number after number wherever the lines end: Geomview asks for no more. Faces have no colours
-    then."""
+    """The same for numbers in one sequence, wherever lines end, which Geomview accepts. Faces then have no
+    colours."""
     numbers = read_numbers(body, lines=lines_before + 1)
     found = _one_after_another(numbers, num_vertices, num_faces, width)
     if found is None and edges_follow:

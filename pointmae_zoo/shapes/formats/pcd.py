@@ -1,6 +1,6 @@
 """PCD, the point clouds of PCL: ascii, binary and binary_compressed.
 
-Own, because what reads it elsewhere is large (Open3D) or brings a validation framework (pypcd4). The
+A reader of our own, because others are large (Open3D) or bring a validation framework (pypcd4). The
 compression is LZF.
 """
 
@@ -31,7 +31,7 @@ class Layout(NamedTuple):
 
 
 def read_pcd(data: bytes) -> Geometry:
-    """The points without NaN: PCL writes NaN where a sensor saw nothing, so those rows are left out.
+    """The points, without rows of NaN, which PCL writes where a sensor saw nothing.
 
     VIEWPOINT says where the sensor stood; the points are not moved by it.
     """
@@ -98,7 +98,7 @@ def _read_header(data: bytes) -> tuple[dict[str, list[str]], bytes]:
 
 
 def field_names(data: bytes) -> list[str]:
-    """What its rows hold."""
+    """The names of the fields."""
     return _read_header(data)[0].get("FIELDS", [])
 
 

@@ -1,6 +1,7 @@
 """PLY, text and binary.
 
-Not by trimesh: it refuses binary files that mix polygons, and takes text files that were cut off for whole.
+A reader of our own, because trimesh refuses binary files that mix polygons, and doesn't notice text files
+that were cut off.
 """
 
 import codecs
@@ -386,7 +387,7 @@ def _binary_columns(element: Element, body: bytes, at: int) -> tuple[dict[str, C
 
 
 def _walk_binary(element: Element, body: bytes, at: int) -> tuple[dict[str, Column], int]:
-    """Row by row, for polygons that differ: first where everything is, then all of it at once."""
+    """For rows that differ: first find out row by row where everything is, then read all of it at once."""
     counts: list[list[int]] = [[] for _ in element.properties]
     places: list[list[int]] = [[] for _ in element.properties]
     steps = [

@@ -1,4 +1,4 @@
-"""STL, binary and text. What the size says decides which of the two it is, not the word it begins with."""
+"""STL, binary and text. The file's size decides which of the two it is, not its first word."""
 
 import re
 
@@ -12,7 +12,7 @@ from pointmae_zoo.shapes.surface import Geometry, MeshError, from_triangles
 FACET = np.dtype([("normal", "<f4", (3,)), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 HEADER_BYTES = 84  # 80 of free text (which may well begin with "solid"), then the number of facets as uint32
 UNKNOWN_COUNTS = (0, 0xFFFFFFFF)
-"""What writers that stream put there, since they do not know the number of facets yet."""
+"""Counts from writers that stream and so don't know the number of facets yet."""
 LONGEST_NAME = 65536
 FACET_START = re.compile(rb"\bfacet\s+normal\b")
 KEYWORDS = re.compile(rb"\s(?=(?:facet\s+normal|outer\s+loop|vertex|endloop|endfacet|endsolid|solid)\b)")
@@ -61,7 +61,7 @@ def _are_facets(data: bytes) -> bool:
     """Whether what follows the header can be facets: normals of length 1 or 0, and corners that are not all
     0.
 
-    Where the size says otherwise than the count, bytes may have slipped in: then everything behind is noise.
+    If size and count disagree, bytes may have slipped in, and everything behind them is noise.
     """
     facets = np.frombuffer(data, FACET, offset=HEADER_BYTES)
     lengths = np.linalg.norm(facets["normal"].astype(np.float64), axis=1)

@@ -76,8 +76,8 @@ def is_blank(text: bytes) -> NDArray[np.bool_]:
 
 
 class Lines:
-    """The lines of a text whose last one ends with \\n: where they begin and end, and where they begin to
-    say something."""
+    """The lines of a text whose last one ends with \\n: where they begin and end, and where their first word
+    is."""
 
     def __init__(self, text: bytes) -> None:
         self.text = text
@@ -93,7 +93,7 @@ class Lines:
         self.said = said
 
     def letters(self, place: int) -> NDArray[np.uint8]:
-        """The byte at this place of what each line says (L,), letters in lower case."""
+        """(L,) the byte at this place after the first word's beginning, letters in lower case."""
         return self.codes[np.minimum(self.said + place, len(self.codes) - 1)] | np.uint8(32)
 
     def begins(self, word: bytes) -> NDArray[np.bool_]:
@@ -109,7 +109,7 @@ class Lines:
         return mask
 
     def joined(self, wanted: NDArray[np.bool_], without: int) -> bytes:
-        """The text of these lines, without the first letters that they say."""
+        """The text of these lines, without the first letters of their first words."""
         kept = np.repeat(wanted, self.ends - self.starts + 1)
         first = self.said[wanted]
         for place in range(without):
@@ -200,7 +200,7 @@ def _from_string(text: bytes) -> NDArray[np.float64] | None:
 
 
 def _integers(text: bytes) -> NDArray[np.float64] | None:
-    """What `_from_string` gives for integers, faster; None if there is anything else."""
+    """The same as `_from_string` for integers, but faster; None if there is anything else."""
     if count_words(text) == 0:
         return np.empty(0)
     if _has_bare_sign(np.frombuffer(text, np.uint8)):
@@ -216,9 +216,10 @@ def _integers(text: bytes) -> NDArray[np.float64] | None:
 
 
 def _decimals(text: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    """What `_from_string` gives, several times faster: integers without the point, divided by powers of ten.
+    """The same as `_from_string`, several times as fast: integers without the point, divided by powers of
+    ten.
 
-    None if there is a word that this cannot do.
+    None if a word can't be read this way.
     """
     if len(starts) == 0:
         return np.empty(0)

@@ -1,4 +1,4 @@
-"""3MF: what the build of a package places, as the core and production specifications say."""
+"""3MF: the objects that a package's build places, by the core and production specifications."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ from pointmae_zoo.shapes.surface import Geometry, MeshError
 
 SHAPES = ("model", "surface")
 NO_SHAPES = ("support", "solidsupport", "other")
-ENDLESS = 10**12  # no need to count further
+ENDLESS = 10**12  # counting stops here
 
 Key = tuple[str, str]  # (part, object id): ids are unique within a part only
 
