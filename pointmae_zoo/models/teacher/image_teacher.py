@@ -112,8 +112,9 @@ class Teacher(nn.Module):
         self.is_transformer = built.is_transformer
         self.saliency = "activation"
         if self.is_transformer:
-            has_class_token = getattr(built, "cls_token", None) is not None and built.num_prefix_tokens > 0
-            self.saliency = "attention" if has_class_token else "none"
+            network: Any = self.network
+            has_token = getattr(network, "cls_token", None) is not None and network.num_prefix_tokens > 0
+            self.saliency = "attention" if has_token else "none"
         if self.saliency == "attention" and not _is_plain(self.network.blocks[-1].attn):
             self.network.blocks[-1].attn.fused_attn = False
         imagenet = normalization == "imagenet"
