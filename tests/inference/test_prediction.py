@@ -293,7 +293,7 @@ def test_a_name_without_room_for_an_ending_is_a_failure(tmp_path: Path) -> None:
         progress=False,
     )
     assert list(found.written) == [str(tmp_path / "b.stl")]
-    assert found.failures == [(str(long), "its name is too long for another '.parts.ply': shorten it")]
+    assert found.failures == [(str(long), "its name is too long to add '.parts.ply': shorten it")]
 
 
 def test_a_ply_names_its_parts(tmp_path: Path) -> None:
@@ -396,7 +396,7 @@ def test_the_commands(model: Any, folder: Path, tmp_path: Path, capsys: pytest.C
     (tmp_path / "segmenter" / "model.safetensors").write_bytes(b"")  # not read before the class is known
     for given, said in (
         (["--class", "lmap"], "--class: the model knows no 'lmap'; did you mean 'lamp'?"),
-        ([], "--class: which of lamp, mug are they?"),
+        ([], "--class: missing; choose from lamp, mug"),
     ):
         assert main([*command, *parts, *given]) == 2
         assert capsys.readouterr().err == f"error: {said}\n"

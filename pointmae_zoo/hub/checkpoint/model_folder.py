@@ -148,7 +148,7 @@ def load_folder(
     model: Any
     if plan.new:
         logger.warning(
-            "%s: %s is new and random; train it before use (%s)", name or folder, plan.what, plan.why
+            "%s: %s (%s) is new and random; train it before use", name or folder, plan.what, plan.why
         )
         model = build(_initialised(plan, config, _public_name(folder, pinned, origin)))
         fresh = model.state_dict()
