@@ -22,12 +22,13 @@ from pointmae_zoo.models.layers import DropPath
 from pointmae_zoo.models.pretraining_model import TeacherViews
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+# Names of fixtures -> keys of the checkpoint, and the preset.
 CHECKPOINTS = {
-    "pretraining": ("pretraining", "pretraining", None),
-    "modelnet40": ("modelnet40", "classification", "modelnet40"),
-    "scan_obj": ("scan", "classification", "scanobjectnn"),
-    "scan_pb": ("scan", "classification", "scanobjectnn_pb"),
-    "parts": ("parts", "part_segmentation", "shapenetpart"),
+    "pretraining": ("pretraining", None),
+    "modelnet40": ("modelnet40", "modelnet40"),
+    "scan_obj": ("scan", "scanobjectnn"),
+    "scan_pb": ("scan", "scanobjectnn_pb"),
+    "parts": ("parts", None),
 }
 
 
@@ -55,18 +56,12 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
 
     def get(name: str) -> Any:
         if name not in models:
-            manifest, kind, preset = CHECKPOINTS[name]
+            manifest, preset = CHECKPOINTS[name]
             folder = tmp_path_factory.mktemp(name)
             state = {f"module.{key}": fill(key, shape) for key, shape in keys[manifest].items()}
             state["module.clip_model.logit_scale"] = torch.zeros(())  # rides along in real checkpoints
             torch.save({"base_model": state, "epoch": 300}, folder / "reference.pth")
-            convert_checkpoint(
-                folder / "reference.pth",
-                folder / "ours",
-                architecture="i2p_mae_base",
-                kind=kind,
-                preset=preset,
-            )
+            convert_checkpoint(folder / "reference.pth", folder / "ours", preset=preset)
             models[name] = from_pretrained(folder / "ours")
         return models[name]
 
