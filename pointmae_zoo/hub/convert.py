@@ -87,7 +87,7 @@ def convert_checkpoint(
             unknown.append(stored)
         else:
             converted[ours[0].removeprefix("encoder." if reference.kind == "encoder" else "")] = ours[1]
-    what = f"{reference.kind} model of {reference.source}"
+    what = f"checkpoint of {reference.source} ({reference.kind})"
     if unknown:
         raise CheckpointError(
             f"{file}: recognised as a {what}, but {len(unknown)} keys are none of its, "
@@ -129,7 +129,7 @@ def _recognised(
             if all(prefix + other in state for other in others):
                 found.append((name, reference, prefix))
             else:
-                near.append(f"{' and '.join(others)} of a {reference.kind} model of {reference.source}")
+                near.append(f"{' and '.join(others)} ({reference.source}, {reference.kind})")
             break
     if len({name for name, _, _ in found}) > 1:
         names = sorted({name for name, _, _ in found})
@@ -141,7 +141,7 @@ def _recognised(
         raise CheckpointError(
             f"{file}: an encoder that is known, but no head: there is no {'; no '.join(near)}"
         )
-    known = dict.fromkeys(f"{reference.kind} of {reference.source}" for _, reference in references)
+    known = dict.fromkeys(f"{reference.source} ({reference.kind})" for _, reference in references)
     raise CheckpointError(f"{file}: not a checkpoint that is known: {keys}. Known are {', '.join(known)}")
 
 
