@@ -261,6 +261,14 @@ def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
         from_pretrained(tmp_path / "pytorch_model.bin")
 
 
+def test_weights_of_another_program_are_for_convert(tmp_path: Path) -> None:
+    save_file({"norm.weight": torch.zeros(3)}, tmp_path / "model.safetensors")
+    with pytest.raises(
+        CheckpointError, match=r"config\.json expected, .*; 'pointmae-zoo convert' reads some"
+    ):
+        from_pretrained(tmp_path)
+
+
 def test_wrong_names_are_helped() -> None:
     with pytest.raises(ValueError, match=r"no weights are called 'i2p_mae_tiny\.dmo'"):
         from_pretrained("i2p_mae_tiny.dmo")
