@@ -21,7 +21,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from pointmae_zoo.models.layers import Block
 from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.ops.precision import can_compute, chosen_precision
-from pointmae_zoo.system.devices import check_device
 from pointmae_zoo.train.metrics import check_trackers
 from pointmae_zoo.train.recipes import TrainingRecipe
 
@@ -55,7 +54,6 @@ def accelerated(
             f"{recipe.accumulation_steps} accumulation_steps"
         )
     _choose(device, processes)
-    check_device(device)
     numbers = chosen_precision(recipe.precision, torch.device(device))
     if not can_compute(numbers, torch.device(device)):
         raise ValueError(
