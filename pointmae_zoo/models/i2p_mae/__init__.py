@@ -4,7 +4,8 @@ from pathlib import Path
 
 from pointmae_zoo.models.encoder import EncoderConfig
 from pointmae_zoo.models.i2p_mae.i2p_network import I2PMAEConfig, I2PMAEForPretraining
-from pointmae_zoo.models.i2p_mae.reference_checkpoints import REFERENCE
+from pointmae_zoo.models.i2p_mae.reference_checkpoints import REFERENCES
+from pointmae_zoo.models.i2p_mae.torch_pointcloud_checkpoints import TORCH_POINTCLOUD
 from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.models.registry import (
     Architecture,
@@ -43,7 +44,7 @@ def i2p_mae_base() -> Architecture:
         pretraining=I2PMAEConfig(),
         pretraining_model=I2PMAEForPretraining,
         preprocess=Preprocess(num_points=2048),
-        reference=REFERENCE,
+        references=(*REFERENCES, *TORCH_POINTCLOUD),
     )
 
 
