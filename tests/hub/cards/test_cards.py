@@ -243,14 +243,27 @@ def test_what_is_not_stated_in_a_provenance_is_left_out(run: Path) -> None:
     assert "## Recipe\n\nNot stated." in render_card(run)
 
 
-def test_a_card_says_how_long_the_warm_up_was(run: Path) -> None:
-    recipe = {"warmup_steps": 200, "schedule": "step"}
-    for made, said in (
-        ({}, "step |"),
-        ({"warmup_cut_to": 1}, "step; the run was short, its warm-up 1 steps |"),
-    ):
-        save_pretrained(from_pretrained(run), run, provenance={"recipe": recipe, **made})
-        assert f"| schedule | warmup steps 200, schedule {said}" in render_card(run)
+@pytest.mark.parametrize(
+    ("recipe", "made", "said"),
+    [
+        ({"warmup_steps": 200}, {}, "warmup steps 200, schedule step"),
+        (
+            {"warmup_steps": 200},
+            {"warmup_cut_to": 1},
+            "warmup steps 1 (the run was too short for the recipe's warmup steps 200), schedule step",
+        ),
+        (
+            {"warmup_epochs": 10.0},
+            {"warmup_cut_to": 0},
+            "warmup steps 0 (the run was too short for the recipe's warmup epochs 10), schedule step",
+        ),
+    ],
+)
+def test_a_card_says_how_long_the_warm_up_was(
+    run: Path, recipe: dict[str, Any], made: dict[str, Any], said: str
+) -> None:
+    save_pretrained(from_pretrained(run), run, provenance={"recipe": {"schedule": "step", **recipe}, **made})
+    assert f"| schedule | {said} |" in render_card(run)
 
 
 def test_a_status_is_stated_by_somebody(run: Path) -> None:
