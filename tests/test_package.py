@@ -90,7 +90,7 @@ def imports(file: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def test_no_room_imports_the_root():
-    """Version and defaults come from `_version`; what the root gives is imported from where it is defined."""
+    """The version comes from `_version`; what the root gives is imported from where it is defined."""
     rooms = {path.stem for path in PACKAGE.iterdir()}
     for file in set(PACKAGE.rglob("*.py")) - {PACKAGE / "__init__.py"}:
         for module, names in imports(file):

@@ -121,7 +121,7 @@ def explained(
         said = f"disabled by the Hub; {page} may say why"
     elif holds(errors.RevisionNotFoundError):
         said = (
-            f"no revision {revision or 'main'!r}; a branch, a tag or a commit (all 40 digits of it) expected, "
+            f"no revision {revision or 'main'!r}; a branch, a tag or a commit (all its 40 digits) expected, "
             f"see {page}/commits"
         )
     elif status == 404 and file is not None and not holds(errors.RepositoryNotFoundError):

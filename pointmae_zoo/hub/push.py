@@ -75,8 +75,8 @@ def push_to_hub(
 
     Before the first request the weights are loaded strictly, features of a few shapes are computed, and the
     card is rendered and read back. It uploads weights, ``config.json``, and whatever is there of
-    ``recipe.yaml``, ``metrics.jsonl``, ``environment.json``, ``card.yaml`` and ``evaluations/*.json``, and the
-    card; ``preview.png`` only with ``preview``; never checkpoints or caches. Files of these names in the
+    ``recipe.yaml``, ``metrics.jsonl``, ``environment.json``, ``card.yaml`` and ``evaluations/*.json``, and
+    the card; ``preview.png`` only with ``preview``; never checkpoints or caches. Files of these names in the
     repository are replaced, ``README.md`` included. Those that are not uploaded are deleted from the
     repository, whoever added them; other files stay. A repository with another library's model is left alone
     unless ``force`` is given. The folder is not changed; names of home folders are taken out of the uploaded
@@ -143,8 +143,8 @@ def push_to_hub(
     unchanged = head.sha if not (_differing(files, head) or deleted) else None
     if tag in tags and tags[tag] != unchanged:
         raise ValueError(
-            f"{repo_id}: tag {tag} is there already, for commit {tags[tag]}; nothing was sent. Choose another "
-            "tag: others may load by this one"
+            f"{repo_id}: tag {tag} is there already, for commit {tags[tag]}; nothing was sent. Choose "
+            "another tag: others may load by this one"
         )
     with _errors_explained(repo_id, branch, files, create_pr):
         if branch is not None and branch not in branches:

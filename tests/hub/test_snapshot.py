@@ -80,7 +80,7 @@ def test_a_short_commit_is_refused_with_the_whole_one(hub: LoopbackHub, files: A
         said = refused("a commit is named by its 40 digits", source=f"{REPO}@{short}")
         assert f"{REPO}@{commit}" in said
     assert not blobs()
-    refused("a commit .all 40 digits of it. expected", source=f"{REPO}@{'0' * 7}")
+    refused("a commit .all its 40 digits. expected", source=f"{REPO}@{'0' * 7}")
     hub.repository(REPO).set_ref(f"refs/tags/{commit[0]}", commit)
     assert equal(from_pretrained(f"{REPO}@{commit[0]}"), small())
 
