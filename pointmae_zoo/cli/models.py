@@ -18,6 +18,7 @@ def list_(pattern: str | None = None, /, *, weights: bool = False) -> int:
         weights: list weights, architecture.tag
     """
     from pointmae_zoo.models import registry
+    from pointmae_zoo.reports.known_results import main_numbers
 
     rows: list[tuple[str, ...]]
     matching = () if pattern is None else (pattern,)
@@ -29,7 +30,7 @@ def list_(pattern: str | None = None, /, *, weights: bool = False) -> int:
                 entry.status,
                 entry.licence,
                 entry.repo or "in the package",
-                "; ".join(f"{name} {value:g}" for name, value in entry.metrics.items()),
+                "; ".join(f"{name} {value}" for name, value in main_numbers(entry.name).items()),
                 entry.summary,
             )
             for entry in entries

@@ -246,8 +246,8 @@ def _about_probed(release: Release, reports: dict[str, dict[str, Any]]) -> str:
     models = max((context["models"] for context in contexts), key=len)
     if len(models) > 1:
         about.append(
-            f"Numbers are means ± standard deviations of {len(models)} trainings ({', '.join(models)}); the "
-            "weights here are one of them."
+            f"Lines of {len(models)} trainings ({', '.join(models)}) are means ± standard deviations over "
+            "them; the weights here are one of them."
         )
     if random := max((row["runs"] for row in rows if row["features"] != "weights"), default=0):
         about.append(
@@ -315,12 +315,10 @@ def _licence(release: Release) -> str:
 
 
 def _status(release: Release) -> str:
-    """As the registry or a person states it: a training does not know how good it is."""
-    if release.published is not None:
-        return f"`{release.published.status}`: {_STATUSES[release.published.status]}"
-    if release.facts.status:
-        return f"`{release.facts.status}`, stated by its publisher: {_STATUSES[release.facts.status]}"
-    return NOT_STATED
+    if not release.status:
+        return NOT_STATED
+    by = "" if release.published else ", stated by its publisher"
+    return f"`{release.status}`{by}: {_STATUSES[release.status]}"
 
 
 def _parameters(model: Any) -> str:

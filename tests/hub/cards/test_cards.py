@@ -38,7 +38,7 @@ def test_readme_has_filled_tables() -> None:
 
 def test_pages_are_what_the_files_say() -> None:
     done = subprocess.run(
-        [sys.executable, "model_cards/render.py", "--check"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "model_cards.render", "--check"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
