@@ -79,9 +79,11 @@ def published_table(rows: list[Row], published: list[dict[str, str]] | None = No
     are left out."""
     lines: list[tuple[float, str]] = []
     for one in published_results() if published is None else published:
-        if one["dataset"] != MODELNET:
+        if one["dataset"] != MODELNET or one["task"] == "fine-tuned":
             continue
-        accuracy = one["accuracy"] + (f"; users: {one['remeasured']}" if one["remeasured"] else "")
+        accuracy = one["accuracy"]
+        if one["remeasured"]:
+            accuracy += f"; a user: [{one['remeasured']}]({one['remeasured_url']})"
         source = f"published, [{one['source']}]({one['url']})"
         cells = one["method"], one["trained_on"], one["parameters"], accuracy, "", source
         lines.append((float(one["accuracy"]), line(*cells)))

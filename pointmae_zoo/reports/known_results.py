@@ -49,7 +49,7 @@ def measured_results() -> list[dict[str, str]]:
 
 def published_results() -> list[dict[str, str]]:
     """The lines of ``published.csv``: method, family (if it is one of the zoo), dataset, task, accuracy, what
-    it was trained on, parameters, source, its address, and what users measured again."""
+    it was trained on, parameters, source, its address, what users measured again, and where they say so."""
     return _lines(PUBLISHED)
 
 

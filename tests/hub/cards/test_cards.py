@@ -273,6 +273,23 @@ def test_a_status_is_stated_by_somebody(run: Path) -> None:
     assert "| status | `own-recipe`: " in render_card(BUNDLED / "i2p_mae_tiny.shapes")  # the registry does
 
 
+def test_reproduced_has_to_be_shown(run: Path) -> None:
+    """By the papers' protocol on the paper's data; saying it is not enough."""
+    (run / "card.yaml").write_text("status: reproduced\n")
+    report = linear_report(dataset={"file": "modelnet40:folder", "sha256": "0" * 64, "classes": ["a", "b"]})
+    for right, said in ((None, "status 'reproduced' has to be shown"), (93.0, "reaches 93.35 on modelnet40")):
+        if right is not None:
+            report["summary"][0] |= {"test_mean": right, "test_std": 0.0}
+            report["context"]["protocol_name"] = "paper"
+            written(run / "evaluations" / "paper.json", report)
+        with pytest.raises(ValueError, match=said) as caught:
+            render_card(run)
+        assert "card.yaml" in str(caught.value) and "\n" not in str(caught.value)
+    report["summary"][0]["test_std"] = 0.4
+    written(run / "evaluations" / "paper.json", report)
+    assert "| status | `reproduced`, stated by its publisher: " in render_card(run)
+
+
 def test_a_card_cites_the_method_and_the_encoder(run: Path) -> None:
     cited = render_card(run).partition("## Citation")[2]
     for what in ("https://arxiv.org/abs/2212.06785", "https://arxiv.org/abs/2205.14401"):
