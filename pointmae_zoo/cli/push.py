@@ -83,10 +83,10 @@ def push(
             for file in done.files
         ]
     )
-    names = {file.name for file in done.files}
-    if PREVIEW not in names and (folder / PREVIEW).is_file():
+    uploaded = {file.name for file in done.files}
+    if PREVIEW not in uploaded and (folder / PREVIEW).is_file():
         print(f"{PREVIEW} stays here, because it draws training shapes; --preview uploads it")
-    if FACTS_FILE not in names:
+    if FACTS_FILE not in uploaded:
         print(f"no {FACTS_FILE} in {folder}, so the card states neither licence nor data nor limits")
     if dry_run:
         print(f"\nREADME.md:\n\n{done.card}")

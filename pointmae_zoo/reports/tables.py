@@ -21,7 +21,7 @@ def linear_table(report: dict[str, Any]) -> str:
     if context["protocol_name"] == "paper":
         title += ", the papers' protocol"
     lines = head(title, "runs", "cross-validation on train", "test")
-    for row in _by(report["rows"] if _is_one_of_several(report) else (), main):
+    for row in _by(report["rows"] if _is_one_of_several(report) else [], main):
         if row.get("model") == context["label"]:
             tested = "not touched" if row["test_accuracy"] is None else f"{row['test_accuracy']:.1f}"
             lines.append(line("these weights", "1", f"{row['cv_accuracy']:.1f}", tested))

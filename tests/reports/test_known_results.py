@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,12 @@ def test_list_weights_shows_these_numbers(capsys: pytest.CaptureFixture[str]) ->
         assert all(f"{what} {number}" in line for what, number in main_numbers(name).items())
 
 
+def test_info_shows_them_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", NAME]) == 0
+    said = capsys.readouterr().out
+    assert all(f"{what} {number}" in said for what, number in main_numbers(NAME).items())
+
+
 def test_published_numbers_have_a_source() -> None:
     families = {family.name for family in list_families()}
     for row in published_results():
@@ -125,6 +132,21 @@ def test_a_line_has_the_number_of_the_weights_and_the_mean_of_the_trainings(card
     # 80 of 100 clouds right, all of them on their own: 80 within twice the binomial deviation of 4.
     assert 70 < float(row["low"]) < 74 and 86 < float(row["high"]) < 90
     assert (rows[2]["mean"], rows[2]["random"]) == ("79.00", "")
+
+
+def test_speed_comes_from_what_the_benchmark_writes(cards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import __main__ as benchmarks
+
+    monkeypatch.setattr(benchmarks, "list_weights", lambda: [NAME])
+    file = cards.parent.parent / results.SPEEDS
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "weights", "--seconds", "0", "--out", str(file)])
+    assert benchmarks.main() == 0
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert found["machine"]["processor"] and "commit" in found
+    written(cards / f"{NAME}.modelnet40.json", on_modelnet())
+    assert {row["clouds_per_second"] for row in results.results()} == {
+        round(found["clouds_per_second"][NAME])
+    }
 
 
 def test_the_table_of_the_readme_is_in_order_and_says_what_was_measured(cards: Path) -> None:
