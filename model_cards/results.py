@@ -89,21 +89,22 @@ def published_table(rows: list[Row], published: list[dict[str, str]] | None = No
         lines.append((float(one["accuracy"]), line(*cells)))
     linear = [row for row in rows if (row["task"], row["protocol"]) == (LINEAR, "standard")]
     shapes = {row["name"]: row for row in linear if row["dataset"] == SHAPES and row["classes"] == 24}
+    random = {}
     for row in linear:
-        if row["dataset"].partition(":")[0] == MODELNET and row["accuracy"] != "":
-            here = shapes.get(row["name"])
-            cells = (
-                f"**`{row['name']}`**",
-                row["trained_on"],
-                f"{row['parameters'] / 1e6:.1f} M",
-                _both(row),
-                "" if here is None else _both(here),
-                f"measured, [JSON]({row['source']})",
-            )
-            lines.append((row["accuracy"], line(*cells)))
-            if row["random"] != "":
-                cells = "the same network, random weights", "nothing", "", f"{row['random']:.1f}"
-                lines.append((row["random"], line(*cells, "" if here is None else _random(here), "measured")))
+        if row["dataset"].partition(":")[0] != MODELNET or row["accuracy"] == "":
+            continue
+        if row["random"] != "":
+            random[row["name"].partition(".")[0]] = f"{row['random']:.1f}"
+        here = shapes.get(row["name"])
+        cells = (
+            f"**`{row['name']}`**",
+            row["trained_on"],
+            f"{row['parameters'] / 1e6:.1f} M",
+            _both(row),
+            "" if here is None else _both(here),
+            f"measured, [JSON]({row['source']})",
+        )
+        lines.append((row["accuracy"], line(*cells)))
     title = head("encoder", "trained on", "parameters", "ModelNet40", "shapes, 24 classes", "")
     ordered = [text for _, text in sorted(lines, key=lambda one: -one[0])]
     note = (
@@ -112,6 +113,9 @@ def published_table(rows: list[Row], published: list[dict[str, str]] | None = No
         "over several trainings stands behind it. Published: C as the authors fixed it. Point-NN has no "
         "classifier but compares with the training clouds."
     )
+    if random:
+        named = ", ".join(f"`{name}` {accuracy}" for name, accuracy in random.items())
+        note += f" The same networks with random weights, on ModelNet40: {named}."
     return with_note([*title, *ordered], note)
 
 
@@ -119,10 +123,6 @@ def _both(row: Row) -> str:
     """The number of the file, and of several trainings their mean."""
     several = "" if row["std"] == "" else f" ({row['mean']:.1f} ± {row['std']:.1f})"
     return f"{row['accuracy']:.1f}{several}"
-
-
-def _random(row: Row) -> str:
-    return "" if row["random"] == "" else f"{row['random']:.1f}"
 
 
 def _of_report(name: str, report: dict[str, Any]) -> Iterator[Row]:

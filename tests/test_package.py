@@ -179,6 +179,10 @@ def test_wheel_holds_the_bundled_weights(wheel: zipfile.ZipFile):
     assert sum(entry.compress_size for entry in wheel.infolist()) < 10e6
 
 
+def test_wheel_holds_the_numbers_of_the_weights(wheel: zipfile.ZipFile):
+    assert {f"pointmae_zoo/reports/{name}.csv" for name in ("results", "published")} <= set(wheel.namelist())
+
+
 def test_wheel_holds_the_recipes(wheel: zipfile.ZipFile):
     assert len(list_recipes()) >= 3
     files = {find_recipe(name).relative_to(ROOT).as_posix() for name in list_recipes()}
