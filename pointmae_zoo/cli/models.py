@@ -18,6 +18,7 @@ def list_(pattern: str | None = None, /, *, weights: bool = False) -> int:
         weights: list weights, architecture.tag
     """
     from pointmae_zoo.models import registry
+    from pointmae_zoo.reports.known_results import main_numbers
 
     rows: list[tuple[str, ...]]
     matching = () if pattern is None else (pattern,)
@@ -29,7 +30,7 @@ def list_(pattern: str | None = None, /, *, weights: bool = False) -> int:
                 entry.status,
                 entry.licence,
                 entry.repo or "in the package",
-                "; ".join(f"{name} {value:g}" for name, value in entry.metrics.items()),
+                "; ".join(map(" ".join, main_numbers(entry.name).items())),
                 entry.summary,
             )
             for entry in entries
@@ -55,6 +56,7 @@ def info(name: str, /) -> int:
     from pointmae_zoo import hub
     from pointmae_zoo.hub.pretrained import is_published
     from pointmae_zoo.models import registry
+    from pointmae_zoo.reports.known_results import main_numbers
 
     if is_published(name) and "." not in name:  # with one it is architecture.tag, weights
         entry = registry.get_architecture(name)
@@ -73,6 +75,7 @@ def info(name: str, /) -> int:
                 ("status", published.status),
                 ("licence", published.licence),
                 ("summary", published.summary),
+                ("on test, in percent", "; ".join(map(" ".join, main_numbers(name).items()))),
             ]
         if config.labels:
             rows.append(("labels", ", ".join(config.labels)))

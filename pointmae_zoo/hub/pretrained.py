@@ -1,4 +1,9 @@
-"""From a name or a folder to a model."""
+"""From a name or a folder to a model.
+
+Which files a published name stands for, by size and sha256, is written where its family is, in
+``models/FAMILY/__init__.py``; `models.registry.get_weights` gives it. The files lie in
+``pointmae_zoo/weights``.
+"""
 
 import difflib
 import os

@@ -153,8 +153,6 @@ class Weights:
     summary: str
     config_sha256: str
     """Of ``config.json``, whose arguments decide what the weights compute; checked as well."""
-    metrics: dict[str, float] = field(default_factory=dict)
-    """The main numbers of its card, in percent."""
     repo: str | None = None
     """``org/repo`` on the Hub; None: not there."""
     commit: str | None = None
@@ -183,8 +181,8 @@ class Weights:
 
 
 STATUSES = ("reproduced", "own-recipe", "demo")
-"""``reproduced``: the paper's data, and its numbers reached. ``own-recipe``: measured, but with another
-recipe. ``demo``: for trying things out."""
+"""``reproduced``: the paper's data, and its numbers reached, which an evaluation shows. ``own-recipe``:
+measured, but with another recipe. ``demo``: for trying things out."""
 
 _ARCHITECTURES: dict[str, Architecture] = {}
 _WEIGHTS: dict[str, Weights] = {}
