@@ -43,7 +43,7 @@ bench: .venv/dev.stamp
 
 # Fills the tables of README.md, docs/ and model_cards/ from the JSON files that commands wrote.
 cards: .venv/dev.stamp
-	$(RUN)/python model_cards/render.py
+	$(RUN)/python -m model_cards.render
 
 clean:
 	rm -rf .venv .venv-oldest dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

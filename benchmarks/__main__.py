@@ -1,7 +1,8 @@
 """Print a table: ``python -m benchmarks [ROW...] [--seconds 5] [--out benchmarks/results/NAME.json]``.
 
 ``python -m benchmarks train`` measures training steps instead, and where their time goes; ``python -m
-benchmarks gpu`` all that only a GPU can show (docs/gpu.md).
+benchmarks gpu`` all that only a GPU can show (docs/gpu.md); ``python -m benchmarks weights`` clouds a second
+of all published weights, for the table of results.
 """
 
 import argparse
@@ -16,9 +17,11 @@ import torch
 from benchmarks.gpu import PARTS as GPU_PARTS
 from benchmarks.gpu import measure_gpu
 from benchmarks.results_file import write_results
-from benchmarks.rows import ROWS
+from benchmarks.rows import ROWS, seconds_of_a_cloud
 from benchmarks.steps import TRAIN_ROWS, where_time_goes
 from benchmarks.timing import Row
+from pointmae_zoo.models.registry import list_weights
+from pointmae_zoo.system.source_state import current_commit
 
 
 def main() -> int:
@@ -28,13 +31,15 @@ def main() -> int:
         nargs="*",
         metavar="ROW",
         help=f"which rows; all by default: {', '.join(ROWS)}; or 'train': {', '.join(TRAIN_ROWS)}; "
-        f"or 'gpu', and of that, if not all: {', '.join(GPU_PARTS)}",
+        f"or 'gpu', and of that, if not all: {', '.join(GPU_PARTS)}; or 'weights'",
     )
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each row, after its warm-up")
     parser.add_argument("--out", type=Path, help="write the numbers here, as JSON")
     args = parser.parse_args()
     if args.rows[:1] == ["gpu"]:
         return measure_gpu(machine(), args.seconds, args.out, args.rows[1:] or GPU_PARTS)
+    if args.rows == ["weights"]:
+        return measure_weights(args.seconds, args.out)
     known = {**ROWS, **TRAIN_ROWS}
     train = args.rows == ["train"]
     chosen = list(TRAIN_ROWS if train else args.rows or ROWS)
@@ -63,6 +68,17 @@ def main() -> int:
     if args.out is not None:
         write_results(args.out, results)
     return 1 if missed else 0
+
+
+def measure_weights(seconds: float, out: Path | None) -> int:
+    """Clouds a second of all published weights on the CPU, of as many points as in training."""
+    here, found = machine(), {}
+    for name in list_weights():
+        found[name] = 1 / seconds_of_a_cloud(name, seconds)
+        print(f"{name:<44} {found[name]:9.0f} clouds/s", flush=True)
+    if out is not None:
+        write_results(out, {"machine": here, "commit": current_commit(), "clouds_per_second": found})
+    return 0
 
 
 def line(row: Row) -> str:

@@ -1,7 +1,10 @@
-"""Write the cards of the package's weights, and fill the marked blocks of README and docs: ``make cards``.
+"""Write the cards of the package's weights and the table of all results, and fill the marked blocks of README
+and docs: ``make cards``.
 
-A card is rendered from the folder of the weights, from ``NAME.yaml`` here, which people write, and from the
-evaluations that this file lists. A block of README or docs is filled from the JSON file that it names:
+``pointmae_zoo/reports/results.csv`` has all that ``evaluations/NAME.*.json`` measured of the weights NAME on
+test; ``list --weights`` reads it. A card is rendered from the folder of the weights, from ``NAME.yaml`` here,
+which people write, and from the evaluations that this file lists. A block of README or docs is filled from
+the file that it names:
 
     <!-- table: linear model_cards/evaluations/i2p_mae_tiny.shapes.core.json -->
     ... replaced ...
@@ -14,6 +17,7 @@ The first word says which command wrote the file:
   ``evaluate compare``;
 - ``speed`` (times beside plain code) and ``step`` (where the time of training steps goes): ``python -m
   benchmarks --out``; ``gpu``: ``python -m benchmarks gpu --out``;
+- ``published`` names ``published.csv``, and puts what was measured beside it;
 - ``labels`` and ``changes`` name a folder: all files that ``python -m model_cards.downstream`` wrote there,
   or ``evaluate robustness`` of its networks.
 
@@ -21,6 +25,7 @@ Only a ``gpu`` block may name a missing file, because nobody may have measured y
 is written by hand: a test runs this with ``--check``.
 """
 
+import functools
 import json
 import re
 import sys
@@ -29,9 +34,11 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from model_cards import results
 from pointmae_zoo.hub.cards.card import render_card
 from pointmae_zoo.hub.pretrained import BUNDLED
 from pointmae_zoo.models.registry import list_weights
+from pointmae_zoo.reports.known_results import RESULTS
 from pointmae_zoo.reports.tables import (
     ablation_table,
     changed_table,
@@ -199,6 +206,12 @@ def read(file: Path) -> dict[str, Any]:
     return report
 
 
+@functools.cache
+def measured() -> list[results.Row]:
+    """What was measured of all weights."""
+    return results.results()
+
+
 def rendered(text: str) -> str:
     """The text with every block filled from its file."""
 
@@ -208,6 +221,8 @@ def rendered(text: str) -> str:
             table = labels_table([read(file) for file in sorted(place.glob("*.json"))])
         elif match[2] == "changes":
             table = changes_table([read(file) for file in sorted(place.glob("*.json"))])
+        elif match[2] == "published":
+            table = results.published_table(measured())
         elif match[2] == "gpu" and not place.is_file():
             return f"{match[1]}{match[4]}"
         else:
@@ -218,7 +233,7 @@ def rendered(text: str) -> str:
 
 
 def pages() -> dict[Path, str]:
-    """What README, the pages of docs and the cards should be."""
+    """What README, the pages of docs, the cards and the table of results should be."""
     cards = {
         ROOT / "model_cards" / f"{name}.md": render_card(
             BUNDLED / name, card=ROOT / "model_cards" / f"{name}.yaml"
@@ -226,7 +241,8 @@ def pages() -> dict[Path, str]:
         for name in list_weights()
     }
     written = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    return {page: rendered(page.read_text(encoding="utf-8")) for page in written} | cards
+    table = {RESULTS: results.as_csv(measured())}
+    return {page: rendered(page.read_text(encoding="utf-8")) for page in written} | cards | table
 
 
 def main() -> int:

@@ -12,8 +12,8 @@ pointmae_zoo`` and the command line's ``--help`` stay light:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pointmae_zoo._version import DEFAULT_CLASSIFIER, DEFAULT_MODEL
 from pointmae_zoo._version import __version__ as __version__
+from pointmae_zoo.models.default_weights import DEFAULT_CLASSIFIER, DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from pointmae_zoo.hub import convert_checkpoint, from_pretrained, save_pretrained

@@ -1,9 +1,3 @@
-"""Version and default names, for every room: none imports the package's root."""
+"""The version, for every room: none imports the package's root."""
 
 __version__ = "0.1.0"
-
-DEFAULT_MODEL = "i2p_mae_tiny.shapes"
-"""The weights that `embed_files` and ``pointmae-zoo embed`` use unless told otherwise."""
-
-DEFAULT_CLASSIFIER = "i2p_mae_tiny.shapes24"
-"""The weights that `predict_files` and ``pointmae-zoo predict`` use unless told otherwise."""

@@ -90,7 +90,7 @@ def imports(file: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def test_no_room_imports_the_root():
-    """Version and defaults come from `_version`; what the root gives is imported from where it is defined."""
+    """The version comes from `_version`; what the root gives is imported from where it is defined."""
     rooms = {path.stem for path in PACKAGE.iterdir()}
     for file in set(PACKAGE.rglob("*.py")) - {PACKAGE / "__init__.py"}:
         for module, names in imports(file):
@@ -177,6 +177,10 @@ def test_wheel_holds_the_bundled_weights(wheel: zipfile.ZipFile):
         for file in ("model.safetensors", "config.json"):
             assert f"pointmae_zoo/weights/{name}/{file}" in wheel.namelist()
     assert sum(entry.compress_size for entry in wheel.infolist()) < 10e6
+
+
+def test_wheel_holds_the_numbers_of_the_weights(wheel: zipfile.ZipFile):
+    assert {f"pointmae_zoo/reports/{name}.csv" for name in ("results", "published")} <= set(wheel.namelist())
 
 
 def test_wheel_holds_the_recipes(wheel: zipfile.ZipFile):

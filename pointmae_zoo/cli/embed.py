@@ -43,7 +43,7 @@ def embed(paths: list[str], /, *, out: File, **given: Unpack[Embedding]) -> int:
         out: .npz, .safetensors, .csv or .parquet; replaced at the end if it is there
     """
     from pointmae_zoo.inference import embed_files
-    from pointmae_zoo.inference.inputs import check_device
+    from pointmae_zoo.system.devices import check_device
 
     check_device(given.get("device"))
 

@@ -271,9 +271,9 @@ TASKS: tuple[Callable[..., int], ...] = (linear, fewshot, finetuned, parts, robu
 
 def _evaluated(evaluate: Any, models: Sequence[str], given: Mapping[str, Any]) -> int:
     """Evaluate, print the numbers, and where they are."""
-    from pointmae_zoo.inference.inputs import check_device
     from pointmae_zoo.reports.report import file_name
     from pointmae_zoo.reports.tables import tables
+    from pointmae_zoo.system.devices import check_device
 
     check_device(given.get("device"))
     settings = dict(given)

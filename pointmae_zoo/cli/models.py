@@ -1,7 +1,7 @@
 """``list``, ``info``, ``convert`` and ``export``: architectures and weights."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -18,6 +18,7 @@ def list_(pattern: str | None = None, /, *, weights: bool = False) -> int:
         weights: list weights, architecture.tag
     """
     from pointmae_zoo.models import registry
+    from pointmae_zoo.reports.known_results import main_numbers
 
     rows: list[tuple[str, ...]]
     matching = () if pattern is None else (pattern,)
@@ -29,7 +30,7 @@ def list_(pattern: str | None = None, /, *, weights: bool = False) -> int:
                 entry.status,
                 entry.licence,
                 entry.repo or "in the package",
-                "; ".join(f"{name} {value:g}" for name, value in entry.metrics.items()),
+                "; ".join(map(" ".join, main_numbers(entry.name).items())),
                 entry.summary,
             )
             for entry in entries
@@ -55,6 +56,7 @@ def info(name: str, /) -> int:
     from pointmae_zoo import hub
     from pointmae_zoo.hub.pretrained import is_published
     from pointmae_zoo.models import registry
+    from pointmae_zoo.reports.known_results import main_numbers
 
     if is_published(name) and "." not in name:  # with one it is architecture.tag, weights
         entry = registry.get_architecture(name)
@@ -73,6 +75,7 @@ def info(name: str, /) -> int:
                 ("status", published.status),
                 ("licence", published.licence),
                 ("summary", published.summary),
+                ("on test, in percent", "; ".join(map(" ".join, main_numbers(name).items()))),
             ]
         if config.labels:
             rows.append(("labels", ", ".join(config.labels)))
@@ -95,27 +98,34 @@ def convert(
     out: Path,
     /,
     *,
-    architecture: Name,
-    kind: Literal["pretraining", "classification", "part_segmentation"],
+    architecture: Name | None = None,
     preset: Annotated[str | None, Parameter(metavar="DATASET")] = None,
 ) -> int:
-    """Your copy of a reference checkpoint -> a folder of weights.
+    """Your copy of others' weights -> a folder of weights.
 
-    Turn a reference checkpoint (.pth) into model.safetensors and config.json. Nothing but tensors is read
-    from it.
+    Turn a checkpoint of I2P-MAE's or Point-M2AE's official code (.pth), or Point-M2AE weights of the package
+    torch-pointcloud (.safetensors), into model.safetensors and config.json. Its keys tell which of these it
+    is. Nothing but tensors is read from it.
 
     Args:
-        file: checkpoint, as torch.save wrote it
+        file: checkpoint, as torch.save or safetensors wrote it
         out: folder to write
-        architecture: such as i2p_mae_base
-        kind: what the checkpoint was trained for; its weights have to fit
-        preset: data set it was fine-tuned on: neighbours, radii and pooling follow from it; needed for
-            classification: modelnet40, scanobjectnn or scanobjectnn_pb
+        architecture: such as i2p_mae_base (default: the one whose checkpoints have such keys)
+        preset: data set it was trained on: neighbours, radii and pooling follow from it; needed for
+            classifiers of the official code. I2P-MAE's: modelnet40, scanobjectnn (OBJ-BG and OBJ-ONLY) or
+            scanobjectnn_pb; Point-M2AE's: point_m2ae_modelnet40 or point_m2ae_scanobjectnn
     """
     from pointmae_zoo.hub import convert_checkpoint
+    from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, read_config
 
-    convert_checkpoint(file, out, architecture=architecture, kind=kind, preset=preset)
-    print(f"{out}: {architecture}, {kind}; load it with from_pretrained({str(out)!r})")
+    config, _ = read_config(
+        convert_checkpoint(file, out, architecture=architecture, preset=preset) / CONFIG_FILE
+    )
+    origin = config.provenance
+    print(f"{out}: {config.architecture}, {config.kind}, made by {origin['made_by']} ({origin['preset']})")
+    if origin["left_out"]:
+        print(f"left out: {', '.join(origin['left_out'])}")
+    print(f"load it with from_pretrained({str(out)!r})")
     return 0
 
 

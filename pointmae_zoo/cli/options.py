@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 from cyclopts import Parameter, Token
 
-from pointmae_zoo import _version
+from pointmae_zoo.models import default_weights
 
 _Documented = TypeVar("_Documented", bound=Callable[..., Any])
 
@@ -92,7 +92,7 @@ def default_of(file: str, name: str) -> Any:
         values = {inner: node.value}
     value = values[inner]
     assert value is not None, f"{file}: {name} has no default"
-    return getattr(_version, value.id) if isinstance(value, ast.Name) else ast.literal_eval(value)
+    return getattr(default_weights, value.id) if isinstance(value, ast.Name) else ast.literal_eval(value)
 
 
 @cache

@@ -42,7 +42,7 @@ def predict(
         parts_format: of these clouds (default: {inference/part_prediction.py:predict_parts.suffix})
         object_class: of a part segmenter: what the files show
     """
-    from pointmae_zoo.inference.inputs import check_device
+    from pointmae_zoo.system.devices import check_device
 
     check_device(reading.get("device"))
     if parts_out is not None:

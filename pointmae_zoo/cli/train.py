@@ -65,7 +65,7 @@ def pretrain(*, out: RunFolder, data: Sources | None = None, **run: Unpack[Run])
         out: run folder
         data: .npz or .npy files of clouds, folders of meshes, or BENCHMARK:FOLDER such as shapenet55:PATH
     """
-    from pointmae_zoo.inference.inputs import check_device
+    from pointmae_zoo.system.devices import check_device
 
     check_device(run.get("device"))
     from pointmae_zoo.train import pretrain
@@ -97,7 +97,7 @@ def finetune(
     """
     if weights is not None and from_scratch is not None:
         raise ValueError("--weights, --from-scratch: a run begins with one of the two")
-    from pointmae_zoo.inference.inputs import check_device
+    from pointmae_zoo.system.devices import check_device
 
     check_device(run.get("device"))
     from pointmae_zoo.train import finetune

@@ -120,7 +120,10 @@ def explained(
     elif holds(errors.DisabledRepoError):
         said = f"disabled by the Hub; {page} may say why"
     elif holds(errors.RevisionNotFoundError):
-        said = f"no revision {revision or 'main'!r}; a branch, a tag or a commit expected, see {page}/commits"
+        said = (
+            f"no revision {revision or 'main'!r}; a branch, a tag or a commit (all its 40 digits) expected, "
+            f"see {page}/commits"
+        )
     elif status == 404 and file is not None and not holds(errors.RepositoryNotFoundError):
         said = f"has no file {file}"
     elif status == 404 or holds(errors.RepositoryNotFoundError):

@@ -1,4 +1,9 @@
-"""From a name or a folder to a model."""
+"""From a name or a folder to a model.
+
+Which files a published name stands for, by size and sha256, is written where its family is, in
+``models/FAMILY/__init__.py``; `models.registry.get_weights` gives it. The files lie in
+``pointmae_zoo/weights``.
+"""
 
 import difflib
 import os
@@ -19,6 +24,7 @@ from pointmae_zoo.models.encoder import PointEncoder
 from pointmae_zoo.models.heads import PointForClassification, PointForPartSegmentation
 from pointmae_zoo.models.pretraining_model import PretrainingModel
 from pointmae_zoo.models.registry import get_weights, list_models, list_weights
+from pointmae_zoo.system.devices import check_device
 
 # Weights that come with the package, one folder each.
 BUNDLED = Path(__file__).resolve().parent.parent / "weights"
@@ -110,11 +116,11 @@ def from_pretrained(
 
     Raises:
         ValueError: unknown name (near ones are suggested); a folder or repository whose files don't fit
-            exactly, lists the keys (`CheckpointError`); a wrong ``kind`` or value.
+            exactly, lists the keys (`CheckpointError`); a wrong ``kind`` or value; no such device.
         TypeError: a field that the head does not have.
         OSError: the Hub could not be read (`HubError`); says why and what to do.
     """
-    device = torch.device(device)
+    check_device(device)
     name = str(source)
     loading: dict[str, Any] = {"kind": kind, "head": head, "name": name}
     cache = {"local_files_only": local_files_only, "force_download": force_download}

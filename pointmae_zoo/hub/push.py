@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pointmae_zoo._version import __version__
+from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, MAX_CONFIG, read_config
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError
+from pointmae_zoo.hub.checkpoint.model_folder import WEIGHTS_FILE
 from pointmae_zoo.hub.client import HubError, check_token, explained, status_of, with_retries
 from pointmae_zoo.hub.push_files import OWN_FILES, File, prepare
 from pointmae_zoo.hub.snapshot import check_name, git_hash
@@ -29,6 +31,7 @@ class Pushed:
         url: of the commit; None: dry run.
         commit: to load exactly this by; None: dry run.
         pull_request: its address, if one was asked for.
+        tag: the tag that names this commit, if one was asked for.
         changed: False if all files were there already, so that there is no new commit.
         replaced: names of those files that were there with another content, ``README.md`` for example.
         deleted: names of files that were deleted. A dry run knows of neither.
@@ -41,6 +44,7 @@ class Pushed:
     url: str | None = None
     commit: str | None = None
     pull_request: str | None = None
+    tag: str | None = None
     changed: bool = False
     replaced: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
@@ -59,20 +63,24 @@ def push_to_hub(
     private: bool | None = None,
     branch: str | None = None,
     create_pr: bool = False,
+    tag: str | None = None,
     commit_message: str | None = None,
     token: str | None = None,
     dry_run: bool = False,
     card: str | os.PathLike[str] | None = None,
+    preview: bool = False,
+    force: bool = False,
 ) -> Pushed:
     """Put a folder of weights on the Hugging Face Hub, with its card, in one commit.
 
     Before the first request the weights are loaded strictly, features of a few shapes are computed, and the
     card is rendered and read back. It uploads weights, ``config.json``, and whatever is there of
-    ``recipe.yaml``, ``metrics.jsonl``, ``environment.json``, ``preview.png``, ``card.yaml`` and
-    ``evaluations/*.json``, and the card; never checkpoints or caches. Files of these names in the repository
-    are replaced, ``README.md`` included. Those that are missing here are deleted from the repository, whoever
-    added them; other files stay. The folder is not changed; names of home folders are taken out of the
-    uploaded ``recipe.yaml`` and ``environment.json``.
+    ``recipe.yaml``, ``metrics.jsonl``, ``environment.json``, ``card.yaml`` and ``evaluations/*.json``, and
+    the card; ``preview.png`` only with ``preview``; never checkpoints or caches. Files of these names in the
+    repository are replaced, ``README.md`` included. Those that are not uploaded are deleted from the
+    repository, whoever added them; other files stay. A repository with another library's model is left alone
+    unless ``force`` is given. The folder is not changed; names of home folders are taken out of the uploaded
+    ``recipe.yaml`` and ``environment.json``.
 
     Args:
         folder: a finished run, or any that `save_pretrained` wrote.
@@ -81,24 +89,29 @@ def push_to_hub(
             is, a new one is what the account's settings say (usually public).
         branch: to push to; made if there is none. Default: main.
         create_pr: open a pull request to main instead; the repository must exist.
+        tag: a name for this version, such as ``v1``; it never moves to another commit.
         commit_message: default: says what was uploaded.
         token: one that may write; default: what ``hf auth login`` or HF_TOKEN gave.
         dry_run: check everything, but don't contact the Hub.
         card: a ``card.yaml`` elsewhere, with the evaluations that it lists beside it.
+        preview: upload ``preview.png``, too. It draws shapes that the model was trained on.
+        force: replace a model of another library that is in the repository.
 
     Raises:
         ValueError: a file is wrong (see ``hub.push_files.prepare``), or changed meanwhile; ``repo_id`` is no
-            name of a repository; the repository is public where private was asked for, or the reverse.
+            name of a repository; the repository is public where private was asked for, or the reverse; it
+            holds another library's model; ``tag`` names another commit already.
         FileNotFoundError: no such folder.
         OSError: the Hub did not take it (`HubError`); says why and what to do.
     """
     folder = Path(folder).expanduser()
     check_token(token)
-    _check_names(repo_id, branch, create_pr)
+    _check_names(repo_id, branch, create_pr, tag)
     from huggingface_hub import HfApi, get_token
 
     known = [secret for secret in (token, get_token()) if secret]
-    files, text = prepare(folder, repo_id, card=None if card is None else Path(card), secrets=known)
+    facts = None if card is None else Path(card)
+    files, text = prepare(folder, repo_id, card=facts, preview=preview, secrets=known)
     if dry_run:
         return Pushed(repo_id, files, text)
     if not known:
@@ -116,20 +129,67 @@ def push_to_hub(
             f"{repo_id}: is there and {there}, not {other}; nothing was sent. Change that in its settings, "
             "or choose another name"
         )
-    with _errors_explained(repo_id, branch, files, create_pr):
-        if branch is not None:
-            with_retries(lambda: api.create_branch(repo_id, branch=branch, exist_ok=True))
+    with _errors_explained(repo_id, branch, files):
+        branches, tags = _refs(api, repo_id) if branch or tag else ({}, {})
+        if branch in branches:
             head = with_retries(lambda: _head(api, repo_id, branch))
-        there_before = {one.rfilename for one in head.siblings or ()}
-        replaced = [name for name in _differing(files, head) if name in there_before]
+        foreign = "" if force else _foreign_model(api, repo_id, head)
+    if foreign:
+        raise ValueError(
+            f"{repo_id}: holds a model that pointmae-zoo did not store ({foreign}); nothing was sent. Choose "
+            "another name, or replace it with force=True (--force)"
+        )
+    replaced, deleted = _differing(files, head, new=False), _missing_here(files, head)
+    unchanged = head.sha if not (_differing(files, head) or deleted) else None
+    if tag in tags and tags[tag] != unchanged:
+        raise ValueError(
+            f"{repo_id}: tag {tag} is there already, for commit {tags[tag]}; nothing was sent. Choose "
+            "another tag: others may load by this one"
+        )
+    with _errors_explained(repo_id, branch, files, create_pr):
+        if branch is not None and branch not in branches:
+            with_retries(lambda: api.create_branch(repo_id, branch=branch, revision=head.sha, exist_ok=True))
         if create_pr:
             done = _open_pull_request(api, repo_id, files, message, head)
         else:
             done = _commit(api, repo_id, files, message, branch, head)
-    changed, deleted = done.oid != head.sha, _missing_here(files, head)
+        if tag is not None:
+            with_retries(lambda: api.create_tag(repo_id, tag=tag, revision=done.oid, exist_ok=True))
     return Pushed(
-        repo_id, files, text, done.commit_url, done.oid, done.pr_url, changed, replaced, deleted, head.private
+        repo_id,
+        files,
+        text,
+        done.commit_url,
+        done.oid,
+        done.pr_url,
+        tag,
+        changed=done.oid != head.sha,
+        replaced=replaced,
+        deleted=deleted,
+        private=head.private,
     )
+
+
+def _refs(api: "HfApi", repo_id: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Commits of the repository's branches and of its tags, by name."""
+    refs = with_retries(lambda: api.list_repo_refs(repo_id))
+    branches, tags = ({one.name: one.target_commit for one in kind} for kind in (refs.branches, refs.tags))
+    return branches, tags
+
+
+def _foreign_model(api: "HfApi", repo_id: str, head: "ModelInfo") -> str:
+    """What is there of a model that no push of ours put there, in words; empty: nothing, or one of ours."""
+    there = {one.rfilename: one for one in head.siblings or ()}
+    if CONFIG_FILE not in there:
+        return f"{WEIGHTS_FILE} without {CONFIG_FILE}" if WEIGHTS_FILE in there else ""
+    if (there[CONFIG_FILE].size or 0) > MAX_CONFIG:
+        return f"{CONFIG_FILE} of {there[CONFIG_FILE].size:,} bytes"
+    path = Path(with_retries(lambda: api.hf_hub_download(repo_id, CONFIG_FILE, revision=head.sha)))
+    try:
+        read_config(path)
+    except CheckpointError as error:
+        return str(error).replace(f"{path}: ", f"{CONFIG_FILE}: ")
+    return ""
 
 
 def _head(api: "HfApi", repo_id: str, branch: str | None = None) -> "ModelInfo":
@@ -205,10 +265,12 @@ def _missing_here(files: list[File], head: "ModelInfo") -> list[str]:
     return [name for name in ours if name not in here]
 
 
-def _differing(files: list[File], head: "ModelInfo") -> list[str]:
-    """What the repository lacks, or has with another content."""
+def _differing(files: list[File], head: "ModelInfo", *, new: bool = True) -> list[str]:
+    """What the repository has with another content, and with ``new`` what it lacks."""
     there = {one.rfilename: one for one in head.siblings or ()}
-    return [file.name for file in files if file.name not in there or not _matches(file, there[file.name])]
+    return [
+        file.name for file in files if (not _matches(file, there[file.name]) if file.name in there else new)
+    ]
 
 
 def _matches(file: File, listed: Any) -> bool:
@@ -255,9 +317,13 @@ def _errors_explained(
         raise found from error
 
 
-def _check_names(repo_id: str, branch: str | None, create_pr: bool) -> None:
+def _check_names(repo_id: str, branch: str | None, create_pr: bool, tag: str | None) -> None:
     if "@" in repo_id:
         raise ValueError(f"{repo_id}: 'org/repo' expected; a branch is given as branch (--branch)")
     check_name(repo_id, branch)
     if branch is not None and create_pr:
         raise ValueError("branch and create_pr: a pull request goes to main; choose one of them")
+    if tag is not None:
+        check_name(repo_id, tag)
+        if create_pr:
+            raise ValueError("tag and create_pr: a pull request is no version yet; choose one of them")

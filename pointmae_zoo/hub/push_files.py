@@ -9,20 +9,21 @@ from typing import Any
 
 import torch
 
-from pointmae_zoo.hub.cards.card import PICTURES, measured_here, render_for_hub
+from pointmae_zoo.hub.cards.card import PICTURES, PREVIEW, measured_here, render_for_hub
 from pointmae_zoo.hub.cards.model_index import eval_results
 from pointmae_zoo.hub.cards.release import FACTS_FILE, Release, data_names, read_release
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256, model_sha256
-from pointmae_zoo.hub.checkpoint.model_folder import WEIGHTS_FILE, load_folder
+from pointmae_zoo.hub.checkpoint.model_folder import WEIGHTS_FILE, load_folder, nothing_here
 from pointmae_zoo.procedural import generate
 from pointmae_zoo.reports.schema import is_comparison, is_scored
 from pointmae_zoo.system.secrets import line_of_secret, without_homes
 
 CARD_FILE = "README.md"
-OWN_FILES = ("recipe.yaml", "metrics.jsonl", "environment.json", "preview.png", *PICTURES, FACTS_FILE)
-"""Files of a run that are uploaded beside weights and config, if they are there."""
+OWN_FILES = ("recipe.yaml", "metrics.jsonl", "environment.json", PREVIEW, *PICTURES, FACTS_FILE)
+"""Files of a run that are uploaded beside weights and config, if they are there; the preview only if somebody
+asks for it."""
 
 _CLEANED = ("recipe.yaml", "environment.json")  # their paths are useless to others
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -44,7 +45,12 @@ class File:
 
 
 def prepare(
-    folder: Path, repo_id: str, *, card: Path | None = None, secrets: Sequence[str] = ()
+    folder: Path,
+    repo_id: str,
+    *,
+    card: Path | None = None,
+    preview: bool = False,
+    secrets: Sequence[str] = (),
 ) -> tuple[list[File], str]:
     """Check a folder of weights and return what is uploaded: the files, the card last, and the card's text.
 
@@ -52,6 +58,7 @@ def prepare(
         folder: a finished run, or any that `save_pretrained` wrote.
         repo_id: ``org/repo``, for the card.
         card: a ``card.yaml`` elsewhere.
+        preview: with ``preview.png``, which draws training shapes.
         secrets: texts that no file may hold.
 
     Raises:
@@ -63,22 +70,20 @@ def prepare(
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
-    if not (folder / WEIGHTS_FILE).is_file() and (folder / "recipe.yaml").is_file():
-        raise CheckpointError(
-            f"{folder}: no {WEIGHTS_FILE}: the run is not finished; "
-            f"'pointmae-zoo pretrain --resume --out {folder}' goes on with it"
-        )
     for name in (WEIGHTS_FILE, CONFIG_FILE):
+        if not os.path.lexists(folder / name):
+            raise CheckpointError(nothing_here(str(folder), [path.name for path in folder.iterdir()]))
         _check_place(folder / name, folder)
     model = load_folder(folder)
     _check_features(folder, model)
     release = read_release(folder, card)
     _check_measured(release, model)
-    text = render_for_hub(release, repo_id)
+    text = render_for_hub(release, repo_id, preview=preview)
     _check_card(release, text)
     weights = folder / WEIGHTS_FILE
     files = [File(WEIGHTS_FILE, weights, weights.stat().st_size, release.weights_sha256)]
-    paths = {name: folder / name for name in (CONFIG_FILE, *OWN_FILES)}
+    own = (name for name in OWN_FILES if name != PREVIEW or preview)
+    paths = {name: folder / name for name in (CONFIG_FILE, *own)}
     if release.facts_file is not None:
         paths[FACTS_FILE] = release.facts_file
     beside = folder if release.facts_file is None else release.facts_file.parent

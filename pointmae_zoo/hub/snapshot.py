@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _TIMEOUT = 20.0  # seconds for the list of files to begin to arrive
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHORT = re.compile(r"[0-9a-f]{7,39}")
 
 
 class Snapshot(NamedTuple):
@@ -166,6 +167,11 @@ def _listed(source: HubSource, attempts: int) -> tuple[str, dict[str, Any]]:
     )
     if info.sha is None or not _COMMIT.fullmatch(info.sha):
         raise HubError(f"{source.about}: the Hub names no commit for it")
+    if _SHORT.fullmatch(source.revision or "") and info.sha.startswith(str(source.revision)):
+        raise HubError(
+            f"{source.about}: a commit is named by its 40 digits: {source.repo}@{info.sha}. A short one may "
+            "come to mean another commit"
+        )
     return info.sha, {file.rfilename: file for file in info.siblings or []}
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo._version import DEFAULT_CLASSIFIER
 from pointmae_zoo.inference.feature_tables import noted
 from pointmae_zoo.inference.inputs import Paths, RunOptions, in_dtype, opened, stored_config
 from pointmae_zoo.inference.resumable import RowNetwork, Rows, rows_of_files
+from pointmae_zoo.models.default_weights import DEFAULT_CLASSIFIER
 from pointmae_zoo.system.files import check_out, written_whole
 
 FORMATS = (".csv", ".json")

@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pointmae_zoo._version import DEFAULT_MODEL
 from pointmae_zoo.inference.feature_tables import Embeddings, check_table_path, noted, write_table
 from pointmae_zoo.inference.inputs import Paths, RunOptions, in_dtype, opened
 from pointmae_zoo.inference.resumable import RowNetwork, Rows, rows_of_files
+from pointmae_zoo.models.default_weights import DEFAULT_MODEL
 
 
 def embed_files(

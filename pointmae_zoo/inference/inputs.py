@@ -11,6 +11,7 @@ from pointmae_zoo.models.preprocess import AXES
 from pointmae_zoo.shapes.file_search import Found, search_files
 from pointmae_zoo.shapes.read import check_seed
 from pointmae_zoo.shapes.reader_pool import ReaderPool, available_cores
+from pointmae_zoo.system.devices import check_device
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 MOST_WORKERS = 8  # a network on the same cores keeps no more readers busy
@@ -115,23 +116,6 @@ def opened(model: Any, device: str | None, *, kind: str | None = None) -> tuple[
             "from_pretrained(...) gives one"
         )
     return (model if device is None else model.to(device)), None
-
-
-def check_device(device: str | None) -> None:
-    """Raise a ValueError if torch can't compute on this device. Called before any work."""
-    if device in (None, "cpu"):
-        return
-    import torch
-
-    try:
-        torch.zeros(1, device=device).add(1).cpu()
-    except (RuntimeError, AssertionError) as error:
-        if str(device).startswith("cuda") and not torch.cuda.is_available():
-            why = "no GPU is found here" if torch.version.cuda else "this torch was built without CUDA"
-            reason = f"{why} (torch.cuda.is_available() is False)"
-        else:
-            reason = " ".join(str(error).split(".")[0].split())
-        raise ValueError(f"device: {device!r}: {reason}; use 'cpu'") from None
 
 
 def stored_config(model: Any) -> Any:

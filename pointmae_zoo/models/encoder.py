@@ -304,7 +304,7 @@ class PointEncoder(nn.Module):
         pool = check_pool(pool or self.hyper.pool)
         if pool == "levels":
             return 2 * sum(self.hyper.dims)
-        return self.hyper.dims[-1] * (2 if pool == "mean,max" else 1)
+        return self.hyper.dims[-1] * (2 if "," in pool else 1)
 
     @torch.no_grad()
     def embed(self, points: Tensor, pool: str | None = None) -> Tensor:
@@ -314,7 +314,8 @@ class PointEncoder(nn.Module):
             points: (B, N, 3) float, as `config.preprocess`, when called, prepares them.
             pool: of the coarsest tokens ``max``, ``mean``, ``mean+max`` (added) or ``mean,max``
                 (concatenated), or ``levels``: mean and standard deviation of every level, concatenated, fine
-                to coarse. Default: the one stored with the weights.
+                to coarse. ``mean,max[1:]``, for converted weights of Point-M2AE: the maximum leaves out the
+                first token. Default: the one stored with the weights.
 
         Returns:
             (B, D) float32, D as `feature_dim` says.

@@ -23,10 +23,10 @@ class ClassifierConfig:
     """The classification head."""
 
     num_classes: int = 40
-    head_pool: Literal["max", "mean", "mean+max", "mean,max", "levels"] = "mean,max"
+    head_pool: Literal["max", "mean", "mean+max", "mean,max", "mean,max[1:]", "levels"] = "mean,max"
     """How tokens are pooled for the head. The reference takes mean and maximum of the coarsest tokens and
-    adds them for ModelNet40, concatenates them for ScanObjectNN. ``levels``, ours: mean and standard
-    deviation of every level."""
+    adds them for ModelNet40, concatenates them for ScanObjectNN. ``mean,max[1:]``: Point-M2AE's code leaves
+    the first token out of that maximum. ``levels``, ours: mean and standard deviation of every level."""
     head_width: int = 256
     """Of the head's two hidden layers. 0, ours: no hidden layer; a BatchNorm standardises the pooled features
     for one linear layer, which is better with few labels."""

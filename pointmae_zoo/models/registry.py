@@ -81,24 +81,31 @@ class Family:
 
 @dataclass(frozen=True)
 class ReferencePreset:
-    """What a reference checkpoint's weights can't tell, for one data set that they were fine-tuned on."""
+    """What a checkpoint's weights can't tell, for one data set that they were trained on."""
 
     arguments: dict[str, Any]
     """Of the architecture."""
-    num_points: int = 2048
-    """Points of the network's input."""
+    preprocess: Preprocess = field(default_factory=lambda: Preprocess(num_points=2048))
+    """What the code behind the checkpoint does with points."""
 
 
 @dataclass(frozen=True)
 class ReferenceCheckpoints:
-    """How checkpoints of a reference implementation become weights of an architecture (`hub.convert`)."""
+    """One sort of checkpoint that others publish, and how it becomes weights here (`hub.convert`)."""
 
-    presets: Mapping[str, Mapping[str, ReferencePreset]]
-    """Kind -> name of the data set -> preset."""
+    source: str
+    """Whose code writes them."""
+    kind: str
+    """What they become: one of `KINDS`."""
+    marks: tuple[str, ...]
+    """Keys that all of them have, and together no other sort. The first is one of the encoder's."""
+    presets: Mapping[str, ReferencePreset]
+    """By the name of the data set."""
     translate: Callable[[str, Tensor], tuple[str, Tensor] | None]
-    """A key and tensor of the reference -> ours. None: the key is unknown."""
-    ignored: str = ""
-    """Keys that begin with this are left out; empty: none."""
+    """A key and its tensor -> ours, as in a model that has the encoder as ``encoder``. None: the key is
+    unknown."""
+    left_out: tuple[str, ...] = ()
+    """Beginnings of keys that have no place here."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +122,8 @@ class Architecture:
     classification: ClassifierConfig = field(default_factory=ClassifierConfig)
     part_segmentation: PartSegmenterConfig = field(default_factory=PartSegmenterConfig)
     summary: str = ""
-    reference: ReferenceCheckpoints | None = None
-    """How ``convert`` reads the checkpoints that others publish; None: there are none."""
+    references: tuple[ReferenceCheckpoints, ...] = ()
+    """The checkpoints of others that ``convert`` reads."""
 
     @property
     def paper(self) -> str:
@@ -126,7 +133,7 @@ class Architecture:
     @property
     def has_reference(self) -> bool:
         """Whether others publish checkpoints, which ``convert`` reads."""
-        return self.reference is not None
+        return bool(self.references)
 
 
 @dataclass(frozen=True)
@@ -146,8 +153,6 @@ class Weights:
     summary: str
     config_sha256: str
     """Of ``config.json``, whose arguments decide what the weights compute; checked as well."""
-    metrics: dict[str, float] = field(default_factory=dict)
-    """The main numbers of its card, in percent."""
     repo: str | None = None
     """``org/repo`` on the Hub; None: not there."""
     commit: str | None = None
@@ -176,8 +181,8 @@ class Weights:
 
 
 STATUSES = ("reproduced", "own-recipe", "demo")
-"""``reproduced``: the paper's data, and its numbers reached. ``own-recipe``: measured, but with another
-recipe. ``demo``: for trying things out."""
+"""``reproduced``: the paper's data, and its numbers reached, which an evaluation shows. ``own-recipe``:
+measured, but with another recipe. ``demo``: for trying things out."""
 
 _ARCHITECTURES: dict[str, Architecture] = {}
 _WEIGHTS: dict[str, Weights] = {}

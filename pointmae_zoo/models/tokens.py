@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-POOLS = ("max", "mean", "mean+max", "mean,max", "levels")
+POOLS = ("max", "mean", "mean+max", "mean,max", "mean,max[1:]", "levels")
 
 
 class Groups(NamedTuple):
@@ -51,14 +51,15 @@ def check_pool(pool: str) -> str:
 
 
 def pool_tokens(tokens: Tensor, pool: str) -> Tensor:
-    """One level's (B, G, C) -> (B, C), or (B, 2 C) with ``mean,max``; ``mean+max`` adds."""
+    """One level's (B, G, C) -> (B, C), or (B, 2 C) with a comma; ``mean+max`` adds."""
     if pool == "max":
         return tokens.amax(1)
     if pool == "mean":
         return tokens.mean(1)
     if pool == "mean+max":
         return tokens.mean(1) + tokens.amax(1)
-    return torch.cat([tokens.mean(1), tokens.amax(1)], dim=-1)
+    first = min(1, tokens.shape[1] - 1) if pool == "mean,max[1:]" else 0
+    return torch.cat([tokens.mean(1), tokens[:, first:].amax(1)], dim=-1)
 
 
 def pooled(tokens: Tokens, pool: str) -> Tensor:

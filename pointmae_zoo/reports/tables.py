@@ -25,6 +25,10 @@ def linear_table(report: dict[str, Any]) -> str:
     if context["protocol_name"] == "paper":
         title += ", the papers' protocol"
     lines = head(title, "runs", "cross-validation on train", "test")
+    for row in _by(report["rows"] if _is_one_of_several(report) else [], main):
+        if row.get("model") == context["label"]:
+            tested = "not used" if row["test_accuracy"] is None else f"{row['test_accuracy']:.1f}"
+            lines.append(line("these weights", "1", f"{row['cv_accuracy']:.1f}", tested))
     for row in _by(report["summary"], main):
         lines.append(line(_name(row), str(row["runs"]), spread(row, "cv"), spread(row, "test")))
     majority = f"{context['majority_accuracy']:.1f}"
@@ -40,9 +44,10 @@ def linear_table(report: dict[str, Any]) -> str:
             other = CLASSIFIERS.get(row["classifier"], row["classifier"])
             notes.append(f"With {other} instead of the SVM, accuracy is {spread(row, 'test')}.")
     for row in _by(report["differences"], main):
+        ours = "these weights" if len(context["models"]) == 1 else "the trainings' mean"
         notes.append(
-            f"The difference to {row['baseline']} weights on the same clouds is {row['difference']:+.1f} "
-            f"points (95 % interval {row['low']:+.1f} to {row['high']:+.1f})."
+            f"The difference of {ours} to {row['baseline']} weights on the same clouds is "
+            f"{row['difference']:+.1f} points (95 % interval {row['low']:+.1f} to {row['high']:+.1f})."
         )
     return with_note(lines, " ".join(notes))
 
@@ -68,6 +73,10 @@ def fewshot_table(report: dict[str, Any]) -> str:
     asked = report["context"]["few_shot"]
     found = {(row["features"], row["ways"], row["shots"]): row for row in report["few_shot"]}
     lines = head("frozen features", *(f"{one['ways']}-way {one['shots']}-shot" for one in asked))
+    if _is_one_of_several(report):
+        place = report["context"]["models"].index(report["context"]["label"])
+        own = (found["weights", one["ways"], one["shots"]]["accuracies"][place] for one in asked)
+        lines.append(line("these weights", *(f"{accuracy:.1f}" for accuracy in own)))
     for row in {row["features"]: row for row in report["few_shot"]}.values():
         known = [found.get((row["features"], one["ways"], one["shots"])) for one in asked]
         lines.append(line(_name(row), *(spread(one, "test") if one else "" for one in known)))
@@ -236,5 +245,13 @@ def _by(rows: list[dict[str, Any]], classifier: str) -> list[dict[str, Any]]:
     return [row for row in rows if row["classifier"] == classifier]
 
 
+def _is_one_of_several(report: dict[str, Any]) -> bool:
+    """Whether a table is of several trainings, and called after one of them."""
+    context = report["context"]
+    return len(context["models"]) > 1 and context["label"] in context["models"]
+
+
 def _name(row: dict[str, Any]) -> str:
-    return "these weights" if row["features"] == "weights" else f"the same network, {row['features']}"
+    if row["features"] != "weights":
+        return f"the same network, {row['features']}"
+    return "these weights" if row["runs"] == 1 else f"{row['runs']} trainings of this recipe"

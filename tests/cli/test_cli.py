@@ -124,10 +124,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         (["list", "zebra*"], "i2p_mae_base"),
         (["info", "i2p_mae_tny"], "i2p_mae_tiny"),
         (["info", "./nowhere"], "nowhere"),
-        (
-            ["convert", "nowhere.pth", "out", "--architecture", "i2p_mae_base", "--kind", "pretraining"],
-            "nowhere.pth",
-        ),
+        (["convert", "nowhere.pth", "out"], "nowhere.pth"),
         (["pretrain", "--out", "run"], "--recipe"),
         (["pretrain", "--out", "run", "--set", "steps"], "FIELD=VALUE"),
         (["pretrain", "--out", "run", "--recipe", "smoke", "--set", "stepps=3"], "did you mean steps?"),
@@ -433,7 +430,7 @@ def test_evaluate_linear(weights: Path, tmp_path: Path, capsys: pytest.CaptureFi
         ("embed", "x.stl", "--out", "x.npz"),
         ("pretrain", "--out", "run", "--recipe", "smoke"),
         ("evaluate", "linear", "weights", "--data", "x.npz"),
-        ("convert", "x.pth", "out", "--architecture", "i2p_mae_base", "--kind", "pretraining"),
+        ("convert", "x.pth", "out"),
     ],
     ids=lambda words: words[0],
 )

@@ -217,7 +217,7 @@ def test_a_change_in_between_is_not_overwritten(hub: LoopbackHub, folder: Path) 
     refused(hub, folder, "has changed meanwhile .HTTP 412.; nothing was overwritten, push again")
     repository = hub.repository(REPO)
     assert repository.content("config.json") == b"Theirs"
-    push_to_hub(folder, REPO)
+    push_to_hub(folder, REPO, force=True)
     assert repository.content("notes.md") == b"Second"
     assert repository.content("config.json") == (folder / "config.json").read_bytes()
 
@@ -236,7 +236,7 @@ def test_a_change_between_two_attempts_is_not_overwritten(
     hub.order(change_and_fail, *STEPS["commit"])
     refused(hub, folder, "has changed meanwhile.*push again")
     assert hub.repository(REPO).content("config.json") == b"Theirs"
-    push_to_hub(folder, REPO)
+    push_to_hub(folder, REPO, force=True)
     assert hub.repository(REPO).content("config.json") == (folder / "config.json").read_bytes()
 
 

@@ -119,7 +119,7 @@ def test_embed_from_the_command_line(
     capsys.readouterr()
 
 
-def test_weights_are_listed_with_place_and_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_are_listed_with_their_place(capsys: pytest.CaptureFixture[str]) -> None:
     entry = registry.Weights(
         architecture="i2p_mae_tiny",
         tag="far",
@@ -129,7 +129,6 @@ def test_weights_are_listed_with_place_and_numbers(capsys: pytest.CaptureFixture
         status="demo",
         licence="CC0-1.0",
         summary="far away",
-        metrics={"linear probe": 12.5},
         repo=REPO,
         commit="0" * 40,
     )
@@ -140,7 +139,7 @@ def test_weights_are_listed_with_place_and_numbers(capsys: pytest.CaptureFixture
         del registry._WEIGHTS[entry.name]
     lines = capsys.readouterr().out.splitlines()
     (line,) = (line for line in lines if "i2p_mae_tiny.far" in line)
-    assert REPO in line and "linear probe 12.5" in line and "far away" in line
+    assert REPO in line and "far away" in line
     assert all("in the package" in other for other in lines if other != line)
 
 

@@ -33,7 +33,6 @@ SENT = {
     "recipe.yaml",
     "metrics.jsonl",
     "environment.json",
-    "preview.png",
     "card.yaml",
     "evaluations/linear.some.json",
     "README.md",
@@ -309,7 +308,8 @@ SECRET = "hf_" + "a1B2" * 9
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda run: (run / "model.safetensors").unlink(), "the run is not finished; 'pointmae-zoo pretrain"),
+        (lambda run: (run / "model.safetensors").unlink(), "a run that has not finished"),
+        (lambda run: (run / "config.json").unlink(), "config.json expected, as save_pretrained writes them"),
         (lambda run: shutil.rmtree(run), "no such folder"),
         (spoil_weights, "damaged or exchanged"),
         (blow_up, "are no finite numbers"),
@@ -325,8 +325,6 @@ SECRET = "hf_" + "a1B2" * 9
         (link_out("recipe.yaml"), "recipe.yaml: a link to something outside of"),
         (link_out("card.yaml"), "card.yaml: a link to something outside of"),
         (link_out("evaluations"), "linear.some.json: a link to something outside of"),
-        (exchange_preview, "preview.png: a link to something outside of"),
-        (lambda run: (run / "preview.png").write_bytes(b"-----BEGIN"), "preview.png: no PNG image"),
         (no_file, "recipe.yaml: a regular file expected"),
         (compare_others, "compared.json: measured other weights"),
         (add_secret("card.yaml", "password: hunter22"), "card.yaml: line 3 holds what looks like a token"),
@@ -352,6 +350,8 @@ def test_refused_before_anybody_is_asked(run: Path, hub: LoopbackHub, change: An
         ("org/shapes", {"branch": "two words"}, "a branch, a tag or a commit expected"),
         ("org/shapes", {"branch": ""}, "a branch, a tag or a commit expected"),
         ("org/shapes", {"branch": "x", "create_pr": True}, "choose one of them"),
+        ("org/shapes", {"tag": "two words"}, "a branch, a tag or a commit expected"),
+        ("org/shapes", {"tag": "v1", "create_pr": True}, "a pull request is no version yet"),
         ("org/shapes", {"token": "two words"}, "characters that no token has"),
         ("org/shapes", {"token": None}, "not logged in; log in with 'hf auth login'"),
     ],
@@ -373,11 +373,96 @@ def test_old_evaluations_count_for_weights_of_the_registry_alone(run: Path, hub:
         push_to_hub(run, "org/shapes", dry_run=True)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (exchange_preview, "preview.png: a link to something outside of"),
+        (lambda run: (run / "preview.png").write_bytes(b"-----BEGIN"), "preview.png: no PNG image"),
+    ],
+)
+def test_a_preview_is_checked_if_it_is_asked_for(run: Path, change: Any, said: str) -> None:
+    change(run)
+    push_to_hub(run, "org/shapes", dry_run=True)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        push_to_hub(run, "org/shapes", dry_run=True, preview=True)
+
+
+def test_a_picture_of_training_shapes_goes_up_only_when_asked_for(run: Path, hub: LoopbackHub) -> None:
+    """Neither the picture nor a place for it in the card; and a push without it takes it away again."""
+    for preview in (False, True, False):
+        done = push_to_hub(run, "org/shapes", token=hub.token, preview=preview)
+        assert ("preview.png" in on_hub(hub, "org/shapes")) is preview
+        assert ("preview.png" in done.card) is preview
+    assert done.deleted == ["preview.png"]
+
+
+def transformers_config(name: str = "config.json") -> dict[str, bytes]:
+    return {name: b'{"model_type": "bert", "architectures": ["BertModel"]}', "README.md": b"Not yours."}
+
+
+@pytest.mark.parametrize(
+    ("there", "why"),
+    [
+        (transformers_config(), "config.json: field 'format_version'"),
+        ({"config.json": b"{not JSON"}, "config.json: "),
+        ({"config.json": b" " * (1 << 21)}, "config.json of 2,097,152 bytes"),
+        ({"model.safetensors": b"weights"}, "model.safetensors without config.json"),
+    ],
+)
+def test_a_model_of_another_library_is_not_replaced(
+    run: Path, hub: LoopbackHub, there: dict[str, bytes], why: str
+) -> None:
+    hub.create("org/other", there)
+    before = on_hub(hub, "org/other")
+    for options in ({}, {"branch": "mine"}, {"create_pr": True}, {"tag": "v1"}):
+        with pytest.raises(ValueError, match="holds a model that pointmae-zoo did not store") as caught:
+            push_to_hub(run, "org/other", token=hub.token, **options)
+        assert why in str(caught.value) and "--force" in str(caught.value) and "\n" not in str(caught.value)
+    assert on_hub(hub, "org/other") == before and hub.repository("org/other").refs("heads").keys() == {"main"}
+    push_to_hub(run, "org/other", token=hub.token, force=True)
+    assert set(on_hub(hub, "org/other")) == SENT
+    push_to_hub(run, "org/other", token=hub.token)  # it is ours now
+
+
+def test_a_branch_of_ours_beside_another_model(run: Path, hub: LoopbackHub) -> None:
+    """What counts is what the push would replace."""
+    hub.create("org/shapes", {"README.md": b"To be filled."})
+    push_to_hub(run, "org/shapes", token=hub.token, branch="ours")
+    hub.commit("org/shapes", transformers_config())
+    assert not push_to_hub(run, "org/shapes", token=hub.token, branch="ours").changed
+    with pytest.raises(ValueError, match="did not store"):
+        push_to_hub(run, "org/shapes", token=hub.token)
+
+
+def test_a_tag_names_a_version_for_good(run: Path, hub: LoopbackHub) -> None:
+    first = push_to_hub(run, "org/shapes", token=hub.token, tag="v1")
+    assert hub.repository("org/shapes").refs("tags") == {"v1": first.commit} and first.tag == "v1"
+    again = push_to_hub(run, "org/shapes", token=hub.token, tag="v1")  # nothing has changed
+    assert again.commit == first.commit
+    before = features(from_pretrained("org/shapes@v1"))
+    another_model(run)
+    shutil.rmtree(run / "evaluations")
+    with pytest.raises(ValueError, match=f"tag v1 is there already, for commit {first.commit}; nothing was"):
+        push_to_hub(run, "org/shapes", token=hub.token, tag="v1")
+    assert hub.repository("org/shapes").resolve("main") == first.commit
+    second = push_to_hub(run, "org/shapes", token=hub.token, tag="v2")
+    assert hub.repository("org/shapes").refs("tags") == {"v1": first.commit, "v2": second.commit}
+    assert torch.equal(features(from_pretrained("org/shapes@v1")), before)
+    assert not torch.equal(features(from_pretrained("org/shapes@v2")), before)
+
+
+def test_a_tag_whose_answer_got_lost(run: Path, hub: LoopbackHub) -> None:
+    hub.order(lose_answer, "/tag/", "POST")
+    done = push_to_hub(run, "org/shapes", token=hub.token, branch="try", tag="v1")
+    assert hub.repository("org/shapes").refs("tags") == {"v1": done.commit}
+    assert on_hub(hub, "org/shapes") == {} and set(on_hub(hub, "org/shapes", "v1")) == SENT
+
+
 def test_links_within_the_folder_are_followed(run: Path) -> None:
     (run / "pictures").mkdir()
     (run / "preview.png").rename(run / "pictures" / "last.png")
     (run / "preview.png").symlink_to("pictures/last.png")
-    pushed = push_to_hub(run, "org/shapes", dry_run=True)
+    pushed = push_to_hub(run, "org/shapes", dry_run=True, preview=True)
     content = {file.name: file.content for file in pushed.files}["preview.png"]
     assert content == (run / "pictures" / "last.png").read_bytes()
 
@@ -435,8 +520,10 @@ def test_command_line(
         and error == "error: org/shapes: not logged in; log in with 'hf auth login' or set HF_TOKEN\n"
     )
     monkeypatch.setenv("HF_TOKEN", hub.token)
-    code, said, error = push(capsys, run, "org/shapes", "--private", "--message", "By hand")
+    code, said, error = push(capsys, run, "org/shapes", "--private", "--message", "By hand", "--tag", "v1")
     assert code == 0 and hub.token not in said + error
+    assert 'by its tag: pointmae_zoo.from_pretrained("org/shapes@v1")' in said
+    assert "preview.png stays here" in said
     commit = hub.repository("org/shapes").resolve("main")
     assert f"commit: {hub.url}/org/shapes/commit/{commit} (private)" in said
     (load,) = re.findall(r"load it: pointmae_zoo\.from_pretrained\(\"(.*)\"\)", said)
@@ -445,7 +532,8 @@ def test_command_line(
     assert "nothing to change" in push(capsys, run, "org/shapes")[1]
     assert "no card.yaml" not in said and "replaced" not in said and "deleted" not in said
     hub.commit("org/shapes", {"evaluations/old.json": b"{}", "README.md": b"by hand"})
-    said = push(capsys, run, "org/shapes")[1]
+    said = push(capsys, run, "org/shapes", "--preview")[1]
+    assert "stays here" not in said and "preview.png" in on_hub(hub, "org/shapes")
     assert "replaced there: README.md\n" in said and "deleted there: evaluations/old.json\n" in said
     for name in ("metrics.jsonl", "card.yaml"):
         (run / name).unlink()

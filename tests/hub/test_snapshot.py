@@ -72,6 +72,19 @@ def test_by_name_by_branch_and_by_commit(hub: LoopbackHub, files: Any, tmp_path:
             assert model.config.provenance["hub"]["commit"] == commit
 
 
+def test_a_short_commit_is_refused_with_the_whole_one(hub: LoopbackHub, files: Any) -> None:
+    """The Hub takes a short one, but what it means may change. A tag may well be short and begin as a
+    commit."""
+    commit = hub.create(REPO, files)
+    for short in (commit[:7], commit[:39]):
+        said = refused("a commit is named by its 40 digits", source=f"{REPO}@{short}")
+        assert f"{REPO}@{commit}" in said
+    assert not blobs()
+    refused("a commit .all its 40 digits. expected", source=f"{REPO}@{'0' * 7}")
+    hub.repository(REPO).set_ref(f"refs/tags/{commit[0]}", commit)
+    assert equal(from_pretrained(f"{REPO}@{commit[0]}"), small())
+
+
 def test_nothing_but_two_files_is_downloaded(hub: LoopbackHub, files: Any) -> None:
     hub.create(REPO, files)
     from_pretrained(REPO)
@@ -365,7 +378,7 @@ def test_gated_private_missing(hub: LoopbackHub, files: Any) -> None:
         said = refused("no such repository", source="org/missing@v1", token=token)
         assert "no such folder" not in said, "what has a revision is meant to be on the Hub"
     assert not blobs(), "nothing is kept of what may not be read"
-    said = refused("no revision 'v9'; a branch, a tag or a commit expected", source=f"{REPO}@v9")
+    said = refused("no revision 'v9'; a branch, a tag or a commit", source=f"{REPO}@v9")
     refused("no revision", source=f"{REPO}@{'f' * 40}")
     refused("does not know this token; log in", token="hf_wrong")
     refused("token=True, but there is none; log in", token=True)

@@ -458,22 +458,6 @@ def test_remarks_survive_a_stop(model: Any, tmp_path: Path, monkeypatch: pytest.
     ]
 
 
-def test_a_device_that_is_not_there_is_told_in_our_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    np.save(tmp_path / "a.npy", np.eye(3))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for built, why in (("12.6", "no GPU is found here"), (None, "this torch was built without CUDA")):
-        monkeypatch.setattr(torch.version, "cuda", built)
-        monkeypatch.setattr(torch, "zeros", failing)  # as it does without a driver
-        with pytest.raises(ValueError, match=f"device: 'cuda': {why} .*; use 'cpu'"):
-            embed_files(tmp_path / "a.npy", device="cuda", progress=False)
-
-
-def failing(*_: Any, **__: Any) -> None:
-    raise RuntimeError("Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU")
-
-
 def test_tables_in_a_folder_are_no_shapes_and_empty_ones_replace_nothing(model: Any, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     np.save(tmp_path / "in" / "cloud.npy", np.random.default_rng(0).normal(size=(300, 3)))

@@ -18,6 +18,7 @@ from pointmae_zoo import (
     from_pretrained,
     list_models,
     push_to_hub,
+    register_model,
     register_weights,
 )
 from pointmae_zoo.cli import main
@@ -121,14 +122,25 @@ def test_its_way_through_the_package(
 def test_its_reference_checkpoints_are_converted(installed: None, tmp_path: Path) -> None:
     model = create_model(NAME, "pretraining")
     torch.save({f"module.MAE.{key}": value for key, value in model.state_dict().items()}, tmp_path / "a.pth")
-    out = convert_checkpoint(tmp_path / "a.pth", tmp_path / "out", architecture=NAME, kind="pretraining")
+    out = convert_checkpoint(tmp_path / "a.pth", tmp_path / "out")
     loaded = from_pretrained(out)
+    assert loaded.config.architecture == NAME and loaded.config.kind == "pretraining"
+    assert loaded.config.provenance["made_by"] == "Point-MAE's code"
     assert loaded.hyper.mask_ratio == 0.6 and loaded.config.preprocess.num_points == 512
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in loaded.state_dict().items())
-    with pytest.raises(ValueError, match=r"kind: one of pretraining expected, got 'classification'"):
-        convert_checkpoint(tmp_path / "a.pth", out, architecture=NAME, kind="classification")
+    with pytest.raises(ValueError, match=r"not a checkpoint that is known.*such as module\.MAE\."):
+        convert_checkpoint(tmp_path / "a.pth", out, architecture="i2p_mae_base")
     with pytest.raises(ValueError, match=r"i2p_mae_tiny: no reference .* i2p_mae_base and point"):
-        convert_checkpoint(tmp_path / "a.pth", out, architecture="i2p_mae_tiny", kind="pretraining")
+        convert_checkpoint(tmp_path / "a.pth", out, architecture="i2p_mae_tiny")
+    twin = replace(registry.get_architecture(NAME), summary="")
+
+    def point_mae_twin() -> Architecture:
+        return twin
+
+    register_model(point_mae_twin)
+    with pytest.raises(ValueError, match=r"may be point_mae_small or point_mae_twin; say which"):
+        convert_checkpoint(tmp_path / "a.pth", out)
+    convert_checkpoint(tmp_path / "a.pth", out, architecture="point_mae_twin")
 
 
 def test_a_broken_package_is_named_and_takes_nothing_away(installed: None) -> None:

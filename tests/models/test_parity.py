@@ -20,31 +20,17 @@ from pointmae_zoo import convert_checkpoint, from_pretrained, ops
 from pointmae_zoo.models.i2p_mae.reference_checkpoints import our_key
 from pointmae_zoo.models.layers import DropPath
 from pointmae_zoo.models.pretraining_model import TeacherViews
+from samples.filled_weights import fill
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+# Names of fixtures -> keys of the checkpoint, and the preset.
 CHECKPOINTS = {
-    "pretraining": ("pretraining", "pretraining", None),
-    "modelnet40": ("modelnet40", "classification", "modelnet40"),
-    "scan_obj": ("scan", "classification", "scanobjectnn"),
-    "scan_pb": ("scan", "classification", "scanobjectnn_pb"),
-    "parts": ("parts", "part_segmentation", "shapenetpart"),
+    "pretraining": ("pretraining", None),
+    "modelnet40": ("modelnet40", "modelnet40"),
+    "scan_obj": ("scan", "scanobjectnn"),
+    "scan_pb": ("scan", "scanobjectnn_pb"),
+    "parts": ("parts", None),
 }
-
-
-def fill(key: str, shape: list[int]) -> Tensor:
-    """One checkpoint entry, from its name and shape alone (float64 arithmetic, rounded at the end)."""
-    if key.endswith("num_batches_tracked"):
-        return torch.zeros(shape, dtype=torch.int64)
-    noise = np.asarray(np.random.default_rng(zlib.crc32(key.encode())).standard_normal(tuple(shape)))
-    if key.endswith("running_mean"):
-        value = 0.02 * noise
-    elif key.endswith("running_var"):
-        value = 0.25 * (1.0 + np.abs(0.1 * noise))
-    elif len(shape) <= 1:
-        value = 1.0 + 0.1 * noise if key.endswith(".weight") else 0.05 * noise
-    else:
-        value = noise / np.sqrt(float(np.prod(shape[1:])))
-    return torch.from_numpy(value.astype(np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -55,18 +41,12 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
 
     def get(name: str) -> Any:
         if name not in models:
-            manifest, kind, preset = CHECKPOINTS[name]
+            manifest, preset = CHECKPOINTS[name]
             folder = tmp_path_factory.mktemp(name)
             state = {f"module.{key}": fill(key, shape) for key, shape in keys[manifest].items()}
             state["module.clip_model.logit_scale"] = torch.zeros(())  # rides along in real checkpoints
             torch.save({"base_model": state, "epoch": 300}, folder / "reference.pth")
-            convert_checkpoint(
-                folder / "reference.pth",
-                folder / "ours",
-                architecture="i2p_mae_base",
-                kind=kind,
-                preset=preset,
-            )
+            convert_checkpoint(folder / "reference.pth", folder / "ours", preset=preset)
             models[name] = from_pretrained(folder / "ours")
         return models[name]
 
@@ -330,6 +310,22 @@ def test_every_array_of_part_segmentation(converted: Any, parity: Path) -> None:
         stats = torch.stack([spread.mean(1), spread.amax(1)], dim=0)
         close(stats, recorded[f"propagated.l{level}.mean_max"], 3e-4)
     close(logits.log_softmax(-1), recorded["log_probs"], 3e-4)
+
+
+def test_point_m2aes_encoder(parity: Path, tmp_path: Path) -> None:
+    """Only of the first cloud: it has no hidden token. In the reference, tokens of clouds with fewer visible
+    ones than another in the batch also attend to padding."""
+    keys = json.loads((parity / "manifest_point_m2ae_pretrain.json").read_text())["state_dict"]
+    state = {key: fill(key, entry["shape"]) for key, entry in keys.items()}
+    torch.save({"base_model": state}, tmp_path / "pre-train.pth")
+    encoder = from_pretrained(convert_checkpoint(tmp_path / "pre-train.pth", tmp_path / "ours"))
+    recorded = load_file(parity / "m2ae_pretrain.safetensors")
+    clouds = load_file(parity / "inputs.safetensors")["clouds"]
+    for points in (1024, 2048):
+        with torch.no_grad():
+            tokens = encoder.forward_features(clouds[:1, :points])
+        close(tokens.features[2], recorded[f"nomask.n{points}.l2.encoder_norm_out"][:1], 3e-5)
+        close(encoder.embed(clouds[:1, :points]), recorded[f"nomask.n{points}.svm_feature"][:1], 3e-5)
 
 
 def test_every_array_of_the_projection(converted: Any, parity: Path) -> None:

@@ -33,7 +33,7 @@ def _cells(table: str) -> list[list[str]]:
 
 def test_table_of_robustness() -> None:
     assert _cells(robustness_table(linear_report())) == [
-        ["test clouds", "these weights", "the same network, random"],
+        ["test clouds", "3 trainings of this recipe", "the same network, random"],
         ["as they are", "81.2 ± 0.5", "40.0"],
         ["rotation", "12.3 ± 2.0", "12.3"],
         ["256 points", "55.5 ± 2.0", "55.5"],
@@ -43,7 +43,7 @@ def test_table_of_robustness() -> None:
 def test_table_of_few_shot() -> None:
     assert _cells(fewshot_table(linear_report())) == [
         ["frozen features", "5-way 10-shot", "10-way 10-shot"],
-        ["these weights", "75.0 ± 0.3", "70.0 ± 0.3"],
+        ["3 trainings of this recipe", "75.0 ± 0.3", "70.0 ± 0.3"],
         ["the same network, random", "75.0", "70.0"],
         ["chance", "20.0", "10.0"],
     ]
@@ -67,8 +67,23 @@ def test_linear_tables_say_protocol_and_split() -> None:
     paper = linear_report(protocol_name="paper")
     assert "the papers' protocol" in linear_table(paper).splitlines()[0]
     validated = linear_table(linear_report(split="validation"))
-    assert ["these weights", "3", "70.0 ± 1.3", "not used"] in _cells(validated)
+    assert ["3 trainings of this recipe", "3", "70.0 ± 1.3", "not used"] in _cells(validated)
     assert ["always the most frequent class", "", "60.0", ""] in _cells(validated)
+
+
+def test_weights_among_several_trainings_have_a_line_of_their_own() -> None:
+    report = linear_report("b")
+    report["rows"] = [
+        {"features": "weights", "model": model, "classifier": "svm"}
+        | {"cv_accuracy": 70.0 + number, "test_accuracy": 80.0 + number}
+        for number, model in enumerate("abc")
+    ]
+    assert _cells(linear_table(report))[1:3] == [
+        ["these weights", "1", "71.0", "81.0"],
+        ["3 trainings of this recipe", "3", "70.0 ± 1.3", "81.2 ± 0.5"],
+    ]
+    report["few_shot"][0]["accuracies"] = [1.0, 2.0, 3.0]
+    assert _cells(fewshot_table(report))[1] == ["these weights", "2.0", "80.0"]
 
 
 def test_a_probe_without_the_svm_is_called_by_its_name() -> None:
@@ -76,7 +91,7 @@ def test_a_probe_without_the_svm_is_called_by_its_name() -> None:
     report["summary"] = [row for row in report["summary"] if row["classifier"] == "logistic"]
     table = linear_table(report)
     assert "logistic regression" in table.splitlines()[0] and "instead of the SVM" not in table
-    assert ["these weights", "3", "70.0 ± 1.3", "81.2 ± 0.5"] in _cells(table)
+    assert ["3 trainings of this recipe", "3", "70.0 ± 1.3", "81.2 ± 0.5"] in _cells(table)
 
 
 def test_table_of_steps(render: Any) -> None:

@@ -31,6 +31,8 @@ PICTURES = {
     "parts.png": "True and predicted parts of some shapes",
 }
 """Pictures of results, by the name of their file in the folder."""
+PREVIEW = "preview.png"
+"""What pre-training drew of its own shapes."""
 _STATUSES = {
     "reproduced": "trained on the paper's data with the paper's recipe, and reaches the paper's numbers",
     "own-recipe": "trained on other data or with another recipe than the paper's, so its numbers "
@@ -74,9 +76,10 @@ def render_card(
     return _render(read_release(Path(folder), None if card is None else Path(card)), repo_id, results=False)
 
 
-def render_for_hub(release: Release, repo_id: str | None = None) -> str:
-    """The card as it goes to the Hub, with every result as ``model-index`` in its front matter."""
-    return _render(release, repo_id, results=True)
+def render_for_hub(release: Release, repo_id: str | None = None, *, preview: bool = False) -> str:
+    """The card as it goes to the Hub, with every result as ``model-index`` in its front matter; with the
+    picture of training shapes only if ``preview`` asks for it."""
+    return _render(release, repo_id, results=True, preview=preview)
 
 
 def measured_here(release: Release) -> list[dict[str, Any]]:
@@ -88,7 +91,7 @@ def measured_here(release: Release) -> list[dict[str, Any]]:
     return [report for report in release.reports.values() if tuned or not is_scored(report)]
 
 
-def _render(release: Release, repo_id: str | None, *, results: bool) -> str:
+def _render(release: Release, repo_id: str | None, *, results: bool, preview: bool = False) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     check_provenance(release)
@@ -119,7 +122,7 @@ def _render(release: Release, repo_id: str | None, *, results: bool) -> str:
         at_a_glance=_at_a_glance(release, model),
         notes={name: facts.notes.get(name, "") for name in {*_SECTIONS, *facts.notes}},
         own_notes=[name for name in facts.notes if name not in _SECTIONS],
-        results=_results(release),
+        results=_results(release, preview),
         usage=templates.get_template("use.md.jinja").render(**_usage(release, model, repo_id)),
         training_data=training_data(release),
         limits="\n".join(f"- {one.strip()}" for one in facts.limits) or f"{NOT_STATED.capitalize()}.",
@@ -184,7 +187,7 @@ def _usage(release: Release, model: Any, repo_id: str | None) -> dict[str, Any]:
     }
 
 
-def _results(release: Release) -> dict[str, str]:
+def _results(release: Release, preview: bool) -> dict[str, str]:
     """Text and tables by where they stand: ``main`` on the page, the others folded away."""
     tuned = {name: one for name, one in release.scored.items() if one["context"]["task"] != "robustness"}
     probed = {name: one for name, one in release.frozen.items() if one["summary"] and not is_part(one)}
@@ -207,8 +210,8 @@ def _results(release: Release) -> dict[str, str]:
         (more if number else parts).extend([linear_table(report), f"Numbers: [{name}]({name})."])
     if shots := _by_data(release.frozen, "few_shot", fewshot_table):
         parts += ["### With few labels", *shots]
-    if (release.folder / "preview.png").is_file():
-        more.append("![What the model makes of a few training shapes](preview.png)")
+    if preview and (release.folder / PREVIEW).is_file():
+        more.append(f"![What the model makes of a few training shapes]({PREVIEW})")
     changed = _by_data(release.frozen, "robustness", robustness_table)
     changed += _by_data(release.scored, "robustness", changed_table)
     return {
@@ -243,8 +246,8 @@ def _about_probed(release: Release, reports: dict[str, dict[str, Any]]) -> str:
     models = max((context["models"] for context in contexts), key=len)
     if len(models) > 1:
         about.append(
-            f"Numbers are means ± standard deviations of {len(models)} trainings ({', '.join(models)}); the "
-            "weights here are one of them."
+            f"Lines of {len(models)} trainings ({', '.join(models)}) are means ± standard deviations over "
+            "them; the weights here are one of them."
         )
     if random := max((row["runs"] for row in rows if row["features"] != "weights"), default=0):
         about.append(
@@ -312,12 +315,10 @@ def _licence(release: Release) -> str:
 
 
 def _status(release: Release) -> str:
-    """As the registry or a person states it: a training does not know how good it is."""
-    if release.published is not None:
-        return f"`{release.published.status}`: {_STATUSES[release.published.status]}"
-    if release.facts.status:
-        return f"`{release.facts.status}`, stated by its publisher: {_STATUSES[release.facts.status]}"
-    return NOT_STATED
+    if not release.status:
+        return NOT_STATED
+    by = "" if release.published else ", stated by its publisher"
+    return f"`{release.status}`{by}: {_STATUSES[release.status]}"
 
 
 def _parameters(model: Any) -> str:

@@ -33,6 +33,7 @@ _READ = {
     "validation.accuracy": _NUMBER,
     "validation.miou": _NUMBER,
     "versions": _MAPPING,
+    "warmup_cut_to": _NUMBER,
     "commit": _TEXT,
     "initialised_from": _MAPPING,
     "initialised_from.name": _TEXT,
@@ -166,9 +167,11 @@ def _recipe_rows(release: Release, recipe: Mapping[str, Any]) -> Iterator[tuple[
     yield "points", given("cloud_points", "num_points")
     yield "augmentation", given(*(f"augmentation.{name}" for name in recipe.get("augmentation") or ()))
     yield "AdamW", given("learning_rate", "final_learning_rate", "weight_decay", "betas", "clip_norm")
-    schedule = given("warmup_steps", "warmup_epochs", "cosine_steps", "cosine_epochs", "schedule")
-    cut = release.config.provenance.get("warmup_cut_to")
-    yield "schedule", schedule if cut is None else f"{schedule}; the run was short, its warm-up {cut:g} steps"
+    warmup, cut = given("warmup_steps", "warmup_epochs"), release.config.provenance.get("warmup_cut_to")
+    if cut is not None:
+        warmup = f"warmup steps {_plain(cut)} (the run was too short for the recipe's {warmup})"
+    rest = given("cosine_steps", "cosine_epochs", "schedule")
+    yield "schedule", ", ".join(filter(None, (warmup, rest)))
     yield "numbers", f"{given('precision', 'ema_decay')}, seed {recipe.get('seed')}"
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, read_config
 from pointmae_zoo.models.config import ModelConfig
-from pointmae_zoo.models.registry import STATUSES, Weights, get_weights, list_weights
+from pointmae_zoo.models.registry import STATUSES, Weights, get_architecture, get_weights, list_weights
+from pointmae_zoo.reports.known_results import paper_reached
 from pointmae_zoo.reports.schema import is_comparison, is_scored, read_evaluation
 from pointmae_zoo.system.checked_fields import check_fields, from_values
 from pointmae_zoo.system.files import file_sha256
@@ -148,6 +149,13 @@ class Release:
         return None
 
     @property
+    def status(self) -> str:
+        """As the registry or a person states it: a training does not know how good it is. Empty: nobody
+        does."""
+        published = self.published
+        return self.facts.status if published is None else published.status
+
+    @property
     def base(self) -> dict[str, Any] | None:
         """What the weights were initialised from before they got a new head (``name``, ``kind``, ``new``), if
         they were."""
@@ -163,7 +171,8 @@ def read_release(folder: Path, card: Path | None = None) -> Release:
         card: a ``card.yaml`` elsewhere, with the evaluations that it lists beside it.
 
     Raises:
-        ValueError: something in it is wrong or lacking; names the file and what.
+        ValueError: something in it is wrong or lacking, or the status is ``reproduced`` and no evaluation
+            reaches a number of the paper; names the file and what.
         FileNotFoundError: an evaluation that ``card.yaml`` lists is not there.
     """
     config, weights_sha256 = read_config(folder / CONFIG_FILE)
@@ -183,7 +192,15 @@ def read_release(folder: Path, card: Path | None = None) -> Release:
                     f"{facts_file}: data[{place}].files holds {wrong[0]!r}, which these weights know nothing "
                     f"of; known: {', '.join(dict.fromkeys(known)) or 'none'}"
                 )
-    return Release(folder, config, weights_sha256, facts, facts_file, evaluations, reports)
+    release = Release(folder, config, weights_sha256, facts, facts_file, evaluations, reports)
+    if release.status == "reproduced":
+        family = get_architecture(config.architecture).family.name
+        if missing := paper_reached(family, list(reports.values())):
+            raise ValueError(
+                f"{facts_file or folder}: status 'reproduced' has to be shown by an evaluation: {missing}; "
+                "evaluate, or state own-recipe"
+            )
+    return release
 
 
 def _entries(config: ModelConfig) -> list[str]:

@@ -204,7 +204,10 @@ def nothing_here(place: str, names: list[str]) -> str:
             f"{place}: a run that has not finished, so there are no weights yet; --resume continues it "
             f"('pointmae-zoo pretrain' or 'finetune' --out {place} --resume)"
         )
-    return f"{place}: {WEIGHTS_FILE} and {CONFIG_FILE} expected, as save_pretrained writes them"
+    expected = f"{place}: {WEIGHTS_FILE} and {CONFIG_FILE} expected, as save_pretrained writes them"
+    if WEIGHTS_FILE in names and CONFIG_FILE not in names:
+        return f"{expected}; 'pointmae-zoo convert' reads some weights of other programs"
+    return expected
 
 
 def _check_there(file: Path, *, may_be_link: bool) -> None:

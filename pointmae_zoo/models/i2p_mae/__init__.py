@@ -4,7 +4,8 @@ from pathlib import Path
 
 from pointmae_zoo.models.encoder import EncoderConfig
 from pointmae_zoo.models.i2p_mae.i2p_network import I2PMAEConfig, I2PMAEForPretraining
-from pointmae_zoo.models.i2p_mae.reference_checkpoints import REFERENCE
+from pointmae_zoo.models.i2p_mae.reference_checkpoints import REFERENCES
+from pointmae_zoo.models.i2p_mae.torch_pointcloud_checkpoints import TORCH_POINTCLOUD
 from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.models.registry import (
     Architecture,
@@ -43,7 +44,7 @@ def i2p_mae_base() -> Architecture:
         pretraining=I2PMAEConfig(),
         pretraining_model=I2PMAEForPretraining,
         preprocess=Preprocess(num_points=2048),
-        reference=REFERENCE,
+        references=(*REFERENCES, *TORCH_POINTCLOUD),
     )
 
 
@@ -85,9 +86,7 @@ register_weights(
         config_sha256="c72048bd5fdfc2705ae455fa7e3dd348048d5c7aa9e2a86f620d58de8be95314",
         status="own-recipe",
         licence="Apache-2.0",
-        summary="encoder, pre-trained on CC0 and procedural shapes (recipe pretrain_tiny); "
-        "numbers are means of 3 trainings",
-        metrics={"linear probe, 24 classes": 76.2, "5-way 10-shot": 81.8},
+        summary="encoder, pre-trained on CC0 and procedural shapes (recipe pretrain_tiny)",
     )
 )
 register_weights(
@@ -101,6 +100,5 @@ register_weights(
         status="own-recipe",
         licence="Apache-2.0",
         summary="classifier of 24 kinds of low-poly objects, a linear head on i2p_mae_tiny.shapes",
-        metrics={"accuracy, 24 classes": 77.2},
     )
 )

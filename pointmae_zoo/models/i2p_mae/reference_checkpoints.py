@@ -1,16 +1,23 @@
-"""How checkpoints of the reference implementations become ours: I2P-MAE's, and Point-M2AE's for part
-segmentation."""
+"""How checkpoints of the official code of I2P-MAE and Point-M2AE become ours. Both have the same encoder."""
 
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 
+from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.models.registry import ReferenceCheckpoints, ReferencePreset
 
+Rule = tuple[str, str | Callable[[re.Match[str]], str]]
+"""A pattern of a module's whole name, and the name here: a template, or a function that raises KeyError for a
+name that it doesn't know."""
+
 # What weights can't tell: neighbours, radii of local attention, pooling (the papers' fine-tuning settings).
+# Pre-training has no local attention: Point-M2AE's radii only reach padding there.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "pretraining": {"shapenet": {}},
+    "encoder": {"shapenet": {"pool": "mean+max"}},  # Point-M2AE's pre-training
     "classification": {
         "modelnet40": {
             "num_neighbors": (48, 24, 24),
@@ -30,10 +37,23 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "head_pool": "mean,max",
             "pool": "mean,max",
         },
+        "point_m2ae_modelnet40": {
+            "num_neighbors": (16, 8, 8),
+            "local_radius": (0.32, 0.64, 1.28),
+            "head_pool": "mean+max",
+            "pool": "mean+max",
+        },
+        "point_m2ae_scanobjectnn": {
+            "num_neighbors": (32, 16, 16),
+            "local_radius": (0.32, 0.64, 1.28),
+            "head_pool": "mean,max[1:]",
+            "pool": "mean,max[1:]",
+        },
     },
     "part_segmentation": {"shapenetpart": {"local_radius": (0.32, 0.64, 1.28)}},
 }
-_POINTS = {"modelnet40": 1024}  # the others: 2,048
+DECODER = ("mask_token", "h_decoder.", "decoder_pos_embeds.", "decoder_norm.", "token_prop.", "rec_head.")
+"""Of Point-M2AE's pre-training: it predicts 16 points where 8 are hidden, which no model here does."""
 
 _TOKENIZER = {
     "first_conv.0": "conv1",
@@ -53,8 +73,8 @@ _PROPAGATION = {
 }
 _SEGMENTATION_HEAD = {"convs1": 0, "bns1": 1, "convs2": 4, "bns2": 5, "convs3": 7, "bns3": 8, "convs4": 10}
 
-# Reference module -> our module; the last part of a key (weight, bias, running_mean, ...) stays.
-_RULES: list[tuple[str, Any]] = [
+# Their module -> our module; the last part of a key (weight, bias, running_mean, ...) stays.
+_RULES: list[Rule] = [
     (r"h_encoder\.token_embed\.(\d+)\.(.+)", lambda m: f"encoder.embeddings.{m[1]}.{_TOKENIZER[m[2]]}"),
     (r"h_encoder\.encoder_pos_embeds\.(\d+)\.(\d+)", r"encoder.stages.\1.position.\2"),
     (r"h_encoder\.encoder_blocks\.(\d+)\.blocks\.(.+)", r"encoder.stages.\1.blocks.\2"),
@@ -73,12 +93,12 @@ _RULES: list[tuple[str, Any]] = [
 ]
 
 
-def our_key(key: str) -> str | None:
-    """The name here of a reference key (no ``module.`` in front), or None for a key that no rule knows."""
+def our_key(key: str, rules: Sequence[Rule] = _RULES) -> str | None:
+    """The name here of their key (no ``module.`` in front), or None for a key that no rule knows."""
     module, _, leaf = key.rpartition(".")
     if not module:
         return key if key == "mask_token" else None
-    for pattern, replacement in _RULES:
+    for pattern, replacement in rules:
         match = re.fullmatch(pattern, module)
         if match:
             try:
@@ -89,8 +109,26 @@ def our_key(key: str) -> str | None:
     return None
 
 
+def preset(
+    name: str, kind: str, arguments: dict[str, Any], *, skip_near_origin: bool
+) -> tuple[str, ReferencePreset]:
+    """With what the data sets and the kinds have in common: numbers of points, scaling, masking.
+
+    Their code leaves ScanObjectNN's points as the data set has them.
+    """
+    own: dict[str, Any] = {"center": "none", "scale": "none"} if "scanobjectnn" in name else {}
+    return name, ReferencePreset(
+        {
+            "skip_near_origin": skip_near_origin,
+            "hide_uncovered": kind in ("encoder", "pretraining"),
+            **arguments,
+        },
+        Preprocess(num_points=1024 if "modelnet40" in name else 2048, **own),
+    )
+
+
 def _translate(key: str, tensor: Tensor) -> tuple[str, Tensor] | None:
-    """A key and tensor of the reference -> ours: its 1x1 convolutions (O, I, 1) are linear layers (O, I)."""
+    """Their 1x1 convolutions (O, I, 1) are linear layers (O, I) here."""
     name = our_key(key)
     if name is None:
         return None
@@ -99,18 +137,24 @@ def _translate(key: str, tensor: Tensor) -> tuple[str, Tensor] | None:
     return name, tensor.squeeze(-1) if tensor.ndim == 3 else tensor
 
 
-REFERENCE = ReferenceCheckpoints(
-    presets={
-        kind: {
-            name: ReferencePreset(
-                # The reference's rules of sampling and masking are on.
-                {"skip_near_origin": True, "hide_uncovered": kind == "pretraining", **arguments},
-                _POINTS.get(name, 2048),
-            )
-            for name, arguments in presets.items()
-        }
-        for kind, presets in PRESETS.items()
-    },
-    translate=_translate,
-    ignored="clip_model.",
+_BOTH = "I2P-MAE's or Point-M2AE's code"  # their fine-tuned models have the same keys
+_SOURCES = {"pretraining": "I2P-MAE's code", "encoder": "Point-M2AE's code"}
+_MARKS = {
+    "pretraining": "rec_head_3d.weight",
+    "encoder": "rec_head.weight",
+    "classification": "cls_head_finetune.0.weight",
+    "part_segmentation": "convs1.weight",
+}
+REFERENCES = tuple(
+    ReferenceCheckpoints(
+        source=_SOURCES.get(kind, _BOTH),
+        kind=kind,
+        marks=("h_encoder.token_embed.0.first_conv.0.weight", mark),
+        presets=dict(
+            preset(name, kind, arguments, skip_near_origin=True) for name, arguments in PRESETS[kind].items()
+        ),
+        translate=_translate,
+        left_out=DECODER if kind == "encoder" else ("clip_model.",),
+    )
+    for kind, mark in _MARKS.items()
 )

@@ -38,7 +38,7 @@ def test_readme_has_filled_tables() -> None:
 
 def test_pages_are_what_the_files_say() -> None:
     done = subprocess.run(
-        [sys.executable, "model_cards/render.py", "--check"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "model_cards.render", "--check"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -243,14 +243,27 @@ def test_what_is_not_stated_in_a_provenance_is_left_out(run: Path) -> None:
     assert "## Recipe\n\nNot stated." in render_card(run)
 
 
-def test_a_card_says_how_long_the_warm_up_was(run: Path) -> None:
-    recipe = {"warmup_steps": 200, "schedule": "step"}
-    for made, said in (
-        ({}, "step |"),
-        ({"warmup_cut_to": 1}, "step; the run was short, its warm-up 1 steps |"),
-    ):
-        save_pretrained(from_pretrained(run), run, provenance={"recipe": recipe, **made})
-        assert f"| schedule | warmup steps 200, schedule {said}" in render_card(run)
+@pytest.mark.parametrize(
+    ("recipe", "made", "said"),
+    [
+        ({"warmup_steps": 200}, {}, "warmup steps 200, schedule step"),
+        (
+            {"warmup_steps": 200},
+            {"warmup_cut_to": 1},
+            "warmup steps 1 (the run was too short for the recipe's warmup steps 200), schedule step",
+        ),
+        (
+            {"warmup_epochs": 10.0},
+            {"warmup_cut_to": 0},
+            "warmup steps 0 (the run was too short for the recipe's warmup epochs 10), schedule step",
+        ),
+    ],
+)
+def test_a_card_says_how_long_the_warm_up_was(
+    run: Path, recipe: dict[str, Any], made: dict[str, Any], said: str
+) -> None:
+    save_pretrained(from_pretrained(run), run, provenance={"recipe": {"schedule": "step", **recipe}, **made})
+    assert f"| schedule | {said} |" in render_card(run)
 
 
 def test_a_status_is_stated_by_somebody(run: Path) -> None:
@@ -258,6 +271,23 @@ def test_a_status_is_stated_by_somebody(run: Path) -> None:
     save_pretrained(from_pretrained(run), run, provenance={"status": "own-recipe"})
     assert "| status | not stated |" in render_card(run)
     assert "| status | `own-recipe`: " in render_card(BUNDLED / "i2p_mae_tiny.shapes")  # the registry does
+
+
+def test_reproduced_has_to_be_shown(run: Path) -> None:
+    """By the papers' protocol on the paper's data; saying it is not enough."""
+    (run / "card.yaml").write_text("status: reproduced\n")
+    report = linear_report(dataset={"file": "modelnet40:folder", "sha256": "0" * 64, "classes": ["a", "b"]})
+    for right, said in ((None, "status 'reproduced' has to be shown"), (93.0, "reaches 93.35 on modelnet40")):
+        if right is not None:
+            report["summary"][0] |= {"test_mean": right, "test_std": 0.0}
+            report["context"]["protocol_name"] = "paper"
+            written(run / "evaluations" / "paper.json", report)
+        with pytest.raises(ValueError, match=said) as caught:
+            render_card(run)
+        assert "card.yaml" in str(caught.value) and "\n" not in str(caught.value)
+    report["summary"][0]["test_std"] = 0.4
+    written(run / "evaluations" / "paper.json", report)
+    assert "| status | `reproduced`, stated by its publisher: " in render_card(run)
 
 
 def test_a_card_cites_the_method_and_the_encoder(run: Path) -> None:

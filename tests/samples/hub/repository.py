@@ -97,8 +97,9 @@ class Repository:
         ref = self.ref(revision)
         if ref is not None:
             return ref.read_text()
-        if len(revision) == 40 and (self.folder / "commits" / revision).is_file():
-            return revision
+        known = [path.name for path in (self.folder / "commits").iterdir() if path.name.startswith(revision)]
+        if len(revision) >= 7 and len(known) == 1:  # a short one will do, as on the real Hub
+            return known[0]
         raise KeyError(revision)
 
     def refs(self, kind: str) -> dict[str, str]:

@@ -123,8 +123,13 @@ def point_mae_small() -> Architecture:
         pretraining=PointMAEConfig(),
         pretraining_model=PointMAEForPretraining,
         preprocess=Preprocess(num_points=96),
-        reference=ReferenceCheckpoints(
-            presets={"pretraining": {"shapenet": ReferencePreset({"mask_ratio": 0.6}, num_points=512)}},
-            translate=lambda key, tensor: (key[4:], tensor) if key.startswith("MAE.") else None,
+        references=(
+            ReferenceCheckpoints(
+                source="Point-MAE's code",
+                kind="pretraining",
+                marks=("MAE.mask_token",),
+                presets={"shapenet": ReferencePreset({"mask_ratio": 0.6}, Preprocess(num_points=512))},
+                translate=lambda key, tensor: (key[4:], tensor) if key.startswith("MAE.") else None,
+            ),
         ),
     )
