@@ -31,12 +31,10 @@ from pointmae_zoo.train.recipes import FinetuneRecipe
 from pointmae_zoo.train.schedule import batch_indices, total_steps
 from pointmae_zoo.train.task import TrainingResult
 from pointmae_zoo.train.training_run import Run, finished_run, open_run, recipe_of_run, steps_in_words
-from pointmae_zoo.train.validation import Scorer, Validation
+from pointmae_zoo.train.validation import Scorer, Validation, steps_between
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-_VALIDATIONS = 20  # how often a run is validated, unless its recipe says
 
 
 @dataclass(frozen=True)
@@ -267,7 +265,10 @@ def _trained(
     recipe, watched = task.recipe, None
     if validation is not None:
         scorer = Scorer(validation, recipe, run.accelerator)
-        every = recipe.validate_steps or max(1, total_steps(recipe, task.count) // _VALIDATIONS)
+        seen = len(validation) + recipe.calibration_batches * recipe.batch_size
+        every = recipe.validate_steps or steps_between(
+            total_steps(recipe, task.count), recipe.batch_size, seen
+        )
         watched = Validation(scorer, every, scorer.headline if recipe.select == "best" else None)
     settle = (lambda model: task.settle(model, run.accelerator)) if recipe.calibration_batches else None
     return run.train(task, validation=watched, settle=settle, layer_decay=recipe.layer_decay)

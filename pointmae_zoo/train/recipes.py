@@ -286,8 +286,9 @@ class FinetuneRecipe(TrainingRecipe):
         validation_share: share of the training split that is kept for validation; 0: none. It is drawn by
             ``seed``, before ``shots``; groups of near duplicates stay together. If the data has a validation
             split, all of that is used instead, whatever the share, and all of train is trained on.
-        validate_steps: validate every so many steps; None: twenty times in the run. The last step is always
-            validated.
+        validate_steps: validate every so many steps. None: as often as the length of the run allows, at most
+            twenty times: validations see at most a tenth of the clouds that are trained on, those of
+            ``calibration_batches`` included. The last step is always validated.
         select: the weights that the run ends with: the ``last``, or those with the ``best`` validation score
             (of equal ones the earlier).
         trained_part: ``all``, or only the ``head``: the encoder stays the same, bit for bit.
