@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
+FEW_LABELS = 20
+"""Training clouds of a class, on average, below which the head alone is trained, unless the recipe says."""
+
+
 @dataclass(frozen=True)
 class LabelledBatch:
     """B clouds as the model gets them.
@@ -161,9 +165,11 @@ def finetune(
         recipe = run.recipe
         with run.preparing():
             clouds, validation = open_training_parts(recipe, run.cache, progress=run.progress)
+            recipe, why = settle_trained_part(recipe, clouds, validation)
+            run = run.with_recipe(recipe)
             model = create_finetuning_model(recipe, clouds)
             task = FinetuneTask(model, clouds, recipe)
-            run.say(_what_is_trained(recipe, model, clouds, validation, out))
+            run.say(_what_is_trained(recipe, model, clouds, validation, out) + why)
             run.begin({without_folder(recipe.data): clouds.sha256})
         result = _trained(run, task, validation)
         if result.completed and run.is_main:
@@ -206,6 +212,9 @@ def finetune_model(
     )
     with opened as run:
         recipe = run.recipe
+        if recipe.trained_part == "auto":  # nobody knows whether the module is pre-trained
+            recipe = recipe.override(trained_part="all")
+            run = run.with_recipe(recipe)
         with run.preparing():
             task = FinetuneTask(model, clouds, recipe)
             run.begin({clouds.name: clouds.sha256})
@@ -229,6 +238,7 @@ def open_training_parts(
         "most_points": recipe.cloud_points,
         "classes": recipe.classes,
         "with_parts": recipe.task == "parts",
+        "up": recipe.up,
         "cache": cache,
         "progress": progress,
     }
@@ -259,6 +269,29 @@ def open_training_parts(
     return train, validation
 
 
+def settle_trained_part(
+    recipe: FinetuneRecipe, clouds: LabelledClouds, validation: LabelledClouds | None
+) -> tuple[FinetuneRecipe, str]:
+    """The recipe with ``all`` or ``head`` in place of ``auto``, and a line that says why (empty: it says so
+    itself)."""
+    if recipe.trained_part != "auto":
+        return recipe, ""
+    if not recipe.weights:
+        return recipe.override(trained_part="all"), "\ntrained_part: auto is all, as nothing is pre-trained"
+    # Without shots as many as before validation took some, so that all seeds of a recipe choose the same.
+    kept_out = 0
+    if recipe.shots is None and validation is not None and validation_of(recipe, clouds) == "train":
+        kept_out = len(validation)
+    each = (len(clouds) + kept_out) / len(clouds.classes)
+    few = each < FEW_LABELS
+    chosen, other = ("head", "all") if few else ("all", "head")
+    what = "the encoder stays as it is" if few else "the encoder learns, too"
+    return recipe.override(trained_part=chosen), (
+        f"\ntrained_part: auto is {chosen}, {what}: the data have {each:.0f} labelled clouds of a class on "
+        f"average, {'fewer than' if few else 'at least'} {FEW_LABELS}; --set trained_part={other} for the other"
+    )
+
+
 def _trained(
     run: Run[FinetuneRecipe], task: FinetuneTask, validation: LabelledClouds | None
 ) -> TrainingResult:
@@ -277,7 +310,8 @@ def _trained(
 def _what_is_trained(
     recipe: FinetuneRecipe, model: Any, clouds: LabelledClouds, validation: LabelledClouds | None, out: Path
 ) -> str:
-    """A line that says what is trained on which data, and another if the warm-up is cut."""
+    """A line that says what is trained on which data, and others if the warm-up is cut or clouds are
+    turned."""
     base = model.config.provenance.get("initialised_from")
     begin = f"{base['name']}" if base else f"{recipe.model} from scratch"
     if base and base["new"]:
@@ -290,7 +324,9 @@ def _what_is_trained(
     steps, cut = steps_in_words(recipe, len(clouds))
     data = f"{len(clouds):,} clouds of {number} {what} ({held_out})"
     only = ", the head alone" if recipe.trained_part == "head" else ""
-    return f"{begin} on {data}{only}, {steps}: {out}{cut}"
+    up = recipe.up
+    turned = "" if up == "y" else f"\n{up} is up in the data, so they are turned; give predict --up {up}, too"
+    return f"{begin} on {data}{only}, {steps}: {out}{cut}{turned}"
 
 
 def _logits(model: nn.Module, batch: LabelledBatch) -> Tensor:
