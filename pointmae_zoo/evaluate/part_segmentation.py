@@ -47,7 +47,8 @@ def evaluate_parts(
     """Mean overlap (mIoU) of true and predicted parts, by instance and by category, as on ShapeNetPart.
 
     Args:
-        runs, classes, split, num_points, up, label, out, keep_in, cache, progress: as for `evaluate_finetuned`.
+        runs, classes, split, num_points, up, label, out, keep_in, cache, progress: as for
+            `evaluate_finetuned`.
         data: an entry of `open_labelled` with part labels. Its parts must be those of the model, by name;
             their order may differ.
         votes: also average predictions over so many views of each cloud, augmented as in training but with

@@ -288,7 +288,7 @@ def settle_trained_part(
     what = "the encoder stays as it is" if few else "the encoder learns, too"
     return recipe.override(trained_part=chosen), (
         f"\ntrained_part: auto is {chosen}, {what}: the data have {each:.0f} labelled clouds of a class on "
-        f"average, {'fewer than' if few else 'at least'} {FEW_LABELS}; --set trained_part={other} for the other"
+        f"average, {'fewer than' if few else 'at least'} {FEW_LABELS}; or --set trained_part={other}"
     )
 
 

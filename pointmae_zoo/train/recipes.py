@@ -292,9 +292,9 @@ class FinetuneRecipe(TrainingRecipe):
             ``calibration_batches`` included. The last step is always validated.
         select: the weights that the run ends with: the ``last``, or those with the ``best`` validation score
             (of equal ones the earlier).
-        trained_part: ``all``, or only the ``head``: the encoder stays the same, bit for bit. ``auto``: the head
-            where pre-trained weights begin and there are few labels (see ``FEW_LABELS``), else all. A run
-            says which it is, and stores and keeps it.
+        trained_part: ``all``, or only the ``head``: the encoder stays the same, bit for bit. ``auto``: the
+            head if the run begins with weights and the data have few labels (see
+            ``finetuning.FEW_LABELS``), else all. A run says which it is, and stores and keeps it.
         layer_decay: below 1: each layer's learning rate is that of the layer above it times this (see
             ``layer_depths``).
         label_smoothing: share of a target that is spread over all classes.

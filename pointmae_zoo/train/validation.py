@@ -23,12 +23,12 @@ MOST_VALIDATIONS = 20
 """In a run, unless its recipe says how often."""
 
 VALIDATION_SHARE = 0.1
-"""Validations see at most so many times the clouds that are trained on, the last one aside."""
+"""Validations see at most this share of the clouds that are trained on, unless there is only one."""
 
 
 def steps_between(steps: int, batch_size: int, clouds: int) -> int:
-    """Steps between validations, so that they cost little beside the training: at most `MOST_VALIDATIONS`, and
-    `VALIDATION_SHARE` of the clouds trained on; at least one, after the last step.
+    """Steps between validations, so that these cost little beside the training: at most `MOST_VALIDATIONS`,
+    and `VALIDATION_SHARE` of the clouds trained on; at least one, after the last step.
 
     Args:
         steps: of the run.

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cyclopts import Argument
+from cyclopts import Argument, CycloptsError
 
 import pointmae_zoo
 from pointmae_zoo import cli
@@ -483,6 +483,22 @@ def test_data_given_twice_is_data_of_both() -> None:
     given = options_of("pretrain --out runs/x --data a.npz b.npz --data parts/")
     assert given["data"] == ["a.npz", "b.npz", "parts/"]
     assert "data" not in options_of("pretrain --out runs/x")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "embed parts/ --out x.npz",
+        "predict parts/",
+        "finetune --out runs/x",
+        "evaluate finetuned runs/x --data my_shapes",
+        "evaluate parts runs/x --data my_shapes",
+    ],
+)
+def test_a_negative_axis_is_a_value_and_no_option(words: str) -> None:
+    assert options_of(f"{words} --up -z")["up"] == "-z"
+    with pytest.raises(CycloptsError, match="-w"):
+        options_of(f"{words} --up -w")
 
 
 # --- defaults and help -----------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ def test_validation_is_what_each_run_held_out(boxes: Path, tmp_path: Path) -> No
 
 
 def test_data_in_which_another_axis_is_up(boxes: Path, tmp_path: Path) -> None:
-    """Boxes that lie on their backs: their height is along z, and what was deep is high for who doesn't know."""
+    """Boxes that lie on their backs: their height is along z."""
     with np.load(boxes) as loaded:
         arrays = dict(loaded)
     arrays["points"] = np.stack([arrays["points"][:, :, axis] for axis in (0, 2, 1)], axis=2)

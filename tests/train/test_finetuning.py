@@ -178,8 +178,8 @@ def test_the_head_alone_where_labels_are_few(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """``auto`` is settled by the data's clouds of a class, whatever the seed takes for validation; it is said,
-    stored and kept."""
+    """``auto`` depends on how many clouds of a class the data have, whatever is taken for validation; it is
+    said, stored and kept."""
     before = load_file(weights / "model.safetensors")
     auto = recipe.override(trained_part="auto", checkpoint_steps=1)
 
@@ -194,7 +194,9 @@ def test_the_head_alone_where_labels_are_few(
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
         finetune(few, tmp_path / "few")
-    said = "trained_part: auto is head, the encoder stays as it is: the data have 5 labelled clouds of a class"
+    said = (
+        "trained_part: auto is head, the encoder stays as it is: the data have 5 labelled clouds of a class"
+    )
     assert said in capsys.readouterr().err
     monkeypatch.setattr(finetuning, "FEW_LABELS", 2)  # another version of the package
     assert run(few, tmp_path / "few", resume=True).completed and frozen(tmp_path / "few")

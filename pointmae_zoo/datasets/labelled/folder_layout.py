@@ -66,8 +66,8 @@ class Listing:
         classes: sorted names.
         stated: whether the folder itself says what is for testing.
         left_out: folders and files that belong to no class, and why.
-        passed_over: suffix -> how many files in classes have it and are not read, such as textures; ``hidden``
-            ones, too.
+        passed_over: suffix -> how many files in classes have it and are not read, such as textures; and how
+            many are ``hidden``.
         doubtful: pairs of files of the same bytes that are of different classes; for each pair of classes the
             first.
     """

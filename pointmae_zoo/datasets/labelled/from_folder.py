@@ -203,7 +203,9 @@ def _check_classes(
 def _print_split(folder: Path, listing: Listing, split: Split) -> None:
     counts = Counter(one.split for one in listing.files)
     told = [f"{counts[name]:,} {name}" for name in get_args(Split) if counts[name] and name != split]
-    told.append("as it says" if listing.stated else f"for testing {_of_each(listing, 'test')}, by a hash of names")
+    told.append(
+        "as it says" if listing.stated else f"for testing {_of_each(listing, 'test')}, by a hash of names"
+    )
     print(
         f"{folder}: {counts[split]:,} {split} files of {len(listing.files):,} in {len(listing.classes)} "
         f"classes ({', '.join(told)})",
@@ -212,8 +214,7 @@ def _print_split(folder: Path, listing: Listing, split: Split) -> None:
     if split == "train" or not listing.of("train"):  # once
         if listing.passed_over:
             others = ", ".join(f"{count:,} {what}" for what, count in listing.passed_over.most_common())
-            passed = listing.passed_over.total()
-            print(f"  passed over: {passed:,} files that are not read ({others})", file=sys.stderr)
+            print(f"  passed over: {others}", file=sys.stderr)
         for place, reason in listing.left_out[:_MOST_LISTED]:
             print(f"  left out: {place}: {reason}", file=sys.stderr)
         if len(listing.left_out) > _MOST_LISTED:

@@ -403,7 +403,7 @@ def test_unreadable_files_are_left_out_and_counted(tmp_path: Path, capsys: pytes
         and "4 train files of 4 in 2 classes (as it says)" in said
         and "1 of 4 files cannot be used" in said
         and "loose.off" in said
-        and "passed over: 4 files that are not read (2 .png, " in said
+        and "  passed over: 2 .png, 1 " in said
     )
     assert found.classes == ("a", "b")
 
