@@ -133,7 +133,10 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         (["embed", "x.off", "--out", "y.npz", "--batch-size", "0"], "--batch-size: a whole number above 0"),
         (["embed", "x.off", "--out", "y.npz", "--memory-limit", "0"], "--memory-limit: a number above 0"),
         (["embed", "x.off", "--out", "y.npz", "--timeout", "nan"], "--timeout: a number above 0"),
-        (["embed", "x.off", "--out", "y.npz", "--up", "w"], '"w" for --up. Choose from: "x", "y", "z".'),
+        (
+            ["embed", "x.off", "--out", "y.npz", "--up", "w"],
+            '"w" for --up. Choose from: "x", "y", "z", "-x", "-y", "-z".',
+        ),
         (["embed", "x.off", "--out", "y.npz", "--dtype", "float"], 'Did you mean "float32"?'),
         (["pretrain", "--out", "run", "--track", "wandbb"], 'Did you mean "wandb"?'),
         (["finetune", "--out", "run", "--weights", "a", "--from-scratch", "b"], "--from-scratch"),
@@ -476,7 +479,7 @@ def test_too_little_memory_names_what_the_command_has(
 def options_of(words: str) -> dict[str, Any]:
     """The options of a command as its function gets them, by name."""
     _, given, _ = cli.build_app().parse_args(words)
-    return given.arguments
+    return given.kwargs
 
 
 def test_data_given_twice_is_data_of_both() -> None:

@@ -5,7 +5,7 @@ An entry is one of
 - an ``.npz`` file of clouds (``datasets.clouds``) with ``y``, ``classes`` and ``split``, for parts ``parts``,
 - ``modelnet40:PATH``, ``scanobjectnn:PATH`` or ``shapenetpart:PATH``: the official splits of a benchmark,
 - a folder of one's own files, with a folder for each class or a list of labels
-  (``datasets.labelled.class_folder``).
+  (``datasets.labelled.folder_layout``).
 """
 
 from dataclasses import replace

@@ -38,7 +38,7 @@ def read_labelled_folder(
     seed: int,
     progress: bool,
 ) -> LabelledClouds:
-    """The clouds of one split; see ``labelled.open_labelled`` and ``class_folders``.
+    """The clouds of one split; see ``labelled.open_labelled`` and ``folder_layout``.
 
     Raises:
         ValueError: see there; no file of the split; a class to be tested on that training lacks; a class
