@@ -408,8 +408,8 @@ def _from_weights(recipe: FinetuneRecipe, kind: str, outputs: dict[str, Any], la
         )
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"recipe: model_arguments: {error}; they don't fit {recipe.weights}: change them, or take a recipe "
-            "that is made for these weights"
+            f"recipe: model_arguments: {error}; they don't fit {recipe.weights}: change them, or take "
+            "a recipe that is made for these weights"
         ) from error
     tensors = model.state_dict()
     fresh = {name: tensor.shape for name, tensor in changed.state_dict().items()}
