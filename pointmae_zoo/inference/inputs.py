@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pointmae_zoo.models.preprocess import AXES
 from pointmae_zoo.shapes.file_search import Found, search_files
 from pointmae_zoo.shapes.read import check_seed
 from pointmae_zoo.shapes.reader_pool import ReaderPool, available_cores
+from pointmae_zoo.shapes.up_axis import check_up
 from pointmae_zoo.system.devices import check_device
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -30,8 +30,7 @@ def check_arguments(
     dtype: str | None,
 ) -> None:
     """Raises ValueError for a value that no run can have: to be called before the work."""
-    if up not in AXES:
-        raise ValueError(f"up: {' or '.join(AXES)} expected, got {up!r}")
+    check_up(up)
     check_seed(seed)
     if dtype not in (None, *DTYPES):
         raise ValueError(f"dtype: {' or '.join(DTYPES)} expected, got {dtype!r}")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cyclopts import Argument
+from cyclopts import Argument, CycloptsError
 
 import pointmae_zoo
 from pointmae_zoo import cli
@@ -133,7 +133,10 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         (["embed", "x.off", "--out", "y.npz", "--batch-size", "0"], "--batch-size: a whole number above 0"),
         (["embed", "x.off", "--out", "y.npz", "--memory-limit", "0"], "--memory-limit: a number above 0"),
         (["embed", "x.off", "--out", "y.npz", "--timeout", "nan"], "--timeout: a number above 0"),
-        (["embed", "x.off", "--out", "y.npz", "--up", "w"], '"w" for --up. Choose from: "x", "y", "z".'),
+        (
+            ["embed", "x.off", "--out", "y.npz", "--up", "w"],
+            '"w" for --up. Choose from: "x", "y", "z", "-x", "-y", "-z".',
+        ),
         (["embed", "x.off", "--out", "y.npz", "--dtype", "float"], 'Did you mean "float32"?'),
         (["pretrain", "--out", "run", "--track", "wandbb"], 'Did you mean "wandb"?'),
         (["finetune", "--out", "run", "--weights", "a", "--from-scratch", "b"], "--from-scratch"),
@@ -476,13 +479,29 @@ def test_too_little_memory_names_what_the_command_has(
 def options_of(words: str) -> dict[str, Any]:
     """The options of a command as its function gets them, by name."""
     _, given, _ = cli.build_app().parse_args(words)
-    return given.arguments
+    return given.kwargs
 
 
 def test_data_given_twice_is_data_of_both() -> None:
     given = options_of("pretrain --out runs/x --data a.npz b.npz --data parts/")
     assert given["data"] == ["a.npz", "b.npz", "parts/"]
     assert "data" not in options_of("pretrain --out runs/x")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "embed parts/ --out x.npz",
+        "predict parts/",
+        "finetune --out runs/x",
+        "evaluate finetuned runs/x --data my_shapes",
+        "evaluate parts runs/x --data my_shapes",
+    ],
+)
+def test_a_negative_axis_is_a_value_and_no_option(words: str) -> None:
+    assert options_of(f"{words} --up -z")["up"] == "-z"
+    with pytest.raises(CycloptsError, match="-w"):
+        options_of(f"{words} --up -w")
 
 
 # --- defaults and help -----------------------------------------------------------------------------------
