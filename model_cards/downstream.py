@@ -54,6 +54,7 @@ STEPS: dict[int | None, int] = {1: 50, 5: 100, 10: 150, None: 300}
 RATES = (3e-3, 1e-3)
 """Learning rates to choose from."""
 _CHOICE_SHOTS, _CHOICE_SHARE = 5, 0.3
+_WHOLE: dict[str, Any] = {"validation_share": 0.0, "select": "last", "trained_part": "all"}
 
 
 def cell_recipe(
@@ -66,7 +67,7 @@ def cell_recipe(
         begin["model"] = network.model or "i2p_mae_tiny"
     steps = STEPS[shots]
     length = {"steps": steps, "epochs": None, "warmup_steps": steps // 10, "learning_rate": rate}
-    return recipe.override(**begin, **length, shots=shots, seed=seed, validation_share=0.0, select="last")
+    return recipe.override(**begin, **length, shots=shots, seed=seed, **_WHOLE)
 
 
 def trained(network: Network, recipe: FinetuneRecipe, run: Path) -> Path | Run | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Required, TypedDict, Unpack
 
 from cyclopts import Parameter
 
-from pointmae_zoo.cli.options import SEVERAL, Count, Folder, Model, Name, Whole, options
+from pointmae_zoo.cli.options import SEVERAL, Axis, Count, Folder, Model, Name, Whole, options
 
 Json = Annotated[Path, Parameter(metavar="FILE.json")]
 Picture = Annotated[Path, Parameter(metavar="FILE.png")]
@@ -117,10 +117,12 @@ class FineTuned(Evaluation, Choice, total=False):
 
     Args:
         votes: also the mean over so many random views of each cloud; a line of its own (default: {votes})
+        up: axis that points up in the data (default: as in training)
         picture: draw what is taken for what, or some clouds with their parts
     """
 
     votes: Whole
+    up: Axis
     picture: Picture
 
 

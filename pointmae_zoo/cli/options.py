@@ -34,7 +34,7 @@ def _whole(_: Any, tokens: Sequence[Token]) -> int:
 
 Whole = Annotated[int, Parameter(metavar="N", converter=_whole)]
 Count = Annotated[int, Parameter(metavar="N", validator=_above_zero, converter=_whole)]
-Axis = Literal["x", "y", "z"]
+Axis = Annotated[Literal["x", "y", "z", "-x", "-y", "-z"], Parameter(allow_leading_hyphen=True)]
 SEVERAL = Parameter(consume_multiple=1)
 """Of an option that takes several values at once, and may be repeated."""
 
@@ -114,7 +114,7 @@ class Reading(TypedDict, total=False):
     """How mesh and point files are read, and how the network runs on them.
 
     Args:
-        up: axis of the files that points up (default: {up})
+        up: axis of the files that points up; of depth cameras -y (default: {up})
         seed: of the points that are sampled on surfaces (default: {seed})
         batch_size: clouds at a time (default: 16 on a CPU, what is fastest on a GPU)
         workers: processes that read files (default: by the number of cores)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict, Unpack
 
 from cyclopts import Parameter
 
-from pointmae_zoo.cli.options import SEVERAL, Folder, Model, Name, options
+from pointmae_zoo.cli.options import SEVERAL, Axis, Folder, Model, Name, options
 from pointmae_zoo.cli.printing import print_table
 from pointmae_zoo.train.metrics import TRACKERS
 
@@ -78,6 +78,7 @@ def finetune(
     *,
     out: RunFolder,
     data: Source | None = None,
+    up: Axis | None = None,
     weights: Model | None = None,
     from_scratch: Name | None = None,
     **run: Unpack[Run],
@@ -92,6 +93,7 @@ def finetune(
         out: run folder
         data: a folder with a folder for each class, an .npz file with labels, or BENCHMARK:FOLDER such as
             modelnet40:PATH
+        up: axis that points up in the data; of depth cameras -y (default: the recipe's, y in all of ours)
         weights: what to begin with instead of the recipe's: published weights, a folder, a Hub repository
         from_scratch: begin with random weights of an architecture that 'pointmae-zoo list' names
     """
@@ -103,6 +105,8 @@ def finetune(
     from pointmae_zoo.train import finetune
 
     changes: dict[str, Any] = {} if data is None else {"data": data}
+    if up is not None:
+        changes["up"] = up
     if weights is not None:
         changes |= {"weights": weights, "model": ""}
     if from_scratch is not None:

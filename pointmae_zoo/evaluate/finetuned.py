@@ -37,6 +37,7 @@ def evaluate_finetuned(
     split: Literal["test", "validation"] = "test",
     num_points: int | None = None,
     votes: int = 0,
+    up: str | None = None,
     protocol: Literal["standard", "paper"] = "standard",
     label: str | None = None,
     batch_size: int = 64,
@@ -60,6 +61,7 @@ def evaluate_finetuned(
         votes: also average predictions over so many random views of each cloud, sampled (from the recipe's
             ``cloud_points``) and augmented as in training; the report has them in a line of their own. 0: no
             votes.
+        up: what points up in the data (see `open_labelled`); None: as in training.
         protocol: ``"paper"``: farthest point sampling from up to ``PAPER_POINTS`` points. In both protocols
             clouds are centred and scaled if they were in training.
         label: what tables and pictures call these runs; default: the first one's name.
@@ -91,10 +93,10 @@ def evaluate_finetuned(
     if view.farthest:
         most_points = max(most_points, PAPER_POINTS if protocol == "paper" else first.cloud_points)
     trial = open_trial(
-        loaded, data, split, view, most_points, classes=classes, cache=cache, progress=progress
+        loaded, data, split, view, most_points, classes=classes, up=up, cache=cache, progress=progress
     )
     clouds = trial.clouds
-    told = PROTOCOLS[protocol] + view.told(most_points) + UPRIGHT + ENDS[trial.split]
+    told = PROTOCOLS[protocol] + view.told(most_points) + trial.turned() + UPRIGHT + ENDS[trial.split]
     context = trial.context("finetuned", label, split, told, votes)
     context["protocol_name"] = protocol
     report, measured = ScoreReport(context=context), Measured(clouds, "accuracy")
@@ -149,6 +151,7 @@ class Trial:
         split: the split of the data that they are from: ``test``, ``val``, or ``train`` if they are what the
             runs kept out of training.
         num_points: points that the networks see of a cloud.
+        up: what points up in the data; the clouds have been turned so that y does.
     """
 
     runs: Sequence[Run]
@@ -156,6 +159,11 @@ class Trial:
     rows: list[NDArray[np.int64]]
     split: str
     num_points: int
+    up: str
+
+    def turned(self) -> str:
+        """For the protocol in words: how the data lie, if y isn't up."""
+        return "" if self.up == "y" else f", {self.up} up in the data"
 
     def context(
         self, task: str, label: str | None, split: str, protocol: str, votes: int = 0
@@ -196,6 +204,7 @@ def open_trial(
     classes: Literal["core", "all"] | None,
     cache: Path | None,
     progress: bool,
+    up: str | None = None,
     with_parts: bool = False,
 ) -> Trial:
     """Read the test clouds, or the validation clouds of each run.
@@ -204,6 +213,7 @@ def open_trial(
         ValueError: classes (``with_parts``: parts) of model and data differ; a run says nothing about its
             validation clouds, or has none; the data are not those of its training.
     """
+    up = up or runs[0].recipe.get("up", "y")
     of_data: Split = "test" if split == "test" else _validation_split(runs)
     clouds = open_labelled(
         data,
@@ -212,6 +222,7 @@ def open_trial(
         most_points=most_points,
         classes=classes or runs[0].recipe.get("classes"),
         with_parts=with_parts,
+        up=up,
         cache=cache,
         progress=progress,
     )
@@ -224,7 +235,7 @@ def open_trial(
         _check_labels(clouds.name, clouds.part_names, runs[0], "parts")
     else:
         _check_labels(clouds.name, clouds.classes, runs[0], "classes")
-    return Trial(runs, clouds, rows, of_data, view.num_points)
+    return Trial(runs, clouds, rows, of_data, view.num_points, up)
 
 
 def _validation_split(runs: Sequence[Run]) -> Literal["train", "val"]:

@@ -34,6 +34,7 @@ def evaluate_parts(
     split: Literal["test", "validation"] = "test",
     num_points: int | None = None,
     votes: int = 0,
+    up: str | None = None,
     label: str | None = None,
     batch_size: int = 32,
     device: str = "cpu",
@@ -46,7 +47,8 @@ def evaluate_parts(
     """mIoU of true and predicted parts, by instance and by category, as on ShapeNetPart.
 
     Args:
-        runs, classes, split, num_points, label, out, keep_in, cache, progress: as for `evaluate_finetuned`.
+        runs, classes, split, num_points, up, label, out, keep_in, cache, progress: as for
+            `evaluate_finetuned`.
         data: an entry of `open_labelled` with part labels. Its parts must be those of the model, by name;
             their order may differ.
         votes: also average predictions over so many views of each cloud, augmented as in training but with
@@ -74,6 +76,7 @@ def evaluate_parts(
         view,
         most_points,
         classes=classes,
+        up=up,
         cache=cache,
         progress=progress,
         with_parts=True,
@@ -84,7 +87,7 @@ def evaluate_parts(
     points = view.placed(np.take_along_axis(clouds.points, chosen[:, :, None], axis=1))
     clouds = replace(clouds, part_labels=np.take_along_axis(clouds.part_labels, chosen, axis=1))
     assert clouds.part_labels is not None
-    told = _PROTOCOL.format(view=view.told(most_points)) + ENDS[trial.split]
+    told = _PROTOCOL.format(view=view.told(most_points) + trial.turned()) + ENDS[trial.split]
     context = trial.context("parts", label, split, told, votes) | {"part_names": list(clouds.part_names)}
     report, measured = ScoreReport(context=context), Measured(clouds, "mIoU")
     file = report_file(out, keep_in, context)

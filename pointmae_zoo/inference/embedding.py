@@ -38,7 +38,7 @@ def embed_files(
         model: published weights, a folder of weights, a repository of the Hub (the table says of which
             commit), or an encoder (for example from `from_pretrained`).
         out: where to write the table: .npz, .safetensors, .csv or .parquet. None: nowhere.
-        up: the axis that points up in the files: x, y or z.
+        up: the axis that points up in the files: x, y, z, -x, -y or -z.
         seed: of the points sampled on surfaces, 0 or more. The same file and seed give the same row, bit for
             bit, whatever other files are embedded in the same run.
         pool: how tokens become one vector: max, mean, mean+max, mean,max or levels (see

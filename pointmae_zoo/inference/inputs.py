@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pointmae_zoo.models.preprocess import AXES
 from pointmae_zoo.shapes.file_search import Found, search_files
 from pointmae_zoo.shapes.read import check_seed
 from pointmae_zoo.shapes.reader_pool import ReaderPool, available_cores
+from pointmae_zoo.shapes.up_axis import check_up
 from pointmae_zoo.system.devices import check_device
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -39,8 +39,7 @@ class RunOptions:
     progress: bool
 
     def __post_init__(self) -> None:
-        if self.up not in AXES:
-            raise ValueError(f"up: {' or '.join(AXES)} expected, got {self.up!r}")
+        check_up(self.up)
         check_seed(self.seed)
         if self.dtype not in (None, *DTYPES):
             raise ValueError(f"dtype: {' or '.join(DTYPES)} expected, got {self.dtype!r}")

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pointmae_zoo.shapes.surface import FAR_AWAY
+from pointmae_zoo.shapes.up_axis import AXES, check_up, turn_up
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-AXES = ("x", "y", "z")
 MOST_POINTS, MOST_SAMPLES = 1 << 20, 1 << 24  # limits, because anybody may have made the weights' file
 CHOICES = {"center": ("centroid", "none"), "scale": ("unit_sphere", "none"), "up": AXES}
 
@@ -76,7 +76,8 @@ class Preprocess:
         float64 first.
 
         Args:
-            up: the axis that points up in these points; they are rotated so that it becomes self.up.
+            up: the axis that points up in these points (one of ``UP_AXES``); they are rotated so that it
+                becomes self.up.
             device: where to sample, and where the result is.
 
         Raises ValueError for NaN, infinity, no cloud at all, another shape than (N, 3), or fewer than two
@@ -112,7 +113,7 @@ class Preprocess:
 
         Raises as a call does.
         """
-        _check_choice("up", up, AXES)
+        check_up(up)
         clouds = [self._checked(number, cloud) for number, cloud in enumerate(many)]
         turned = [turn_up(cloud, up, self.up) for cloud in clouds]
         # Halving and doubling are exact in floating point. Between 1/2 and 1, no square over- or underflows.
@@ -235,18 +236,6 @@ def _bounds(points: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     wide, rest = points[:whole].reshape(-1, 192), points[whole:]
     low = np.concatenate([wide.min(axis=0).reshape(-1, 3), rest]).min(axis=0)
     return low, np.concatenate([wide.max(axis=0).reshape(-1, 3), rest]).max(axis=0)
-
-
-def turn_up(points: NDArray[np.float32], source: str, target: str) -> NDArray[np.float32]:
-    """(N, 3), rotated by 90 degrees around the third axis so that axis `source` becomes axis `target`."""
-    if source == target:
-        return points
-    old, new = AXES.index(source), AXES.index(target)
-    turned = points.copy()
-    # Swapping two axes is a reflection; the minus makes it a rotation.
-    turned[:, new] = points[:, old]
-    turned[:, old] = -points[:, new]
-    return turned
 
 
 def _is_batch(points: Any) -> TypeGuard[Sequence[ArrayLike]]:

@@ -1,9 +1,6 @@
-"""Fine-tuning on labelled clouds: the model to begin with, the task, and a run from recipe to weights."""
+"""Fine-tuning on labelled clouds: the task, and a run from recipe to weights."""
 
-import contextlib
-import dataclasses
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,26 +14,26 @@ from torch import Tensor, nn
 from pointmae_zoo.datasets.augmentation import augment, points_of_step, subsample
 from pointmae_zoo.datasets.labelled import LabelledClouds, open_labelled
 from pointmae_zoo.datasets.splits import few_per_class, validation_split
-from pointmae_zoo.hub import from_pretrained, save_pretrained
-from pointmae_zoo.hub.pretrained import public_name
+from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.models.batch_norm import averaging_statistics
 from pointmae_zoo.models.encoder import PointEncoder, evaluating
-from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.models.pretraining_model import LossTerm
-from pointmae_zoo.models.registry import create_model, get_architecture, list_models, set_config
 from pointmae_zoo.ops.batch_random import share_of_batch
 from pointmae_zoo.train.device_cache import to_device
 from pointmae_zoo.train.provenance import finetune_provenance, validation_of, without_folder
 from pointmae_zoo.train.recipes import FinetuneRecipe
 from pointmae_zoo.train.schedule import batch_indices, total_steps
+from pointmae_zoo.train.starting_model import KINDS, create_finetuning_model
 from pointmae_zoo.train.task import TrainingResult
 from pointmae_zoo.train.training_run import Run, finished_run, open_run, recipe_of_run, steps_in_words
-from pointmae_zoo.train.validation import Scorer, Validation
+from pointmae_zoo.train.validation import Scorer, Validation, steps_between
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-_VALIDATIONS = 20  # how often a run is validated, unless its recipe says
+
+FEW_LABELS = 20
+"""Training clouds of a class, on average, below which the head alone is trained, unless the recipe says."""
 
 
 @dataclass(frozen=True)
@@ -163,9 +160,11 @@ def finetune(
         recipe = run.recipe
         with run.preparing():
             clouds, validation = open_training_parts(recipe, run.cache, progress=run.progress)
+            recipe, why = settle_trained_part(recipe, clouds, validation)
+            run = run.with_recipe(recipe)
             model = create_finetuning_model(recipe, clouds)
             task = FinetuneTask(model, clouds, recipe)
-            run.say(_what_is_trained(recipe, model, clouds, validation, out))
+            run.say(_what_is_trained(recipe, model, clouds, validation, out) + why)
             run.begin({without_folder(recipe.data): clouds.sha256})
         result = _trained(run, task, validation)
         if result.completed and run.is_main:
@@ -208,6 +207,9 @@ def finetune_model(
     )
     with opened as run:
         recipe = run.recipe
+        if recipe.trained_part == "auto":  # nobody knows whether the module is pre-trained
+            recipe = recipe.override(trained_part="all")
+            run = run.with_recipe(recipe)
         with run.preparing():
             task = FinetuneTask(model, clouds, recipe)
             run.begin({clouds.name: clouds.sha256})
@@ -231,6 +233,7 @@ def open_training_parts(
         "most_points": recipe.cloud_points,
         "classes": recipe.classes,
         "with_parts": recipe.task == "parts",
+        "up": recipe.up,
         "cache": cache,
         "progress": progress,
     }
@@ -261,13 +264,39 @@ def open_training_parts(
     return train, validation
 
 
+def settle_trained_part(
+    recipe: FinetuneRecipe, clouds: LabelledClouds, validation: LabelledClouds | None
+) -> tuple[FinetuneRecipe, str]:
+    """The recipe with ``all`` or ``head`` in place of ``auto``, and a line that says why (empty: it says so
+    itself)."""
+    if recipe.trained_part != "auto":
+        return recipe, ""
+    if not recipe.weights:
+        return recipe.override(trained_part="all"), "\ntrained_part: auto is all, as nothing is pre-trained"
+    # Without shots as many as before validation took some, so that all seeds of a recipe choose the same.
+    kept_out = 0
+    if recipe.shots is None and validation is not None and validation_of(recipe, clouds) == "train":
+        kept_out = len(validation)
+    each = (len(clouds) + kept_out) / len(clouds.classes)
+    few = each < FEW_LABELS
+    chosen, other = ("head", "all") if few else ("all", "head")
+    what = "the encoder stays as it is" if few else "the encoder learns, too"
+    return recipe.override(trained_part=chosen), (
+        f"\ntrained_part: auto is {chosen}, {what}: the data have {each:.0f} labelled clouds of a class on "
+        f"average, {'fewer than' if few else 'at least'} {FEW_LABELS}; or --set trained_part={other}"
+    )
+
+
 def _trained(
     run: Run[FinetuneRecipe], task: FinetuneTask, validation: LabelledClouds | None
 ) -> TrainingResult:
     recipe, watched = task.recipe, None
     if validation is not None:
         scorer = Scorer(validation, recipe, run.accelerator)
-        every = recipe.validate_steps or max(1, total_steps(recipe, task.count) // _VALIDATIONS)
+        seen = len(validation) + recipe.calibration_batches * recipe.batch_size
+        every = recipe.validate_steps or steps_between(
+            total_steps(recipe, task.count), recipe.batch_size, seen
+        )
         watched = Validation(scorer, every, scorer.headline if recipe.select == "best" else None)
     settle = (lambda model: task.settle(model, run.accelerator)) if recipe.calibration_batches else None
     return run.train(task, validation=watched, settle=settle, layer_decay=recipe.layer_decay)
@@ -276,7 +305,8 @@ def _trained(
 def _what_is_trained(
     recipe: FinetuneRecipe, model: Any, clouds: LabelledClouds, validation: LabelledClouds | None, out: Path
 ) -> str:
-    """A line that says what is trained on which data, and another if the warm-up is cut."""
+    """A line that says what is trained on which data, and others if the warm-up is cut or clouds are
+    turned."""
     base = model.config.provenance.get("initialised_from")
     begin = f"{base['name']}" if base else f"{recipe.model} from scratch"
     if base and base["new"]:
@@ -289,7 +319,9 @@ def _what_is_trained(
     steps, cut = steps_in_words(recipe, len(clouds))
     data = f"{len(clouds):,} clouds of {number} {what} ({held_out})"
     only = ", the head alone" if recipe.trained_part == "head" else ""
-    return f"{begin} on {data}{only}, {steps}: {out}{cut}"
+    up = recipe.up
+    turned = "" if up == "y" else f"\n{up} is up in the data, so they are turned; give predict --up {up}, too"
+    return f"{begin} on {data}{only}, {steps}: {out}{cut}{turned}"
 
 
 def _logits(model: nn.Module, batch: LabelledBatch) -> Tensor:
@@ -299,112 +331,3 @@ def _logits(model: nn.Module, batch: LabelledBatch) -> Tensor:
         return found
     by_point: Tensor = model(batch.points, batch.labels)
     return by_point.flatten(0, 1)
-
-
-KINDS = {"classification": "classification", "parts": "part_segmentation"}
-
-
-def create_finetuning_model(recipe: FinetuneRecipe, clouds: LabelledClouds) -> Any:
-    """A classifier for the clouds' classes, or a segmenter for their parts; new weights are drawn from the
-    recipe's seed.
-
-    If it begins with stored weights, its ``config.provenance["initialised_from"]`` says which.
-
-    Raises:
-        ValueError: no such weights, model or arguments; arguments that don't fit the weights; see also
-            `from_pretrained`.
-        OSError: the Hub can't be read.
-    """
-    kind = KINDS[recipe.task]
-    outputs: dict[str, Any] = {"num_classes": len(clouds.classes)}
-    labels = clouds.classes
-    if recipe.task == "parts":
-        labels = clouds.part_names
-        outputs = {"num_parts": len(labels), "num_object_classes": len(clouds.classes)}
-    if taken := [name for name in outputs if name in recipe.model_arguments]:
-        raise ValueError(f"recipe: model_arguments.{taken[0]}: the data decides it; leave it out")
-    torch.manual_seed(recipe.seed)
-    if recipe.weights in list_models() and recipe.weights not in list_models(pretrained=True):
-        own = "your own pretrain run"
-        if get_architecture(recipe.weights).has_reference:
-            own += ", or of a reference checkpoint that 'pointmae-zoo convert' has read"
-        raise ValueError(
-            f"{recipe.weights} has no published weights yet; give --weights FOLDER of {own}, or "
-            f"--from-scratch {recipe.weights}"
-        )
-    if recipe.weights:
-        return _from_weights(recipe, kind, outputs, labels)
-    arguments = {**recipe.model_arguments, **outputs}
-    try:
-        preprocess = _preprocess(get_architecture(recipe.model).preprocess, recipe)
-        return create_model(recipe.model, kind, preprocess=preprocess, labels=labels, **arguments)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"recipe: model or model_arguments: {error}") from error
-
-
-def _from_weights(recipe: FinetuneRecipe, kind: str, outputs: dict[str, Any], labels: tuple[str, ...]) -> Any:
-    config = _architecture_head(kind)
-    of_head = {name: value for name, value in recipe.model_arguments.items() if name in config}
-    of_encoder = {name: value for name, value in recipe.model_arguments.items() if name not in config}
-    with _without_warning():
-        model = from_pretrained(recipe.weights, kind=kind, labels=list(labels), **outputs, **of_head)
-    stored = model.config
-    provenance = stored.provenance
-    if set(provenance) != {"initialised_from"}:  # no part is new: its provenance is still its own
-        made_from = {"name": public_name(recipe.weights, model), "kind": kind, "new": ""}
-        provenance = {"initialised_from": {**made_from, "provenance": provenance}}
-    arguments = {**stored.arguments, **of_encoder}
-    model_config = dataclasses.replace(
-        stored, provenance=provenance, preprocess=_preprocess(stored.preprocess, recipe)
-    )
-    if not of_encoder:
-        set_config(model, model_config)
-        return model.train()
-    try:
-        changed = create_model(
-            stored.architecture,
-            kind,
-            preprocess=model_config.preprocess,
-            labels=stored.labels,
-            provenance=provenance,
-            **arguments,
-        )
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"recipe: model_arguments: {error}") from error
-    tensors = model.state_dict()
-    fresh = {name: tensor.shape for name, tensor in changed.state_dict().items()}
-    if fresh != {name: tensor.shape for name, tensor in tensors.items()}:
-        raise ValueError(
-            f"recipe: model_arguments: {', '.join(of_encoder)}: {recipe.weights} holds weights of other "
-            "shapes; leave out what changes them, or train from scratch"
-        )
-    changed.load_state_dict(tensors, strict=True)
-    return changed
-
-
-def _architecture_head(kind: str) -> set[str]:
-    """The fields of a head's configuration."""
-    from pointmae_zoo.models.heads import ClassifierConfig, PartSegmenterConfig
-
-    heads: dict[str, type] = {"classification": ClassifierConfig, "part_segmentation": PartSegmenterConfig}
-    return {item.name for item in dataclasses.fields(heads[kind])}
-
-
-def _preprocess(stored: Preprocess, recipe: FinetuneRecipe) -> Preprocess:
-    """The stored preprocessing, with the number of points and the centring and scaling of this training."""
-    samples = max(stored.surface_samples, recipe.num_points)
-    center, scale = ("centroid", "unit_sphere") if recipe.augmentation.normalizes else ("none", "none")
-    return dataclasses.replace(
-        stored, num_points=recipe.num_points, surface_samples=samples, center=center, scale=scale
-    )
-
-
-@contextlib.contextmanager
-def _without_warning() -> Iterator[None]:
-    """Without the warning that a new head has to be trained: it is about to be."""
-    logger = logging.getLogger("pointmae_zoo.hub.checkpoint.model_folder")
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before

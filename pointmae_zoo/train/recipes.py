@@ -131,8 +131,8 @@ class TrainingRecipe:
         """A copy in which ``auto`` is replaced by the precision of this device."""
         return self.override(precision=chosen_precision(self.precision, device))
 
-    def keeping_precision(self, before: Self) -> Self:
-        """A copy in which ``auto`` is replaced by the precision that a run has begun with."""
+    def keeping_choices(self, before: Self) -> Self:
+        """A copy in which ``auto`` is replaced by what a run has begun with."""
         return self.override(precision=before.precision) if self.precision == "auto" else self
 
 
@@ -236,8 +236,8 @@ class PretrainRecipe(TrainingRecipe):
         of_teacher = chosen_precision(self.teacher.precision, device)
         return super().resolved(device).override(teacher={"precision": of_teacher})
 
-    def keeping_precision(self, before: Self) -> Self:
-        kept = super().keeping_precision(before)
+    def keeping_choices(self, before: Self) -> Self:
+        kept = super().keeping_choices(before)
         if self.teacher.precision != "auto":
             return kept
         return kept.override(teacher={"precision": before.teacher.precision})
@@ -277,17 +277,21 @@ class FinetuneRecipe(TrainingRecipe):
             those of the encoder that change no weights (``num_neighbors``, ``local_radius``, ``drop_path``);
             from scratch any.
         data: the labelled clouds (see ``open_labelled``); the training split is used.
+        up: what points up in them; they are turned so that y does.
         classes: ``core`` or ``all``; None: core if the data names some.
         shots: clouds of each class to train on, drawn by ``seed`` from as many groups of near duplicates as
             possible; None: all.
         validation_share: share of the training split that is kept for validation; 0: none. It is drawn by
             ``seed``, before ``shots``; groups of near duplicates stay together. If the data has a validation
             split, all of that is used instead, whatever the share, and all of train is trained on.
-        validate_steps: validate every so many steps; None: twenty times in the run. The last step is always
-            validated.
+        validate_steps: validate every so many steps. None: as often as the length of the run allows, at most
+            twenty times: validations see at most a tenth of the clouds that are trained on, those of
+            ``calibration_batches`` included. The last step is always validated.
         select: the weights that the run ends with: the ``last``, or those with the ``best`` validation score
             (of equal ones the earlier).
-        trained_part: ``all``, or only the ``head``: the encoder stays the same, bit for bit.
+        trained_part: ``all``, or only the ``head``: the encoder stays the same, bit for bit. ``auto``: the
+            head if the run begins with weights and the data have few labels (see
+            ``finetuning.FEW_LABELS``), else all. A run says which it is, and stores and keeps it.
         layer_decay: below 1: each layer's learning rate is that of the layer above it times this (see
             ``layer_depths``).
         label_smoothing: share of a target that is spread over all classes.
@@ -305,12 +309,13 @@ class FinetuneRecipe(TrainingRecipe):
     model: str = ""
     model_arguments: dict[str, Any] = field(default_factory=dict)
     data: str = ""
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] = "y"
     classes: Literal["core", "all"] | None = None
     shots: int | None = None
     validation_share: float = 0.1
     validate_steps: int | None = None
     select: Literal["last", "best"] = "last"
-    trained_part: Literal["all", "head"] = "all"
+    trained_part: Literal["auto", "all", "head"] = "all"
     layer_decay: float = 1.0
     label_smoothing: float = 0.0
     calibration_batches: int = 8
@@ -345,3 +350,7 @@ class FinetuneRecipe(TrainingRecipe):
                 f"num_points is {self.num_points}, more than cloud_points ({self.cloud_points}); "
                 f"set num_points to {self.cloud_points} or lower, or cloud_points higher"
             )
+
+    def keeping_choices(self, before: Self) -> Self:
+        kept = super().keeping_choices(before)
+        return kept.override(trained_part=before.trained_part) if self.trained_part == "auto" else kept

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -218,6 +218,10 @@ class Run(Generic[_Recipe]):
                         folder.rmdir()
                 raise
 
+    def with_recipe(self, recipe: _Recipe) -> "Run[_Recipe]":
+        """The run with choices settled that depend on its data; call it before `begin`."""
+        return replace(self, recipe=recipe)
+
     def say(self, line: str) -> None:
         """Print a line, if progress is shown."""
         if self.progress:
@@ -338,7 +342,7 @@ def recipe_of_run(recipe: _Recipe | None, out: Path, kind: type[_Recipe], *, res
     before = check_task(read_recipe(stored), kind, str(stored))
     if recipe is None:
         return before
-    recipe = recipe.keeping_precision(before)
+    recipe = recipe.keeping_choices(before)
     ours, theirs = recipe.to_dict(), before.to_dict()
     for name in ours:
         if name not in MAY_CHANGE and ours[name] != theirs[name]:

@@ -1,5 +1,6 @@
 """Scores on validation clouds between steps, and the weights that did best there."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,26 @@ from pointmae_zoo.train.recipes import FinetuneRecipe
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+MOST_VALIDATIONS = 20
+"""In a run, unless its recipe says how often."""
+
+VALIDATION_SHARE = 0.1
+"""Validations see at most this share of the clouds that are trained on, unless there is only one."""
+
+
+def steps_between(steps: int, batch_size: int, clouds: int) -> int:
+    """Steps between validations, so that these cost little beside the training: at most `MOST_VALIDATIONS`,
+    and `VALIDATION_SHARE` of the clouds trained on; at least one, after the last step.
+
+    Args:
+        steps: of the run.
+        batch_size: clouds in a step.
+        clouds: that the network sees for one validation, those to recompute BatchNorm's statistics included.
+    """
+    affordable = int(VALIDATION_SHARE * steps * batch_size / max(clouds, 1))
+    return math.ceil(steps / min(MOST_VALIDATIONS, max(1, affordable)))
 
 
 class Validation:

@@ -114,7 +114,10 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         (["embed", "x.off", "--out", "y.npz", "--batch-size", "0"], "--batch-size: a whole number above 0"),
         (["embed", "x.off", "--out", "y.npz", "--memory-limit", "0"], "--memory-limit: a number above 0"),
         (["embed", "x.off", "--out", "y.npz", "--timeout", "nan"], "--timeout: a number above 0"),
-        (["embed", "x.off", "--out", "y.npz", "--up", "w"], '"w" for --up. Choose from: "x", "y", "z".'),
+        (
+            ["embed", "x.off", "--out", "y.npz", "--up", "w"],
+            '"w" for --up. Choose from: "x", "y", "z", "-x", "-y", "-z".',
+        ),
         (["embed", "x.off", "--out", "y.npz", "--dtype", "float"], 'Did you mean "float32"?'),
         (["pretrain", "--out", "run", "--track", "wandbb"], 'Did you mean "wandb"?'),
         (["finetune", "--out", "run", "--weights", "a", "--from-scratch", "b"], "--from-scratch"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cyclopts import Argument
+from cyclopts import Argument, CycloptsError
 
 import pointmae_zoo
 from pointmae_zoo import cli
@@ -28,13 +28,29 @@ from samples.commands import COMMANDS, run
 def options_of(words: str) -> dict[str, Any]:
     """The options of a command as its function gets them, by name."""
     _, given, _ = cli.build_app().parse_args(words)
-    return given.arguments
+    return given.kwargs
 
 
 def test_data_given_twice_is_data_of_both() -> None:
     given = options_of("pretrain --out runs/x --data a.npz b.npz --data parts/")
     assert given["data"] == ["a.npz", "b.npz", "parts/"]
     assert "data" not in options_of("pretrain --out runs/x")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "embed parts/ --out x.npz",
+        "predict parts/",
+        "finetune --out runs/x",
+        "evaluate finetuned runs/x --data my_shapes",
+        "evaluate parts runs/x --data my_shapes",
+    ],
+)
+def test_a_negative_axis_is_a_value_and_no_option(words: str) -> None:
+    assert options_of(f"{words} --up -z")["up"] == "-z"
+    with pytest.raises(CycloptsError, match="-w"):
+        options_of(f"{words} --up -w")
 
 
 def arguments_of(command: str) -> list[Argument]:

@@ -197,6 +197,24 @@ def test_validation_is_what_each_run_held_out(boxes: Path, tmp_path: Path) -> No
         evaluate_finetuned(run(recipe={}), boxes, split="validation", progress=False)
 
 
+def test_data_in_which_another_axis_is_up(boxes: Path, tmp_path: Path) -> None:
+    """Boxes that lie on their backs: their height is along z."""
+    with np.load(boxes) as loaded:
+        arrays = dict(loaded)
+    arrays["points"] = np.stack([arrays["points"][:, :, axis] for axis in (0, 2, 1)], axis=2)
+    np.savez(tmp_path / "lying.npz", **arrays)
+    trained = {"seed": 0, "validation_share": 0.2, "up": "z"}
+    told = run(recipe=trained)
+    for given, up in ((run(), "z"), (told, None), (run(), "-z")):
+        report = evaluate_finetuned(given, tmp_path / "lying.npz", up=up, progress=False)
+        assert report.confusion == [[5, 0, 0], [0, 10, 0], [0, 0, 30]]
+        assert f", {up or 'z'} up in the data" in report.context["protocol"]
+    for given, up in ((run(), None), (told, "y")):
+        report = evaluate_finetuned(given, tmp_path / "lying.npz", up=up, progress=False)
+        assert report.confusion == [[5, 0, 0], [0, 0, 10], [0, 30, 0]]
+        assert "up in the data" not in report.context["protocol"]
+
+
 def test_validation_of_other_data_is_refused(boxes: Path, tmp_path: Path) -> None:
     train = open_labelled(boxes, "train", num_points=32)
     held = train.select(validation_split(train.labels, train.groups, 0.2, 0)[1])

@@ -143,7 +143,7 @@ def test_nothing_to_do_and_wrong_arguments_are_told_before_the_work(folder: Path
         fails(ValueError, "seed: a whole number of 0 or more", seed=seed)
     fails(ValueError, r"t\.pkl: expected the name of a \.npz or", out=tmp_path / "t.pkl")
     fails(FileNotFoundError, "no such folder", out=tmp_path / "none" / "t.npz")
-    fails(ValueError, "up: x or y or z", up="w")
+    fails(ValueError, "up: x, y, z, -x", up="w")
     fails(ValueError, "batch_size: ", batch_size=0)
     fails(ValueError, "dtype: float32 or bfloat16 expected, got 'float16'", dtype="float16")
     fails(ValueError, "workers: ", workers=0)

@@ -25,6 +25,7 @@ SETTINGS = {
     "learning_rate": "1e-3",
     "warmup_steps": "0",
     "validation_share": "0.3",
+    "validate_steps": "1",
     "select": "best",
     "precision": "float32",
     "log_steps": "1",

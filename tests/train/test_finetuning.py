@@ -16,7 +16,14 @@ from pointmae_zoo import from_pretrained
 from pointmae_zoo.datasets.augmentation import Augmentation
 from pointmae_zoo.datasets.clouds import normalize_clouds
 from pointmae_zoo.datasets.labelled import LabelledClouds, open_labelled
-from pointmae_zoo.train import FinetuneRecipe, finetune, open_training_parts, pretrain
+from pointmae_zoo.train import (
+    FinetuneRecipe,
+    finetune,
+    finetuning,
+    open_training_parts,
+    pretrain,
+    read_recipe,
+)
 from pointmae_zoo.train.finetuning import FinetuneTask
 from pointmae_zoo.train.optimizer import layer_depths, parameter_groups
 from pointmae_zoo.train.validation import Validation
@@ -83,7 +90,7 @@ def test_a_log_is_told_of_steps_losses_and_the_time_left(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("pointmae_zoo.system.progress.SECONDS_BETWEEN_LINES", 0.0)
-    finetune(recipe, tmp_path / "run")
+    finetune(recipe.override(validate_steps=1), tmp_path / "run")
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train: ")]
     assert [line.partition(",")[0] for line in lines] == [f"train: {step} of 6 steps" for step in range(1, 7)]
     told = r" left, loss \d\.\d{3}, cross_entropy \d\.\d{3}, error_rate \d\.\d{3}, .*, \d+ clouds/s$"
@@ -108,8 +115,10 @@ def test_run_folder(recipe: FinetuneRecipe, tmp_path: Path) -> None:
     assert made["validation"] == result.validation and set(result.validation) == {"accuracy", "loss", "step"}
     assert str(tmp_path.parent) not in json.dumps(stored)
     lines = curve(folder)
-    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]  # twenty looks are wanted, in six steps
-    assert all(0 <= line["validation_accuracy"] <= 1 for line in lines)
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    # Six steps of six clouds: one validation of six clouds more than a tenth of that, so only the last one.
+    assert ["validation_accuracy" in line for line in lines] == [False, False, True]
+    assert 0 <= lines[-1]["validation_accuracy"] <= 1
     again = run(None, folder, resume=True)
     assert again.steps_now == 0 and again.validation == result.validation and "finished already" in str(again)
     with pytest.raises(ValueError, match="holds a run already"):
@@ -160,6 +169,61 @@ def test_the_head_alone(recipe: FinetuneRecipe, weights: Path, tmp_path: Path) -
     assert kept and all(torch.equal(before[name], after[name]) for name in kept)
     losses = [line["loss"] for line in curve(tmp_path / "run")]
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_the_head_alone_where_labels_are_few(
+    recipe: FinetuneRecipe,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """``auto`` depends on how many clouds of a class the data have, whatever is taken for validation; it is
+    said, stored and kept."""
+    before = load_file(weights / "model.safetensors")
+    auto = recipe.override(trained_part="auto", checkpoint_steps=1)
+
+    def frozen(folder: Path) -> bool:
+        name = "encoder.embeddings.0.conv1.weight"
+        return torch.equal(load_file(folder / "model.safetensors")[name], before[name])
+
+    monkeypatch.setattr(finetuning, "FEW_LABELS", 8)  # as many as there are; 6 are left to train on
+    finetune(auto, tmp_path / "all")
+    assert "auto is all, " in capsys.readouterr().err and not frozen(tmp_path / "all")
+    few = auto.override(shots=5)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        finetune(few, tmp_path / "few")
+    said = (
+        "trained_part: auto is head, the encoder stays as it is: the data have 5 labelled clouds of a class"
+    )
+    assert said in capsys.readouterr().err
+    monkeypatch.setattr(finetuning, "FEW_LABELS", 2)  # another version of the package
+    assert run(few, tmp_path / "few", resume=True).completed and frozen(tmp_path / "few")
+    assert read_recipe(tmp_path / "few" / "recipe.yaml").trained_part == "head"
+    assert config(tmp_path / "few")["provenance"]["recipe"]["trained_part"] == "head"
+    scratch = few.override(weights="", model="i2p_mae_tiny", model_arguments={**SCRATCH, "head_width": 16})
+    monkeypatch.setattr(finetuning, "FEW_LABELS", 100)
+    run(scratch, tmp_path / "scratch")
+    assert config(tmp_path / "scratch")["provenance"]["recipe"]["trained_part"] == "all"
+
+
+def test_clouds_that_lie_are_turned_in_training_and_validation(
+    recipe: FinetuneRecipe, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same run on the same clouds with another axis up, and the run's data say which it was."""
+    with np.load(data) as loaded:
+        arrays = dict(loaded)
+    x, y, z = np.moveaxis(arrays["points"], 2, 0)
+    (tmp_path / "lying").mkdir()
+    np.savez(tmp_path / "lying" / "clouds.npz", **{**arrays, "points": np.stack([x, -z, y], axis=2)})
+    lying = recipe.override(data=str(tmp_path / "lying" / "clouds.npz"), up="z")
+    finetune(lying, tmp_path / "turned")
+    assert "z is up in the data" in capsys.readouterr().err
+    run(recipe, tmp_path / "upright")
+    assert_same_run(tmp_path / "turned", tmp_path / "upright")
+    assert config(tmp_path / "turned")["provenance"]["recipe"]["up"] == "z"
+    assert config(tmp_path / "turned")["preprocess"]["up"] == "y"  # what the network sees
 
 
 def test_all_of_it(recipe: FinetuneRecipe, weights: Path, tmp_path: Path) -> None:
@@ -229,7 +293,7 @@ def test_best_on_validation(monkeypatch: pytest.MonkeyPatch, recipe: FinetuneRec
         return look(self, model, step)
 
     monkeypatch.setattr(Validation, "look", told)
-    result = run(recipe.override(select="best"), tmp_path / "run")
+    result = run(recipe.override(select="best", validate_steps=1), tmp_path / "run")
     assert result.validation == {"accuracy": 0.7, "loss": 1.0, "step": 2}
     left = load_file(tmp_path / "run" / "model.safetensors")
     assert all(torch.equal(left[name], seen[1][name]) for name in left)

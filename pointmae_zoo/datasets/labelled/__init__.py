@@ -5,9 +5,10 @@ An entry is one of
 - an ``.npz`` file of clouds (``datasets.clouds``) with ``y``, ``classes`` and ``split``, for parts ``parts``,
 - ``modelnet40:PATH``, ``scanobjectnn:PATH`` or ``shapenetpart:PATH``: the official splits of a benchmark,
 - a folder of one's own files, with a folder for each class or a list of labels
-  (``datasets.labelled.class_folder``).
+  (``datasets.labelled.folder_layout``).
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -16,6 +17,7 @@ from pointmae_zoo.datasets.labelled.from_benchmark import read_labelled_benchmar
 from pointmae_zoo.datasets.labelled.from_folder import read_labelled_folder
 from pointmae_zoo.datasets.labelled.from_npz import read_labelled_file
 from pointmae_zoo.datasets.labelled.labelled_clouds import ClassSet, LabelledClouds, Split, joint_sha256
+from pointmae_zoo.shapes.up_axis import check_up, turn_up
 
 __all__ = ["ClassSet", "LabelledClouds", "Split", "joint_sha256", "open_labelled"]
 
@@ -30,6 +32,7 @@ def open_labelled(
     with_parts: bool = False,
     cache: str | Path | None = None,
     seed: int = 0,
+    up: str = "y",
     progress: bool = True,
 ) -> LabelledClouds:
     """Read the clouds of one split of an entry (see above).
@@ -47,6 +50,7 @@ def open_labelled(
         with_parts: read part labels, too; it is an error if there are none.
         cache: folder to keep points in that take time to read; None: they are read again each time.
         seed: of points on meshes, and of the choice among points.
+        up: what points up in the data: x, y, z, -x, -y or -z. Clouds are turned so that y does.
         progress: show progress, and print notes on the data.
 
     Raises:
@@ -54,12 +58,39 @@ def open_labelled(
         FileNotFoundError: no such file or folder.
         OSError: no room for a cache.
     """
+    check_up(up)
     most_points = num_points if most_points is None else most_points
     if not 2 <= num_points <= most_points:
         raise ValueError(f"num_points {num_points}, most_points {most_points}: expected 2 or more, in order")
     if split not in get_args(Split):
         raise ValueError(f"split: {split!r}, expected one of {', '.join(get_args(Split))}")
-    cache = None if cache is None else Path(cache)
+    found = _read(
+        entry,
+        split,
+        num_points,
+        most_points,
+        classes,
+        with_parts=with_parts,
+        cache=None if cache is None else Path(cache),
+        seed=seed,
+        progress=progress,
+    )
+    return replace(found, points=turn_up(found.points, up, "y"))
+
+
+def _read(
+    entry: str | Path,
+    split: Split,
+    num_points: int,
+    most_points: int,
+    classes: ClassSet | None,
+    *,
+    with_parts: bool,
+    cache: Path | None,
+    seed: int,
+    progress: bool,
+) -> LabelledClouds:
+    """The clouds as they are in the data, whatever points up."""
     name, path = benchmarks.split_entry(entry)
     if name is not None:
         if classes == "core":

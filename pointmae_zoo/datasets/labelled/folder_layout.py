@@ -15,7 +15,7 @@ import io
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,6 +66,8 @@ class Listing:
         classes: sorted names.
         stated: whether the folder itself says what is for testing.
         left_out: folders and files that belong to no class, and why.
+        passed_over: suffix -> how many files in classes have it and are not read, such as textures; and how
+            many are ``hidden``.
         doubtful: pairs of files of the same bytes that are of different classes; for each pair of classes the
             first.
     """
@@ -76,6 +78,7 @@ class Listing:
     stated: bool
     left_out: tuple[tuple[str, str], ...]
     doubtful: tuple[tuple[Listed, Listed], ...] = ()
+    passed_over: Counter[str] = field(default_factory=Counter)
 
     def of(self, split: str) -> list[int]:
         """Numbers of the files of one split."""
@@ -101,10 +104,11 @@ def list_labelled(folder: Path, suffixes: Collection[str]) -> Listing:
     if name := benchmarks.recognise(folder):
         raise ValueError(f"{folder}: this is {name}, which has its own splits; write {name}:{folder}")
     left_out: list[tuple[str, str]] = []
+    passed_over = Counter[str]()
     if (folder / LABELS_FILE).is_file():
         found = read_labels(folder / LABELS_FILE)
     else:
-        found = _sorted_by_class(folder, suffixes, left_out)
+        found = _sorted_by_class(folder, suffixes, left_out, passed_over)
     found.sort(key=lambda one: one.file.as_posix())
     classes = tuple(sorted({one.label for one in found}))
     _check_names(folder, found)
@@ -112,11 +116,11 @@ def list_labelled(folder: Path, suffixes: Collection[str]) -> Listing:
     stated = any(one.split for one in found)
     if not stated:
         found = _with_test(found, groups)
-    return Listing(found, groups, classes, stated, tuple(left_out), doubtful)
+    return Listing(found, groups, classes, stated, tuple(left_out), doubtful, passed_over)
 
 
 def _sorted_by_class(
-    folder: Path, suffixes: Collection[str], left_out: list[tuple[str, str]]
+    folder: Path, suffixes: Collection[str], left_out: list[tuple[str, str]], passed_over: Counter[str]
 ) -> list[Listed]:
     folders = _folders(folder)
     named = {place.name: SPLIT_NAMES.get(place.name.lower(), "") for place in folders}
@@ -141,10 +145,11 @@ def _sorted_by_class(
                 if name.suffix.lower() in suffixes
             ]
             for inner in _folders(place):
-                found += _of_class(folder, inner, inner.name, named[place.name], suffixes, left_out)
+                split = named[place.name]
+                found += _of_class(folder, inner, inner.name, split, suffixes, left_out, passed_over)
     else:
         for place in folders:
-            found += _of_split_class(folder, place, suffixes, left_out)
+            found += _of_split_class(folder, place, suffixes, left_out, passed_over)
         without = next((one for one in found if not one.split), None)
         if without and any(one.split for one in found):
             raise ValueError(
@@ -159,20 +164,24 @@ def _sorted_by_class(
 
 
 def _of_split_class(
-    folder: Path, place: Path, suffixes: Collection[str], left_out: list[tuple[str, str]]
+    folder: Path,
+    place: Path,
+    suffixes: Collection[str],
+    left_out: list[tuple[str, str]],
+    passed_over: Counter[str],
 ) -> list[Listed]:
     """The files of one class, which may have folders train and test."""
     inner = _folders(place)
     splits = {one.name: SPLIT_NAMES.get(one.name.lower(), "") for one in inner}
     if not any(splits.values()):
-        return _of_class(folder, place, place.name, "", suffixes, left_out)
+        return _of_class(folder, place, place.name, "", suffixes, left_out, passed_over)
     loose = [str(name) for name in _files(place) if name.suffix.lower() in suffixes]
     if other := [name for name, split in splits.items() if not split] + loose:
         raise ValueError(f"{place}: has folders of splits beside {other[0]!r}; expected only splits there")
     return [
         one
         for below in inner
-        for one in _of_class(folder, below, place.name, splits[below.name], suffixes, left_out)
+        for one in _of_class(folder, below, place.name, splits[below.name], suffixes, left_out, passed_over)
     ]
 
 
@@ -183,6 +192,7 @@ def _of_class(
     split: str,
     suffixes: Collection[str],
     left_out: list[tuple[str, str]],
+    passed_over: Counter[str],
 ) -> list[Listed]:
     files, others = [], Counter[str]()
     seen = {_identity(place)}  # links may lead to a folder above, or twice to the same
@@ -194,6 +204,7 @@ def _of_class(
                 below.append(name)
         for name in names:
             if _hidden(name):
+                passed_over["hidden"] += 1
                 continue
             if Path(name).suffix.lower() in suffixes:
                 if os.path.isfile(os.path.join(current, name)):
@@ -202,7 +213,9 @@ def _of_class(
                     left_out.append((os.path.join(current, name), "is no file, or a link to none"))
             else:
                 others[Path(name).suffix.lower() or name] += 1
-    if not files:
+    if files:
+        passed_over.update(others)
+    else:
         there = ", ".join(f"{count} x {suffix}" for suffix, count in others.most_common(3))
         hint = "; text with a point in each line is called .xyz" if ".txt" in others else ""
         reason = f"no files there with a suffix of {' '.join(suffixes)}"

@@ -2,8 +2,10 @@
 
 import hashlib
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +38,7 @@ def read_labelled_folder(
     seed: int,
     progress: bool,
 ) -> LabelledClouds:
-    """The clouds of one split; see ``labelled.open_labelled`` and ``class_folders``.
+    """The clouds of one split; see ``labelled.open_labelled`` and ``folder_layout``.
 
     Raises:
         ValueError: see there; no file of the split; a class to be tested on that training lacks; a class
@@ -195,13 +197,20 @@ def _check_classes(
 
 
 def _print_split(folder: Path, listing: Listing, split: Split) -> None:
-    count, files = len(listing.of(split)), len(listing.files)
-    how = "as it says" if listing.stated else "test is held out by a hash of the file names"
+    counts = Counter(one.split for one in listing.files)
+    told = [f"{counts[name]:,} {name}" for name in get_args(Split) if counts[name] and name != split]
+    told.append(
+        "as it says" if listing.stated else f"for testing {_of_each(listing, 'test')}, by a hash of names"
+    )
     print(
-        f"{folder}: {count:,} {split} files of {files:,} in {len(listing.classes)} classes ({how})",
+        f"{folder}: {counts[split]:,} {split} files of {len(listing.files):,} in {len(listing.classes)} "
+        f"classes ({', '.join(told)})",
         file=sys.stderr,
     )
     if split == "train" or not listing.of("train"):  # once
+        if listing.passed_over:
+            others = ", ".join(f"{count:,} {what}" for what, count in listing.passed_over.most_common())
+            print(f"  passed over: {others}", file=sys.stderr)
         for place, reason in listing.left_out[:_MOST_LISTED]:
             print(f"  left out: {place}: {reason}", file=sys.stderr)
         if len(listing.left_out) > _MOST_LISTED:
@@ -221,6 +230,13 @@ def _print_split(folder: Path, listing: Listing, split: Split) -> None:
                 f"{listing.files[both[0]].file}",
                 file=sys.stderr,
             )
+
+
+def _of_each(listing: Listing, split: str) -> str:
+    """How many files of a split the classes have, such as ``2 of each class``."""
+    counts = Counter(listing.files[row].label for row in listing.of(split))
+    fewest, most = (choose(counts[name] for name in listing.classes) for choose in (min, max))
+    return f"{fewest}{'' if fewest == most else f' to {most}'} of each class"
 
 
 def _print_untestable(folder: Path, listing: Listing, with_parts: bool) -> None:

@@ -188,6 +188,38 @@ def test_the_share_is_right_in_small_classes_too(count: int, tmp_path: Path) -> 
         assert abs(len(held_out) - 0.2 * count) <= 0.5 or len(held_out) == 1
 
 
+def test_the_counts_of_a_held_out_part_are_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    meshes(tmp_path, [f"{label}/{number}.off" for label in "abc" for number in range(12)])
+    open_labelled(tmp_path, "train", num_points=16)
+    told = "30 train files of 36 in 3 classes (6 test, for testing 2 of each class, by a hash of names)"
+    assert told in capsys.readouterr().err
+    mesh(tmp_path / "d" / "alone.off", 9.0)
+    open_labelled(tmp_path, "test", num_points=16)
+    told = "6 test files of 37 in 4 classes (31 train, for testing 0 to 2 of each class, by a hash of names)"
+    assert told in capsys.readouterr().err
+
+
+def test_the_axis_that_points_up_becomes_y(tmp_path: Path) -> None:
+    """Four directions up of the same shape, of an .npz and of a folder with a cache."""
+    upright = mesh(tmp_path / "y" / "a" / "1.off", 2.0).read_text().splitlines()
+    mesh(tmp_path / "y" / "b" / "2.off", 3.0)
+    assert upright[4] == "0 2.0 0"  # a tetrahedron with its longest edge along y
+    known = opened(tmp_path / "y").points
+    points = {"z": "1 0 0,0 0 {h},0 -1 0", "-y": "1 0 0,0 -{h} 0,0 0 -1", "-z": "1 0 0,0 0 -{h},0 1 0"}
+    for up, corners in points.items():
+        for name, height in (("a/1.off", "2.0"), ("b/2.off", "3.0")):
+            lines = ["OFF", "4 4 0", "0 0 0", *corners.format(h=height).split(","), *upright[-4:]]
+            (tmp_path / up / name).parent.mkdir(parents=True)
+            (tmp_path / up / name).write_text("\n".join(lines) + "\n")
+        for _ in range(2):
+            found = opened(tmp_path / up, up=up, cache=tmp_path / "cache")
+            np.testing.assert_allclose(found.points, known, atol=1e-6)
+    other = opened(tmp_path / "z", cache=tmp_path / "cache")  # the cache holds what is in the files
+    assert not np.allclose(other.points, known, atol=0.1)
+    with pytest.raises(ValueError, match=r"up: x, y, z, -x, -y or -z expected, got 'Z'"):
+        opened(tmp_path / "y", up="Z")
+
+
 def test_small_classes_are_in_train_first_and_then_in_test(tmp_path: Path) -> None:
     found = splits_of(
         looked_through(meshes(tmp_path, [f"c{n}/{k}.off" for n in range(1, 6) for k in range(n)]))
@@ -358,6 +390,8 @@ def test_unreadable_files_are_left_out_and_counted(tmp_path: Path, capsys: pytes
     (tmp_path / "train" / "empty").mkdir()
     (tmp_path / "train" / "texts").mkdir()
     (tmp_path / "train" / "texts" / "cloud.txt").write_text("0 0 0\n")
+    for name in ("wood.png", "steel.PNG", "a.mtl", ".DS_Store"):
+        (tmp_path / "train" / "a" / name).write_bytes(b"")
     found = open_labelled(tmp_path, "train", num_points=16)
     reasons = {Path(name).name: reason for name, reason in found.skipped}
     assert set(reasons) == {"loose.off", "empty", "texts", "broken.off"}
@@ -369,6 +403,7 @@ def test_unreadable_files_are_left_out_and_counted(tmp_path: Path, capsys: pytes
         and "4 train files of 4 in 2 classes (as it says)" in said
         and "1 of 4 files cannot be used" in said
         and "loose.off" in said
+        and "  passed over: 2 .png, 1 " in said
     )
     assert found.classes == ("a", "b")
 

@@ -1,0 +1,33 @@
+"""Which axis of a shape points up, and turning shapes upright."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+AXES = ("x", "y", "z")
+UP_AXES = (*AXES, "-x", "-y", "-z")
+"""What may point up in files. Depth cameras have y down, so there -y points up."""
+
+
+def check_up(value: object) -> None:
+    """Raise a ValueError unless it is one of `UP_AXES`."""
+    if value not in UP_AXES:
+        raise ValueError(f"up: {', '.join(UP_AXES[:-1])} or {UP_AXES[-1]} expected, got {value!r}")
+
+
+def turn_up(points: NDArray[np.float32], source: str, target: str) -> NDArray[np.float32]:
+    """Points (..., 3), turned so that the direction ``source`` (of `UP_AXES`) becomes the axis ``target`` (of
+    `AXES`): by 90 degrees about the third axis, or by 180 degrees if the two are opposite. Points that are
+    upright already are given back as they are."""
+    if source == target:
+        return points
+    sign = -1 if source.startswith("-") else 1
+    old, new = AXES.index(source[-1]), AXES.index(target)
+    turned = points.copy()
+    # Swapping two axes, or changing one sign, is a reflection; the second minus makes it a rotation.
+    if old == new:
+        turned[..., new] = -points[..., new]
+        turned[..., (new + 1) % 3] = -points[..., (new + 1) % 3]
+    else:
+        turned[..., new] = sign * points[..., old]
+        turned[..., old] = -sign * points[..., new]
+    return turned
