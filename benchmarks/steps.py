@@ -20,6 +20,7 @@ from pointmae_zoo.models.joint_mae.joint_network import JointMAEForPretraining
 from pointmae_zoo.models.pretraining_model import TeacherViews, weighted_sum
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.models.teacher.image_teacher import Teacher
+from pointmae_zoo.ops import Rendering
 from pointmae_zoo.ops.precision import chosen_precision
 from pointmae_zoo.train.optimizer import adamw, parameter_groups
 from pointmae_zoo.train.pretraining import PretrainTask, create_pretraining_model
@@ -27,7 +28,7 @@ from pointmae_zoo.train.recipe_files import read_recipe
 from pointmae_zoo.train.recipes import PretrainRecipe, merged
 from pointmae_zoo.train.runtime import keep_freed_memory, precision
 from pointmae_zoo.train.target_cache import cached_targets
-from pointmae_zoo.train.teacher_targets import LiveTargets, Rendering
+from pointmae_zoo.train.teacher_targets import LiveTargets
 
 CLIP = "vit_base_patch16_clip_quickgelu_224"
 CPU = torch.device("cpu")

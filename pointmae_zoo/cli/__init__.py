@@ -6,7 +6,9 @@ needs when it runs, and a default is read from the function that it belongs to (
 """
 
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -62,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in before or os.environ.get("POINTMAE_ZOO_DEBUG", "0") not in ("", "0")
     words = [word for word in before if word != "--debug"] + words[len(before) :]
     app = build_app()
+    if words in (["--help"], ["-h"]):
+        print(_overview(app))
+        return 0
     try:
         command, given, _ = app.parse_args(words)
         if command == app.help_print and not {"--help", "-h"} & set(words):
@@ -127,6 +132,21 @@ def build_app() -> App:
         return 0
 
     return app
+
+
+def _overview(app: App) -> str:
+    """What ``--help`` alone prints: a line for every command. Cyclopts would import rich for it, which takes
+    as long as all else together."""
+    width = min(110, shutil.get_terminal_size().columns)
+    names = sorted((name for name in app if name not in ("-h", "--help")), key=lambda name: name[0] == "-")
+    rows = {name: str(app[name].help).partition("\n")[0] for name in names}
+    pad = max(map(len, rows)) + 4
+    lines = [
+        textwrap.fill(f"  {name:<{pad - 2}}{what}", width, subsequent_indent=" " * pad)
+        for name, what in rows.items()
+    ]
+    about, end = textwrap.fill(str(app.help), width), textwrap.fill(str(app.help_epilogue), width)
+    return "\n".join(["Usage: pointmae-zoo COMMAND", "", about, "", *lines, "", end])
 
 
 def _failed(text: str) -> int:

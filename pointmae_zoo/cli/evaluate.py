@@ -187,7 +187,7 @@ def finetuned(runs: list[Model], /, **settings: Unpack[Classifier]) -> int:
 
 @options()
 def parts(runs: list[Model], /, **settings: Unpack[FineTuned]) -> int:
-    """Mean overlap (mIoU) of fine-tuned part segmenters.
+    """mIoU of fine-tuned part segmenters.
 
     How well they find the parts of clouds: by instance and by category as on ShapeNetPart, with 95 %
     intervals, class by class and part by part.

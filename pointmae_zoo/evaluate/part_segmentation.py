@@ -1,4 +1,4 @@
-"""Mean overlap (mIoU) of fine-tuned part segmenters."""
+"""mIoU of fine-tuned part segmenters; the measure itself is in `reports.mean_iou`."""
 
 import time
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from pointmae_zoo.evaluate.finetuned import check_choices, open_trial
 from pointmae_zoo.evaluate.finetuned_models import Floats, Run, load_runs, predict_clouds, vote
 from pointmae_zoo.evaluate.outputs import check_outputs, report_file
 from pointmae_zoo.models.object_parts import ObjectParts
-from pointmae_zoo.reports.part_overlap import overlaps, predicted_parts
+from pointmae_zoo.reports.mean_iou import cloud_ious, mean_by_part, part_ious, predicted_parts
 from pointmae_zoo.reports.score_report import ENDS, Measured, ScoreReport, spread
 from pointmae_zoo.system.source_state import measured_with
 
@@ -44,7 +44,7 @@ def evaluate_parts(
     cache: Path | None = None,
     progress: bool = True,
 ) -> ScoreReport:
-    """Mean overlap (mIoU) of true and predicted parts, by instance and by category, as on ShapeNetPart.
+    """mIoU of true and predicted parts, by instance and by category, as on ShapeNetPart.
 
     Args:
         runs, classes, split, num_points, up, label, out, keep_in, cache, progress: as for
@@ -54,7 +54,7 @@ def evaluate_parts(
         votes: also average predictions over so many views of each cloud, augmented as in training but with
             all their points; the report has them in a line of their own. 0: no votes.
         picture: the PNG file to draw true and predicted parts to, for up to eight classes: of each the cloud
-            with the median overlap; its folder is made.
+            with the median IoU; its folder is made.
 
     Raises:
         ValueError: parts of model and data differ (says which); data without part labels; otherwise as for
@@ -99,16 +99,16 @@ def evaluate_parts(
             labels, truth = clouds.labels[rows], clouds.part_labels[rows]
             order, kinds = run.order(clouds.part_names), _object_classes(run, clouds)
             scores = predict_clouds(run.network, points[rows], kinds[labels], **how)
-            answer, overlap = _judged(scores[..., order], truth, labels, clouds)
-            measured.add(run.name, run.seed, rows, np.nanmean(overlap, axis=1))
-            by_part.append(overlap)
-            shown = shown or (rows, answer, np.nanmean(overlap, axis=1))
+            answer, ious = _judged(scores[..., order], truth, labels, clouds)
+            measured.add(run.name, run.seed, rows, cloud_ious(ious))
+            by_part.append(ious)
+            shown = shown or (rows, answer, cloud_ious(ious))
             if votes:
                 voted = vote(
                     run.network, points[rows], votes, run.augmentation, object_classes=kinds[labels], **how
                 )
-                _, overlap = _judged(voted[..., order], truth, labels, clouds)
-                measured.add(run.name, run.seed, rows, np.nanmean(overlap, axis=1), votes)
+                _, ious = _judged(voted[..., order], truth, labels, clouds)
+                measured.add(run.name, run.seed, rows, cloud_ious(ious), votes)
     measured.fill(report)
     report.per_part = _per_part(clouds, by_part)
     report.context |= measured_with(started)
@@ -122,9 +122,9 @@ def evaluate_parts(
 def _judged(
     scores: Floats, truth: NDArray[np.int64], labels: NDArray[np.int64], clouds: LabelledClouds
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Predicted parts (M, N), and their overlap (M, P) with the true ones."""
+    """Predicted parts (M, N), and their IoU (M, P) with the true ones."""
     answer = predicted_parts(scores, labels, clouds.parts)
-    return answer, overlaps(truth, answer, labels, clouds.parts)
+    return answer, part_ious(truth, answer, labels, clouds.parts)
 
 
 def _object_classes(run: Run, clouds: LabelledClouds) -> NDArray[np.int64]:
@@ -142,14 +142,12 @@ def _object_classes(run: Run, clouds: LabelledClouds) -> NDArray[np.int64]:
 
 
 def _per_part(clouds: LabelledClouds, by_part: list[NDArray[np.float64]]) -> list[dict[str, Any]]:
-    """For each part its mean overlap over the clouds of its class; mean and deviation over the runs."""
+    """For each part its mean IoU over the clouds of its class; mean and deviation over the runs."""
     found = []
     for number, own in enumerate(clouds.parts):
         count = int((clouds.labels == number).sum())
         for part in own:
-            means = [
-                100.0 * float(np.nanmean(one[:, part])) for one in by_part if np.isfinite(one[:, part]).any()
-            ]
+            means = mean_by_part(by_part, part)
             row = {"part": clouds.part_names[part], "clouds": count}
             found.append(row | (spread(means) if means else {"mean": None, "std": None}))
     return found
@@ -164,7 +162,7 @@ def _draw(
     path: str | Path,
     title: str,
 ) -> None:
-    """Draw, for each class, the cloud with the median overlap; predictions are the first run's."""
+    """Draw, for each class, the cloud with the median IoU; predictions are the first run's."""
     from pointmae_zoo.viz import PartPicture, draw_parts
 
     assert clouds.part_labels is not None

@@ -7,8 +7,9 @@ Which files a published name stands for, by size and sha256, is written where it
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import torch
 from torch import nn
@@ -29,86 +30,49 @@ from pointmae_zoo.system.devices import check_device
 BUNDLED = Path(__file__).resolve().parent.parent / "weights"
 
 
+class _Options(TypedDict, total=False):
+    """The keywords of `from_pretrained` beside ``kind``, for editors and type checkers."""
+
+    device: str | torch.device
+    dtype: torch.dtype
+    revision: str | None
+    token: str | bool | None
+    cache_dir: str | os.PathLike[str] | None
+    local_files_only: bool
+    force_download: bool
+    labels: Sequence[str] | None  # from here on, of the head
+    num_classes: int
+    head_pool: str
+    head_width: int
+    head_dropout: float
+    num_parts: int
+    num_object_classes: int
+    propagated_dims: tuple[int, int]
+    label_dim: int
+    head_dims: tuple[int, int, int]
+
+
+_Source = str | os.PathLike[str]
+
+
 @overload
 def from_pretrained(
-    source: str | os.PathLike[str],
-    *,
-    kind: Literal["encoder"],
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
-    **head: Any,
+    source: _Source, *, kind: Literal["encoder"], **options: Unpack[_Options]
 ) -> PointEncoder: ...
-
-
 @overload
 def from_pretrained(
-    source: str | os.PathLike[str],
-    *,
-    kind: Literal["pretraining"],
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
-    **head: Any,
+    source: _Source, *, kind: Literal["pretraining"], **options: Unpack[_Options]
 ) -> PretrainingModel: ...
-
-
 @overload
 def from_pretrained(
-    source: str | os.PathLike[str],
-    *,
-    kind: Literal["classification"],
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
-    **head: Any,
+    source: _Source, *, kind: Literal["classification"], **options: Unpack[_Options]
 ) -> PointForClassification: ...
-
-
 @overload
 def from_pretrained(
-    source: str | os.PathLike[str],
-    *,
-    kind: Literal["part_segmentation"],
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
-    **head: Any,
+    source: _Source, *, kind: Literal["part_segmentation"], **options: Unpack[_Options]
 ) -> PointForPartSegmentation: ...
-
-
 @overload
-def from_pretrained(
-    source: str | os.PathLike[str],
-    *,
-    kind: str | None = None,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
-    **head: Any,
-) -> Any: ...
-
-
+def from_pretrained(source: _Source, *, kind: str | None = None, **options: Unpack[_Options]) -> Any: ...
 def from_pretrained(
     source: str | os.PathLike[str],
     *,
@@ -192,8 +156,8 @@ def from_pretrained(
 
 
 def local_config(source: str | os.PathLike[str]) -> ModelConfig | None:
-    """The configuration of weights in a folder, or that came with the package, without the weights; None for
-    what is elsewhere, or nowhere. Raises CheckpointError if it is damaged."""
+    """The configuration of weights that lie in a folder or came with the package; the weights aren't read.
+    None for anything else. Raises CheckpointError if it is damaged."""
     if is_published(source):
         entry = get_weights(str(source)) if source in list_weights() else None
         folder = None if entry is None else BUNDLED / entry.name
@@ -209,7 +173,7 @@ def local_config(source: str | os.PathLike[str]) -> ModelConfig | None:
 def _load_from_hub(
     where: HubSource, cache: dict[str, bool], loading: dict[str, Any], *, may_be_folder: bool = False
 ) -> nn.Module:
-    """``may_be_folder``: what was given would be a folder, too, if there were one of that name."""
+    """``may_be_folder``: a folder may have been meant, so errors also say that there is none."""
     if may_be_folder:
         if near := _near_folder(Path(where.repo)):
             raise ValueError(
@@ -232,8 +196,7 @@ def _load_from_hub(
 
 
 def is_published(source: str | os.PathLike[str]) -> bool:
-    """Whether it means weights of the registry, and not a folder or a repository; also if there are none of
-    that name."""
+    """Whether it is a name of the registry (a wrong one, too) rather than a folder or a repository."""
     if not isinstance(source, str):
         return False
     known = source in list_weights() or source in list_models()
@@ -241,7 +204,7 @@ def is_published(source: str | os.PathLike[str]) -> bool:
 
 
 def is_hub_name(source: str | os.PathLike[str]) -> bool:
-    """Whether it means a repository of the Hub: text with a slash that is no path and no existing folder."""
+    """Whether it is a repository of the Hub: text with a slash that is no path and no existing folder."""
     return isinstance(source, str) and not is_published(source) and not _looks_like_a_path(source)
 
 
@@ -255,8 +218,8 @@ def full_name(source: str | os.PathLike[str], model: Any) -> str:
 
 
 def public_name(source: str | os.PathLike[str], model: Any = None) -> str:
-    """What others may read of where a model comes from: of published weights their name, of the Hub the
-    repository, with the commit that ``model`` was loaded from; of a folder its last name alone."""
+    """Where a model comes from, without what is private: the name of published weights; the repository of the
+    Hub, with the commit that ``model`` was loaded from; of a folder only its own name."""
     if is_published(source):
         return get_weights(os.fspath(source)).name
     if is_hub_name(source):
@@ -284,7 +247,7 @@ def _checked_folder(folder: Path) -> Path:
 
 
 def _near_folder(folder: Path) -> Path | None:
-    """A folder beside this one, which is not there, whose name is much like its."""
+    """An existing folder with a similar name, beside the missing one."""
     try:
         beside = [path.name for path in folder.parent.iterdir() if path.is_dir()]
     except OSError:

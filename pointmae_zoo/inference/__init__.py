@@ -1,4 +1,4 @@
-"""Mesh files in; a table of features and its nearest rows, class names, or coloured parts out."""
+"""From mesh files to a table of features, to class names, or to clouds coloured by part."""
 
 from pointmae_zoo.inference.classification import Predictions, predict_files, write_predictions
 from pointmae_zoo.inference.embedding import embed_files

@@ -1,4 +1,4 @@
-"""Files through a network, many clouds at a time: as many as memory holds and speed gains from.
+"""Running files through a network in batches, and finding the batch size.
 
 On a GPU (`inference.gpu_batches`) the next clouds are prepared while the network works.
 """
@@ -29,11 +29,11 @@ Outputs = dict[Path, NDArray[np.float32]]
 
 
 FIRST_CLOUDS = 16
-"""Where trying begins, and what is taken where nothing is tried."""
+"""The first size that is tried, and the size if none is tried."""
 MOST_CLOUDS = 512
-"""That are tried."""
+"""The largest size that is tried."""
 GAIN = 1.05
-"""Twice as many clouds must be faster than this, in clouds per second, to be worth their memory."""
+"""Doubling the size must raise clouds per second by this factor to be worth the memory."""
 
 
 class Launched(Protocol):
@@ -48,7 +48,7 @@ class Launched(Protocol):
 
 
 class Launcher(Protocol):
-    """Prepares clouds and begins to compute what a network says of them."""
+    """Prepares clouds and starts to compute the network's outputs for them."""
 
     ahead: int
     """Batches that may be under way while files for the next are waited for."""
@@ -56,11 +56,11 @@ class Launcher(Protocol):
     """Whether it pays to look for the best batch size."""
 
     def launch(self, network: "Network", clouds: list[NDArray[np.float32]], size: int) -> Launched:
-        """Of 1 to ``size`` clouds. The network always sees ``size`` of them, because kernels are chosen by
-        shape: a row must not depend on how many share its batch."""
+        """Start a batch of 1 to ``size`` clouds. The network always gets ``size`` of them, because kernels
+        are chosen by shape and a row must not depend on how many clouds share its batch."""
 
     def seconds(self, network: "Network", clouds: list[NDArray[np.float32]], size: int) -> float:
-        """What a batch of this size takes, made of these clouds over and over."""
+        """How long a batch of this size takes, filled by repeating these clouds."""
 
 
 class BatchSize:
@@ -100,10 +100,10 @@ class BatchSize:
         return self.size
 
     def halve(self) -> None:
-        """After a batch that did not fit. Raises RuntimeError if it was of one cloud."""
+        """Halve the size, after a batch that did not fit. Raises RuntimeError if it held a single cloud."""
         if self.size == 1:
             raise RuntimeError(
-                "the GPU has no room for a single cloud; end other programs on it, or give dtype bfloat16 or "
+                "the GPU has no room for a single cloud; end other programs on it, or use dtype bfloat16 or "
                 "device cpu"
             )
         self.size = (self.size + 1) // 2
@@ -140,13 +140,13 @@ class Batches:
         self._launcher, self._surface_samples, self._seed = launcher, surface_samples, seed
         self._batch_size = BatchSize(batch_size)
         self.notes: dict[Path, tuple[str, ...]] = {}
-        """What was remarked of the files read so far; those without a remark are left out."""
+        """Remarks about files that were read so far."""
 
     def run(
         self, network: "Network", files: list[Path], readers: ReaderPool, failures: dict[Path, str], bar: Any
     ) -> Iterator[tuple[Clouds, Outputs]]:
-        """Batches of files that can be read, and the network's outputs for them; the others, and those
-        without outputs, go to failures."""
+        """Batches of files that can be read, and the network's outputs for them. Files that can't be read,
+        and those without outputs, go to failures."""
         under_way: deque[tuple[Clouds, Launched]] = deque()
         for batch in self._read(network, files, readers, failures, bar):
             todo = _parts(batch, self._batch_size.size)
@@ -166,7 +166,7 @@ class Batches:
     def _read(
         self, network: "Network", files: list[Path], readers: ReaderPool, failures: dict[Path, str], bar: Any
     ) -> Iterator[Clouds]:
-        """As many clouds at a time as the batch size says, which may change in between."""
+        """Clouds, a batch at a time; the batch size may change in between."""
         batch: Clouds = {}
         searching = self._launcher.tries_sizes
         readings = readers.read(files, self._surface_samples, self._seed)
@@ -218,7 +218,7 @@ def _parts(clouds: Clouds, size: int) -> list[Clouds]:
 
 
 def launcher_for(recipe: Preprocess, device: str, up: str) -> Launcher:
-    """What suits the device."""
+    """The launcher for this device."""
     if not device.startswith("cuda"):
         return Direct(recipe, device, up)
     from pointmae_zoo.inference.gpu_batches import Overlapped
@@ -227,8 +227,8 @@ def launcher_for(recipe: Preprocess, device: str, up: str) -> Launcher:
 
 
 class Direct:
-    """One batch after the other, by whoever asks for it: where the network and what prepares clouds for it
-    would only take the same cores from each other."""
+    """One batch after the other, in the caller's thread. On a CPU, preparing clouds at the same time would
+    only take cores from the network."""
 
     ahead = 0
     tries_sizes = False
@@ -249,7 +249,7 @@ class Direct:
         raise NotImplementedError("nothing is tried on this device")
 
     def _prepared(self, clouds: list[NDArray[np.float32]]) -> "tuple[list[Tensor], dict[int, str]]":
-        """The network's input for each cloud, something in its place where there is none, and why."""
+        """The network's input for each cloud, and why some have none; these get a placeholder."""
         import torch
 
         try:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.inference.feature_tables import noted
-from pointmae_zoo.inference.inputs import Paths, in_dtype, opened, stored_config
+from pointmae_zoo.inference.inputs import Paths, RunOptions, in_dtype, opened, stored_config
 from pointmae_zoo.inference.resumable import RowNetwork, Rows, rows_of_files
 from pointmae_zoo.models.default_weights import DEFAULT_CLASSIFIER
 from pointmae_zoo.system.files import check_out, written_whole
@@ -69,8 +69,7 @@ def predict_files(
 ) -> Predictions:
     """Classes of mesh and point files: a row for each that can be read, a reason for each that cannot.
 
-    Files are read, rows kept in `OUT.partial` and failures collected as by `embed_files`, whose other
-    arguments these are.
+    Reading, `OUT.partial`, failures, and the arguments not listed here are those of `embed_files`.
 
     Args:
         paths: files, folders or globs.
@@ -88,12 +87,13 @@ def predict_files(
     target = None if out is None else Path(out)
     if target is not None:
         check_out(target, FORMATS)
+    options = RunOptions(up, seed, batch_size, workers, timeout, memory_limit_gb, device, dtype, progress)
     labels: list[str] = []
 
     def network() -> RowNetwork:
         classifier, name = _classifier(model, device)
         labels.extend(classifier.config.labels or map(str, range(classifier.hyper.num_classes)))
-        return _network(classifier, name, dtype, up=up, seed=seed)
+        return _network(classifier, name, options)
 
     def predictions(rows: Rows) -> Predictions:
         made = rows.network.metadata
@@ -103,18 +103,7 @@ def predict_files(
         )
 
     rows = rows_of_files(
-        paths,
-        network,
-        lambda path, rows: write_predictions(path, predictions(rows)),
-        out=target,
-        up=up,
-        seed=seed,
-        batch_size=batch_size,
-        workers=workers,
-        timeout=timeout,
-        memory_limit_gb=memory_limit_gb,
-        dtype=dtype,
-        progress=progress,
+        paths, network, lambda path, rows: write_predictions(path, predictions(rows)), options, target
     )
     return predictions(rows)
 
@@ -129,22 +118,20 @@ def _classifier(model: Any, device: str | None) -> tuple[Any, str | None]:
 
 def _check_kind(kind: str, name: str) -> None:
     if kind == "part_segmentation":
-        raise ValueError(
-            f"{name}: a part segmenter, which colours clouds: predict_parts, or --parts-out FOLDER"
-        )
+        raise ValueError(f"{name}: is a part segmenter; use predict_parts, or --parts-out FOLDER")
     if kind != "classification":
         raise ValueError(
-            f"{name}: is of kind {kind!r} and knows no classes; 'pointmae-zoo finetune' makes a "
-            "classifier of it, 'pointmae-zoo embed' gives its features"
+            f"{name}: is of kind {kind!r} and has no classes; 'pointmae-zoo finetune' trains a classifier "
+            "from it, 'pointmae-zoo embed' gives its features"
         )
 
 
-def _network(given: Any, name: str | None, dtype: str | None, *, up: str, seed: int) -> RowNetwork:
+def _network(given: Any, name: str | None, options: RunOptions) -> RowNetwork:
     from pointmae_zoo.hub.checkpoint.fingerprint import model_sha256
     from pointmae_zoo.models.encoder import evaluating
     from pointmae_zoo.ops.precision import dtype_of
 
-    classifier = in_dtype(given, dtype)
+    classifier = in_dtype(given, options.dtype)
 
     def compute(points: Any) -> Any:
         with evaluating(classifier):
@@ -159,8 +146,8 @@ def _network(given: Any, name: str | None, dtype: str | None, *, up: str, seed: 
             "model": name,
             "fingerprint": model_sha256(given),
             "dtype": dtype_of(classifier),
-            "seed": int(seed),
-            "up": up,
+            "seed": int(options.seed),
+            "up": options.up,
         },
     )
 

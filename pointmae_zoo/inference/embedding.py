@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pointmae_zoo.inference.feature_tables import Embeddings, check_table_path, noted, write_table
-from pointmae_zoo.inference.inputs import Paths, in_dtype, opened
+from pointmae_zoo.inference.inputs import Paths, RunOptions, in_dtype, opened
 from pointmae_zoo.inference.resumable import RowNetwork, Rows, rows_of_files
 from pointmae_zoo.models.default_weights import DEFAULT_MODEL
 
@@ -28,13 +28,13 @@ def embed_files(
 ) -> Embeddings:
     """Features of mesh and point files: one row for each that can be read, a reason for each that cannot.
 
-    With `out`, rows are kept in `OUT.partial` while the run goes on. If it is killed, the same call goes
-    on from there and writes the same bytes that an undisturbed run would have written (on a GPU if
-    `batch_size` is given: one that is found may be another the next time).
+    With `out`, finished rows are kept in `OUT.partial`. If the run is killed, the same call continues from
+    there and writes the same bytes as an uninterrupted run. (On a GPU this needs a fixed `batch_size`,
+    because the size that is found may differ the next time.)
 
     Args:
-        paths: files, folders (searched to the bottom) or globs; see `shapes.file_search.find_files`. One
-            that leads to nothing is a failure among the others. `out` is never an input of its own.
+        paths: files, folders (searched to the bottom) or globs; see `shapes.file_search.find_files`. A path
+            that leads to nothing is listed among the failures. `out` is never read.
         model: published weights, a folder of weights, a repository of the Hub (the table says of which
             commit), or an encoder (for example from `from_pretrained`).
         out: where to write the table: .npz, .safetensors, .csv or .parquet. None: nowhere.
@@ -44,8 +44,8 @@ def embed_files(
         pool: how tokens become one vector: max, mean, mean+max, mean,max or levels (see
             `PointEncoder.embed`). None: as stored with the weights.
         batch_size: clouds that go through the network at a time. Rows depend on it in their last bits. None:
-            16 on a CPU; on a GPU as many as pay, which is tried out with the first clouds. A GPU takes fewer
-            where it has no room for so many.
+            16 on a CPU; on a GPU the first clouds are used to find the fastest size. If a batch doesn't fit
+            into a GPU's memory, the size is halved.
         workers: processes that read files. None: as many as cores, at most 8; with a GPU one less than cores.
         timeout: seconds that reading one file may take.
         memory_limit_gb: memory that reading one file may take, in each worker (enforced on Linux).
@@ -56,8 +56,7 @@ def embed_files(
 
     Returns:
         Embeddings: paths (sorted), features (M, D) float32, failures [(path, reason)], metadata, notes
-        [(path, remark)] of what was left out of files that have a row, and how many files of which kind were
-        passed over in folders.
+        [(path, remark)] about files that have a row, and counts of what was passed over in folders.
 
     Raises:
         FileNotFoundError: no path leads to a file.
@@ -68,19 +67,13 @@ def embed_files(
     target = None if out is None else Path(out)
     if target is not None:
         check_table_path(target)
+    options = RunOptions(up, seed, batch_size, workers, timeout, memory_limit_gb, device, dtype, progress)
     rows = rows_of_files(
         paths,
-        lambda: _network(model, device, dtype, pool=pool, up=up, seed=seed),
+        lambda: _network(model, pool, options),
         lambda path, rows: write_table(path, _table(rows)),
-        out=target,
-        up=up,
-        seed=seed,
-        batch_size=batch_size,
-        workers=workers,
-        timeout=timeout,
-        memory_limit_gb=memory_limit_gb,
-        dtype=dtype,
-        progress=progress,
+        options,
+        target,
     )
     return _table(rows)
 
@@ -92,9 +85,7 @@ def _table(rows: Rows) -> Embeddings:
     return Embeddings(rows.paths, rows.values, rows.failures, metadata, rows.notes, rows.passed_over)
 
 
-def _network(
-    model: Any, device: str | None, dtype: str | None, *, pool: str | None, up: str, seed: int
-) -> RowNetwork:
+def _network(model: Any, pool: str | None, options: RunOptions) -> RowNetwork:
     if not isinstance(model, str | os.PathLike) and not hasattr(model, "embed"):
         raise TypeError(
             f"model: weights by name or folder, or an encoder expected, got {type(model).__name__}; "
@@ -104,14 +95,13 @@ def _network(
     from pointmae_zoo.models.encoder import evaluating
     from pointmae_zoo.ops.precision import dtype_of
 
-    given, name = opened(model, device, kind="encoder")
-    encoder = in_dtype(given, dtype)
+    given, name = opened(model, options.device, kind="encoder")
+    encoder = in_dtype(given, options.dtype)
     pool = pool or encoder.hyper.pool
 
     def compute(points: Any) -> Any:
-        with evaluating(
-            encoder
-        ):  # not embed: that asks whether points are finite, and a GPU would be waited for
+        # Not embed, which checks that points are finite and so would wait for the GPU.
+        with evaluating(encoder):
             return encoder(points, pool)
 
     return RowNetwork(
@@ -124,7 +114,7 @@ def _network(
             "fingerprint": encoder_sha256(given),
             "dtype": dtype_of(encoder),
             "pool": pool,
-            "seed": int(seed),
-            "up": up,
+            "seed": int(options.seed),
+            "up": options.up,
         },
     )

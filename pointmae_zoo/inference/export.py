@@ -1,8 +1,8 @@
 """Models for other programs: ONNX, and `torch.export` programs that need torch but not this package.
 
-What is exported is the network alone: prepared points (B, N, 3) in, features or logits out. B is free, N is
-what the weights were trained with; how points are prepared is written in the file's metadata. What a file
-must compute is what the model computes: before it gets its name it is loaded, and run on several clouds.
+Only the network is exported: prepared points (B, N, 3) in, features or logits out. B is free; N is fixed to
+that of the weights. The file's metadata say how points are prepared. Before a file gets its name, it is
+loaded and run on several clouds, and its outputs are compared with the model's.
 """
 
 import importlib.util
@@ -28,7 +28,7 @@ from pointmae_zoo.system.files import check_out, written_whole
 TOLERANCE = 1e-4
 """The most by which an exported model's outputs may differ from the model's own."""
 OLDEST_TORCH = (2, 13)
-"""With which all of this was tried: scans in ONNX are not much older."""
+"""The oldest torch that export was tested with; ``scan`` in ONNX isn't much older."""
 _BATCHES = (1, 2, 3)
 
 
@@ -44,11 +44,11 @@ class Exported:
     outputs: str
     """features or logits."""
     width: int
-    """Of them."""
+    """Number of outputs."""
     num_points: int
     """N of the input (B, N, 3)."""
     difference: float
-    """The largest between an output of the file and one of the model, on the clouds it was tried on."""
+    """The largest difference between the file's outputs and the model's, on the test clouds."""
     bytes: int
 
 
@@ -58,19 +58,19 @@ def export_model(
     """Write an encoder's `embed`, or a classifier's logits, as ONNX (``.onnx``) or `torch.export` program
     (``.pt2``), for any number of clouds of `config.preprocess.num_points` points each.
 
-    The outputs were compared with the model's: a file that differs by more than `TOLERANCE` is not written.
+    The outputs are compared with the model's; a file that differs by more than `TOLERANCE` isn't written.
     ``pointmae_zoo`` in the metadata of an ONNX file (in ``extra_files`` of a .pt2) is JSON: architecture,
     preprocess, labels, outputs, pool, fingerprint, version.
 
-    The model refuses points that are NaN or infinite. An exported program can't; it gives NaN for every
-    output of such a cloud: look for NaN in its outputs.
+    The model refuses points that are NaN or infinite. An exported program can't, so it gives NaN for all
+    outputs of such a cloud.
 
     Args:
         model: weights by name, folder or repository of the Hub, or a model on the CPU.
         out: FILE.onnx or FILE.pt2.
         pool: of an encoder, see `PointEncoder.embed`. None: as stored.
-        labels: True: class logits, which only a classifier has. False: features, also of a classifier's
-            encoder. None: what the model is for.
+        labels: True: class logits, which only a classifier has. False: features, even of a classifier. None:
+            logits of a classifier, features of anything else.
 
     Raises:
         ValueError: a model that cannot be exported, an unknown ending, outputs that differ.
@@ -101,7 +101,7 @@ def export_model(
                 write_onnx(program, unfinished, outputs, described)
                 run = onnx_runner(unfinished)
             else:
-                # Not into the file: where the disk is full, torch's writer would end the whole process.
+                # Written to memory first: if the disk is full, torch's writer would end the whole process.
                 content = io.BytesIO()
                 torch.export.save(program, content, extra_files={"pointmae_zoo": json.dumps(described)})
                 unfinished.write_bytes(content.getbuffer())
@@ -160,7 +160,7 @@ def _network(model: Any, pool: str | None, labels: bool | None) -> tuple[_Networ
 
 @contextmanager
 def _settled(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients inside; all as it was after."""
+    """Evaluation mode without gradients while the block lasts; restored afterwards."""
     modes = [(part, part.training) for part in network.modules()]
     wanting = [parameter for parameter in network.parameters() if parameter.requires_grad]
     network.eval().requires_grad_(False)
@@ -174,8 +174,8 @@ def _settled(network: nn.Module) -> Iterator[None]:
 
 
 def _clouds(batch: int, count: int) -> Tensor:
-    """(batch, count, 3): dented spheres; the second one's points are there twice, the third one's lie on a
-    grid, where many distances are equal."""
+    """(batch, count, 3): dented spheres. In the second one every point occurs twice; the third one's points
+    lie on a grid, where many distances are equal."""
     rng = np.random.default_rng(0)
     points = rng.normal(size=(batch, count, 3))
     points *= (1 + 0.3 * np.sin(5 * points[..., :1])) / np.linalg.norm(points, axis=-1, keepdims=True)
@@ -225,7 +225,7 @@ def write_onnx(program: Any, path: Path, outputs: str, described: dict[str, Any]
     _drop_unread(proto.graph)
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    del proto.graph.value_info[:]  # intermediate shapes call the batch otherwise; onnxruntime finds them out
+    del proto.graph.value_info[:]  # they name the batch differently; onnxruntime infers them
     onnx.helper.set_model_props(proto, {"pointmae_zoo": json.dumps(described, sort_keys=True)})
     proto.producer_name, proto.producer_version = "pointmae-zoo", __version__
     onnx.checker.check_model(proto)
@@ -233,7 +233,7 @@ def write_onnx(program: Any, path: Path, outputs: str, described: dict[str, Any]
 
 
 def _stable_sort(values: Any, dim: int = -1, descending: bool = False, stable: bool = True) -> Any:
-    """aten.sort.stable in ONNX: TopK of everything, which has the lower index first among equals."""
+    """aten.sort.stable in ONNX: TopK of all values, which puts the lower index first among equals."""
     from onnxscript import opset18 as op
 
     count = op.Constant(value_ints=[int(values.shape[dim])])
@@ -241,8 +241,8 @@ def _stable_sort(values: Any, dim: int = -1, descending: bool = False, stable: b
 
 
 def _keep_few(graph: Any) -> None:
-    """Where only the first k of all N sorted indices are taken, look for k: TopK would take more than a third
-    of the time of a run."""
+    """If only the first k of all N sorted indices are used, let TopK find k. Otherwise it takes more than a
+    third of a run's time."""
     from onnx import helper, numpy_helper
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -268,7 +268,7 @@ def _keep_few(graph: Any) -> None:
 
 
 def _drop_unread(graph: Any) -> None:
-    """Constants that no node reads, such as the counts that were replaced."""
+    """Remove constants that no node reads, such as counts that were replaced."""
     read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
     for node in graph.node:  # what a subgraph reads of the outer graph
         for attribute in node.attribute:

@@ -1,9 +1,9 @@
 """Tables of features in files: .npz, .safetensors, .csv, .parquet. Never a pickle.
 
-Names of files may hold any bytes. Those that are not UTF-8 are surrogates (U+DC80 to U+DCFF) in Python's
-text, and read back to the same path: .npz and .safetensors keep the surrogates (JSON as ``\\udcff``), .csv
-the bytes themselves. .parquet, whose text must be UTF-8, shows such a byte as ``\\xff`` in the column
-``path`` and keeps the name, as the others do, by row in its metadata (``names``).
+File names may hold bytes that aren't UTF-8. In Python's text these are surrogates (U+DC80 to U+DCFF). They
+read back to the same path: .npz and .safetensors keep the surrogates (JSON as ``\\udcff``), .csv keeps the
+bytes. Text in .parquet must be UTF-8, so the column ``path`` shows such a byte as ``\\xff``, and the metadata
+(``names``) hold the real name by row.
 """
 
 import csv
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pointmae_zoo.shapes.contents import no_shape
 from pointmae_zoo.system.files import check_out, written_whole
 
-# The one key under which .safetensors and .parquet keep metadata: their own maps have no fixed order.
+# All metadata are JSON under one key in .safetensors and .parquet, whose own maps have no fixed order.
 KEY = "pointmae_zoo"
 
 
@@ -43,11 +43,11 @@ class Embeddings:
     notes: list[tuple[str, str]] = field(default_factory=list)
     """(path, remark) of files with a row, such as "left out 1 support object". Stored as metadata."""
     passed_over: dict[str, int] = field(default_factory=dict)
-    """What was left alone in folders -> how many (a suffix, "hidden", ...). Not stored."""
+    """What was passed over in folders (a suffix, "hidden", ...) -> how many. Not stored."""
 
 
 def noted(notes: list[tuple[str, str]]) -> dict[str, list[str]]:
-    """Remarks by path, as metadata have them."""
+    """Remarks by path, in the form of metadata."""
     found: dict[str, list[str]] = {}
     for path, text in notes:
         found.setdefault(path, []).append(text)
@@ -55,7 +55,7 @@ def noted(notes: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def check_table_path(path: Path) -> None:
-    """Raises ValueError or OSError if no table can be written there: to be called before the work."""
+    """Raise a ValueError or OSError if no table can be written there. Called before the work."""
     check_out(path, tuple(FORMATS))
     if path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise ValueError(f'{path}: .parquet needs pyarrow: pip install "pointmae-zoo[parquet]"')
@@ -110,7 +110,7 @@ def _npz_bytes(table: Embeddings) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
-            # A fixed date: numpy.savez leaves it open which one it writes.
+            # A fixed date, for equal bytes; numpy.savez doesn't promise which one it writes.
             entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
             with archive.open(entry, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
@@ -144,8 +144,8 @@ def _csv_bytes(table: Embeddings) -> bytes:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["path", *(f"f{number}" for number in range(table.features.shape[1]))])
     for name, row in zip(table.paths, table.features, strict=True):
-        cells = map(str, row)  # the shortest text that gives the same float32 again
-        if "\r" in name:  # csv leaves it bare, and then takes it for the end of a line
+        cells = map(str, row)  # the shortest text that reads back to the same float32
+        if "\r" in name:  # csv doesn't quote it, and reads it as the end of a line
             quoted = name.replace('"', '""')
             stream.write(",".join([f'"{quoted}"', *cells]) + "\n")
         else:
@@ -186,7 +186,7 @@ def _parquet_bytes(table: Embeddings) -> bytes:
 def _read_parquet(path: Path) -> Embeddings:
     import pyarrow.parquet as pq
 
-    with path.open("rb") as file:  # by a name, it takes some for addresses, and only text
+    with path.open("rb") as file:  # opened here, because pyarrow takes some names for addresses
         stored = pq.read_table(file)
     described = json.loads(stored.schema.metadata[KEY.encode()])
     values = stored["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)

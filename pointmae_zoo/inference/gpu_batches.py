@@ -1,5 +1,5 @@
-"""Batches on a GPU: copied from pinned memory on a stream of their own while the network works on earlier
-ones, and waited for only when their outputs are wanted.
+"""Batches on a GPU: copied from pinned memory on a CUDA stream of their own while the network computes
+earlier ones. Nothing waits for a batch until its outputs are needed.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ class Overlapped:
         self._copies = torch.cuda.Stream(self._device) if self._on_gpu else None
 
     def launch(self, network: Network, clouds: list[NDArray[np.float32]], size: int) -> "Underway":
-        """As `Launcher.launch`. Returns while the GPU may still work on what was launched before."""
+        """See `Launcher.launch`. Returns while the GPU may still be computing earlier batches."""
         host, failed = self._assembled(clouds, size)
         with self._current_device():
             prepared = self._copied(host)
@@ -40,7 +40,7 @@ class Overlapped:
             return Underway(outputs, failed, begun, self._event())
 
     def seconds(self, network: Network, clouds: list[NDArray[np.float32]], size: int) -> float:
-        """As `Launcher.seconds`: by the GPU's own clock, the second time, after kernels were chosen."""
+        """See `Launcher.seconds`. Measured with the GPU's clock, in a second run, when kernels are chosen."""
         many = [clouds[number % len(clouds)] for number in range(size)]
         for _ in range(2):
             launched = self.launch(network, many, size)
@@ -50,7 +50,7 @@ class Overlapped:
     def _assembled(
         self, clouds: list[NDArray[np.float32]], size: int
     ) -> tuple[tuple[Tensor, Tensor, Tensor], dict[int, str]]:
-        """What `Preprocess.finished` takes, in pinned memory, which torch keeps until it was copied."""
+        """The arguments of `Preprocess.finished`, in pinned memory, which torch keeps until it was copied."""
         failed: dict[int, str] = {}
         small: list[tuple[NDArray[np.float32], int]] = []
         for number, cloud in enumerate(clouds):

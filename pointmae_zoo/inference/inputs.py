@@ -1,8 +1,9 @@
-"""What a run over files is given: the model and its dtype, the files, and the processes that read them."""
+"""The inputs of a run over files: its options, the files, the processes that read them, and the model."""
 
 import copy
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +18,37 @@ MOST_WORKERS = 8  # a network on the same cores keeps no more readers busy
 
 
 DTYPES = ("float32", "bfloat16")
-"""In which a network's weights and activations may be; distances and what comes out are always float32."""
+"""Types of weights and activations. Distances and outputs are always float32."""
 
 
-def check_arguments(
-    up: str,
-    seed: int,
-    batch_size: int | None,
-    workers: int | None,
-    timeout: float,
-    memory_limit_gb: float,
-    dtype: str | None,
-) -> None:
-    """Raises ValueError for a value that no run can have: to be called before the work."""
-    check_up(up)
-    check_seed(seed)
-    if dtype not in (None, *DTYPES):
-        raise ValueError(f"dtype: {' or '.join(DTYPES)} expected, got {dtype!r}")
-    for name, value in (("batch_size", batch_size), ("workers", workers)):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name}: a whole number above 0 expected, got {value!r}")
-    for name, limit in (("timeout", timeout), ("memory_limit_gb", memory_limit_gb)):
-        if not 0 < limit < float("inf"):
-            raise ValueError(f"{name}: a number above 0 expected, got {limit!r}")
+@dataclass(frozen=True)
+class RunOptions:
+    """How files are read and the network runs: arguments of `embed_files`, which explains them.
+
+    Raises ValueError for a value that no run can have.
+    """
+
+    up: str
+    seed: int
+    batch_size: int | None
+    workers: int | None
+    timeout: float
+    memory_limit_gb: float
+    device: str | None
+    dtype: str | None
+    progress: bool
+
+    def __post_init__(self) -> None:
+        check_up(self.up)
+        check_seed(self.seed)
+        if self.dtype not in (None, *DTYPES):
+            raise ValueError(f"dtype: {' or '.join(DTYPES)} expected, got {self.dtype!r}")
+        for name, value in (("batch_size", self.batch_size), ("workers", self.workers)):
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name}: a whole number above 0 expected, got {value!r}")
+        for name, limit in (("timeout", self.timeout), ("memory_limit_gb", self.memory_limit_gb)):
+            if not 0 < limit < float("inf"):
+                raise ValueError(f"{name}: a number above 0 expected, got {limit!r}")
 
 
 def find_inputs(paths: Paths, own: Path | None) -> Found:
@@ -47,7 +56,7 @@ def find_inputs(paths: Paths, own: Path | None) -> Found:
 
     Args:
         paths: files, folders or globs.
-        own: the file or folder that will be written, which is no input where an earlier run left it.
+        own: the output, a file or folder. It is never an input, even if an earlier run left it there.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not given:
@@ -58,31 +67,24 @@ def find_inputs(paths: Paths, own: Path | None) -> Found:
         written = os.path.realpath(own)
         if any(os.path.realpath(path) == written for path in given):
             raise ValueError(f"out: {own} is also one of the inputs; choose another name for the output")
-        files = [file for file in files if not _is_in(os.path.realpath(file), written)]
+        place = written + os.sep
+        files = [file for file in files if not (os.path.realpath(file) + os.sep).startswith(place)]
         if len(files) < len(found.files):
             passed_over["own output"] = len(found.files) - len(files)
     if not files and missing:
         others = f" (and {len(missing) - 1} more lead to nothing)" if len(missing) > 1 else ""
         raise FileNotFoundError(f"{missing[0][0]}: {missing[0][1]}{others}")
     if not files:
-        raise FileNotFoundError(f"{own}: no files there but what was written itself; add mesh or point files")
+        raise FileNotFoundError(f"{own}: holds only what this command wrote itself; add mesh or point files")
     return Found(files, missing, passed_over)
 
 
-def _is_in(file: str, place: str) -> bool:
-    return file == place or file.startswith(place + os.sep)
-
-
-def readers_for(
-    files: list[Path], workers: int | None, timeout: float, memory_limit_gb: float, device: str
-) -> ReaderPool:
-    """Processes that read. None: as many as cores, at most 8; for a network on a GPU one less than cores,
-    which is left to what feeds it."""
+def readers_for(files: list[Path], options: RunOptions, device: str) -> ReaderPool:
+    """The processes that read files for a network on this device. One core is left to what feeds a GPU."""
     cores = available_cores()
     most = max(1, cores - 1) if device.startswith("cuda") else min(MOST_WORKERS, cores)
-    return ReaderPool(
-        max(1, min(workers or most, len(files))), timeout=timeout, memory_limit_gb=memory_limit_gb
-    )
+    workers = max(1, min(options.workers or most, len(files)))
+    return ReaderPool(workers, timeout=options.timeout, memory_limit_gb=options.memory_limit_gb)
 
 
 def sorted_failures(failures: dict[Path, str], missing: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -92,7 +94,7 @@ def sorted_failures(failures: dict[Path, str], missing: list[tuple[str, str]]) -
 
 
 def opened(model: Any, device: str | None, *, kind: str | None = None) -> tuple[Any, str | None]:
-    """A model, and what tables call it (None where it was given as an object).
+    """Open a model. Also returns the name that tables use for it (None if it was given as an object).
 
     Args:
         model: weights by name, folder or repository of the Hub, or a model.
@@ -116,7 +118,7 @@ def opened(model: Any, device: str | None, *, kind: str | None = None) -> tuple[
 
 
 def stored_config(model: Any) -> Any:
-    """The ModelConfig of weights that lie on this machine, without reading them; None for anything else."""
+    """The ModelConfig of weights on this machine, without reading the weights; None for anything else."""
     if not isinstance(model, str | os.PathLike):
         return None
     from pointmae_zoo.hub.pretrained import local_config
@@ -125,7 +127,7 @@ def stored_config(model: Any) -> Any:
 
 
 def in_dtype(model: Any, dtype: str | None) -> Any:
-    """The model if its weights are of this type (None: of any), else a copy with weights that are."""
+    """The model itself if its weights have this type (None: any type), else a converted copy."""
     import torch
 
     from pointmae_zoo.ops.precision import dtype_of

@@ -1,4 +1,4 @@
-"""Files -> points -> part segmenter -> clouds coloured by part, as files that viewers open: PLY and GLB."""
+"""Files -> points -> part segmenter -> clouds coloured by part, in formats for viewers: PLY and GLB."""
 
 import contextlib
 import difflib
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pointmae_zoo.inference.batches import Batches, launcher_for
 from pointmae_zoo.inference.inputs import (
     Paths,
-    check_arguments,
+    RunOptions,
     find_inputs,
     in_dtype,
     opened,
@@ -32,16 +32,17 @@ from pointmae_zoo.inference.resumable import PartManifest, identity
 from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.object_parts import ObjectParts
 from pointmae_zoo.models.preprocess import Preprocess
+from pointmae_zoo.reports.mean_iou import predicted_parts
 from pointmae_zoo.system.files import written_whole
 from pointmae_zoo.system.progress import progress_bar
 from pointmae_zoo.viz.part_pictures import part_colours
 
 MANIFEST_SECONDS = 5.0
-"""Between two times that it is written down which clouds are there: what a kill may cost."""
+"""The list of finished clouds is saved this often, so a kill costs at most so much work."""
 
 
 SUFFIXES = (".ply", ".glb")
-# Of the points' own spacing: markers that touch, and leave edges sharp.
+# Size of a marker, as a share of the points' spacing: markers touch, and edges stay sharp.
 _MARKER = 0.6
 _TETRAHEDRON = np.array([(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)], dtype=np.float32) / np.sqrt(3)
 _FACES = np.array([(0, 1, 2), (0, 3, 1), (0, 2, 3), (1, 3, 2)], dtype=np.uint32)
@@ -89,11 +90,11 @@ def predict_parts(
     """Write every file's points, as they lie in the file, coloured by part: OUT/NAME.parts.ply or .glb.
 
     The network labels the points it takes; the other points read (`Preprocess.surface_samples`) get the label
-    of the nearest of those. Files in sub-folders keep them.
+    of the nearest of those. Sub-folders are kept.
 
-    OUT/parts.json says how each cloud was made: a run that was stopped goes on where it was, and one like it,
-    later, makes only the clouds of new and changed files. Clouds that were made otherwise are replaced, and
-    those of files that have been deleted since are deleted, too, unless somebody has changed them.
+    OUT/parts.json says how each cloud was made. So a stopped run continues, and a later run with the same
+    settings makes only the clouds of new and changed files. Clouds made with other settings are replaced.
+    Clouds of deleted files are deleted, unless somebody has changed them.
 
     Args:
         paths: files, folders or globs.
@@ -109,7 +110,7 @@ def predict_parts(
         FileNotFoundError: no path leads to a file.
         ValueError: a wrong argument, a model that is no part segmenter, or an unknown or missing class.
     """
-    check_arguments(up, seed, batch_size, workers, timeout, memory_limit_gb, dtype)
+    options = RunOptions(up, seed, batch_size, workers, timeout, memory_limit_gb, device, dtype, progress)
     if suffix not in SUFFIXES:
         raise ValueError(f"suffix: {' or '.join(SUFFIXES)} expected, got {suffix!r}")
     folder = Path(out)
@@ -146,12 +147,12 @@ def predict_parts(
     removed = manifest.remove_orphans()
     shares = {file: kept for file in files if (kept := manifest.shares(file, targets[file])) is not None}
     if shares:
-        print(f"{folder}: {len(shares)} of {len(files)} clouds are there, made the same way", file=sys.stderr)
+        print(f"{folder}: {len(shares)} of {len(files)} clouds are there already", file=sys.stderr)
     todo = [file for file in files if file not in shares]
     identities = {file: identity(file) for file in todo}  # as they are before they are read
     colours, kept_at = part_colours(len(objects.labels)), time.monotonic()
     with contextlib.ExitStack() as stack:
-        readers = stack.enter_context(readers_for(todo, workers, timeout, memory_limit_gb, where))
+        readers = stack.enter_context(readers_for(todo, options, where))
         bar = stack.enter_context(
             progress_bar(
                 total=len(files), initial=len(shares), unit="file", desc="predict", disable=not progress
@@ -161,8 +162,7 @@ def predict_parts(
         network = functools.partial(_logits, segmenter, number)
         for clouds, found in batches.run(network, todo, readers, failures, bar):
             for file, logits in found.items():
-                parts = objects.parts[number]
-                chosen = np.asarray(parts)[logits[:, parts].argmax(axis=1)]
+                chosen = predicted_parts(logits[None], np.array([number]), objects.parts)[0]
                 everywhere = _carried(clouds[file], chosen, recipe, up, where)
                 targets[file].parent.mkdir(parents=True, exist_ok=True)
                 try:
@@ -170,9 +170,7 @@ def predict_parts(
                 except OSError as error:
                     if error.errno != errno.ENAMETOOLONG:
                         raise
-                    failures[file] = (
-                        f"its name is too long for another {targets[file].name[-10:]!r}: shorten it"
-                    )
+                    failures[file] = f"its name is too long to add {targets[file].name[-10:]!r}: shorten it"
                     continue
                 shares[file] = np.bincount(everywhere, minlength=len(objects.labels)) / len(everywhere)
                 manifest.add(identities[file], targets[file], shares[file])
@@ -193,8 +191,8 @@ def predict_parts(
 
 
 def _writing(manifest: PartManifest) -> Callable[..., None]:
-    """Writes the manifest at the end, whatever has ended the work. If a full disk has, there may be no room
-    for it, either, and the first error is the one to be told."""
+    """A callback that writes the manifest, however the work ended. After a full disk there may be no room for
+    it; then the first error is reported."""
 
     def write(kind: type[BaseException] | None, *_: object) -> None:
         try:
@@ -221,13 +219,13 @@ class Objects:
         """See `ObjectParts.of`. Raises ValueError if it is no part segmenter's configuration."""
         if config.kind != "part_segmentation":
             other = {
-                "classification": "'pointmae-zoo predict' without --parts-out tells its classes",
+                "classification": "'pointmae-zoo predict' without --parts-out predicts classes",
                 "encoder": "'pointmae-zoo embed' gives its features",
                 "pretraining": "'pointmae-zoo embed' gives its features",
             }[config.kind]
             raise ValueError(
-                f"{name}: is of kind {config.kind!r} and knows no parts; {other}, 'pointmae-zoo finetune' "
-                "with a recipe of task parts makes a part segmenter of it"
+                f"{name}: is of kind {config.kind!r} and has no parts; {other}, 'pointmae-zoo finetune' with "
+                "a recipe of task parts trains a part segmenter from it"
             )
         count = config.arguments["num_parts"]
         known = ObjectParts.of(
@@ -237,11 +235,11 @@ class Objects:
         return cls(known.classes, tuple(map(list, known.parts)), labels)
 
     def number(self, object_class: str | int | None) -> int:
-        """Of a class, by name or number; raises ValueError with the known ones."""
+        """The number of a class, given by name or number; a ValueError lists the known ones."""
         known = ", ".join(self.classes)
         if object_class is None:
             if len(self.classes) > 1:
-                raise ValueError(f"object_class: which of {known} are they?")
+                raise ValueError(f"object_class: missing; choose from {known}")
             return 0
         wanted = str(object_class)
         if wanted in self.classes:
@@ -265,7 +263,7 @@ def _logits(segmenter: Any, number: int, points: Any) -> Any:
 def _carried(
     cloud: NDArray[np.float32], chosen: NDArray[np.int64], recipe: Preprocess, up: str, device: str
 ) -> NDArray[np.int64]:
-    """Part numbers of the network's points (N,) to all points as they were read: (M, 3) -> (M,)."""
+    """Part numbers (M,) of all points that were read, from those of the network's points (N,)."""
     import torch
 
     from pointmae_zoo.ops import knn
@@ -278,7 +276,7 @@ def _carried(
 
 
 def _targets(files: list[Path], folder: Path, suffix: str) -> dict[Path, Path]:
-    """Where each file's cloud goes: the folders below what all files share stay."""
+    """Where each file's cloud goes. Folders below the files' common folder are kept."""
     parents = [Path(os.path.abspath(file)).parent for file in files]
     shared = os.path.commonpath(parents)
     return {
@@ -385,7 +383,7 @@ def _spacing(points: NDArray[np.float32]) -> float:
 
 
 def _linear(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """glTF's vertex colours are linear light; ours are as screens take them."""
+    """From sRGB, in which our colours are given, to the linear light of glTF."""
     value = colours / 255
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     return np.round(255 * linear).astype(np.uint8)

@@ -1,8 +1,8 @@
-"""Runs over many files that go on where they were killed.
+"""Runs over many files that continue after a kill.
 
-Embedding and classifying give a row of numbers for each file: `rows_of_files` computes them, and a `Journal`
-beside the output keeps them until the table is written. Part segmentation writes a cloud for each file, and a
-`PartManifest` in their folder says which of them need not be made again.
+Embedding and classification give a row of numbers for each file. `rows_of_files` computes the rows, and a
+`Journal` beside the output keeps them until the table is written. Part segmentation writes a cloud for each
+file, and a `PartManifest` in their folder says which clouds are finished.
 """
 
 import base64
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pointmae_zoo.inference.batches import FIRST_CLOUDS, Batches, launcher_for
 from pointmae_zoo.inference.inputs import (
     Paths,
-    check_arguments,
+    RunOptions,
     find_inputs,
     readers_for,
     sorted_failures,
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_FOREIGN = "this name is needed, but another program wrote the file; move it away"
 JOURNAL_FORMAT = 1
-
-
 MANIFEST_FILE = "parts.json"
 MANIFEST_FORMAT = 1
 
@@ -46,8 +45,8 @@ MANIFEST_FORMAT = 1
 class Journal:
     """A text file that only grows: a line with the settings, then one line of JSON per embedded file.
 
-    A row counts only if path, size and time of change of its file are what they were. A line that was cut
-    off by a kill is dropped.
+    A row counts only if its file still has the same path, size and time of change. A line that was cut off by
+    a kill is dropped.
 
     Raises ValueError if another process is writing the same output, or if rows of other settings are kept.
     """
@@ -66,7 +65,7 @@ class Journal:
     def add(
         self, identities: list[str], features: NDArray[np.float32], notes: Sequence[tuple[str, ...]] = ()
     ) -> None:
-        """Write the rows of a batch, and the remarks on each file; they survive a kill from here on.
+        """Write the rows of a batch and the remarks about each file. After this they survive a kill.
 
         Raises OSError with the journal's name if the disk has no room; the rows before are kept.
         """
@@ -80,7 +79,7 @@ class Journal:
         self._append("".join(lines).encode())
 
     def _append(self, data: bytes) -> None:
-        """All of it or nothing. Not by Python's buffer, which would try, and fail, again when closed."""
+        """Append all of it or nothing, unbuffered: Python's buffer would try, and fail, again when closed."""
         size = os.fstat(self._file.fileno()).st_size
         left = memoryview(data)
         try:
@@ -96,7 +95,7 @@ class Journal:
         self._file.close()
 
     def remove(self) -> None:
-        """The output is complete: nothing is left to go on with."""
+        """Delete the journal, because the output is complete."""
         remove_locked(self.path, self._file)
 
     def _open(self) -> IO[bytes]:
@@ -104,7 +103,7 @@ class Journal:
         while True:
             file = open(self.path, "a+b")  # noqa: SIM115 - open until the run ends
             try:
-                lock(file)  # where there are no locks, two runs at a time are the user's to avoid
+                lock(file)  # without locks on this disk, the user has to avoid two runs at a time
             except BlockingIOError:
                 file.close()
                 raise ValueError(
@@ -119,7 +118,7 @@ class Journal:
         self._file.seek(0)
         first = self._file.readline()
         if first and not first.startswith(b'{"format"'):
-            raise ValueError(f"{self.path}: this name is needed, but the file is not ours; move it away")
+            raise ValueError(f"{self.path}: {_FOREIGN}")
         good = 0
         if first == header.encode() + b"\n":
             good = self._file.tell()
@@ -127,9 +126,9 @@ class Journal:
                 if not line.endswith(b"\n") or not self._take(line):
                     break
                 good += len(line)
-        elif self._file.readline().endswith(b"\n"):  # rows that took work, and that are not ours to drop
+        elif self._file.readline().endswith(b"\n"):  # never drop rows that took work
             raise ValueError(
-                f"{self.path}: keeps rows made with other settings ({_differences(first, settings)}); "
+                f"{self.path}: holds rows made with other settings ({_differences(first, settings)}); "
                 "give the same options again, choose another output, or delete this file"
             )
         self._file.seek(good)
@@ -150,7 +149,7 @@ class Journal:
 
 
 def _differences(header: bytes, settings: dict[str, Any]) -> str:
-    """The settings that a journal's first line has otherwise."""
+    """The settings that differ from those in a journal's first line."""
     try:
         stored = json.loads(header)["settings"]
         names = [name for name in sorted({*stored, *settings}) if stored.get(name) != settings.get(name)]
@@ -174,13 +173,13 @@ def identity(file: Path) -> str:
 
 
 class PartManifest:
-    """``parts.json`` in the folder: for each cloud the file that it was made of, how it was made and the
-    shares of its parts. One made otherwise, of a file that has
-    changed since, or changed itself, does not count.
+    """``parts.json`` in the folder: for each cloud its source file, its settings and the shares of its parts.
+
+    A cloud doesn't count if it has other settings, if its source has changed, or if it was changed itself.
 
     Args:
         folder: where the clouds are, or will be.
-        settings: everything that decides what a cloud looks like; as JSON has it.
+        settings: everything that decides what a cloud looks like, in types that JSON has.
 
     Raises ValueError if a file of that name is not ours.
     """
@@ -193,7 +192,7 @@ class PartManifest:
         self._changed = False
 
     def shares(self, file: Path, target: Path) -> NDArray[np.float64] | None:
-        """The shares of the parts in the cloud ``target`` of a file, if it need not be made again."""
+        """The shares of the parts in ``target``, the cloud of ``file``; None if it has to be made."""
         entry = self._content["clouds"].get(self._name(target))
         wanted = {"made": self._made, "file": identity(file), "cloud": _stamp(target)}
         if entry is None or any(entry.get(name) != value for name, value in wanted.items()):
@@ -201,14 +200,14 @@ class PartManifest:
         return np.array(entry["shares"], dtype=np.float64)
 
     def add(self, source: str, target: Path, shares: NDArray[np.float64]) -> None:
-        """``target`` was written. ``source``: the identity of the file as it was before it was read."""
+        """Note that ``target`` was written. ``source``: the `identity` of its file before it was read."""
         entry = {"made": self._made, "file": source, "cloud": _stamp(target), "shares": shares.tolist()}
         self._content["clouds"][self._name(target)] = entry
         self._changed = True
 
     def remove_orphans(self) -> list[Path]:
-        """Delete the clouds of files that are gone, as long as they are as they were written. A file whose
-        whole folder is gone may be on a disk that is not there just now; its cloud stays."""
+        """Delete the clouds of deleted files, unless the cloud was changed. If the whole folder is gone, the
+        file may be on a disk that isn't mounted now, and its cloud stays."""
         removed = []
         for name, entry in list(self._content["clouds"].items()):
             target = self._folder / name
@@ -223,7 +222,7 @@ class PartManifest:
         return removed
 
     def write(self) -> None:
-        """What was added, if there is something."""
+        """Write the file if anything changed."""
         if not self._changed:
             return
         used = {entry["made"] for entry in self._content["clouds"].values()}
@@ -245,7 +244,7 @@ class PartManifest:
         except ValueError:
             content = None
         if not _is_ours(content):
-            raise ValueError(f"{self._path}: this name is needed, but the file is not ours; move it away")
+            raise ValueError(f"{self._path}: {_FOREIGN}")
         return content if content["format"] == MANIFEST_FORMAT else empty
 
 
@@ -264,7 +263,7 @@ def _is_ours(content: Any) -> bool:
 
 
 def _is_deleted(source: str) -> bool:
-    """Whether the file of this identity is gone, and its folder is not."""
+    """Whether the file of this identity is gone while its folder is still there."""
     try:
         path = Path(json.loads(source)[0])
     except (ValueError, LookupError, TypeError):
@@ -283,7 +282,7 @@ def _stamp(target: Path) -> list[int] | None:
 
 @dataclass(frozen=True)
 class RowNetwork:
-    """A network and everything that decides what a row is."""
+    """A network and all that decides the rows of its output."""
 
     compute: "Callable[[Tensor], Tensor]"
     """(B, N, 3) -> (B, width)."""
@@ -291,12 +290,12 @@ class RowNetwork:
     recipe: Preprocess
     device: str
     metadata: dict[str, Any]
-    """What a table says of how it was made; rows of other metadata are never mixed in."""
+    """How the table was made; rows with other metadata are never mixed in."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What was found out."""
+    """The result of a run."""
 
     paths: list[str]
     values: NDArray[np.float32]  # (M, width)
@@ -312,35 +311,27 @@ def rows_of_files(
     paths: Paths,
     open_network: Callable[[], RowNetwork],
     write: Callable[[Path, Rows], None],
-    *,
+    options: RunOptions,
     out: Path | None,
-    up: str,
-    seed: int,
-    batch_size: int | None,
-    workers: int | None,
-    timeout: float,
-    memory_limit_gb: float,
-    dtype: str | None,
-    progress: bool,
 ) -> Rows:
     """A row for each file that can be read; with `out`, ``write(out, rows)`` at the end if there are any.
 
-    The arguments are `embed_files`'s. Raises as it does.
+    ``paths`` and ``out`` are `embed_files`'s. Raises as it does.
     """
-    check_arguments(up, seed, batch_size, workers, timeout, memory_limit_gb, dtype)
     inputs = find_inputs(paths, out)
     files = inputs.files
     journal = None
     network = open_network()
-    launcher = launcher_for(network.recipe, network.device, up)
-    batches = Batches(launcher, network.recipe.surface_samples, seed=int(seed), batch_size=batch_size)
+    launcher = launcher_for(network.recipe, network.device, options.up)
+    batch_size, samples = options.batch_size, network.recipe.surface_samples
+    batches = Batches(launcher, samples, seed=int(options.seed), batch_size=batch_size)
     if not launcher.tries_sizes:
         batch_size = batch_size or FIRST_CLOUDS
-    with readers_for(files, workers, timeout, memory_limit_gb, network.device) as readers:
+    with readers_for(files, options, network.device) as readers:
         try:
             if out is not None:
                 journal = Journal(out.with_name(out.name + ".partial"), _settings(network, batch_size))
-            found, failures, notes = _compute(network, batches, files, readers, journal, progress)
+            found, failures, notes = _compute(network, batches, files, readers, journal, options.progress)
             done = [file for file in files if file in found]
             values = np.array([found[file] for file in done], dtype=np.float32)
             rows = Rows(
@@ -360,7 +351,7 @@ def rows_of_files(
                 raise
             said = f"{os.strerror(number)}; make room on this disk and run it again"
             if journal is not None:
-                room = "make room on this disk, and the same command goes on from there"
+                room = "make room on this disk, and the same command continues from there"
                 said = f"{os.strerror(number)}; {journal.path} keeps the rows so far: {room}"
             raise OSError(number, said, error.filename) from error
         except KeyboardInterrupt:
@@ -376,8 +367,8 @@ def rows_of_files(
 
 
 def _settings(network: RowNetwork, batch_size: int | None) -> dict[str, Any]:
-    """Rows from another batch size, device or torch differ in their last bits, so they are not mixed in:
-    unless whoever let the batch size be found (None) allowed for that."""
+    """What a journal's rows depend on. Rows from another batch size, device or torch differ in their last
+    bits, so they aren't mixed. If the batch size is found (None), rows of several sizes may mix."""
     import torch
 
     return {
@@ -397,14 +388,14 @@ def _compute(
     journal: Journal | None,
     progress: bool,
 ) -> tuple[dict[Path, NDArray[np.float32]], dict[Path, str], dict[Path, tuple[str, ...]]]:
-    """Rows of every file, those in the journal without reading them again; why there are none; remarks."""
+    """The row of every file (from the journal if it is there), reasons for missing rows, and remarks."""
     identities = {file: identity(file) for file in files}  # as they are before they are read
     rows: dict[Path, NDArray[np.float32]] = {}
     if journal is not None:
         rows = {file: journal.rows[name] for file, name in identities.items() if name in journal.rows}
         batches.notes.update({file: journal.notes.get(identities[file], ()) for file in rows})
         if rows:
-            print(f"{journal.path}: going on, {len(rows)} of {len(files)} rows are there", file=sys.stderr)
+            print(f"{journal.path}: continuing, {len(rows)} of {len(files)} rows are there", file=sys.stderr)
     missing = [file for file in files if file not in rows]
     failures: dict[Path, str] = {}
     with progress_bar(

@@ -10,6 +10,7 @@ from pointmae_zoo.ops.neighbors import index_points, knn, squared_distances, thr
 from pointmae_zoo.ops.projection import (
     AXIS_VIEWS,
     DepthViews,
+    Rendering,
     ViewFrames,
     fill_holes,
     fit_view_frames,
@@ -26,6 +27,7 @@ from pointmae_zoo.ops.sampling import farthest_point_sample
 __all__ = [
     "AXIS_VIEWS",
     "DepthViews",
+    "Rendering",
     "ViewFrames",
     "chamfer_distance",
     "draw_per_cloud",

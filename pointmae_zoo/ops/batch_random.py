@@ -1,8 +1,8 @@
 """Random numbers for the clouds of a batch that do not depend on how the batch is split.
 
-A global batch may be computed at once, in parts one after another, or by several processes. What is random
-for each cloud (masks, drop path, augmentation) is drawn for *all* clouds of the global batch, and each part
-takes its rows. With the same seed before each part, every cloud gets the same numbers.
+A global batch may be computed at once, in parts, or by several processes. Random numbers of a cloud (masks,
+drop path, augmentation) are drawn for *all* clouds of the global batch, and each part takes its own rows.
+With the same seed before each part, every cloud gets the same numbers.
 """
 
 import contextlib

@@ -16,7 +16,7 @@ def chamfer_distance(prediction: Tensor, target: Tensor, valid: Tensor | None = 
     Args:
         prediction: (B, N, 3), B >= 1, N >= 1.
         target: (B, M, 3), M >= 1.
-        valid: (B,) bool, the pairs of sets that count; None: all. If none counts, the result is 0.
+        valid: (B,) bool, which pairs of sets count; None: all. If none counts, the result is 0.
 
     Returns:
         Scalar; squared units of the input.

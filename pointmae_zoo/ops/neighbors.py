@@ -15,9 +15,8 @@ def index_points(values: Tensor, indices: Tensor) -> Tensor:
     """Gather rows per cloud: values (B, N, C), indices (B, ...) into N -> (B, ..., C). Differentiable in
     ``values``."""
     batch, count, channels = values.shape
-    offsets = (
-        torch.arange(batch, device=values.device).view(-1, *[1] * (indices.ndim - 1)) * count
-    )  # (B, 1, ...)
+    # (B, 1, ...)
+    offsets = torch.arange(batch, device=values.device).view(-1, *[1] * (indices.ndim - 1)) * count
     rows = values.reshape(batch * count, channels).index_select(0, (indices + offsets).reshape(-1))
     return rows.view(*indices.shape, channels)
 
@@ -41,7 +40,7 @@ def knn(query: Tensor, points: Tensor, k: int) -> Tensor:
     Args:
         query: (B, M, 3) float coordinates.
         points: (B, N, 3) float coordinates.
-        k: neighbours wanted. Where N < k, the nearest point fills the remaining places.
+        k: how many. If N < k, the nearest point fills the remaining places.
 
     Returns:
         (B, M, k) int64. A query that is one of the points finds itself.
@@ -97,8 +96,8 @@ def three_nn_interpolate(query: Tensor, source: Tensor, features: Tensor) -> Ten
     """Carry features from few points to many: the three nearest, weighted by 1 / (squared distance + 1e-8).
 
     Args:
-        query: (B, N, 3) where features are wanted.
-        source: (B, G, 3) where they are known. With G < 3, all of them serve.
+        query: (B, N, 3), the points that get features.
+        source: (B, G, 3), the points that have them. If G < 3, all are used.
         features: (B, G, C). Differentiable.
 
     Returns:

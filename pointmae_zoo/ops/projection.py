@@ -1,7 +1,8 @@
-"""Depth images of point clouds, and reading image features back at the points."""
+"""Depth images of point clouds: the views, rendering, and reading image features at the points."""
 
 import functools
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,8 @@ from torch import Tensor
 
 # I2P-MAE's three views, as axis permutations: image row, image column, depth (paper, section 3.2).
 AXIS_VIEWS = ((0, 1, 2), (2, 0, 1), (1, 2, 0))
+# Of images in which the nearest surface wins, unless the caller says otherwise; see `fit_view_frames`.
+SIZE, COVER, FARTHEST = 112, 3, 0.2
 
 
 class DepthViews(NamedTuple):
@@ -88,15 +91,16 @@ def _grid_coordinates(index: Tensor, size: int) -> Tensor:
 
 
 def view_rotations(count: int, device: torch.device | None = None) -> Tensor:
-    """Rotations (V, 3, 3) for ``zbuffer_depth_images``: rows are the image's right, up and towards-the-viewer
-    directions.
+    """Rotations (V, 3, 3) for ``zbuffer_depth_images``. Their rows are the image's directions: right, up, and
+    towards the viewer.
 
-    Kept for each device, because copying them to a GPU means waiting for it; don't change them in place.
+    They are cached for each device, because copying to a GPU means waiting for it. Don't change them in
+    place.
 
     Args:
-        count: 3: along the three axes (front, side, top; y is up). 6: three oblique views more, from corners
+        count: 3: along the three axes (front, side, top; y is up). 6: also three oblique views, from corners
             of the cube, which show what the axis views hide.
-        device: where they are wanted; None: on the CPU.
+        device: None: the CPU.
 
     Raises:
         ValueError: another count.
@@ -148,19 +152,19 @@ def orbit_rotations(yaw: Tensor, elevation: Tensor) -> Tensor:
 
 
 class ViewFrames(NamedTuple):
-    """Orthographic views fitted to a cloud: where any points fall in its depth images, and at what depth."""
+    """Orthographic views fitted to a cloud, which put any points into its depth images."""
 
     rotations: Tensor  # (B, V, 3, 3); rows are right, up and towards the viewer
     center: Tensor  # (B, V, 2): right, up of the image's middle
     extent: Tensor  # (B, V): the larger side of the cloud's bounding box in the image's plane
-    near: Tensor  # (B, V): the nearest point's place along the view, towards the viewer
+    near: Tensor  # (B, V): the nearest point's coordinate towards the viewer
     back: Tensor  # (B, V): the farthest point's
     size: int  # rows and columns of the images
     cover: int  # pixels that a point covers, along a side
     farthest: float  # value of the farthest point
 
     def of(self, cloud: int) -> "ViewFrames":
-        """Those of one cloud, still (1, V, ...)."""
+        """The frames of one cloud, (1, V, ...)."""
         one = slice(cloud, cloud + 1)
         return self._replace(
             rotations=self.rotations[one],
@@ -172,7 +176,7 @@ class ViewFrames(NamedTuple):
 
     @property
     def depth_unit(self) -> Tensor:
-        """(B, V): the length along the view of 1 in the image's depth, as a share of the extent."""
+        """(B, V): the length that a difference of 1 in image depth stands for, as a share of the extent."""
         return self._range / ((1.0 - self.farthest) * self.extent)
 
     @property
@@ -180,11 +184,11 @@ class ViewFrames(NamedTuple):
         return (self.near - self.back).clamp_min(1e-12)
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Any points (B, M, 3), differentiably.
+        """Project any points (B, M, 3), differentiably.
 
         Returns:
-            Their places (B, V, M, 2) in grid_sample coordinates, not rounded to pixels; and the values
-            (B, V, M) that the depth image has where it shows them.
+            Their positions (B, V, M, 2) in grid_sample coordinates, not rounded to pixels, and the values
+            (B, V, M) that a depth image has at a visible point.
         """
         place, value = self._places(points)
         column, row = place[..., 0], self.size - 1 - place[..., 1]
@@ -201,17 +205,17 @@ class ViewFrames(NamedTuple):
 
 
 def fit_view_frames(
-    points: Tensor, rotations: Tensor, *, size: int = 112, cover: int = 3, farthest: float = 0.2
+    points: Tensor, rotations: Tensor, *, size: int = SIZE, cover: int = COVER, farthest: float = FARTHEST
 ) -> ViewFrames:
-    """Views of clouds, each cloud filling its images.
+    """Fit views to clouds, so that each cloud fills its images.
 
     Args:
         points: (B, N, 3).
         rotations: (V, 3, 3), the same for all clouds, or (B, V, 3, 3); rows are right, up and towards the
             viewer.
-        size: rows and columns. The larger extent of the view fills it up to the points' cover.
+        size: rows and columns. The cloud's larger extent, with the points' covers, fills it.
         cover: side of the square of pixels that one point covers; odd.
-        farthest: value of the farthest point; the nearest has 1 and empty pixels 0. Linear in between.
+        farthest: value of the farthest point. The nearest has 1, empty pixels have 0; linear in between.
     """
     _margin(cover)
     rotations = rotations.to(points).expand(len(points), -1, -1, -1)
@@ -234,7 +238,7 @@ def render_depth_images(points: Tensor, frames: ViewFrames) -> DepthViews:
     """
     size = frames.size
     place, value = frames._places(points)
-    # NaN must reach the check of the losses; as an index it would fail here.
+    # NaN as an index would fail here; the losses are checked for it later.
     column_row = place.nan_to_num(0.0).round().clamp(0, size - 1).long()
     column, row = column_row[..., 0], size - 1 - column_row[..., 1]
     batch, count = column.shape[0] * column.shape[1], points.shape[1]
@@ -243,15 +247,15 @@ def render_depth_images(points: Tensor, frames: ViewFrames) -> DepthViews:
         1, (row * size + column).reshape(batch, count), value.reshape(batch, count), reduce="amax"
     )
     images = canvas.view(len(points), -1, size, size)
-    images = _spread(images, frames.cover)  # the maximum over the cover is the nearest surface again
+    images = _spread(images, frames.cover)  # with the maximum the nearest surface still wins
     return DepthViews(images, _grid_coordinates(torch.stack([row, column], -1), size))
 
 
 def fill_holes(images: Tensor, width: int) -> Tensor:
-    """Depth images with the gaps between a surface's points closed, so that nothing behind it shows through.
+    """Close the gaps between a surface's points in depth images, so that nothing behind it shows through.
 
-    A morphological closing: every pixel gets the smallest of the maxima of the squares that hold it. No value
-    falls, outlines and sloped surfaces stay in place, and gaps narrower than ``width`` close.
+    This is a morphological closing: every pixel gets the smallest of the maxima over the squares that hold
+    it. No value gets smaller, outlines and slopes stay in place, and gaps narrower than ``width`` close.
 
     Args:
         images: (B, V, H, W).
@@ -261,19 +265,19 @@ def fill_holes(images: Tensor, width: int) -> Tensor:
 
 
 def without_covers(images: Tensor, cover: int) -> Tensor:
-    """Depth images (B, V, H, W) without the reach of the points' covers.
+    """Undo the points' covers in depth images (B, V, H, W).
 
-    Every pixel gets the smallest value in the square of ``cover`` (odd) pixels around it. On a slope, however
-    steep, that is the points' own depth.
+    Every pixel gets the smallest value in the square of ``cover`` (odd) pixels around it. Even on a steep
+    slope this is the depth of the points themselves.
     """
     return -_spread(-images, cover)
 
 
 def _spread(images: Tensor, width: int) -> Tensor:
-    """The maximum over the square of ``width`` (odd) around every pixel, as far as it lies in the image.
+    """The maximum over the square of ``width`` (odd) around every pixel, cut at the image's border.
 
-    One direction after the other, each by maxima over 2, 4, 8 ... pixels: tens of times faster than pooling
-    on a CPU.
+    Rows and columns are done one after the other, each by maxima over 2, 4, 8 ... pixels. On a CPU this is
+    tens of times faster than pooling.
     """
     margin = _margin(width, "width")
     for dim in (-1, -2) if margin else ():
@@ -288,18 +292,65 @@ def _spread(images: Tensor, width: int) -> Tensor:
 
 
 def zbuffer_depth_images(
-    points: Tensor, rotations: Tensor, *, size: int = 112, cover: int = 3, farthest: float = 0.2
+    points: Tensor, rotations: Tensor, *, size: int = SIZE, cover: int = COVER, farthest: float = FARTHEST
 ) -> DepthViews:
     """`render_depth_images` in frames that `fit_view_frames` fits to the clouds themselves."""
     frames = fit_view_frames(points, rotations, size=size, cover=cover, farthest=farthest)
     return render_depth_images(points, frames)
 
 
+@dataclass(frozen=True)
+class Rendering:
+    """How the depth images of the teacher are made; its fields are the one place for their defaults.
+
+    Args:
+        projection: ``zbuffer``: a pixel shows the nearest surface. ``summed``, as in the paper: three axis
+            permutations; a pixel is the sigmoid of the sum of all depths that cover it.
+        views: images of each cloud: 3 along the axes, or 6 with three oblique ones (``zbuffer`` only).
+        size: rows and columns of an image.
+        cover: side of the square of pixels that a point covers, odd.
+
+    Raises:
+        ValueError: a value out of range; names the field.
+    """
+
+    projection: Literal["zbuffer", "summed"] = "zbuffer"
+    views: int = 6
+    size: int = SIZE
+    cover: int = COVER
+
+    def __post_init__(self) -> None:
+        possible = {"zbuffer": (3, 6), "summed": (len(AXIS_VIEWS),)}
+        if self.projection not in possible:
+            raise ValueError(f"projection is {self.projection!r}, expected 'zbuffer' or 'summed'")
+        if self.views not in possible[self.projection]:
+            expected = " or ".join(map(str, possible[self.projection]))
+            raise ValueError(f"views is {self.views}, expected {expected} for projection {self.projection}")
+        if self.cover < 1 or self.cover % 2 == 0:
+            raise ValueError(f"cover is {self.cover}, expected an odd number")
+        if self.size <= self.cover + 2:
+            raise ValueError(f"size is {self.size}, expected above cover + 2 ({self.cover + 2})")
+
+    def __call__(self, points: Tensor) -> DepthViews:
+        """(B, N, 3) -> images (B, V, size, size) in [0, 1], and every point's pixel (B, V, N, 2)."""
+        # Pixels of points are computed in float32, whatever the precision of the run.
+        with torch.autocast(points.device.type, enabled=False):
+            if self.projection == "summed":
+                images, pixels = summed_depth_images(points.float(), size=self.size, cover=self.cover)
+                return DepthViews(images.sigmoid(), pixels)
+            rotations = view_rotations(self.views, points.device)
+            return zbuffer_depth_images(points.float(), rotations, size=self.size, cover=self.cover)
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values, which go into the name of a cache."""
+        return asdict(self)
+
+
 def read_maps(maps: Tensor, pixels: Tensor, *, mode: str = "bicubic") -> Tensor:
-    """Read feature maps at given places: (B, V, C, h, w), (B, V, M, 2) -> (B, M, V, C).
+    """Read feature maps at given positions: (B, V, C, h, w), (B, V, M, 2) -> (B, M, V, C).
 
     ``mode="bicubic"`` equals upsampling the map to the image's size (``align_corners=False``) and reading the
-    pixel, for a fraction of the work; ``"bilinear"`` is cheaper still and smoother.
+    pixel, for a fraction of the work. ``"bilinear"`` is cheaper and smoother.
     """
     batch, views, channels, height, width = maps.shape
     grid = pixels.reshape(batch * views, -1, 1, 2).to(maps.dtype)  # (B V, M, 1, 2)

@@ -36,12 +36,12 @@ class ScoreReport:
             95 % interval by bootstrap over groups of near duplicates (it does not cover the spread between
             runs, which std is).
         per_class: for each class: how many clouds, mean and std of what is measured, without votes.
-        per_part: of part segmentation the same for each part: mean overlap over the clouds of its class.
+        per_part: of part segmentation the same for each part: mean IoU over the clouds of its class.
         confusion: of classification: how many clouds of a row's class were taken for a column's, in all runs
             together.
         robustness: of changed test clouds, one entry for each change: runs, test_mean and test_std.
         clouds: of each cloud, as numbers in one text: its near-duplicate group, its class, how many runs were
-            asked about it, and the sum of their scores (right answers, or overlaps).
+            asked about it, and the sum of their scores (right answers, or IoUs).
         context: runs, their sha256, dataset, protocol, sizes, seeds, versions, commit, wall time.
     """
 
@@ -90,7 +90,7 @@ class ScoreReport:
                 f"{kind:<{width}} {'clouds':>6} {'score':>14}{'  taken for' if self.confusion else ''}",
             ]
             for number, row in enumerate(rows):
-                score = "none asked" if row["mean"] is None else plus_minus(row, runs)
+                score = "no clouds" if row["mean"] is None else plus_minus(row, runs)
                 wrong = self._wrong(number) if self.confusion else ""
                 lines.append(f"{row[kind]:<{width}} {row['clouds']:>6} {score:>14}  {wrong}".rstrip())
         return "\n".join(lines)

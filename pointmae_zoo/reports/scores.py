@@ -1,7 +1,7 @@
 """Means over clouds and over classes, with intervals that say how much the choice of the test clouds matters.
 
-What is averaged may be right answers (accuracy and class mean) or the overlaps of part segmentation (mIoU by
-instance and by category).
+What is averaged may be right answers (accuracy and class mean), or the IoU of parts (mIoU by instance and by
+category, see `reports.mean_iou`).
 """
 
 from collections.abc import Iterator

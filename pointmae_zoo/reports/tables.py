@@ -1,11 +1,15 @@
-"""Markdown tables of what ``pointmae-zoo evaluate`` wrote, for cards, README and docs."""
+"""Markdown tables of what ``pointmae-zoo evaluate`` wrote, with a note below each; for cards and docs."""
 
 from typing import Any
 
 from pointmae_zoo.reports.schema import is_comparison, is_scored
 
 OF_PART_SEGMENTERS = (
-    "A part segmenter names no classes: these are the features of its encoder; its head was not asked."
+    "A part segmenter predicts no classes. These numbers are of its encoder's features, without its head."
+)
+CHANGES = (
+    "Noise is Gaussian, in units of the cloud's radius. A missing ball is the points nearest to a random "
+    "one; a missing side is those farthest along a random direction."
 )
 _LONGEST = 60  # rows of a table of classes or parts; a card has no room for more
 CLASSIFIERS = {"svm": "linear SVM", "logistic": "logistic regression"}
@@ -23,14 +27,14 @@ def linear_table(report: dict[str, Any]) -> str:
     lines = head(title, "runs", "cross-validation on train", "test")
     for row in _by(report["rows"] if _is_one_of_several(report) else [], main):
         if row.get("model") == context["label"]:
-            tested = "not touched" if row["test_accuracy"] is None else f"{row['test_accuracy']:.1f}"
+            tested = "not used" if row["test_accuracy"] is None else f"{row['test_accuracy']:.1f}"
             lines.append(line("these weights", "1", f"{row['cv_accuracy']:.1f}", tested))
     for row in _by(report["summary"], main):
         lines.append(line(_name(row), str(row["runs"]), spread(row, "cv"), spread(row, "test")))
     majority = f"{context['majority_accuracy']:.1f}"
     always = (majority, "") if on_train else ("", majority)
     lines.append(line("always the most frequent class", "", *always))
-    tested = "test not touched" if on_train else f"{context['num_test']} to test"
+    tested = "the test split was not used" if on_train else f"{context['num_test']} to test"
     notes = [
         f"{context['dataset']['file']}: {context['num_train']} clouds to train, {tested}.",
         f"{context['protocol'][:1].upper()}{context['protocol'][1:]}.",
@@ -38,12 +42,12 @@ def linear_table(report: dict[str, Any]) -> str:
     for row in report["summary"]:
         if row["features"] == "weights" and row["classifier"] != main and not on_train:
             other = CLASSIFIERS.get(row["classifier"], row["classifier"])
-            notes.append(f"With {other} instead of the SVM: {spread(row, 'test')}.")
+            notes.append(f"With {other} instead of the SVM, accuracy is {spread(row, 'test')}.")
     for row in _by(report["differences"], main):
-        ours = "These weights" if len(context["models"]) == 1 else "The trainings' mean"
+        ours = "these weights" if len(context["models"]) == 1 else "the trainings' mean"
         notes.append(
-            f"{ours} minus {row['baseline']} ones, cloud by cloud: {row['difference']:+.1f} points "
-            f"(95 % interval {row['low']:+.1f} to {row['high']:+.1f})."
+            f"The difference of {ours} to {row['baseline']} weights on the same clouds is "
+            f"{row['difference']:+.1f} points (95 % interval {row['low']:+.1f} to {row['high']:+.1f})."
         )
     return with_note(lines, " ".join(notes))
 
@@ -58,11 +62,7 @@ def robustness_table(report: dict[str, Any]) -> str:
     for change in dict.fromkeys(row["change"] for row in rows):
         lines.append(line(change, *(found.get((row["features"], change), "") for row in clean)))
     classifier = CLASSIFIERS.get(main, main)
-    note = (
-        f"{classifier[:1].upper()}{classifier[1:]} {asked['classifier']} (seed {asked['seed']}). Noise: "
-        "Gaussian, in units of the cloud's radius. Missing ball: the points nearest to a random one; missing "
-        "side: those farthest along a random direction."
-    )
+    note = f"{classifier[:1].upper()}{classifier[1:]} {asked['classifier']} (seed {asked['seed']}). {CHANGES}"
     if report["context"].get("of_part_segmenters") is True:
         note += f" {OF_PART_SEGMENTERS}"
     return with_note(lines, note)
@@ -86,10 +86,11 @@ def fewshot_table(report: dict[str, Any]) -> str:
     any_of = asked[0]
     several = ", ".join(deviations[:-1]) + " and " if len(deviations) > 1 else ""
     note = (
-        f"{any_of['episodes']} episodes each: support from train, up to {any_of['queries']} clouds a class "
-        f"from {source} to ask, no near duplicates between them; linear SVM (C = {any_of['C']:g}) on "
-        "features standardised by the support; mean over classes. From episode to episode the accuracy of "
-        f"these weights deviates by {several}{deviations[-1] if deviations else 0}."
+        f"{any_of['episodes']} episodes each. Support clouds come from train. Up to {any_of['queries']} "
+        f"query clouds per class come from {source} and are never near duplicates of support clouds. The "
+        f"classifier is a linear SVM (C = {any_of['C']:g}) on features standardised over the support clouds. "
+        "Accuracies are means over classes. Between episodes, the standard deviation for these weights is "
+        f"{several}{deviations[-1] if deviations else 0}."
     )
     return with_note(lines, note)
 
@@ -108,22 +109,22 @@ def scores_table(report: dict[str, Any]) -> str:
     if "majority_accuracy" in context:
         lines.append(line("always the most frequent class", "", f"{context['majority_accuracy']:.1f}", ""))
     protocol = context["protocol"]
-    which = "to test" if context["split"] == "test" else "held out of train; test not touched"
+    which = "to test" if context["split"] == "test" else "held out of train; the test split was not used"
     trained = "" if context["num_train"] is None else f"{context['num_train']} clouds to train, "
     note = (
         f"{context['dataset']['file']}: {trained}{context['num_test']} {which}. "
-        f"{protocol[:1].upper()}{protocol[1:]}. Intervals are by bootstrap over groups of near duplicates; "
-        "they do not cover the spread between runs."
+        f"{protocol[:1].upper()}{protocol[1:]}. Intervals are bootstrapped over groups of near duplicates "
+        "and don't include the spread between runs."
     )
     if shots := context["recipe"].get("shots"):
-        note += f" Only {shots} labelled clouds of each class were learned from."
+        note += f" Trained on {shots} labelled clouds per class."
     if any(row["votes"] for row in report["summary"]):
-        note += " Votes: the mean over random views of each cloud, changed as in training."
+        note += " Votes: predictions are averaged over random views of each cloud, augmented as in training."
     return with_note(lines, note)
 
 
 def class_table(report: dict[str, Any]) -> str:
-    """Class by class, and of parts part by part; empty where there are too many."""
+    """A line for every class, and in part segmentation for every part; empty if there are too many."""
     parts = []
     for kind in ("class", "part"):
         rows = report[f"per_{kind}"]
@@ -131,10 +132,10 @@ def class_table(report: dict[str, Any]) -> str:
             continue
         runs = len(report["context"]["models"])
         first = report["summary"][0]["measure"] if report["summary"] else "score"
-        measure = "right" if first == "accuracy" else "mean overlap"
+        measure = "accuracy" if first == "accuracy" else "mean IoU"
         lines = head(kind, "clouds", measure)
         for row in rows:
-            score = "none asked" if row["mean"] is None else _mean(row, runs)
+            score = "no clouds" if row["mean"] is None else _mean(row, runs)
             lines.append(line(row[kind], str(row["clouds"]), score))
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
@@ -149,16 +150,12 @@ def changed_table(report: dict[str, Any]) -> str:
         found = {"mean": row["test_mean"], "std": row["test_std"]}
         lines.append(line(row["change"], _mean(found, row["runs"])))
     asked = report["context"]["robustness"]
-    note = (
-        f"Fine-tuned classifier, {asked['classifier']} (seed {asked['seed']}). Noise: Gaussian, in units of "
-        "the cloud's radius. Missing ball: the points nearest to a random one; missing side: those farthest "
-        "along a random direction."
-    )
+    note = f"Fine-tuned classifier, {asked['classifier']} (seed {asked['seed']}). {CHANGES}"
     return with_note(lines, note)
 
 
 def tables(report: dict[str, Any]) -> str:
-    """Whatever a report of ``pointmae-zoo evaluate`` holds."""
+    """All tables of a report that ``pointmae-zoo evaluate`` wrote."""
     if is_comparison(report):
         return ablation_table(report)
     if is_scored(report):
@@ -172,13 +169,13 @@ def tables(report: dict[str, Any]) -> str:
 
 
 def is_part(report: dict[str, Any]) -> bool:
-    """Whether its linear probe stands there only to be compared with, as in a report of robustness alone."""
+    """Whether its linear probe is there for comparison only, as in a report of robustness."""
     return bool(report["context"].get("task") == "robustness")
 
 
 def ablation_table(found: dict[str, Any]) -> str:
-    """What ``evaluate compare`` found: one line for each variant, and how much better than the first it is on
-    the same clouds."""
+    """What ``evaluate compare`` found: a line for each variant, with its difference from the first one on the
+    same clouds."""
     rows, tested = found["rows"], found["context"]["measure"] == "test"
     asked = [[(one["ways"], one["shots"]) for one in row["few_shot"]] for row in rows]
     shots = [one for one in asked[0] if all(one in other for other in asked)]
@@ -202,14 +199,14 @@ def ablation_table(found: dict[str, Any]) -> str:
     note = (
         f"{found['context']['dataset']['file']}, {len(found['context']['dataset']['classes'])} classes. "
         f"Differences are of the {split if tested else 'cross-validation'} "
-        f"{'overlap' if found['context'].get('compared') == 'parts' else 'accuracy'}, with an interval by "
-        "bootstrap over groups of near duplicates; it does not cover the spread between training seeds."
+        f"{'mIoU' if found['context'].get('compared') == 'parts' else 'accuracy'}. Their intervals are "
+        "bootstrapped over groups of near duplicates and don't include the spread between training seeds."
     )
     return with_note(lines, note)
 
 
 def main_classifier(report: dict[str, Any]) -> str:
-    """Whose accuracies the tables show: the linear SVM's, if it was there."""
+    """The classifier whose accuracies the tables show: the linear SVM if it was measured."""
     known = [row["classifier"] for row in report["summary"]]
     return "svm" if "svm" in known or not known else str(known[0])
 
@@ -217,7 +214,7 @@ def main_classifier(report: dict[str, Any]) -> str:
 def spread(row: dict[str, Any], which: str) -> str:
     """Mean ± deviation of ``test`` or ``cv``; of a single run there is no deviation."""
     if row[which + "_mean"] is None:
-        return "not touched"
+        return "not used"
     mean = f"{row[which + '_mean']:.1f}"
     return mean if row["runs"] == 1 else f"{mean} ± {row[which + '_std']:.1f}"
 

@@ -1,7 +1,7 @@
-"""What a file is by its first bytes, whatever it is called: which format of shapes, or what else.
+"""What a file is by its content, whatever its name: a format of shapes, or something else.
 
-The suffix is a hint, the content decides. ``shape_format`` names a format only where the bytes leave no
-doubt; ``no_shape`` names what is no shape at all, in the words of an error.
+The suffix is a hint, the content decides. ``shape_format`` names a format only if the bytes leave no doubt.
+``no_shape`` says what a file is that holds no shape, in the words of an error.
 """
 
 import io
@@ -13,14 +13,14 @@ import zlib
 from pointmae_zoo.shapes.surface import MeshError
 
 MOST_UNPACKED = 1 << 30
-"""Bytes that a packed file (.stl.gz, a member of .npz, all members of .3mf) may unpack to: a few kB can
-promise as much as they like."""
+"""The most bytes that a packed file (.stl.gz, a member of .npz, all members of .3mf) may unpack to, because a
+few kB can promise anything."""
 
 LFS = b"version https://git-lfs.github.com/spec/"
 GZIP = b"\x1f\x8b"
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
-# First bytes -> what it is. With the offset where they do not stand at the beginning.
+# (offset, bytes at this offset, what the file is).
 _OTHERS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "a picture (PNG)"),
     (0, b"\xff\xd8\xff", "a picture (JPEG)"),
@@ -65,8 +65,8 @@ _START = 4096
 
 
 def no_shape(data: bytes) -> str | None:
-    """What a file is that holds no shape, and what to do, such as "is a Git LFS pointer: git lfs pull ...";
-    None for anything that a reader may try. ``data``: its content, or the first 4,096 bytes of it.
+    """What a file without a shape is, and what to do, such as "is a Git LFS pointer: git lfs pull ..."; None
+    if a reader should try it. ``data``: its content, or the first 4,096 bytes of it.
     """
     start = _plain(data[:_START])
     if start.startswith(LFS):
@@ -94,9 +94,9 @@ def no_shape(data: bytes) -> str | None:
 
 
 def shape_format(data: bytes) -> str | None:
-    """The suffix of the format (".stl", ".glb", ...) that these bytes are without any doubt, or None."""
-    if _is_binary_stl(data):
-        return ".stl"
+    """The suffix (".stl", ".glb", ...) of the format that these bytes certainly are, or None."""
+    if len(data) > 84 and len(data) == 84 + 50 * int.from_bytes(data[80:84], "little"):
+        return ".stl"  # binary
     if data.startswith(b"glTF"):
         return ".glb"
     if data.startswith(b"\x93NUMPY"):
@@ -120,8 +120,8 @@ def shape_format(data: bytes) -> str | None:
     return ".obj" if _is_obj(start, whole=len(data) <= _START) else None
 
 
-def unpacked(path: object, data: bytes) -> bytes:
-    """What a gzip file holds. Raises MeshError if it was cut off, is damaged or unpacks to too much."""
+def unpacked(data: bytes) -> bytes:
+    """Unpack a gzip file. Raises MeshError if it was cut off, is damaged or unpacks to too much."""
     found, size = [], 0
     while data:
         part = zlib.decompressobj(wbits=31)
@@ -132,25 +132,22 @@ def unpacked(path: object, data: bytes) -> bytes:
                 size += len(piece)
                 if size > MOST_UNPACKED:
                     raise MeshError(
-                        str(path),
-                        f"unpacks to more than {_gigabytes(MOST_UNPACKED)}: unpack it, or simplify it",
+                        f"unpacks to more than {_gigabytes(MOST_UNPACKED)}: unpack it, or simplify it"
                     )
                 found.append(piece)
                 if not piece and not data and not part.eof:
-                    raise MeshError(str(path), "is compressed (gzip) and was cut off: copy it again")
+                    raise MeshError("is compressed (gzip) and was cut off: copy it again")
         except zlib.error as error:
-            raise MeshError(
-                str(path), f"is compressed (gzip) and damaged ({error}): copy it again"
-            ) from error
+            raise MeshError(f"is compressed (gzip) and damaged ({error}): copy it again") from error
         data = part.unused_data.lstrip(b"\0")  # zeros may follow, or another member, which goes on with it
         if data and not data.startswith(GZIP):
             break
     return b"".join(found)
 
 
-def check_members(path: object, data: bytes) -> None:
-    """Raises MeshError if what is packed into a zip file would take too much room: a reader takes a member
-    at a time in .npz, and all of them in .3mf."""
+def check_members(data: bytes) -> None:
+    """Raise a MeshError if unpacking a zip file would take too much memory: for .npz a member at a time, for
+    .3mf all of them."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             sizes = {info.filename: info.file_size for info in archive.infolist()}
@@ -160,8 +157,7 @@ def check_members(path: object, data: bytes) -> None:
     most = max(sizes.values(), default=0) if arrays else sum(sizes.values())
     if most > MOST_UNPACKED:
         raise MeshError(
-            str(path),
-            f"unpacks to {_gigabytes(most)}, more than {_gigabytes(MOST_UNPACKED)}: save it in parts",
+            f"unpacks to {_gigabytes(most)}, more than {_gigabytes(MOST_UNPACKED)}: save it in parts"
         )
 
 
@@ -169,13 +165,8 @@ def _gigabytes(size: int) -> str:
     return f"{size / (1 << 30):.3g} GB"
 
 
-def _is_binary_stl(data: bytes) -> bool:
-    count = int.from_bytes(data[80:84], "little")
-    return len(data) > 84 and len(data) == 84 + 50 * count
-
-
 def _plain(start: bytes) -> bytes:
-    """Text without the mark before it, UTF-16 as ASCII, as far as its letters are."""
+    """Text without a byte order mark; UTF-16 becomes ASCII as far as possible."""
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = start[: len(start) // 2 * 2].decode("utf-16", "replace")
         return text.encode("ascii", "replace")

@@ -1,4 +1,4 @@
-"""Which files are behind paths, folders and globs: each once, and none left out without a count."""
+"""Finding the files behind paths, folders and globs, each once; files that are passed over are counted."""
 
 import glob
 import os
@@ -18,28 +18,28 @@ OTHER_SHAPES = frozenset(
         *(".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip"),
     }
 )
-"""Suffixes of formats that hold shapes, or archives that may, and are not read from a folder."""
+"""Suffixes of other formats with shapes, and of archives, which are not read from a folder."""
 
 Identity = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Found:
-    """What is behind some paths. Every file that was seen is in ``files`` or counted in ``passed_over``."""
+    """The files behind some paths. Every file that was seen is in ``files`` or counted in ``passed_over``."""
 
     files: list[Path]
     """To be read; sorted by name, each once."""
     missing: list[tuple[str, str]]
     """(path, reason) of paths and globs that lead to nothing, and of folders that cannot be opened."""
     passed_over: Counter[str] = field(default_factory=Counter)
-    """What was left alone in folders -> how many: a suffix, "hidden", "without suffix", "broken link(s)",
+    """What was passed over in folders -> how many: a suffix, "hidden", "without suffix", "broken link(s)",
     "special file(s)", "table(s) of features"."""
 
 
 def find_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Files behind paths: a file is itself (whatever its suffix); folders, searched to the bottom, and
-    globs give what has a supported suffix (``.gz`` may follow it) and is not hidden. Sorted by name, each
-    file once.
+    """The files behind paths. A file is taken whatever its suffix. Folders, searched to the bottom, and globs
+    give the files that have a supported suffix (``.gz`` may follow it) and aren't hidden. Sorted by name,
+    each file once.
 
     Raises FileNotFoundError if a path or glob leads to nothing, or a folder cannot be opened.
     """
@@ -50,10 +50,10 @@ def find_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]])
 
 
 def search_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Found:
-    """What find_files gives, what leads to nothing, and what was passed over.
+    """The files that `find_files` gives, the paths that lead to nothing, and what was passed over.
 
-    Linked folders are searched as if they were there themselves: after the others, and each folder once, so
-    that links to a folder above end. A link to a file is a file of its own.
+    Linked folders are searched like others, but after them. Each folder is searched once, so links to a
+    folder above do no harm. A link to a file is a file of its own.
     """
     search = _Search()
     for given in [paths] if isinstance(paths, str | os.PathLike) else paths:
@@ -64,7 +64,7 @@ def search_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
 
 
 class _Search:
-    """Goes through paths one after the other. A file is known by its folder's number on the disk and its
+    """A search through several paths. A file is identified by its folder's number on the disk and its
     name."""
 
     def __init__(self) -> None:
@@ -101,7 +101,8 @@ class _Search:
             self.missing[name] = reason
 
     def _search(self, root: str) -> bool:
-        """Everything below a folder. Whether there is a file to be read, or was found before."""
+        """Search everything below a folder. Returns whether it holds a file to read, now or in an earlier
+        path."""
         there = False
         here, linked = [(root, False)], list[tuple[str, bool]]()
         while here or linked:
@@ -128,7 +129,7 @@ class _Search:
         return there
 
     def _take(self, path: Path, name: str, *, hidden: bool) -> bool:
-        """Put a file among those to be read, or those passed over."""
+        """Add a file to those that are read or to those passed over; returns whether it is read."""
         what = _passed_over(path, name, hidden)
         key = self._key(path)
         if what is None:
@@ -181,8 +182,8 @@ def _is_feature_table(path: Path) -> bool:
 
 
 def _matches(pattern: str) -> list[str]:
-    """What a glob matches. Folders at its beginning that are there by these very names are not patterns, and
-    ``**`` enters every folder once, however they are linked."""
+    """The paths that a glob matches. Leading folders that exist under exactly this name aren't patterns, and
+    ``**`` enters every folder once, whatever the links."""
     literal, left = "", list(Path(pattern).parts)
     while len(left) > 1 and os.path.isdir(os.path.join(literal, left[0])):
         literal = os.path.join(literal, left.pop(0))

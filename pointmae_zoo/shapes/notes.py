@@ -1,7 +1,7 @@
 """Remarks about a file that was read: what was left out or taken for something else, in a few words.
 
-A reader that leaves part of a file out on purpose, or reads it in a way its writer may not expect, says so
-with ``note``. Whoever reads many files collects the remarks; to everybody else they are warnings.
+A reader calls ``note`` if it leaves part of a file out on purpose, or reads it in a way that its writer may
+not expect. Commands on many files collect the remarks; otherwise they are warnings.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ _file: ContextVar[str] = ContextVar("file", default="")
 
 
 class ReadNote(UserWarning):
-    """Something about a file that was read and that its owner should know."""
+    """A remark about a file that its owner should know."""
 
 
 def note(text: str) -> None:
@@ -35,7 +35,7 @@ def note(text: str) -> None:
 
 @contextlib.contextmanager
 def collecting() -> Iterator[list[str]]:
-    """The list that remarks go to while the block runs (in this thread), instead of becoming warnings."""
+    """Collect remarks in a list while the block runs (in this thread), instead of raising warnings."""
     notes: list[str] = []
     token = _collected.set(notes)
     try:

@@ -1,4 +1,5 @@
-"""Any mesh or point file -> points. numpy, and what a format needs (DracoPy, earcut); never torch."""
+"""From any mesh or point file to points. Imports numpy and what a format needs (DracoPy, earcut), not
+torch."""
 
 import codecs
 import contextlib
@@ -32,20 +33,17 @@ from pointmae_zoo.shapes.surface import Geometry, MeshError, points_of
 
 __all__ = ["SUPPORTED_SUFFIXES", "MeshError", "read_geometry", "read_points"]
 
-READERS: dict[str, Callable[[Path, bytes], Geometry]] = {
+READERS: dict[str, Callable[[bytes], Geometry]] = {
     ".stl": read_stl,
     ".obj": read_obj,
     ".off": read_off,
     ".ply": read_ply,
-    ".glb": read_gltf,
-    ".gltf": read_gltf,
     ".3mf": read_3mf,
     ".xyz": read_xyz,
     ".npy": read_npy,
     ".npz": read_npz,
     ".pcd": read_pcd,
 }
-SUPPORTED_SUFFIXES = tuple(READERS)
 FORMAT_NAMES = {
     ".stl": "an STL file",
     ".obj": "an OBJ file",
@@ -59,9 +57,10 @@ FORMAT_NAMES = {
     ".npz": "an archive of NumPy arrays (NPZ)",
     ".pcd": "a PCD file",
 }
+SUPPORTED_SUFFIXES = tuple(FORMAT_NAMES)
 TEXT_TABLES = (".txt", ".csv", ".asc", ".pts")
-"""Suffixes of text that may hold a point in each row: read where a file is named, left alone in a folder."""
-# Text, or text first. Not STL: the free text before its binary data may begin with anything.
+"""Suffixes of text that may hold a point in each row. Such files are read if named, but not from a folder."""
+# Formats that are or begin with text. Not STL, whose binary form begins with any 80 bytes.
 TEXT_SUFFIXES = (".obj", ".off", ".ply", ".gltf", ".xyz", ".pcd")
 
 
@@ -70,15 +69,15 @@ def read_points(
 ) -> NDArray[np.float32]:
     """Points of one file, in the file's own coordinates: float32, finite, at least two of them distinct.
 
-    Meshes (STL, OBJ, OFF, PLY, GLB, glTF, 3MF): (num_points, 3), sampled uniformly by area; scenes are
-    flattened with their transforms, and loose vertices next to faces do not count. Files without faces
-    (PLY, XYZ, TXT, CSV, NPY, NPZ, PCD): the points themselves, (N, 3), or a random choice of num_points if
-    there are more. The same bytes and the same seed give the same points. An object further from the origin
-    than 1,000 times its own size is moved to the origin, because float32 could not resolve it there.
+    Meshes (STL, OBJ, OFF, PLY, GLB, glTF, 3MF) give (num_points, 3) points, sampled uniformly by area. Scenes
+    are flattened with their transforms; vertices that no face uses don't count. Files without faces (PLY,
+    XYZ, TXT, CSV, NPY, NPZ, PCD) give their own points, (N, 3), or a random choice of num_points if there are
+    more. The same bytes and the same seed give the same points. An object farther from the origin than 1,000
+    times its own size is moved there, because float32 could not resolve it otherwise.
 
-    The content decides what a file is where it leaves no doubt, else its suffix. Files compressed with gzip
+    The content decides the format if it leaves no doubt, otherwise the suffix. Files compressed with gzip
     (``.stl.gz``) are read, and text with a point in each row may also be called .txt, .csv, .asc or .pts.
-    What was left out, or read otherwise than its name says, is a warning (`shapes.notes.ReadNote`).
+    A warning (`shapes.notes.ReadNote`) says what was left out or doesn't fit the name.
 
     Raises MeshError (a ValueError) with one line that names the file, what is wrong with it and what to do;
     ValueError for a num_points below 2 or a seed that is no whole number of 0 or more.
@@ -88,7 +87,7 @@ def read_points(
     if num_points < 2:
         raise ValueError(f"num_points is {num_points}: expected at least 2")
     with _errors_in_words(path):
-        return points_of(path, _geometry(path), num_points, seed)
+        return points_of(_geometry(path), num_points, seed)
 
 
 def read_geometry(path: str | os.PathLike[str]) -> Geometry:
@@ -102,76 +101,77 @@ def read_geometry(path: str | os.PathLike[str]) -> Geometry:
 
 @contextlib.contextmanager
 def _errors_in_words(path: Path) -> Iterator[None]:
-    """Whatever goes wrong while a file is read becomes a MeshError; remarks name the file."""
+    """Turn every error in the block into a MeshError with this path; remarks name the file."""
     try:
         with about(path), np.errstate(all="ignore"):  # overflow is looked for where it matters, after reading
             yield
     except FileNotFoundError as error:
-        raise MeshError(path, _why_not_there(path)) from error
+        raise MeshError(_why_not_there(path), path) from error
     except IsADirectoryError as error:
-        raise MeshError(path, "is a folder: expected a file") from error
+        raise MeshError("is a folder: expected a file", path) from error
     except PermissionError as error:
-        raise MeshError(path, "may not be read: check its permissions") from error
+        raise MeshError("may not be read: check its permissions", path) from error
     except OSError as error:
-        raise MeshError(path, f"cannot be read: {error.strerror or error}") from error
+        raise MeshError(f"cannot be read: {error.strerror or error}", path) from error
     except MemoryError as error:
-        raise MeshError(path, "needs more memory than there is: simplify the mesh") from error
+        raise MeshError("needs more memory than there is: simplify the mesh", path) from error
     except MeshError as error:
-        if error.path == str(path):
-            raise
-        raise MeshError(path, error.reason) from error.__cause__
+        error.path = str(path)
+        raise
     except Exception as error:  # whatever a damaged file made a reader stumble over
         said = f"{type(error).__name__}: {str(error)[:120]}"
-        raise MeshError(path, f"is damaged ({said}): export or copy it again") from error
+        raise MeshError(f"is damaged ({said}): export or copy it again", path) from error
 
 
 def _geometry(path: Path) -> Geometry:
-    """What is in a file, by the reader that its content asks for, or else its suffix."""
+    """The geometry of a file, by the reader that its content asks for, or else its suffix."""
     data = _content(path)
     named = suffix_of(path.name)
     if data.startswith(GZIP):
         if not path.name.lower().endswith(".gz"):
             note("is compressed with gzip, although its name does not end in .gz")
-        data = unpacked(path, data)
+        data = unpacked(data)
         if data.startswith(GZIP):
-            raise MeshError(path, "is compressed with gzip twice: unpack it")
+            raise MeshError("is compressed with gzip twice: unpack it")
         if not data:
-            raise MeshError(path, "is compressed with gzip and holds nothing: export or copy it again")
+            raise MeshError("is compressed with gzip and holds nothing: export or copy it again")
     found = shape_format(data)
     if found is None and (reason := no_shape(data)) is not None:
-        raise MeshError(path, reason if ": " in reason else f"{reason} and holds no shape")
+        raise MeshError(reason if ": " in reason else f"{reason} and holds no shape")
     if found is None and data.startswith(ZIP) and (reason := archive_contents(data)) is not None:
-        raise MeshError(path, reason if ": " in reason else f"{reason} and holds no shape")
+        raise MeshError(reason if ": " in reason else f"{reason} and holds no shape")
     suffix = found or (".xyz" if named in TEXT_TABLES else named)
     if data.startswith(ZIP) and suffix not in (".3mf", ".npz"):
-        raise MeshError(path, "is a zip archive, and a damaged one: copy it again and unpack it")
-    if suffix not in READERS:
+        raise MeshError("is a zip archive, and a damaged one: copy it again and unpack it")
+    if suffix not in SUPPORTED_SUFFIXES:
         what = f"has the suffix {named!r}" if named else "has no suffix"
-        raise MeshError(path, f"{what}: expected one of {' '.join(SUPPORTED_SUFFIXES)}")
+        raise MeshError(f"{what}: expected one of {' '.join(SUPPORTED_SUFFIXES)}")
     if data.startswith(ZIP):
-        check_members(path, data)
+        check_members(data)
     if suffix in TEXT_SUFFIXES:
         data = data.removeprefix(codecs.BOM_UTF8)  # what Windows editors put before text
     if suffix != named and not (suffix == ".xyz" and named in TEXT_TABLES):
         note(f"is {FORMAT_NAMES[suffix]} by its content, despite its name, and was read as that")
-    # Libraries look at the suffix, and some encode the name, which may be no text. They find the files beside
-    # it all the same.
-    fitting = path.suffix.lower() == suffix and "\\" not in ascii(path.name)
-    return READERS[suffix](path if fitting else path.with_name(f"file{suffix}"), data)
+    return read_format(suffix, data, path)
+
+
+def read_format(suffix: str, data: bytes, path: Path) -> Geometry:
+    """What these bytes hold, by the reader for this suffix. glTF may name files beside ``path``."""
+    return READERS[suffix](data) if suffix in READERS else read_gltf(data, path.with_suffix(suffix))
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a regular file; anything else, which might never end, is not even opened."""
+    """The bytes of a regular file. Anything else might never end, so it isn't even opened."""
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError
     if not stat.S_ISREG(mode):
         kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
         kind = kinds.get(stat.S_IFMT(mode), "a device")
-        raise MeshError(path, f"is no regular file but {kind}: save what it gives in a file")
+        raise MeshError(f"is no regular file but {kind}: save what it gives in a file")
     data = path.read_bytes()
     if not data:
-        raise MeshError(path, "is empty (0 bytes): export or copy it again")
+        raise MeshError("is empty (0 bytes): export or copy it again")
     return data
 
 
@@ -182,11 +182,11 @@ def _why_not_there(path: Path) -> str:
 
 
 def suffix_of(name: str) -> str:
-    """What a name says of the format, in lower case: ".stl" also of ``x.STL.gz``."""
+    """The suffix that tells the format, in lower case: ".stl" for ``x.STL.gz``, too."""
     path = Path(name)
     suffix = path.suffix.lower()
     inner = Path(path.stem).suffix.lower()
-    return inner if suffix == ".gz" and inner in READERS else suffix
+    return inner if suffix == ".gz" and inner in SUPPORTED_SUFFIXES else suffix
 
 
 def check_seed(seed: object) -> None:

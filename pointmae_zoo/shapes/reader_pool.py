@@ -1,9 +1,9 @@
-"""Reading files in processes of their own, so that no file can stop, fill or crash the rest.
+"""Reading files in processes of their own, so that no file can stop or crash the run, or fill the memory.
 
 A worker is a plain Python process that imports numpy (and DracoPy when a file needs it), never torch. It
-reads one file at a time. One that takes too long is killed and replaced; one that asks for too much memory
-is refused it; one that crashes is replaced; and the file goes down with a reason. The multiprocessing
-module is not used: it would import the caller's main module, and torch with it, in every worker.
+reads one file at a time. A worker that takes too long is killed and replaced, one that crashes is replaced,
+and one that needs too much memory doesn't get it; the file then fails with a reason. multiprocessing isn't
+used, because every worker would import the caller's main module, and torch with it.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from pointmae_zoo.shapes.notes import collecting
 from pointmae_zoo.shapes.read import MeshError, read_points
 
-# Files read ahead of the network: enough to bridge a file that takes long; fewer where all their points would
-# take more than so many bytes, but one for every worker.
+# Files read ahead of the network: enough to bridge a slow file; fewer if their points would take more than so
+# many bytes, but at least one for every worker.
 AHEAD, AHEAD_BYTES = 512, 1 << 28
 START_SECONDS = 120.0
 # A reader whose parent is gone ends itself this long after the parent would have ended it.
 GRACE_SECONDS = 5.0
-# What the worker itself needs of its address space (numpy and its libraries), on top of what a file may take.
+# Address space for the worker itself (numpy and its libraries), in addition to the limit for a file.
 OWN_BYTES = 1 << 30
 
 
@@ -43,8 +43,8 @@ def available_cores() -> int:
 
 
 class Reading(NamedTuple):
-    """What became of one file: its points (N, 3) float32, or why it has none; and what its reader remarked,
-    such as "left out 1 support object"."""
+    """The result for one file: its points (N, 3) float32, or the reason why it has none; and its reader's
+    remarks, such as "left out 1 support object"."""
 
     points: NDArray[np.float32] | None
     reason: str = ""
@@ -57,8 +57,8 @@ class ReaderPool:
     Args:
         workers: how many processes.
         timeout: seconds that one file may take.
-        memory_limit_gb: what reading one file may take. Enforced where RLIMIT_AS is (Linux); elsewhere too
-            large a file is only found out when it crashes its worker.
+        memory_limit_gb: memory for reading one file. Enforced with RLIMIT_AS (Linux); elsewhere a file that
+            is too large crashes its worker.
     """
 
     def __init__(self, workers: int, *, timeout: float, memory_limit_gb: float) -> None:
@@ -84,7 +84,7 @@ class ReaderPool:
             worker.bury()
 
     def read(self, files: Sequence[Path], num_points: int, seed: int) -> Iterator[Reading]:
-        """What became of every file, in the order of the files, not in that of finishing.
+        """The results for all files, in the order of the files.
 
         Raises RuntimeError if the processes cannot be started.
         """
@@ -131,7 +131,7 @@ class ReaderPool:
 
 
 class _Worker:
-    """The parent's side of one process, which is started when first needed and after every death."""
+    """The parent's side of one process, which is started at first use and again whenever it ends."""
 
     def __init__(self, timeout: float, memory_limit_gb: float) -> None:
         self._timeout = timeout

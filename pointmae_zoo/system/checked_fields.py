@@ -70,13 +70,9 @@ def _converted(value: Any, hint: Any, name: str) -> Any:
     if origin in (types.UnionType, typing.Union) and float in inner and isinstance(value, int):
         return value if isinstance(value, bool) or int in inner else float(value)
     if not _fits(value, hint):
-        raise ValueError(f"{name} is {_as_written(value)}, expected {describe(hint)}")
+        written = list(value) if isinstance(value, tuple) else value  # as in a file, in brackets
+        raise ValueError(f"{name} is {written!r}, expected {describe(hint)}")
     return value
-
-
-def _as_written(value: Any) -> str:
-    """A value as a file has it: a list in brackets."""
-    return repr(list(value) if isinstance(value, tuple) else value)
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -1,6 +1,10 @@
-"""Checkpoints of a run: written whole, only the newest kept, unreadable ones skipped."""
+"""Checkpoints of a run: written whole, only the newest kept, unreadable ones skipped.
+
+If the disk is full, the run goes on without this checkpoint; only the last one must be written.
+"""
 
 import os
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -40,6 +44,27 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
         if old.name < oldest.name:
             old.unlink(missing_ok=True)
     return path
+
+
+def save_if_possible(folder: Path, step: int, state: dict[str, Any], *, keep: int, must: bool) -> None:
+    """`save_checkpoint`; if the disk has no room, a line on stderr says so and the run goes on.
+
+    Args:
+        must: the run ends after this checkpoint, so it must be written.
+
+    Raises:
+        OSError: the checkpoint can't be written, and it must be.
+    """
+    try:
+        save_checkpoint(folder, step, state, keep=keep)
+    except OSError as error:
+        kept = whole_checkpoints(folder)
+        last = f"the newest is {kept[-1]}" if kept else "there is none yet"
+        reason = str(error.strerror or error).partition(";")[0]  # what to do then is said below
+        text = f"checkpoint of step {step} not written ({reason}); {last}"
+        if must:
+            raise OSError(f"{text}; make room in {folder} and resume") from error
+        print(f"{text}; going on without", file=sys.stderr)
 
 
 def _below(error: BaseException) -> OSError:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from pointmae_zoo.models.pretraining_model import LossTerm
 from pointmae_zoo.ops.batch_random import share_of_batch
 from pointmae_zoo.system.progress import progress_bar
-from pointmae_zoo.train.checkpoints import load_latest, save_checkpoint, whole_checkpoints
+from pointmae_zoo.train.checkpoints import load_latest, save_if_possible
 from pointmae_zoo.train.metrics import Metrics
 from pointmae_zoo.train.optimizer import MovingAverage, adamw, load_optimizer
 from pointmae_zoo.train.recipes import TrainingRecipe
@@ -117,9 +117,8 @@ class _Run:
         if recipe.compile:
             compile_blocks(self.model, backward_once=not recipe.log_gradient_norms)
         optimizer = adamw(self.model, recipe.weight_decay, recipe.betas, layer_decay)
-        with (
-            warnings.catch_warnings()
-        ):  # newer versions of torch have renamed the argument, older don't know the new name
+        with warnings.catch_warnings():
+            # Newer versions of torch have renamed the argument; older ones don't know the new name.
             warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
             self.wrapped, self.optimizer = accelerator.prepare(_Losses(task), optimizer)
         self.metrics = Metrics(out / "metrics.jsonl")
@@ -307,17 +306,8 @@ class _Run:
             "unwritten_metrics": self.metrics.waiting,
             "seconds": self.seconds_before + time.perf_counter() - self.started,
         }
-        folder = self.out / "checkpoints"
-        try:
-            save_checkpoint(folder, self.step, state, keep=self.recipe.keep_checkpoints)
-        except OSError as error:
-            kept = whole_checkpoints(folder)
-            last = f"the newest is {kept[-1]}" if kept else "there is none yet"
-            reason = str(error.strerror or error).partition(";")[0]  # what to do then is said below
-            text = f"checkpoint of step {self.step} not written ({reason}); {last}"
-            if must:
-                raise OSError(f"{text}; make room in {folder} and resume") from error
-            print(f"{text}; going on without", file=sys.stderr)
+        keep = self.recipe.keep_checkpoints
+        save_if_possible(self.out / "checkpoints", self.step, state, keep=keep, must=must)
 
     def _resume(self) -> None:
         state, skipped = load_latest(self.out / "checkpoints")

@@ -9,9 +9,9 @@ from typing import Any, Literal, Self
 import torch
 
 from pointmae_zoo.datasets.augmentation import Augmentation
+from pointmae_zoo.ops import Rendering
 from pointmae_zoo.ops.precision import chosen_precision
 from pointmae_zoo.system.checked_fields import from_values
-from pointmae_zoo.train.teacher_targets import Rendering
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,11 +153,8 @@ class TeacherSettings:
             saliency with mean 1. Live ones are always raw, as in the paper.
         image_size: side that images are resized to for the teacher. None: not resized, or for a network made
             for one size, that size (DINOv2: 518, which is slow; any multiple of its patch size works).
-        projection: how depth images are made: ``zbuffer`` (the nearest surface wins) or the paper's
-            ``summed``.
-        views: depth images of each cloud: 3 along the axes, or 6 with three oblique ones (``zbuffer`` only).
-        size: rows and columns of a depth image; 224 in the reference.
-        cover: side of the square of pixels that a point covers, odd; 5 in the reference.
+        projection, views, size, cover: how depth images are made, see `Rendering`; in the reference
+            ``summed``, 3, 224 and 5.
     """
 
     name: str = "mobilenetv2_100"
@@ -168,10 +165,10 @@ class TeacherSettings:
     targets: Literal["cached", "live"] = "cached"
     standardize: bool = True
     image_size: int | None = None
-    projection: Literal["zbuffer", "summed"] = "zbuffer"
-    views: int = 6
-    size: int = 112
-    cover: int = 3
+    projection: Literal["zbuffer", "summed"] = Rendering.projection
+    views: int = Rendering.views
+    size: int = Rendering.size
+    cover: int = Rendering.cover
 
     def __post_init__(self) -> None:
         if wrong := [stride for stride in self.strides if stride < 1]:

@@ -26,11 +26,10 @@ from torch import Tensor
 from pointmae_zoo.datasets.sources import CloudSource
 from pointmae_zoo.models.pretraining_model import TeacherViews
 from pointmae_zoo.models.teacher.image_teacher import Teacher
-from pointmae_zoo.ops import read_maps
+from pointmae_zoo.ops import Rendering, read_maps
 from pointmae_zoo.system.files import lock, remove_locked, written_whole
 from pointmae_zoo.system.progress import progress_bar
 from pointmae_zoo.train.device_cache import Rows
-from pointmae_zoo.train.teacher_targets import Rendering
 
 _FORMAT = 2
 _PART = 1024  # clouds

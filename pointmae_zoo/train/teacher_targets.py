@@ -9,8 +9,7 @@ There are two kinds, both with a method ``views``:
   memory-mapped files. A step then doesn't run the teacher.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from pointmae_zoo.models.pretraining_model import TeacherViews
 from pointmae_zoo.models.teacher.image_teacher import Teacher
-from pointmae_zoo.ops import AXIS_VIEWS, DepthViews, summed_depth_images, view_rotations, zbuffer_depth_images
+from pointmae_zoo.ops import Rendering
 
 
 class Targets(Protocol):
@@ -35,53 +34,6 @@ class Targets(Protocol):
             chosen: (B, n) numbers of their stored points, in the order in which the model gets them.
             points: (B, n, 3) these points, augmented, on ``device``.
         """
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """How depth images of clouds are made for the teacher.
-
-    Args:
-        projection: ``zbuffer``: a pixel shows the nearest surface. ``summed``, as in the paper: three axis
-            permutations; a pixel is the sigmoid of the sum of all depths that cover it.
-        views: images of each cloud: 3 along the axes, or 6 with three oblique ones (``zbuffer`` only).
-        size: rows and columns of an image.
-        cover: side of the square of pixels that a point covers, odd.
-
-    Raises:
-        ValueError: a value out of range; names the field.
-    """
-
-    projection: Literal["zbuffer", "summed"] = "zbuffer"
-    views: int = 6
-    size: int = 112
-    cover: int = 3
-
-    def __post_init__(self) -> None:
-        possible = {"zbuffer": (3, 6), "summed": (len(AXIS_VIEWS),)}
-        if self.projection not in possible:
-            raise ValueError(f"projection is {self.projection!r}, expected 'zbuffer' or 'summed'")
-        if self.views not in possible[self.projection]:
-            expected = " or ".join(map(str, possible[self.projection]))
-            raise ValueError(f"views is {self.views}, expected {expected} for projection {self.projection}")
-        if self.cover < 1 or self.cover % 2 == 0:
-            raise ValueError(f"cover is {self.cover}, expected an odd number")
-        if self.size <= self.cover + 2:
-            raise ValueError(f"size is {self.size}, expected above cover + 2 ({self.cover + 2})")
-
-    def __call__(self, points: Tensor) -> DepthViews:
-        """(B, N, 3) -> images (B, V, size, size) in [0, 1], and every point's pixel (B, V, N, 2)."""
-        # Pixels of points are computed in float32, whatever the precision of the run.
-        with torch.autocast(points.device.type, enabled=False):
-            if self.projection == "summed":
-                images, pixels = summed_depth_images(points.float(), size=self.size, cover=self.cover)
-                return DepthViews(images.sigmoid(), pixels)
-            rotations = view_rotations(self.views, points.device)
-            return zbuffer_depth_images(points.float(), rotations, size=self.size, cover=self.cover)
-
-    def settings(self) -> dict[str, Any]:
-        """Plain values, which go into the name of a cache."""
-        return asdict(self)
 
 
 class LiveTargets:

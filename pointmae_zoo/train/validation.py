@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pointmae_zoo.datasets.augmentation import FixedView
 from pointmae_zoo.datasets.labelled import LabelledClouds
 from pointmae_zoo.models.encoder import evaluating
-from pointmae_zoo.reports.part_overlap import overlaps, predicted_parts
+from pointmae_zoo.reports.mean_iou import cloud_ious, part_ious, predicted_parts
 from pointmae_zoo.train.recipes import FinetuneRecipe
 
 if TYPE_CHECKING:
@@ -110,9 +110,8 @@ class Scorer:
     def __call__(self, model: nn.Module) -> dict[str, float]:
         device = self.accelerator.device
         sums = torch.zeros(3, dtype=torch.float64)
-        for start in range(
-            0, len(self.points), self.batch_size
-        ):  # none if there are fewer clouds than processes
+        # A process has none of the clouds if there are fewer of them than processes.
+        for start in range(0, len(self.points), self.batch_size):
             rows = slice(start, start + self.batch_size)
             points, labels = self.points[rows].to(device), self.labels[rows].to(device)
             if self.part_labels is None:
@@ -122,14 +121,14 @@ class Scorer:
             else:
                 truth = self.part_labels[rows].to(device)
                 logits = model(points, labels).float()
-                right = self._overlaps(logits, truth, labels).to(device)
+                right = self._ious(logits, truth, labels).to(device)
                 loss = F.cross_entropy(logits.transpose(1, 2), truth, reduction="none").mean(dim=1)
             sums += torch.stack([right.sum(), loss.double().sum(), right.new_tensor(len(right))]).cpu()
         total = self.accelerator.reduce(sums.float().to(device), "sum").tolist()
         return {self.headline: total[0] / total[2], "loss": total[1] / total[2]}
 
-    def _overlaps(self, logits: Tensor, truth: Tensor, labels: Tensor) -> Tensor:
-        """(B,): for each cloud the mean overlap over the parts of its class."""
+    def _ious(self, logits: Tensor, truth: Tensor, labels: Tensor) -> Tensor:
+        """(B,): for each cloud the mean IoU over the parts of its class."""
         parts, own = self.clouds.parts, labels.cpu().numpy()
         predicted = predicted_parts(logits.detach().cpu().numpy(), own, parts)
-        return torch.from_numpy(np.nanmean(overlaps(truth.cpu().numpy(), predicted, own, parts), axis=1))
+        return torch.from_numpy(cloud_ious(part_ious(truth.cpu().numpy(), predicted, own, parts)))

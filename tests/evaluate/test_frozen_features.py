@@ -132,7 +132,7 @@ def test_robustness_of_a_part_segmenter_is_said_to_be_its_encoders(
     models = [tmp_path / "segmenter", tmp_path / "classifier", stored]
     reports = [evaluate_robustness(model, shapes / "data.npz", **settings) for model in models]
     assert read == models
-    told = "these are the features of its encoder; its head was not asked"
+    told = "These numbers are of its encoder's features, without its head"
     assert [told in report.table() for report in reports] == [True, False, False]
     assert [told in tables(report.as_json()) for report in reports] == [True, False, False]
     assert reports[0].robustness == reports[2].robustness

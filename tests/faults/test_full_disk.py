@@ -126,7 +126,7 @@ def test_rows_are_kept_and_the_next_run_goes_on(
     named = partial if where == "journal" else out
     assert one_line(caught.value) == (
         f"{named}: No space left on device; {partial} keeps the rows so far: make room on this disk, and the "
-        "same command goes on from there"
+        "same command continues from there"
     )
     if where == "journal":  # nor may it begin one
         with monkeypatch.context() as patch, pytest.raises(OSError) as caught:

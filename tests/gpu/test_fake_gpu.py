@@ -25,13 +25,13 @@ from pointmae_zoo.models import encoder, reconstruction
 from pointmae_zoo.models.pretraining_model import TeacherViews, weighted_sum
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.models.teacher.image_teacher import Teacher
-from pointmae_zoo.ops import neighbors, projection
+from pointmae_zoo.ops import Rendering, neighbors, projection
 from pointmae_zoo.train import PretrainRecipe, device_cache, loop
 from pointmae_zoo.train.optimizer import MovingAverage
 from pointmae_zoo.train.pretraining import PretrainTask
 from pointmae_zoo.train.step_losses import over_processes
 from pointmae_zoo.train.target_cache import CachedTargets
-from pointmae_zoo.train.teacher_targets import LiveTargets, Rendering, Targets
+from pointmae_zoo.train.teacher_targets import LiveTargets, Targets
 
 BATCH, STORED = 4, 300
 ASKING = {

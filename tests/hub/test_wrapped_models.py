@@ -86,7 +86,7 @@ def test_one_name_twice_is_refused(tmp_path: Path) -> None:
     state = load_file(tmp_path / "model.safetensors")
     name = next(iter(state))
     save_file(state | {f"_orig_mod.{name}": state[name].clone()}, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match="is there twice, also as of a compiled model"):
+    with pytest.raises(ValueError, match="occurs twice, once as in a compiled model"):
         from_pretrained(tmp_path)
 
 

@@ -353,7 +353,7 @@ def test_two_runs_cannot_write_one_output(model: Any, folder: Path, tmp_path: Pa
 
 def test_a_foreign_file_in_the_journals_place_is_left_alone(model: Any, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "t.npz.partial").write_text("my novel")
-    with pytest.raises(ValueError, match="not ours; move it away"):
+    with pytest.raises(ValueError, match="another program wrote the file; move it away"):
         embed_files(folder, model, out=tmp_path / "t.npz", progress=False)
     assert (tmp_path / "t.npz.partial").read_text() == "my novel"
 

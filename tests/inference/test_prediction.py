@@ -132,25 +132,25 @@ def test_a_model_without_names_gives_numbers(folder: Path) -> None:
 
 
 def test_wrong_models_and_arguments(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="of kind 'encoder' and knows no classes; 'pointmae-zoo finetune'"):
+    with pytest.raises(ValueError, match="of kind 'encoder' and has no classes; 'pointmae-zoo finetune'"):
         predict_files(folder, small(preprocess=SIZE), progress=False)
-    with pytest.raises(ValueError, match="a part segmenter, which colours clouds: predict_parts"):
+    with pytest.raises(ValueError, match="is a part segmenter; use predict_parts"):
         predict_files(folder, segmenter(), progress=False)
     with pytest.raises(ValueError, match=r"t\.npz: expected the name of a \.csv or \.json file"):
         predict_files(folder, "none", out=tmp_path / "t.npz", progress=False)
     with pytest.raises(ValueError, match="top: "):
         predict_files(folder, "none", top=0, progress=False)
-    with pytest.raises(ValueError, match="of kind 'encoder' and knows no parts"):
+    with pytest.raises(ValueError, match="of kind 'encoder' and has no parts"):
         predict_parts(folder, small(preprocess=SIZE), tmp_path, object_class="mug", progress=False)
     for kind, said in {
-        "classification": "'pointmae-zoo predict' without --parts-out tells its classes",
+        "classification": "'pointmae-zoo predict' without --parts-out predicts classes",
         "pretraining": "'pointmae-zoo embed' gives its features",
     }.items():
-        with pytest.raises(ValueError, match=f"of kind '{kind}' and knows no parts; {said}"):
+        with pytest.raises(ValueError, match=f"of kind '{kind}' and has no parts; {said}"):
             predict_parts(folder, small(kind=kind, preprocess=SIZE), tmp_path, progress=False)
     with pytest.raises(ValueError, match="suffix: "):
         predict_parts(folder, "none", tmp_path, suffix=".obj", progress=False)
-    with pytest.raises(ValueError, match=r"object_class: which of lamp, mug are they\?"):
+    with pytest.raises(ValueError, match="object_class: missing; choose from lamp, mug"):
         predict_parts(folder, segmenter(), tmp_path, progress=False)
     with pytest.raises(ValueError, match="knows no 'mugg'; did you mean 'mug'"):
         predict_parts(folder, segmenter(), tmp_path, object_class="mugg", progress=False)
@@ -252,7 +252,7 @@ def test_parts_that_are_there_are_not_made_again(
         model.head[-1].bias += 1e-3
     assert made_again() == 4
     (out / "parts.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"parts\.json: this name is needed, but the file is not ours"):
+    with pytest.raises(ValueError, match=r"parts\.json: this name is needed, but another program"):
         made_again()
 
 
@@ -293,7 +293,7 @@ def test_a_name_without_room_for_an_ending_is_a_failure(tmp_path: Path) -> None:
         progress=False,
     )
     assert list(found.written) == [str(tmp_path / "b.stl")]
-    assert found.failures == [(str(long), "its name is too long for another '.parts.ply': shorten it")]
+    assert found.failures == [(str(long), "its name is too long to add '.parts.ply': shorten it")]
 
 
 def test_a_ply_names_its_parts(tmp_path: Path) -> None:
@@ -396,7 +396,7 @@ def test_the_commands(model: Any, folder: Path, tmp_path: Path, capsys: pytest.C
     (tmp_path / "segmenter" / "model.safetensors").write_bytes(b"")  # not read before the class is known
     for given, said in (
         (["--class", "lmap"], "--class: the model knows no 'lmap'; did you mean 'lamp'?"),
-        ([], "--class: which of lamp, mug are they?"),
+        ([], "--class: missing; choose from lamp, mug"),
     ):
         assert main([*command, *parts, *given]) == 2
         assert capsys.readouterr().err == f"error: {said}\n"

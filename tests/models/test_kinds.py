@@ -3,6 +3,8 @@
 ``make types`` checks this file, too.
 """
 
+import dataclasses
+import inspect
 from pathlib import Path
 from typing import Any, Literal, assert_type, get_args, get_overloads, get_type_hints
 
@@ -11,7 +13,12 @@ import pytest
 from pointmae_zoo import create_model, from_pretrained, save_pretrained
 from pointmae_zoo.models.config import KINDS
 from pointmae_zoo.models.encoder import PointEncoder
-from pointmae_zoo.models.heads import PointForClassification, PointForPartSegmentation
+from pointmae_zoo.models.heads import (
+    ClassifierConfig,
+    PartSegmenterConfig,
+    PointForClassification,
+    PointForPartSegmentation,
+)
 from pointmae_zoo.models.pretraining_model import PretrainingModel
 
 SMALL: dict[str, Any] = {"num_tokens": (16, 8), "num_neighbors": (4, 4), "dims": (12, 24), "depths": (1, 1)}
@@ -29,6 +36,14 @@ def test_each_kind_is_what_is_told(kind: str, tmp_path: Path) -> None:
     assert issubclass(type(model), told(create_model)[kind])
     loaded = from_pretrained(save_pretrained(model, tmp_path / "model"), kind=kind)
     assert issubclass(type(loaded), told(from_pretrained)[kind])
+
+
+def test_the_overloads_know_every_keyword() -> None:
+    keywords = set(inspect.signature(from_pretrained).parameters) - {"source", "kind", "head"}
+    heads = {one.name for head in (ClassifierConfig, PartSegmenterConfig) for one in dataclasses.fields(head)}
+    for overload in get_overloads(from_pretrained):
+        (options,) = get_args(get_type_hints(overload)["options"])
+        assert set(options.__annotations__) == keywords | heads | {"labels"}
 
 
 def names_for_mypy(name: str, kind: Literal["encoder", "classification"], any_kind: str) -> None:

@@ -67,7 +67,7 @@ def test_linear_tables_say_protocol_and_split() -> None:
     paper = linear_report(protocol_name="paper")
     assert "the papers' protocol" in linear_table(paper).splitlines()[0]
     validated = linear_table(linear_report(split="validation"))
-    assert ["3 trainings of this recipe", "3", "70.0 ± 1.3", "not touched"] in _cells(validated)
+    assert ["3 trainings of this recipe", "3", "70.0 ± 1.3", "not used"] in _cells(validated)
     assert ["always the most frequent class", "", "60.0", ""] in _cells(validated)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from pointmae_zoo.shapes.notes import collecting
-from pointmae_zoo.shapes.read import READERS
+from pointmae_zoo.shapes.read import read_format
 
 SQUARE = [(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0)]
 
@@ -19,7 +19,7 @@ def found_and_noted(name: str, content: str | bytes) -> tuple[np.ndarray, str]:
     """The same, and the remarks about it."""
     data = content.encode() if isinstance(content, str) else content
     with collecting() as notes:
-        geometry = READERS[Path(name).suffix](Path(name), data)
+        geometry = read_format(Path(name).suffix, data, Path(name))
     triangles = geometry.triangles.transpose(2, 0, 1).astype(np.float64)
     return (triangles if len(triangles) else np.asarray(geometry.points, np.float64)), " ".join(notes)
 

@@ -185,7 +185,7 @@ def test_what_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest
         with pytest.raises(MeshError, match=r"unpacks to .*more than 0.000977 GB"):
             read_points(tmp_path / name)
     many = {f"a{number}.npy": array.getvalue()[: 1 << 19] for number in range(4)}  # one at a time is read
-    assert contents.check_members("x", packed(many)) is None
+    assert contents.check_members(packed(many)) is None
 
 
 def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:

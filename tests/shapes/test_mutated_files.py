@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pointmae_zoo.shapes.notes import collecting
-from pointmae_zoo.shapes.read import READERS, MeshError
+from pointmae_zoo.shapes.read import MeshError, read_format
 from pointmae_zoo.shapes.surface import points_of
 from samples.geometry import SQUARE
 from samples.meshes import CLOUD, npy_bytes, npz_bytes, off, pcd_header, ply_bytes, stl_bytes
@@ -106,7 +106,7 @@ def test_points_or_one_line(tmp_path: Path, suffix: str) -> None:
             continue
         try:
             with np.errstate(all="ignore"), collecting():
-                points = points_of(path, READERS[suffix](path, data), 64, 0)
+                points = points_of(read_format(suffix, data, path), 64, 0)
         except MeshError as error:
             assert "\n" not in str(error) and len(error.reason) < 300
             refused += 1

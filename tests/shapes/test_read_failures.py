@@ -255,7 +255,7 @@ def test_missing_folder_and_unreadable(tmp_path: Path, monkeypatch: pytest.Monke
 def test_whatever_a_reader_stumbles_over_becomes_a_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Path, data: bytes) -> None:
+    def fail(data: bytes) -> None:
         raise ZeroDivisionError("two\nlines")
 
     monkeypatch.setitem(read.READERS, ".off", fail)
@@ -264,7 +264,7 @@ def test_whatever_a_reader_stumbles_over_becomes_a_reason(
 
 
 def test_too_little_memory_becomes_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(path: Path, data: bytes) -> None:
+    def fail(data: bytes) -> None:
         raise MemoryError
 
     monkeypatch.setitem(read.READERS, ".obj", fail)

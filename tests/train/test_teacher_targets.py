@@ -16,9 +16,10 @@ import torch.nn.functional as F
 
 from pointmae_zoo.datasets.sources import CloudSource, InMemory
 from pointmae_zoo.models.teacher.image_teacher import IMAGENET_MEAN, IMAGENET_STD, Teacher
+from pointmae_zoo.ops import Rendering
 from pointmae_zoo.train import target_cache
 from pointmae_zoo.train.target_cache import cached_targets
-from pointmae_zoo.train.teacher_targets import LiveTargets, Rendering
+from pointmae_zoo.train.teacher_targets import LiveTargets
 
 pytest.importorskip("timm")
 

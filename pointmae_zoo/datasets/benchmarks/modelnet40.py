@@ -20,7 +20,7 @@ from pointmae_zoo.datasets.benchmarks.benchmark import (
     locate,
     read_list,
 )
-from pointmae_zoo.shapes.formats.points import read_xyz
+from pointmae_zoo.shapes.read import read_geometry
 
 NAME = "modelnet40"
 SOURCE = "get it with: pointmae-zoo download modelnet40 --to FOLDER"
@@ -84,5 +84,5 @@ def _read_text(root: Path, split: str) -> Benchmark:
         labels=np.array(labels, dtype=np.int64),
         names=[str(file) for file in files],
         files=[listed, *files],
-        load=lambda row: read_xyz(files[row], files[row].read_bytes()).points,
+        load=lambda row: read_geometry(files[row]).points,
     )

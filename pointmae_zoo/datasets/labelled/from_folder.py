@@ -111,8 +111,9 @@ def _read(
     progress: bool,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], list[tuple[str, str]]]:
     """Points (M, N, 3), which of the files they are of (M,), and the files without any, with the reason."""
-
-    sampled = _sampled(most_points)
+    sampled = max(
+        _SAMPLED, 1 << (most_points - 1).bit_length()
+    )  # or the next power of two if more are wanted
 
     def readings(start: int) -> Readings:
         workers = number_of_workers(None)
@@ -146,11 +147,6 @@ def _read(
         fewest = min(len(np.unique(cloud, axis=0)) for cloud in points)
         points = np.ascontiguousarray(points[:, : max(num_points, fewest)])
     return points, kept, skipped
-
-
-def _sampled(most_points: int) -> int:
-    """How many points to read from a file: `_SAMPLED`, or the next power of two if more are wanted."""
-    return max(_SAMPLED, 1 << (most_points - 1).bit_length())
 
 
 def _sha256(paths: list[Path], labels: list[str], cache: Path | None) -> str:

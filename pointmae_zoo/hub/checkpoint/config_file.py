@@ -1,4 +1,5 @@
-"""``config.json``: everything about a stored model but its weights. Nothing in it is ever run or opened."""
+"""``config.json``: everything about a stored model except its weights. Nothing in it is ever run or
+opened."""
 
 import json
 import math
@@ -19,7 +20,7 @@ from pointmae_zoo.shapes.contents import no_shape
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
 MAX_CONFIG = 1 << 20
-"""Bytes that are read as JSON at most; ours have 4 kB, and names of 30,000 classes would fit."""
+"""The most bytes that are read as JSON. Ours have 4 kB; the names of 30,000 classes would fit."""
 
 _DEEPEST = 32  # levels of nesting
 _FIELDS = (
@@ -38,7 +39,7 @@ def config_text(config: ModelConfig, weights_sha256: str) -> str:
     """What is written to ``config.json``.
 
     Raises:
-        ValueError: longer than `read_config` reads, or with a number that JSON does not have.
+        ValueError: it is longer than `read_config` accepts, or holds NaN or infinity.
     """
     content = {
         "format_version": FORMAT_VERSION,
@@ -65,10 +66,10 @@ def config_text(config: ModelConfig, weights_sha256: str) -> str:
 
 
 def read_config(path: Path) -> tuple[ModelConfig, str]:
-    """``config.json``, every field checked, and the sha256 that the weights must have.
+    """Read ``config.json`` and check every field. Also returns the sha256 that the weights must have.
 
     Raises:
-        CheckpointError: too large, unreadable, from a newer format, or with a wrong field, which is named.
+        CheckpointError: it is too large, unreadable or of a newer format, or a field is wrong (says which).
     """
     content = _read_json(path)
     version = content.get("format_version")
@@ -126,7 +127,7 @@ def build(config: ModelConfig) -> nn.Module:
 
 
 def build_empty(path: Path, config: ModelConfig) -> nn.Module:
-    """The model without storage, on the meta device: a wrong file is found out before anything is allocated.
+    """The model on the meta device, without memory for weights, so that wrong files are found early.
 
     Args:
         path: of the ``config.json``, for errors.
@@ -178,7 +179,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _not_finite(content: Any, name: str = "") -> Iterator[str]:
-    """Where, such as ``provenance.final_losses.loss``, a number is NaN or infinite."""
+    """The names of numbers that are NaN or infinite, such as ``provenance.final_losses.loss``."""
     if isinstance(content, float) and not math.isfinite(content):
         yield name
     elif isinstance(content, dict):

@@ -1,4 +1,4 @@
-"""What makes a stored model unusable, in words."""
+"""The error for a stored model that can't be used, and the wording of what is wrong with its tensors."""
 
 from collections.abc import Iterable, Mapping
 
@@ -26,7 +26,7 @@ def shapes_of(state: Mapping[str, Tensor]) -> dict[str, Shape]:
 
 
 def key_problems(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> str:
-    """What keeps ``found`` from being loaded strictly, in words, or an empty string."""
+    """Why ``found`` can't be loaded where ``expected`` is needed; empty if it can."""
     shapes = [
         f"{key} is {list(found[key])}, not {list(shape)}"
         for key, shape in expected.items()
@@ -39,7 +39,7 @@ def key_problems(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> s
 
 
 def named(what: str, names: Iterable[str]) -> list[str]:
-    """``["what a, b, c and 4 more"]``, or nothing where there are no names."""
+    """``["what a, b, c and 4 more"]``, or ``[]`` if there are no names."""
     names = sorted(name if len(name) <= 100 else name[:96] + " ..." for name in names)
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return [f"{what} {', '.join(names[:8])}{more}"] if names else []

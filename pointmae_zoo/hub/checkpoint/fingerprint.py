@@ -1,5 +1,4 @@
-"""Which encoder, or which whole model, was measured: a hash of its numbers and of what is done with them,
-whatever file they are in."""
+"""Hashes that identify an encoder or a whole model by its numbers, whatever file they are in."""
 
 import hashlib
 import json
@@ -16,16 +15,16 @@ def encoder_sha256(encoder: PointEncoder) -> str:
     """Hexadecimal sha256 of an encoder's arguments, its preprocessing and its float32 tensors, in the order
     of their names.
 
-    It is the same for a run's folder, for a folder that holds its encoder alone and for both on the Hub; it
-    differs once the weights were rounded (``save_pretrained(half=True)``).
+    A run's folder, a folder that holds its encoder alone and copies on the Hub have the same hash. Rounded
+    weights (``save_pretrained(half=True)``) have another one.
     """
     config = encoder.config
     return _sha256(encoder, {"arguments": config.arguments, "preprocess": config.preprocess.to_dict()})
 
 
 def model_sha256(model: nn.Module) -> str:
-    """The same of a whole model, with its head and the names of its outputs; of a network that has no
-    ``config`` its tensors alone."""
+    """The hash of a whole model, which also covers its kind, its head and the names of its outputs. For a
+    network without ``config`` only the tensors count."""
     config = getattr(unwrapped(model), "config", None)
     if config is None:
         return _sha256(model, {})

@@ -1,7 +1,7 @@
-"""One kind of model out of another: which stored tensor becomes which, what is dropped, what is new.
+"""Making one kind of model from another: where each stored tensor goes, what is dropped, what is new.
 
-Exact: every tensor of the wanted model either comes from a stored one or belongs to a head that is new, and
-what is new is said.
+Every tensor of the wanted model either comes from a stored one or belongs to a new head. The plan says which
+head is new, and why.
 """
 
 import dataclasses
@@ -35,15 +35,15 @@ class Plan:
     tensors: dict[str, str]
     """Stored name -> name in the wanted model; the others are dropped."""
     new: tuple[str, ...] = ()
-    """Prefixes of the wanted model's tensors that no stored one gives; they are drawn at random."""
+    """Prefixes of the wanted model's tensors that aren't stored; they are drawn at random."""
     what: str = ""
-    """In words: what is new."""
+    """What is new, in words."""
     why: str = ""
-    """And because of what."""
+    """Why it is new."""
 
 
 def plan(stored: ModelConfig, model: nn.Module, kind: str | None, head: dict[str, Any], source: str) -> Plan:
-    """Find out how to make what is wanted.
+    """Decide how the stored model becomes the wanted one.
 
     Args:
         stored: configuration of the stored model.
@@ -53,7 +53,7 @@ def plan(stored: ModelConfig, model: nn.Module, kind: str | None, head: dict[str
         source: what errors call the stored model.
 
     Raises:
-        CheckpointError: the wanted kind can't be had from the stored one.
+        CheckpointError: the wanted kind can't be made from the stored one.
         TypeError, ValueError: no such kind; a field that its head does not have, or a value out of range.
     """
     wanted = stored.kind if kind is None else kind
@@ -67,8 +67,8 @@ def plan(stored: ModelConfig, model: nn.Module, kind: str | None, head: dict[str
         return Plan(encoder_config(stored), _encoder_names(stored, names))
     if wanted == "pretraining":
         raise CheckpointError(
-            f"{source}: holds a model of kind {stored.kind!r}, out of which no 'pretraining' can be taken: "
-            f"it has no decoder; create_model({stored.architecture!r}, 'pretraining') makes a new one"
+            f"{source}: holds a model of kind {stored.kind!r}, which has no decoder, so it can't become "
+            f"'pretraining'; create_model({stored.architecture!r}, 'pretraining') makes a new one"
         )
     return _new_head(stored, names, wanted, head, source)
 
@@ -92,7 +92,7 @@ def _same_kind(stored: ModelConfig, model: nn.Module, names: list[str], head: di
     given, labels = _outputs_given(head, outputs)
     before: Any = model.config
     changed = [name for name, value in given.items() if before.arguments[name] != value]
-    # The same number of other names are other outputs; a model that had none is merely given them.
+    # Other names are other outputs, even if there are as many. A model without names just gets them.
     renamed = labels is not None and stored.labels is not None and labels != stored.labels
     if labels is None and outputs not in changed:
         labels = stored.labels
@@ -121,11 +121,11 @@ def _new_head(stored: ModelConfig, names: list[str], kind: str, head: dict[str, 
     taken = _encoder_names(stored, names)
     if kind == "part_segmentation" and encoder.arguments["norm_levels"] == "last":
         raise CheckpointError(
-            f"{source}: its encoder has a norm on the last level alone (norm_levels 'last'), as classifiers "
-            f"made from nothing have; {kind} reads every level: take a pre-training model or its encoder"
+            f"{source}: its encoder normalises only the last level (norm_levels 'last'), as in classifiers "
+            f"trained from scratch, but {kind} reads every level; use a pre-training model or its encoder"
         )
     given, labels = _outputs_given(head, _OUTPUTS[kind])
-    # The encoder stays as it is, with norms that a classifier does not read: its own features need them.
+    # The encoder keeps norms that a classifier doesn't read, because the encoder's own features need them.
     arguments = {**encoder.arguments, **given}
     config = _complete(dataclasses.replace(stored, labels=labels), kind, arguments)
     outputs = config.arguments[_OUTPUTS[kind]]
@@ -145,7 +145,7 @@ def _encoder_names(stored: ModelConfig, names: list[str]) -> dict[str, str]:
 
 
 def _outputs_given(head: dict[str, Any], outputs: str) -> tuple[dict[str, Any], tuple[str, ...] | None]:
-    """The fields of the head without the labels, which tell the number of outputs, too; and the labels."""
+    """The head's fields, with the number of outputs that the labels imply; and the labels."""
     given = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in head.items()
@@ -163,7 +163,7 @@ def _outputs_given(head: dict[str, Any], outputs: str) -> tuple[dict[str, Any], 
 
 
 def _complete(config: ModelConfig, kind: str, arguments: dict[str, Any]) -> ModelConfig:
-    """With every argument spelled out. Raises as the head's configuration does for a wrong value."""
+    """The configuration with all arguments. A wrong value raises as in the head's configuration."""
     architecture = get_architecture(config.architecture)
     encoder = {item.name for item in dataclasses.fields(EncoderConfig)}
     own = {name: value for name, value in arguments.items() if name not in encoder}

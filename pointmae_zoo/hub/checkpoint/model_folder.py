@@ -1,5 +1,5 @@
-"""The folder that a model is stored in: ``model.safetensors`` and ``config.json``. Strict, and never a
-pickle."""
+"""Saving a model to a folder (``model.safetensors``, ``config.json``) and loading it: strictly, no
+pickles."""
 
 import dataclasses
 import hashlib
@@ -43,8 +43,8 @@ def save_pretrained(
 
     Args:
         model: from `create_model` or `from_pretrained` (its ``.config`` is what gets stored), or the encoder
-            inside one. Compiled by torch, as a whole or in part, or wrapped in DataParallel or
-            DistributedDataParallel, it is stored as it is without that.
+            inside one. If it is compiled, or wrapped in DataParallel or DistributedDataParallel, it is stored
+            without the wrapper.
         folder: made if missing.
         provenance: entries to add to what the model remembers of its origin (status, data, licence, ...).
         half: store matrices in float16 (vectors and BatchNorm statistics stay float32): half the size, and
@@ -55,7 +55,7 @@ def save_pretrained(
 
     Raises:
         TypeError: a model without ``.config``, or with weights spread over several processes (FSDP).
-        OSError: they cannot be written; names the file, and says of a full disk what is kept.
+        OSError: a file can't be written. The message names it; if the disk is full, it says what is kept.
         ValueError: weights with NaN or infinity; labels or provenance of more than 1 MB, or with numbers
             that JSON does not have.
     """
@@ -73,7 +73,7 @@ def save_pretrained(
 def write_folder(
     folder: str | os.PathLike[str], config: ModelConfig, state: Mapping[str, Tensor], *, half: bool
 ) -> Path:
-    """What `save_pretrained` does with a model's configuration and tensors, or with some of them."""
+    """Write a configuration and tensors as `save_pretrained` does; ``state`` may be a part of a model's."""
     tensors = {}
     for key, tensor in state.items():
         tensor = tensor.detach().to("cpu")
@@ -105,17 +105,17 @@ def load_folder(
 ) -> nn.Module:
     """Rebuild the model of a folder; float32, CPU, evaluation mode.
 
-    Nothing is allocated before the configuration is known to be sane and the header of the weights to fit it.
+    Memory is allocated only after the configuration was checked and the header of the weights fits it.
 
     Args:
         folder: as `save_pretrained` writes it.
         kind: None: as stored; else see `from_pretrained`.
         head: fields of the head's configuration, and ``labels``.
-        pinned: the registry's entry: what the files must be; default: what ``config.json`` says.
+        pinned: the registry's entry, whose hashes the files must have. None: the hash in ``config.json``.
         origin: the Hub repository and commit that it came from, kept as ``provenance["hub"]``. Its files may
             be links, as they are in the Hub's cache.
         name: what messages call the model.
-        encoder: where the file leaves the encoder out: the one to use.
+        encoder: used if the file leaves the encoder out.
 
     Raises:
         CheckpointError: anything missing, extra, wrongly shaped, damaged or not finite.
@@ -148,7 +148,7 @@ def load_folder(
     model: Any
     if plan.new:
         logger.warning(
-            "%s: new and random, to be trained before use: %s (%s)", name or folder, plan.what, plan.why
+            "%s: %s (%s) is new and random; train it before use", name or folder, plan.what, plan.why
         )
         model = build(_initialised(plan, config, _public_name(folder, pinned, origin)))
         fresh = model.state_dict()
@@ -164,7 +164,7 @@ def load_folder(
 
 
 def _initialised(plan: kind_conversion.Plan, stored: ModelConfig, name: str) -> ModelConfig:
-    """The configuration of a model with a new head: how the stored one was made is not how this one was."""
+    """The configuration of a model with a new head. The stored provenance moves into ``initialised_from``."""
     made_from = {
         "name": name,
         "kind": stored.kind,
@@ -191,7 +191,7 @@ def check_pinned_config(path: Path, pinned: Weights) -> None:
 
 
 def nothing_here(place: str, names: list[str]) -> str:
-    """Why a folder or repository of these files is no model, in words."""
+    """Why a folder or repository with these files holds no model."""
     pickles = sorted(name for name in names if name.lower().endswith(PICKLES))
     if pickles and WEIGHTS_FILE not in names:
         return (
@@ -211,7 +211,8 @@ def nothing_here(place: str, names: list[str]) -> str:
 
 
 def _check_there(file: Path, *, may_be_link: bool) -> None:
-    """A file of its own in the folder: no device that never ends, no link that leads out."""
+    """Check that it is a file in this folder: no device, which might never end, and no link that leads
+    out."""
     folder = file.parent
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder")

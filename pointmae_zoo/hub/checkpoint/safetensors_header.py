@@ -16,7 +16,7 @@ from pointmae_zoo.hub.checkpoint.wrappers import plain_name
 from pointmae_zoo.shapes.contents import no_shape
 
 MAX_HEADER = 4 << 20
-"""Bytes; the header of our largest model has 1 % of them."""
+"""The most bytes of a header; that of our largest model has 1 % of them."""
 
 _FLOATS = {"F16": 2, "BF16": 2, "F32": 4}
 _INTEGERS = {"I64": 8}
@@ -35,8 +35,8 @@ def check_header(path: Path, state: Mapping[str, Tensor]) -> None:
 
     Args:
         path: a safetensors file.
-        state: of the model, whose tensors may be on the meta device: names, shapes, and whether they are
-            floating point count.
+        state: of the model, which may be on the meta device. Names, shapes, and whether tensors are floating
+            point are compared.
     """
     found = read_header(path)
     problems = key_problems(shapes_of(state), {key: entry.shape for key, entry in found.items()})
@@ -52,13 +52,12 @@ def check_header(path: Path, state: Mapping[str, Tensor]) -> None:
 
 
 def read_header(path: Path) -> dict[str, Entry]:
-    """Every tensor that the file says it holds, by its name without what ``torch.compile`` adds (`wrappers`);
-    the content is not read.
+    """The tensors that the header lists, by their names without what ``torch.compile`` adds. Their content
+    isn't read.
 
     Raises:
-        CheckpointError: no safetensors file, cut off, or with a header that can't be true: tensors that
-            overlap, leave holes, end beyond the file, or are of another type than float16, bfloat16, float32
-            and int64.
+        CheckpointError: it isn't a safetensors file, is cut off, or its header can't be right: tensors
+            overlap, leave gaps, end beyond the file, or aren't float16, bfloat16, float32 or int64.
     """
     with path.open("rb") as file:
         if (what := no_shape(file.read(4096))) is not None:  # a pointer of Git LFS, a saved web page
@@ -101,7 +100,7 @@ def _parsed(path: Path) -> dict[str, Entry]:
     for key, fields in header.items():
         entry, begin, end = _entry(key, fields)
         if plain_name(key) in entries:
-            raise ValueError(f"{key:.100} is there twice, also as of a compiled model")
+            raise ValueError(f"{key:.100} occurs twice, once as in a compiled model")
         entries[plain_name(key)] = entry
         spans.append((begin, end, key))
     reached = 0

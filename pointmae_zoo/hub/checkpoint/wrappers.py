@@ -1,4 +1,5 @@
-"""What torch puts around a model (compiled, on several GPUs), and the names that its tensors have without."""
+"""Models inside torch's wrappers (compiled, on several GPUs), and their tensors without the wrappers'
+names."""
 
 import re
 
@@ -9,16 +10,14 @@ _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself, out of ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``, in any
-    order."""
+    """The model inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``, in any order."""
     while (inner := _inside(model)) and isinstance(found := getattr(model, inner), nn.Module):
         model = found
     return model
 
 
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a model by the names that they have where nothing is wrapped: neither the model nor a
-    part of it.
+    """The tensors of a model, named as if neither it nor any part of it were wrapped.
 
     Raises TypeError for weights that are spread over several processes (FSDP).
     """
@@ -29,7 +28,7 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
             "model: its weights are spread over several processes (FSDP); gather them into a plain model "
             "first (torch.distributed.checkpoint.state_dict.get_model_state_dict with full_state_dict=True)"
         )
-    # Of "encoder._orig_mod.levels.0.weight" the part that a wrapper adds; an empty name is the model itself.
+    # In "encoder._orig_mod.levels.0.weight" a wrapper added "_orig_mod". The empty name is the model itself.
     wrappers = {
         f"{name}." if name else "": inner
         for name, module in model.named_modules(remove_duplicate=False)
@@ -45,13 +44,13 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def plain_name(name: str) -> str:
-    """Of a tensor in a file that was saved from a compiled model, as some programs do: without what
-    ``torch.compile`` puts into it."""
+    """The name of a tensor without what ``torch.compile`` adds; some programs save compiled models as they
+    are."""
     return re.sub(rf"(^|\.){COMPILED}\.", r"\1", name)
 
 
 def _inside(module: nn.Module) -> str | None:
-    """The name under which a wrapper has what it wraps; None for any other module."""
+    """The attribute that holds a wrapper's model; None for any other module."""
     if isinstance(module, _PARALLEL):
         return "module"
     # Not by its class: that would import torch's compiler, which takes seconds.

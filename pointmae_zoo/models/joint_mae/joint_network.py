@@ -20,15 +20,14 @@ from torch import Tensor, nn
 
 from pointmae_zoo.models.encoder import EncoderConfig
 from pointmae_zoo.models.joint_mae.depth_embedding import DepthEmbedding, sincos_positions
-from pointmae_zoo.models.joint_mae.depth_images import (
-    SeenImages,
+from pointmae_zoo.models.joint_mae.depth_images import SeenImages, render_views
+from pointmae_zoo.models.joint_mae.depth_losses import cross_loss, patch_losses
+from pointmae_zoo.models.joint_mae.joint_config import JointMAEConfig
+from pointmae_zoo.models.joint_mae.joint_masks import (
     check_masks,
     draw_visible_patches,
     joint_attention_mask,
-    render_views,
 )
-from pointmae_zoo.models.joint_mae.depth_losses import cross_loss, patch_losses
-from pointmae_zoo.models.joint_mae.joint_config import JointMAEConfig
 from pointmae_zoo.models.joint_mae.joint_preview import (
     draw_points,
     image_column,
@@ -129,9 +128,8 @@ class JointMAEForPretraining(PretrainingModel):
             # One for each view: a modality embedding that also tells fixed views apart.
             self.view_tokens = _token(config.views, dim)
             positions = sincos_positions(self.image_embedding.patches_per_side, dim)
-            self.register_buffer(
-                "image_positions", positions
-            )  # stored: models are built without memory and get it from the file
+            # Stored, because models are built without memory and get it from the file.
+            self.register_buffer("image_positions", positions)
             self.image_norm = nn.LayerNorm(dim)  # of the joint encoder's 2D tokens
             self.image_mask_token = _token(dim)
             self.blocks_2d = nn.ModuleList(

@@ -112,7 +112,9 @@ class Teacher(nn.Module):
         self.is_transformer = built.is_transformer
         self.saliency = "activation"
         if self.is_transformer:
-            self.saliency = "attention" if _has_class_token(self.network) else "none"
+            network: Any = self.network
+            has_token = getattr(network, "cls_token", None) is not None and network.num_prefix_tokens > 0
+            self.saliency = "attention" if has_token else "none"
         if self.saliency == "attention" and not _is_plain(self.network.blocks[-1].attn):
             self.network.blocks[-1].attn.fused_attn = False
         imagenet = normalization == "imagenet"
@@ -211,10 +213,6 @@ def _is_plain(attention: nn.Module) -> bool:
     from timm.models.vision_transformer import Attention
 
     return type(attention) is Attention
-
-
-def _has_class_token(network: Any) -> bool:
-    return getattr(network, "cls_token", None) is not None and network.num_prefix_tokens > 0
 
 
 def _projects(name: str, network: Any) -> bool:

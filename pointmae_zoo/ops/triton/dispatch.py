@@ -1,7 +1,7 @@
-"""Decides where Triton's kernels run instead of torch's operators.
+"""Where Triton's kernels run instead of torch's operators.
 
 The kernels take float32 tensors on a GPU, up to the sizes below, if Triton is installed (torch's GPU builds
-for Linux include it) and supports the GPU. Torch does everything else, float64 included. Triton is imported,
+for Linux include it) and supports the GPU. Torch does everything else, including float64. Triton is imported,
 and a kernel compiled, at its first use.
 """
 

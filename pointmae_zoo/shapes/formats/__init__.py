@@ -1,1 +1,1 @@
-"""One file per family of formats: `read_...(path, data) -> Geometry`. `shapes.read` chooses among them."""
+"""One file per family of formats: `read_...(data) -> Geometry`. `shapes.read` chooses among them."""

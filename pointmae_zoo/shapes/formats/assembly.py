@@ -1,6 +1,4 @@
-"""Meshes that a scene or a build places by matrices, put together. numpy only."""
-
-from pathlib import Path
+"""Putting together the meshes that a scene or a build places by matrices. numpy only."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +8,7 @@ from pointmae_zoo.shapes.surface import Geometry, MeshError, check_faces, from_f
 # A file of a few kilobytes can place its mesh a billion times.
 MOST_PLACED = 1_000_000
 MOST_TRIANGLES = 100_000_000
-# A matrix that is further from a rotation than this is meant to be none; one that is nearer is one, written
+# A matrix farther from a rotation than ROUNDING isn't meant to be one. A nearer one is a rotation, written
 # with a few digits.
 ROUNDING, NO_ROUNDING = 1e-5, 1e-13
 
@@ -21,8 +19,7 @@ class Assembly:
     The order in which meshes are added decides which points a seed gives.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self) -> None:
         self._vertices: list[NDArray[np.float64]] = []
         self._faces: list[NDArray[np.int64]] = []
         self._points: list[NDArray[np.float64]] = []
@@ -35,11 +32,11 @@ class Assembly:
 
         Raises MeshError if a face names a vertex that does not exist, or if there are too many triangles.
         """
-        check_faces(self._path, faces, len(vertices))
+        check_faces(faces, len(vertices))
         if 3 * len(faces) < len(vertices):  # many meshes may share their vertices
             vertices, faces = vertices[faces.reshape(-1)], np.arange(3 * len(faces)).reshape(-1, 3)
         self._triangles += len(faces)
-        check_size(self._path, len(self._faces) + 1, self._triangles)
+        check_size(len(self._faces) + 1, self._triangles)
         self._vertices.append(_placed(vertices, matrix))
         self._faces.append(np.asarray(faces, dtype=np.int64) + self._count)
         self._count += len(vertices)
@@ -47,21 +44,21 @@ class Assembly:
     def add_points(self, points: NDArray[np.floating], matrix: NDArray[np.float64]) -> None:
         """Points (N, 3), placed by a matrix (4, 4)."""
         self._triangles += len(points)
-        check_size(self._path, len(self._points) + 1, self._triangles)
+        check_size(len(self._points) + 1, self._triangles)
         self._points.append(_placed(points, matrix))
 
     def geometry(self) -> Geometry:
         """All of it."""
         if any(len(faces) for faces in self._faces):
-            return from_faces(self._path, np.concatenate(self._vertices), np.concatenate(self._faces))
+            return from_faces(np.concatenate(self._vertices), np.concatenate(self._faces))
         return from_points(np.concatenate(self._points) if self._points else np.empty((0, 3)))
 
 
-def check_size(path: Path, placed: int, triangles: int) -> None:
+def check_size(placed: int, triangles: int) -> None:
     """Raises MeshError if so many meshes, or so many triangles in all, are beyond what a shape can be."""
     if placed > MOST_PLACED or triangles > MOST_TRIANGLES:
         many = f"{placed:,} meshes" if placed > MOST_PLACED else f"{triangles:,} triangles or points"
-        raise MeshError(path, f"places {many}, more than can be read: simplify it")
+        raise MeshError(f"places {many}, more than can be read: simplify it")
 
 
 def _placed(vertices: NDArray[np.floating], matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """glTF 2 and GLB: the triangles that the default scene shows, in its default pose, as the specification says.
 
-Not trimesh: it leaves out what it does not know (instances, skins, morphs, sparse data, fans) without a word.
+A reader of our own, because trimesh leaves out what it does not know (instances, skins, morphs, sparse data,
+fans) without saying so.
 """
 
 from pathlib import Path
@@ -23,13 +24,16 @@ SAME_POSE = 1e-4
 SKINNED_AT_ONCE = 1 << 16
 
 
-def read_gltf(path: Path, data: bytes) -> Geometry:
-    """Triangles of a .gltf or .glb, or else its points. Draco compression needs the extra package DracoPy."""
+def read_gltf(data: bytes, path: Path) -> Geometry:
+    """Triangles of a .gltf or .glb, or else its points. Draco compression needs the extra package DracoPy.
+
+    ``path``: its buffers may be files in the same folder.
+    """
     try:
-        return _Scene(GltfFile(path, data)).geometry()
+        return _Scene(GltfFile(data, path)).geometry()
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError) as error:
         raise MeshError(
-            path, f"has a field of the wrong type or an index that leads nowhere ({str(error)[:120]})"
+            f"has a field of the wrong type or an index that leads nowhere ({str(error)[:120]})"
         ) from error
 
 
@@ -40,7 +44,7 @@ class _Scene:
         self._file = file
         self._accessors = Accessors(file)
         self._nodes = Nodes(file)
-        self._assembly = Assembly(file.path)
+        self._assembly = Assembly()
 
     def geometry(self) -> Geometry:
         count = len(self._file.tree.get("meshes", []))
@@ -52,9 +56,7 @@ class _Scene:
         nodes = ((number, self._file.entry("nodes", number)) for number in self._nodes.shown())
         with_mesh = [(number, node) for number, node in nodes if "mesh" in node]
         if count and not with_mesh:
-            raise MeshError(
-                self._file.path, f"has a scene that shows none of its {count} meshes: export it with them"
-            )
+            raise MeshError(f"has a scene that shows none of its {count} meshes: export it with them")
         for number, node in with_mesh:
             self._add(node, self._nodes.matrix(number))
         return self._assembly.geometry()
@@ -79,7 +81,7 @@ class _Scene:
             count = len(source.floats("POSITION", "VEC3"))
             faces = self._faces(primitive, mode, count, draco)
             rows: Any = slice(None)
-            check_faces(self._file.path, faces, count)
+            check_faces(faces, count)
             if mode != POINTS and 3 * len(faces) < count:  # many primitives may share their vertices
                 rows, faces = faces.reshape(-1), np.arange(3 * len(faces)).reshape(-1, 3)
             vertices = self._morphed(primitive, mesh, node, source.floats("POSITION", "VEC3")[rows], rows)
@@ -122,8 +124,7 @@ class _Scene:
             return matrix[None]
         if "skin" in node:
             raise MeshError(
-                self._file.path,
-                f"holds {INSTANCING} of a mesh with a skin, which cannot be read: export it without",
+                f"holds {INSTANCING} of a mesh with a skin, which cannot be read: export it without"
             )
         given = extension["attributes"]
         parts = {
@@ -163,8 +164,8 @@ class _Scene:
     def _joints(self, node: dict[str, Any], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """(J, 4, 4) what each joint does to a vertex, or (1, 4, 4) if all do the same.
 
-        The place of the node itself does not matter, says the specification. As a rule it is the same: then
-        it is taken, being free of the rounding of the joints.
+        By the specification the node's own place doesn't count. Usually it equals that of the joints; then it
+        is used, because it is free of their rounding.
         """
         skin = self._file.entry("skins", node["skin"])
         places = np.array([self._nodes.matrix(joint) for joint in skin["joints"]])

@@ -109,9 +109,7 @@ class Accessors:
         if stride < item:
             raise self._file.damaged(f"a stride of {stride} bytes is too short for {item}")
         if count and offset + (count - 1) * stride + item > len(data):
-            raise MeshError(
-                self._file.path, "was cut off or is damaged: an accessor reaches beyond its buffer view"
-            )
+            raise MeshError("was cut off or is damaged: an accessor reaches beyond its buffer view")
         if count == 0:
             return np.empty((0, components), dtype)
         return np.ndarray((count, components), dtype, data, offset, (stride, dtype.itemsize))
@@ -138,7 +136,7 @@ class DracoMesh:
     def __init__(self, file: GltfFile, extension: dict[str, Any]) -> None:
         self._file, self._names = file, extension["attributes"]
         if find_spec("DracoPy") is None:
-            raise MeshError(file.path, 'holds Draco data: `pip install "pointmae-zoo[draco]"` to read it')
+            raise MeshError('holds Draco data: `pip install "pointmae-zoo[draco]"` to read it')
         import DracoPy
 
         data = bytes(file.view(extension["bufferView"])[0])
@@ -152,7 +150,7 @@ class DracoMesh:
             raise
         except Exception as error:  # DracoPy lets out whatever its decoder stumbles over
             remedy = 'damaged, or DracoPy is too old (`pip install --upgrade "pointmae-zoo[draco]"`)'
-            raise MeshError(file.path, f"holds Draco data that cannot be decoded: {remedy}") from error
+            raise MeshError(f"holds Draco data that cannot be decoded: {remedy}") from error
 
     def attribute(self, name: str) -> NDArray[Any]:
         """(V, components) of POSITION, JOINTS_0, ..."""

@@ -1,6 +1,4 @@
-"""The extensions of glTF that a file may require: what is read, and what does not touch the geometry."""
-
-from pathlib import Path
+"""The extensions of glTF that a file may require: those that are read, and those without geometry."""
 
 from pointmae_zoo.shapes.surface import MeshError
 
@@ -75,15 +73,14 @@ HARMLESS = frozenset(
 )
 
 
-def check_required(path: Path, required: object) -> None:
+def check_required(required: object) -> None:
     """Raises MeshError, with its name, for an extension that a file requires and that is not read."""
     if not isinstance(required, list):
-        raise MeshError(path, "is damaged: extensionsRequired is no list: export it again")
+        raise MeshError("is damaged: extensionsRequired is no list: export it again")
     for extension in required:
         if extension in MESHOPT:
-            raise MeshError(path, f"is compressed with {extension}, which cannot be read: export it without")
+            raise MeshError(f"is compressed with {extension}, which cannot be read: export it without")
         if not isinstance(extension, str) or extension not in READ | HARMLESS:
             raise MeshError(
-                path,
-                f"requires the glTF extension {str(extension)[:80]}, which cannot be read: export it without",
+                f"requires the glTF extension {str(extension)[:80]}, which cannot be read: export it without"
             )

@@ -12,7 +12,7 @@ from pointmae_zoo.shapes.notes import note
 
 
 class Nodes:
-    """Raises MeshError for nodes that are no trees."""
+    """The nodes as trees. Raises MeshError if they aren't trees."""
 
     def __init__(self, file: GltfFile) -> None:
         self._file = file
@@ -55,8 +55,8 @@ class Nodes:
         return matrix
 
     def _below(self, roots: list[int]) -> list[int]:
-        """The roots and what is below them, depth first. The last of siblings comes first: this order gives
-        the points that earlier versions gave."""
+        """The roots and what is below them, depth first, the last of siblings first. The order decides which
+        points a seed gives."""
         stack, order, seen, hidden = list(roots), [], set(), 0
         while stack:
             number = stack.pop()

@@ -1,7 +1,7 @@
-"""OBJ, by Wavefront: its polygons, or the vertices of a file without any. No loop over lines: numpy."""
+"""OBJ, by Wavefront: its polygons, or the vertices of a file without any. Read with numpy, not line by
+line."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,34 +28,31 @@ CONTINUED_LINES = re.compile(rb"(?:[^\n]*\\[ \t]*\n)+[^\n]*\n?")
 TORN_WORD = re.compile(rb"[^\s\\]\\[ \t]*\n\S")
 
 
-def read_obj(path: Path, data: bytes) -> Geometry:
+def read_obj(data: bytes) -> Geometry:
     """Triangles of an OBJ file, or its vertices if it has no faces.
 
     Colours or a weight behind a vertex, normals, texture coordinates, groups, materials and lines are left
     out.
     """
-    lines = Lines(_with_joined_lines(path, plain_text(path, data)))
+    lines = Lines(_with_joined_lines(plain_text(data)))
     kinds = _kinds(lines)
     is_vertex, is_face = kinds == ord("v"), kinds == ord("f")
     others = _long_words(lines, kinds)
     if found := OTHER_FILES & others:
         raise MeshError(
-            path, f"takes in other files with `{_names(found)}`, which is not read: export it as one file"
+            f"takes in other files with `{_names(found)}`, which is not read: export it as one file"
         )
-    vertices = _vertices(path, lines, is_vertex)
-    counts, corners = _faces(path, lines, is_face, is_vertex, len(vertices))
+    vertices = _vertices(lines, is_vertex)
+    counts, corners = _faces(lines, is_face, is_vertex, len(vertices))
     free = (FREE_FORM | OLD_PATCHES) & others
     if not (counts >= 3).any():
         if free:
             raise MeshError(
-                path,
                 f"holds free-form curves or surfaces (`{_names(free)}`), which are not read: export it "
                 f"as polygons",
             )
         if len(counts):
-            raise MeshError(
-                path, "has no face with three corners: it was cut off, or export it with its surface"
-            )
+            raise MeshError("has no face with three corners: it was cut off, or export it with its surface")
         if (kinds == ord("l")).any():
             note("lines have no surface: the vertices are read as points")
         return from_points(vertices)
@@ -63,17 +60,17 @@ def read_obj(path: Path, data: bytes) -> Geometry:
         note(f"free-form curves and surfaces (`{_names(free)}`) are left out, only polygons are read")
     triangles, owners = triangulate(vertices, counts, corners)
     ordered = _in_established_order(lines, is_face, counts, triangles, owners)
-    return from_faces(path, *only_used(vertices, ordered))
+    return from_faces(*only_used(vertices, ordered))
 
 
-def _with_joined_lines(path: Path, text: bytes) -> bytes:
+def _with_joined_lines(text: bytes) -> bytes:
     """The text with continued lines joined; empty lines behind them let the others keep their numbers."""
     if not CONTINUATION.search(text):
         return text
     text = without_comments(text)  # a comment ends with its line, whatever its last character is
     if torn := TORN_WORD.search(text):
         line = text.count(b"\n", 0, torn.start()) + 1
-        raise MeshError(path, f"line {line} is continued (\\) within a word: export it again")
+        raise MeshError(f"line {line} is continued (\\) within a word: export it again")
 
     def join(found: re.Match[bytes]) -> bytes:
         lines = CONTINUATION.sub(b" ", found[0])
@@ -105,26 +102,26 @@ def _text_of(lines: Lines, wanted: NDArray[np.bool_]) -> bytes:
     return without_comments(lines.joined(wanted, without=1))
 
 
-def _vertices(path: Path, lines: Lines, is_vertex: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _vertices(lines: Lines, is_vertex: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(V, 3) the first three numbers of every vertex line."""
     text = _text_of(lines, is_vertex)
     if not text:
         return np.empty((0, 3))
     words = find_words(text)
-    numbers = read_numbers(path, text, lines=np.flatnonzero(is_vertex) + 1, words=words)
+    numbers = read_numbers(text, lines=np.flatnonzero(is_vertex) + 1, words=words)
     count = int(is_vertex.sum())
     columns, rest = divmod(len(numbers), count)
     few = np.flatnonzero(words.counts < 3)
     if len(few):
         line = lines.shown(int(np.flatnonzero(is_vertex)[few[0]]))
-        raise MeshError(path, f"{line}: three numbers expected: export it again")
+        raise MeshError(f"{line}: three numbers expected: export it again")
     if rest == 0 and (words.counts == columns).all():
         return numbers.reshape(count, columns)[:, :3]
     return numbers[words.of_line[:-1, None] + np.arange(3)]
 
 
 def _faces(
-    path: Path, lines: Lines, is_face: NDArray[np.bool_], is_vertex: NDArray[np.bool_], num_vertices: int
+    lines: Lines, is_face: NDArray[np.bool_], is_vertex: NDArray[np.bool_], num_vertices: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many corners every face has (P,), and all their vertices, counted from 0."""
     text = _text_of(lines, is_face)
@@ -136,7 +133,7 @@ def _faces(
         return lines.shown(int(numbers_of_lines[np.searchsorted(words.of_line, word, side="right") - 1]))
 
     if wrong is not None:
-        raise MeshError(path, f"{line_of(wrong)}: numbers of vertices expected: export it again")
+        raise MeshError(f"{line_of(wrong)}: numbers of vertices expected: export it again")
     if len(corners) and corners.min() < 0:
         seen = np.cumsum(is_vertex)[numbers_of_lines]
         before = np.repeat(seen, words.counts)
@@ -144,13 +141,13 @@ def _faces(
         if (bad := back & (corners + before < 0)).any():
             word = int(np.argmax(bad))
             raise MeshError(
-                path, f"{line_of(word)}: counts back beyond its {before[word]} vertices: export it again"
+                f"{line_of(word)}: counts back beyond its {before[word]} vertices: export it again"
             )
         corners = np.where(back, corners + before + 1, corners)
     if (bad := (corners < 1) | (corners > num_vertices)).any():
         line = line_of(int(np.argmax(bad)))
         raise MeshError(
-            path, f"{line}: names vertices which do not exist; there are 1 to {num_vertices}: export it again"
+            f"{line}: names vertices which do not exist; there are 1 to {num_vertices}: export it again"
         )
     return words.counts, corners - 1
 

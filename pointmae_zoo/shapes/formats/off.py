@@ -1,7 +1,6 @@
-"""OFF, the text format of Geomview and of ModelNet, by numpy: more than ten times faster than trimesh."""
+"""OFF, the text format of Geomview and of ModelNet, read with numpy: over ten times as fast as trimesh."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,66 +26,58 @@ DIMENSION = re.compile(rb"\s*(\d+)", re.ASCII)
 COUNTS = re.compile(rb"\s*(\d+)\s+(\d+)([ \t]+\d+)?(?=\s)", re.ASCII)
 
 
-def read_off(path: Path, data: bytes) -> Geometry:
-    """Triangles of an OFF file, or its vertices if it has no faces. Colours and the like are left out."""
-    text = without_comments(plain_text(path, data))
+def read_off(data: bytes) -> Geometry:
+    """Triangles of an OFF file, or its vertices if it has no faces. Colours, normals and texture are left
+    out."""
+    text = without_comments(plain_text(data))
     header = HEADER.match(text)
     start = header.end() if header is not None else 0
     extra = 0
     if header is not None:
         if header["binary"]:
-            raise MeshError(path, "is a binary OFF, which is not read: export it as text")
+            raise MeshError("is a binary OFF, which is not read: export it as text")
         if header["four"]:
-            raise MeshError(path, "is a four-dimensional OFF: export it with three coordinates")
+            raise MeshError("is a four-dimensional OFF: export it with three coordinates")
         if header["any"]:
             dimension = DIMENSION.match(text, start)
             if dimension is None or int(dimension[1]) != 3:
                 shown = "no" if dimension is None else int(dimension[1])
-                raise MeshError(path, f"is an OFF of {shown} dimensions: export it with three coordinates")
+                raise MeshError(f"is an OFF of {shown} dimensions: export it with three coordinates")
             start = dimension.end()
         extra = 3 * bool(header["normal"]) + 4 * bool(header["colour"]) + 2 * bool(header["texture"])
     counts = COUNTS.match(text, start)
     if counts is None:
-        raise MeshError(
-            path, "is not an OFF file: expected `OFF`, then the numbers of vertices, faces and edges"
-        )
+        raise MeshError("is not an OFF file: expected `OFF`, then the numbers of vertices, faces and edges")
     num_vertices, num_faces = int(counts[1]), int(counts[2])
     body = text[counts.end() :]
     lines_before = text.count(b"\n", 0, counts.end())
-    # A vertex is at least "0 0 0\n", a face at least "0\n": a header's lie must not become an allocation.
+    # A vertex takes at least "0 0 0\n", a face "0\n". Checked before anything of the promised size is
+    # allocated.
     if num_vertices * 6 + num_faces * 2 > len(body) + 2:
-        raise _cut_off(path, num_vertices, num_faces)
+        raise _cut_off(num_vertices, num_faces)
     if num_vertices == 0:
-        raise MeshError(path, "has no vertices: export it again")
+        raise MeshError("has no vertices: export it again")
     if b"," in body:
-        body = with_decimal_points(path, body)
+        body = with_decimal_points(body)
     words = find_words(body)
     said = np.flatnonzero(words.counts > 0)
     if len(said) >= num_vertices + num_faces and words.counts[said[:num_vertices]].min() >= 3:
-        vertices, corner_counts, corners = _by_lines(
-            path, body, words, said, num_vertices, num_faces, lines_before
-        )
+        vertices, corner_counts, corners = _by_lines(body, words, said, num_vertices, num_faces, lines_before)
     else:
         edges_follow = counts[3] is None  # perhaps: on a line of their own
         vertices, corner_counts, corners = _free_form(
-            path, body, num_vertices, num_faces, 3 + extra, lines_before, edges_follow
+            body, num_vertices, num_faces, 3 + extra, lines_before, edges_follow
         )
-    check_faces(path, corners, num_vertices)
+    check_faces(corners, num_vertices)
     if re.search(rb"\n[ \t]*[A-Z4n]*OFF\b", body):
         note("holds another OFF file behind the first one, which is left out")
     if small := int((corner_counts < 3).sum()):
         note(f"{small:,} faces of fewer than three corners are left out")
-    return from_faces(path, vertices, triangulate(vertices, corner_counts, corners)[0])
+    return from_faces(vertices, triangulate(vertices, corner_counts, corners)[0])
 
 
 def _by_lines(
-    path: Path,
-    body: bytes,
-    words: Words,
-    said: NDArray[np.int64],
-    num_vertices: int,
-    num_faces: int,
-    lines_before: int,
+    body: bytes, words: Words, said: NDArray[np.int64], num_vertices: int, num_faces: int, lines_before: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Vertices (V, 3), the corners of every face (P,) and all their vertices: one line for each row.
 
@@ -97,14 +88,14 @@ def _by_lines(
     end = int(line_ends[said[num_vertices + num_faces - 1]]) + 1 if num_faces else split
     rows = words.of_line[said[:num_vertices]]
     widths = words.counts[said[:num_vertices]]
-    numbers = read_numbers(path, body[:split], lines=lines_before + 1)
+    numbers = read_numbers(body[:split], lines=lines_before + 1)
     same = (widths == widths[0]).all()
     vertices = numbers.reshape(num_vertices, -1)[:, :3] if same else numbers[rows[:, None] + np.arange(3)]
     if num_faces == 0:
         return vertices, np.empty(0, np.int64), np.empty(0, np.int64)
     faces = said[num_vertices : num_vertices + num_faces]
     rows = words.of_line[faces] - words.of_line[faces[0]]
-    numbers = read_numbers(path, body[split:end], lines=lines_before + 1 + body.count(b"\n", 0, split))
+    numbers = read_numbers(body[split:end], lines=lines_before + 1 + body.count(b"\n", 0, split))
     counts = numbers[rows]
     wrong = (counts != np.floor(counts)) | (counts < 0) | (counts > words.counts[faces] - 1)
     if not wrong.any():
@@ -119,26 +110,21 @@ def _by_lines(
         bad = int(np.argmax(wrong))
     line = faces[bad]
     start = int(line_ends[line - 1]) + 1 if line else 0
-    raise MeshError(path, _bad_line(body[start : int(line_ends[line])]))
+    shown = body[start : int(line_ends[line])][:40].decode("ascii", "replace")
+    raise MeshError(f"has a line that is neither a vertex nor a face: {shown!r}")
 
 
 def _free_form(
-    path: Path,
-    body: bytes,
-    num_vertices: int,
-    num_faces: int,
-    width: int,
-    lines_before: int,
-    edges_follow: bool,
+    body: bytes, num_vertices: int, num_faces: int, width: int, lines_before: int, edges_follow: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """The same, number after number wherever the lines end: Geomview asks for no more. Faces have no colours
-    then."""
-    numbers = read_numbers(path, body, lines=lines_before + 1)
+    """The same for numbers in one sequence, wherever lines end, which Geomview accepts. Faces then have no
+    colours."""
+    numbers = read_numbers(body, lines=lines_before + 1)
     found = _one_after_another(numbers, num_vertices, num_faces, width)
     if found is None and edges_follow:
         found = _one_after_another(numbers[1:], num_vertices, num_faces, width)
     if found is None:
-        raise _cut_off(path, num_vertices, num_faces)
+        raise _cut_off(num_vertices, num_faces)
     return found
 
 
@@ -161,12 +147,5 @@ def _one_after_another(
     return vertices, rest[starts].astype(np.int64), np.delete(rest, starts).astype(np.int64)
 
 
-def _cut_off(path: Path, num_vertices: int, num_faces: int) -> MeshError:
-    return MeshError(
-        path,
-        f"was cut off: its header promises {num_vertices:,} vertices and {num_faces:,} faces",
-    )
-
-
-def _bad_line(line: bytes) -> str:
-    return f"has a line that is neither a vertex nor a face: {line[:40].decode('ascii', 'replace')!r}"
+def _cut_off(num_vertices: int, num_faces: int) -> MeshError:
+    return MeshError(f"was cut off: its header promises {num_vertices:,} vertices and {num_faces:,} faces")

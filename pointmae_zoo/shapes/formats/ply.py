@@ -1,13 +1,13 @@
 """PLY, text and binary.
 
-Not by trimesh: it refuses binary files that mix polygons, and takes text files that were cut off for whole.
+A reader of our own, because trimesh refuses binary files that mix polygons, and doesn't notice text files
+that were cut off.
 """
 
 import codecs
 import re
 import struct
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -62,10 +62,10 @@ class Element:
     count: int
     properties: list[Property] = field(default_factory=list)
 
-    def add(self, path: Path, new: Property) -> None:
+    def add(self, new: Property) -> None:
         """One more property. Raises MeshError if there is one of this name."""
         if any(each.name == new.name for each in self.properties):
-            raise MeshError(path, f"has two properties `{new.name}` of a {self.name}: export it again")
+            raise MeshError(f"has two properties `{new.name}` of a {self.name}: export it again")
         self.properties.append(new)
 
     def fewest_bytes(self, text: bool) -> int:
@@ -78,39 +78,39 @@ class Element:
 Column = NDArray[Any] | tuple[NDArray[np.int64], NDArray[Any]]
 
 
-def read_ply(path: Path, data: bytes) -> Geometry:
+def read_ply(data: bytes) -> Geometry:
     """Triangles of a PLY file, from faces and strips, or its vertices if it has neither.
 
     Colours, normals and everything else of a vertex, edges, range grids and other elements are left out.
     """
-    tables = {element.name: columns for element, columns in _read_elements(path, data) if element.count}
-    vertices = _vertices(path, tables["vertex"]) if "vertex" in tables else np.empty((0, 3))
+    tables = {element.name: columns for element, columns in _read_elements(data) if element.count}
+    vertices = _vertices(tables["vertex"]) if "vertex" in tables else np.empty((0, 3))
     triangles = []
     if "face" in tables:
-        counts, corners = _lists(path, "faces", tables["face"])
-        check_faces(path, corners, len(vertices))
+        counts, corners = _lists("faces", tables["face"])
+        check_faces(corners, len(vertices))
         if small := int((counts < 3).sum()):
             note(f"{small:,} faces of fewer than three corners are left out")
         triangles.append(triangulate(vertices, counts, corners)[0])
     if "tristrips" in tables:
-        strips = _of_strips(*_lists(path, "triangle strips", tables["tristrips"]))
-        check_faces(path, strips, len(vertices))
+        strips = _of_strips(*_lists("triangle strips", tables["tristrips"]))
+        check_faces(strips, len(vertices))
         triangles.append(strips)
     if not triangles:
         return from_points(vertices)
-    return from_faces(path, vertices, triangles[0] if len(triangles) == 1 else np.concatenate(triangles))
+    return from_faces(vertices, triangles[0] if len(triangles) == 1 else np.concatenate(triangles))
 
 
-def _lists(path: Path, what: str, columns: dict[str, Column]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _lists(what: str, columns: dict[str, Column]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many vertices each row names (P,), and all of them."""
     lists = {name: column for name, column in columns.items() if isinstance(column, tuple)}
     named = [name for name in CORNER_NAMES if name in lists] or list(lists)
     if not named or (named[0] not in CORNER_NAMES and len(lists) > 1):
-        raise MeshError(path, f"has {what} without a `vertex_indices` list: export it again")
+        raise MeshError(f"has {what} without a `vertex_indices` list: export it again")
     counts, corners = lists[named[0]]
     whole = corners.astype(np.int64) if corners.dtype.kind == "f" else corners
     if not (whole is corners or np.array_equal(whole, corners)):
-        raise MeshError(path, f"has {what} whose list `{named[0]}` holds no whole numbers: export it again")
+        raise MeshError(f"has {what} whose list `{named[0]}` holds no whole numbers: export it again")
     return counts, whole
 
 
@@ -128,45 +128,44 @@ def _of_strips(counts: NDArray[np.int64], corners: NDArray[np.int64]) -> NDArray
     return np.where(turned, plain[:, [1, 0, 2]], plain)
 
 
-def read_vertex_columns(path: Path, data: bytes) -> tuple[NDArray[np.floating], dict[str, NDArray[Any]]]:
+def read_vertex_columns(data: bytes) -> tuple[NDArray[np.floating], dict[str, NDArray[Any]]]:
     """Vertices (V, 3) of a PLY file, with faces or without, and their other numbers (V,) by name."""
-    for element, columns in _read_elements(path, data):
+    for element, columns in _read_elements(data):
         if element.name == "vertex" and element.count:
             numbers = {name: column for name, column in columns.items() if not isinstance(column, tuple)}
-            return _vertices(path, columns), numbers
-    raise MeshError(path, "has no vertices: export it again")
+            return _vertices(columns), numbers
+    raise MeshError("has no vertices: export it again")
 
 
-def _read_elements(path: Path, data: bytes) -> list[tuple[Element, dict[str, Column]]]:
+def _read_elements(data: bytes) -> list[tuple[Element, dict[str, Column]]]:
     """All elements with their columns, in their order."""
     data = data.removeprefix(codecs.BOM_UTF8)
     if b"\0" in data[:8]:  # text in UTF-16
-        data = plain_text(path, data)
-    elements, order, body = _read_header(path, data)
+        data = plain_text(data)
+    elements, order, body = _read_header(data)
     text = order == "ascii"
     if text:
         before = data[: len(data) - len(body)]
         line = before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n") + 1
-        body = plain_text(path, body)
+        body = plain_text(body)
     least = sum(element.fewest_bytes(text) for element in elements)
     if least > len(body) + 1:
         counts = ", ".join(f"{element.count:,} x {element.name}" for element in elements)
         raise MeshError(
-            path,
-            f"was cut off: its header promises {counts}, at least {least:,} bytes, and {len(body):,} follow",
+            f"was cut off: its header promises {counts}, at least {least:,} bytes, and {len(body):,} follow"
         )
-    tables = _read_text(path, elements, body, line) if text else _read_binary(path, elements, body)
+    tables = _read_text(elements, body, line) if text else _read_binary(elements, body)
     return list(zip(elements, tables, strict=True))
 
 
-def _read_header(path: Path, data: bytes) -> tuple[list[Element], str, bytes]:
+def _read_header(data: bytes) -> tuple[list[Element], str, bytes]:
     """The elements, the encoding, and what follows the header."""
     start = HEADER_START.match(data)
     if start is None:
-        raise MeshError(path, "is not a PLY file (it does not begin with `ply`): check its suffix")
+        raise MeshError("is not a PLY file (it does not begin with `ply`): check its suffix")
     end = HEADER_END.search(data)
     if end is None:
-        raise MeshError(path, "has no `end_header`: it was cut off, copy it again")
+        raise MeshError("has no `end_header`: it was cut off, copy it again")
     body_at = end.end()
     # A file whose lines end with \r alone may have binary data that begin with \n.
     if end["newline"] == b"\r\n" and start["newline"] == b"\r":
@@ -180,18 +179,18 @@ def _read_header(path: Path, data: bytes) -> tuple[list[Element], str, bytes]:
                 encoding = found
             case ["element", name, count] if count.isascii() and count.isdigit():
                 if any(element.name == name for element in elements):
-                    raise MeshError(path, f"has two elements `{name}`: export it again")
+                    raise MeshError(f"has two elements `{name}`: export it again")
                 elements.append(Element(name, int(count)))
             case ["property", "list", count, kind, name] if (
                 TYPES.get(count) in CODES and kind in TYPES and elements
             ):
-                elements[-1].add(path, Property(name, np.dtype(TYPES[kind]), np.dtype(TYPES[count])))
+                elements[-1].add(Property(name, np.dtype(TYPES[kind]), np.dtype(TYPES[count])))
             case ["property", kind, name] if kind in TYPES and elements:
-                elements[-1].add(path, Property(name, np.dtype(TYPES[kind])))
+                elements[-1].add(Property(name, np.dtype(TYPES[kind])))
             case ["element" | "property", *_]:
-                raise MeshError(path, f"has a header line that makes no sense: {line[:60]!r}")
+                raise MeshError(f"has a header line that makes no sense: {line[:60]!r}")
     if encoding not in ORDERS:
-        raise MeshError(path, f"is a PLY of format {encoding!r}: expected one of {', '.join(ORDERS)}")
+        raise MeshError(f"is a PLY of format {encoding!r}: expected one of {', '.join(ORDERS)}")
     for element in elements:
         for each in element.properties:
             each.type = each.type.newbyteorder(ORDERS[encoding])
@@ -199,20 +198,20 @@ def _read_header(path: Path, data: bytes) -> tuple[list[Element], str, bytes]:
     return [element for element in elements if element.properties], encoding, data[body_at:]
 
 
-def _vertices(path: Path, columns: dict[str, Column]) -> NDArray[np.floating]:
+def _vertices(columns: dict[str, Column]) -> NDArray[np.floating]:
     lower = {name.lower(): column for name, column in reversed(columns.items())}
     axes = [columns.get(axis, lower.get(axis)) for axis in "xyz"]
     if any(axis is None or isinstance(axis, tuple) for axis in axes):
-        raise MeshError(path, "has vertices without x, y and z: export it again")
+        raise MeshError("has vertices without x, y and z: export it again")
     return np.stack([np.asarray(axis, dtype=np.float64) for axis in axes], axis=1)
 
 
-def _read_text(path: Path, elements: list[Element], body: bytes, line: int) -> list[dict[str, Column]]:
+def _read_text(elements: list[Element], body: bytes, line: int) -> list[dict[str, Column]]:
     """The columns of every element: as tables if all rows are alike, else a line for a row, else number by
     number."""
-    if (tables := _by_elements(path, elements, body, line)) is not None:
+    if (tables := _by_elements(elements, body, line)) is not None:
         return tables
-    numbers = read_numbers(path, body, lines=line)
+    numbers = read_numbers(body, lines=line)
     alike, at = [], 0
     for element in elements:
         table, at = _text_table(element, numbers, at)
@@ -230,9 +229,7 @@ def _read_text(path: Path, elements: list[Element], body: bytes, line: int) -> l
             columns, after = _gather(element, numbers, starts, ends)
             if (bad := after > ends).any():
                 shown = body.split(b"\n")[lines[int(np.argmax(bad))]][:40].decode("ascii", "replace")
-                raise MeshError(
-                    path, f"has a row of `{element.name}` with fewer numbers than promised: {shown!r}"
-                )
+                raise MeshError(f"has a row of `{element.name}` with fewer numbers than promised: {shown!r}")
             tables.append(columns)
             row += element.count
         return tables
@@ -241,15 +238,13 @@ def _read_text(path: Path, elements: list[Element], body: bytes, line: int) -> l
         starts, at = _walk(element, numbers, at)
         if at > len(numbers):
             raise MeshError(
-                path, "was cut off: it has fewer lines than its header promises, copy or export it again"
+                "was cut off: it has fewer lines than its header promises, copy or export it again"
             )
         tables.append(_gather(element, numbers, starts, np.append(starts[1:], at))[0])
     return tables
 
 
-def _by_elements(
-    path: Path, elements: list[Element], body: bytes, line: int
-) -> list[dict[str, Column]] | None:
+def _by_elements(elements: list[Element], body: bytes, line: int) -> list[dict[str, Column]] | None:
     """The usual file, read fastest: a line for a row, and all rows of an element alike. Else None."""
     ends = np.flatnonzero(np.frombuffer(body, np.uint8) == 10)
     if len(ends) != sum(element.count for element in elements) or b"," in body:
@@ -261,7 +256,7 @@ def _by_elements(
             tables.append({})
             continue
         end = int(ends[row + element.count - 1]) + 1
-        numbers = read_numbers(path, body[start:end], lines=line + row)
+        numbers = read_numbers(body[start:end], lines=line + row)
         columns, after = _text_table(element, numbers, 0)
         if columns is None or after != len(numbers):
             return None
@@ -346,15 +341,14 @@ def _walk(element: Element, numbers: NDArray[np.float64], at: int) -> tuple[NDAr
     return np.array(starts, dtype=np.int64), at
 
 
-def _read_binary(path: Path, elements: list[Element], body: bytes) -> list[dict[str, Column]]:
+def _read_binary(elements: list[Element], body: bytes) -> list[dict[str, Column]]:
     tables, at = [], 0
     for element in elements:
         try:
             columns, at = _binary_columns(element, body, at)
         except IndexError:
             raise MeshError(
-                path,
-                f"was cut off among its {element.count:,} rows of `{element.name}`: copy or export it again",
+                f"was cut off among its {element.count:,} rows of `{element.name}`: copy or export it again"
             ) from None
         tables.append(columns)
     return tables
@@ -393,7 +387,7 @@ def _binary_columns(element: Element, body: bytes, at: int) -> tuple[dict[str, C
 
 
 def _walk_binary(element: Element, body: bytes, at: int) -> tuple[dict[str, Column], int]:
-    """Row by row, for polygons that differ: first where everything is, then all of it at once."""
+    """For rows that differ: first find out row by row where everything is, then read all of it at once."""
     counts: list[list[int]] = [[] for _ in element.properties]
     places: list[list[int]] = [[] for _ in element.properties]
     steps = [

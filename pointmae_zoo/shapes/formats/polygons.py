@@ -8,8 +8,7 @@ from pointmae_zoo.shapes.surface import fan
 
 # A fan triangle that is turned over by less than this fraction of its polygon's area is rounding.
 TURNED = 1e-6
-# A polygon that is bent more than this fraction of its extent has no plane, so no surface but what its
-# corners say.
+# A polygon that is bent by more than this fraction of its extent has no plane to cut it in.
 FLAT = 0.1
 MOST_TURNED = 8  # corners: fewer tries than diagonals to cut along
 # The ears of a polygon add up to its area, or it crosses itself and has no inside to speak of.

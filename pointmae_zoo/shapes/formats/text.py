@@ -6,7 +6,6 @@ no number is never skipped and never read as another number: either it has one m
 
 import codecs
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +36,7 @@ OLD_NAN = re.compile(rb"[+-]?(?:nan\((?:ind|snan)\)|\d\.#(?:IND|QNAN|SNAN)\w*)(?
 OLD_INF = re.compile(rb"(?<!\S)([+-]?)\d\.#INF\w*(?=\s|$)", re.ASCII | re.I)
 
 
-def plain_text(path: Path, data: bytes) -> bytes:
+def plain_text(data: bytes) -> bytes:
     r"""The text with one byte per ASCII character, lines that end with \n, no mark and no padding.
 
     UTF-16 and UTF-32 become UTF-8. Anything else stays as it is: names may have any encoding, numbers are
@@ -77,8 +76,8 @@ def is_blank(text: bytes) -> NDArray[np.bool_]:
 
 
 class Lines:
-    """The lines of a text whose last one ends with \\n: where they begin and end, and where they begin to
-    say something."""
+    """The lines of a text whose last one ends with \\n: where they begin and end, and where their first word
+    is."""
 
     def __init__(self, text: bytes) -> None:
         self.text = text
@@ -94,7 +93,7 @@ class Lines:
         self.said = said
 
     def letters(self, place: int) -> NDArray[np.uint8]:
-        """The byte at this place of what each line says (L,), letters in lower case."""
+        """(L,) the byte at this place after the first word's beginning, letters in lower case."""
         return self.codes[np.minimum(self.said + place, len(self.codes) - 1)] | np.uint8(32)
 
     def begins(self, word: bytes) -> NDArray[np.bool_]:
@@ -110,7 +109,7 @@ class Lines:
         return mask
 
     def joined(self, wanted: NDArray[np.bool_], without: int) -> bytes:
-        """The text of these lines, without the first letters that they say."""
+        """The text of these lines, without the first letters of their first words."""
         kept = np.repeat(wanted, self.ends - self.starts + 1)
         first = self.said[wanted]
         for place in range(without):
@@ -160,7 +159,7 @@ def count_words(text: bytes) -> int:
 
 
 def read_numbers(
-    path: Path, text: bytes, *, lines: NDArray[np.int64] | int = 1, words: Words | None = None
+    text: bytes, *, lines: NDArray[np.int64] | int = 1, words: Words | None = None
 ) -> NDArray[np.float64]:
     """All words of the text as numbers (W,).
 
@@ -176,13 +175,13 @@ def read_numbers(
     if (numbers := _decimals(text, starts, ends)) is not None:
         return numbers
     if b"," in text:
-        text = with_decimal_points(path, text)
+        text = with_decimal_points(text)
     numbers = _from_string(text)
     if numbers is None:
         text = OLD_INF.sub(rb"\1inf", OLD_NAN.sub(rb"nan", FORTRAN.sub(rb"\1e\2", text)))
         numbers = _from_string(text)
     if numbers is None:
-        raise MeshError(path, bad_word(text, lines))
+        raise MeshError(bad_word(text, lines))
     return numbers
 
 
@@ -201,7 +200,7 @@ def _from_string(text: bytes) -> NDArray[np.float64] | None:
 
 
 def _integers(text: bytes) -> NDArray[np.float64] | None:
-    """What `_from_string` gives for integers, faster; None if there is anything else."""
+    """The same as `_from_string` for integers, but faster; None if there is anything else."""
     if count_words(text) == 0:
         return np.empty(0)
     if _has_bare_sign(np.frombuffer(text, np.uint8)):
@@ -210,17 +209,17 @@ def _integers(text: bytes) -> NDArray[np.float64] | None:
         numbers = np.fromstring(text, dtype=np.int64, sep=" ")
     except ValueError:
         return None
-    if (
-        len(numbers) == 0 or max(-numbers.min(), numbers.max()) > EXACT or b"-0" in text
-    ):  # -0.0 keeps its sign
+    # Not -0, because -0.0 keeps its sign.
+    if len(numbers) == 0 or max(-numbers.min(), numbers.max()) > EXACT or b"-0" in text:
         return None
     return numbers.astype(np.float64)
 
 
 def _decimals(text: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    """What `_from_string` gives, several times faster: integers without the point, divided by powers of ten.
+    """The same as `_from_string`, several times as fast: integers without the point, divided by powers of
+    ten.
 
-    None if there is a word that this cannot do.
+    None if a word can't be read this way.
     """
     if len(starts) == 0:
         return np.empty(0)
@@ -333,7 +332,7 @@ def read_integers(text: bytes, words: Words) -> tuple[NDArray[np.int64], int | N
     return np.where(negative, -numbers, numbers), int(np.argmax(wrong)) if wrong.any() else None
 
 
-def with_decimal_points(path: Path, text: bytes) -> bytes:
+def with_decimal_points(text: bytes) -> bytes:
     """The text with points for commas, where blanks divide the numbers, so that a comma can be only a
     decimal.
 
@@ -348,17 +347,15 @@ def with_decimal_points(path: Path, text: bytes) -> bytes:
                 continue
             if not COMMA_DECIMAL.fullmatch(word):
                 raise MeshError(
-                    path,
                     f"has {_shown(word)} where one number belongs: write decimal points, and blanks "
-                    f"between numbers",
+                    f"between numbers"
                 )
             certain = certain or not THOUSANDS.fullmatch(word)
     if not certain:
         example = re.search(rb"\S*,\S*", text)
         raise MeshError(
-            path,
             f"has numbers like {_shown(example[0] if example else b',')}: thousands or decimals? Write a "
-            f"decimal point",
+            f"decimal point"
         )
     note("decimal commas are read as decimal points")
     return text.replace(b",", b".")

@@ -1,7 +1,6 @@
-"""3MF: what the build of a package places, as the core and production specifications say."""
+"""3MF: the objects that a package's build places, by the core and production specifications."""
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,27 +14,27 @@ from pointmae_zoo.shapes.surface import Geometry, MeshError
 
 SHAPES = ("model", "surface")
 NO_SHAPES = ("support", "solidsupport", "other")
-ENDLESS = 10**12  # no need to count further
+ENDLESS = 10**12  # counting stops here
 
 Key = tuple[str, str]  # (part, object id): ids are unique within a part only
 
 
-def read_3mf(path: Path, data: bytes) -> Geometry:
+def read_3mf(data: bytes) -> Geometry:
     """Triangles of everything that the build section of a 3MF file prints.
 
     Supports, objects of type other, items that are not printable and volumes that only steer a slicer are
     left out, and noted. Coordinates are in the unit of the root part.
     """
     if not data.startswith(b"PK"):
-        raise MeshError(path, "is not a 3MF file (those are zip archives): check its suffix")
-    return _Build(path, Package(path, data)).geometry()
+        raise MeshError("is not a 3MF file (those are zip archives): check its suffix")
+    return _Build(Package(data)).geometry()
 
 
 class _Build:
     """Follows the build of the root part to the meshes, through components and other parts."""
 
-    def __init__(self, path: Path, package: Package) -> None:
-        self._path, self._package = path, package
+    def __init__(self, package: Package) -> None:
+        self._package = package
         self._parts: dict[str, ModelPart] = {}
         self._root_name = package.root()
         self._root = self._part(self._root_name)
@@ -48,8 +47,8 @@ class _Build:
         for item in items:
             self._measure((item.part, item.object_id))
         sizes = [self._sizes[item.part, item.object_id] for item in items]
-        check_size(self._path, sum(placed for placed, _ in sizes), sum(count for _, count in sizes))
-        assembly = Assembly(self._path)
+        check_size(sum(placed for placed, _ in sizes), sum(count for _, count in sizes))
+        assembly = Assembly()
         # Depth first; this order of siblings gives the points that earlier versions gave.
         stack = _in_order(items)
         while stack:
@@ -120,17 +119,14 @@ class _Build:
         keep = np.ones(len(here.faces), bool)
         for first, last, kind in self._slicer.triangles[reference.object_id]:
             if not 0 <= first <= last < len(keep):
-                raise MeshError(
-                    self._path,
-                    f"is damaged: its slicer names triangles {first} to {last} of {len(keep)}",
-                )
+                raise MeshError(f"is damaged: its slicer names triangles {first} to {last} of {len(keep)}")
             keep[first : last + 1] = False
             self._left_out["volume", f"that only steers the slicer ({kind[:40]})"] += 1
         return here.faces[keep]
 
     def _part(self, name: str) -> ModelPart:
         if name not in self._parts:
-            self._parts[name] = read_model_part(self._path, self._package, name)
+            self._parts[name] = read_model_part(self._package, name)
             for extension in self._parts[name].ignored:
                 note(f"recommends the 3MF extension {extension}, which is not read")
         return self._parts[name]
@@ -139,15 +135,11 @@ class _Build:
         part, number = key
         found = self._part(part).objects.get(number)
         if found is None:
-            raise MeshError(
-                self._path, f"places an object {number[:20]} that {part} does not hold: export it again"
-            )
+            raise MeshError(f"places an object {number[:20]} that {part} does not hold: export it again")
         if found.kind not in SHAPES + NO_SHAPES:
-            raise MeshError(self._path, f"has an object of unknown type {found.kind[:40]!r}: export it again")
+            raise MeshError(f"has an object of unknown type {found.kind[:40]!r}: export it again")
         if found.resolution != "fullres":
-            raise MeshError(
-                self._path, f"shows object {number[:20]} only as {found.resolution[:20]}: export it in full"
-            )
+            raise MeshError(f"shows object {number[:20]} only as {found.resolution[:20]}: export it in full")
         return found
 
     def _measure(self, top: Key) -> None:
@@ -164,9 +156,7 @@ class _Build:
                 self._sizes[key] = (min(placed, ENDLESS), min(triangles, ENDLESS))
                 open_keys.discard(key)
             elif key in open_keys:
-                raise MeshError(
-                    self._path, f"is damaged: object {key[1][:20]} contains itself: export it again"
-                )
+                raise MeshError(f"is damaged: object {key[1][:20]} contains itself: export it again")
             elif key not in self._sizes:
                 open_keys.add(key)
                 stack.append((key, True))
@@ -182,7 +172,7 @@ class _Build:
             objects = [one for part in self._parts.values() for one in part.objects.values()]
             others = sorted({what for one in objects for what in one.other_geometry})
             only = f", only {' and '.join(others)}" if others else ""
-            raise MeshError(self._path, f"builds no mesh{only}{without}: export it with its surface")
+            raise MeshError(f"builds no mesh{only}{without}: export it with its surface")
         if left_out:
             note(f"left out: {left_out}")
 

@@ -1,7 +1,6 @@
 """One model part of a 3MF file: its objects and what it builds, by the core specification 1.4."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,14 +75,14 @@ class ModelPart:
     ignored: list[str] = field(default_factory=list)  # extensions that are recommended and not understood
 
 
-def read_model_part(path: Path, package: Package, name: str) -> ModelPart:
+def read_model_part(package: Package, name: str) -> ModelPart:
     """Raises MeshError if the part is damaged or requires an extension that is not understood."""
-    return _ModelPartReader(path, package, name).model
+    return _ModelPartReader(package, name).model
 
 
 class _ModelPartReader:
-    def __init__(self, path: Path, package: Package, name: str) -> None:
-        self._path, self._package, self._name = path, package, name
+    def __init__(self, package: Package, name: str) -> None:
+        self._package, self._name = package, name
         self.model = ModelPart()
         self._prefixes: dict[str, str] = {}
         self._handlers = {
@@ -146,8 +145,7 @@ class _ModelPartReader:
             extension = self._prefixes.get(prefix, prefix)
             if extension not in UNDERSTOOD and extension != namespace:
                 raise MeshError(
-                    self._path,
-                    f"requires the 3MF extension {extension[:120]}, which cannot be read: export it without",
+                    f"requires the 3MF extension {extension[:120]}, which cannot be read: export it without"
                 )
         self.model.ignored = [
             extension
@@ -214,4 +212,4 @@ class _ModelPartReader:
         self._vertices, self._faces, self._current = [], [], None
 
     def _damaged(self, what: str) -> MeshError:
-        return MeshError(self._path, f"is damaged: in {self._name}, {what}: export it again")
+        return MeshError(f"is damaged: in {self._name}, {what}: export it again")

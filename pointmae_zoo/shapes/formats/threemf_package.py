@@ -5,7 +5,6 @@ import posixpath
 import zipfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote
 from xml.parsers import expat
@@ -34,8 +33,7 @@ StartHandler = Callable[[str, dict[str, str]], None]
 class Package:
     """The parts of a 3MF file by name. Parts are never written to disk."""
 
-    def __init__(self, path: Path, data: bytes) -> None:
-        self._path = path
+    def __init__(self, data: bytes) -> None:
         self._room = max(SMALL_BYTES, LARGEST_RATIO * len(data))  # for all that is unpacked
         self._parts: dict[str, list[zipfile.ZipInfo]] = {}
         try:
@@ -44,7 +42,7 @@ class Package:
                 self._parts.setdefault(_part_name(info.filename), []).append(info)
         except (*UNPACKING_ERRORS, IndexError, KeyError, TypeError, OverflowError) as error:
             raise MeshError(
-                path, f"is no proper 3MF file, or was cut off ({str(error)[:120]}): export or copy it again"
+                f"is no proper 3MF file, or was cut off ({str(error)[:120]}): export or copy it again"
             ) from error
 
     def root(self) -> str:
@@ -62,10 +60,8 @@ class Package:
             if name in self._parts:
                 return name
         if targets:
-            raise MeshError(
-                self._path, f"begins with a part {targets[0]} that it does not hold: export it again"
-            )
-        raise MeshError(self._path, "is a zip archive without a 3MF model in it: check its suffix")
+            raise MeshError(f"begins with a part {targets[0]} that it does not hold: export it again")
+        raise MeshError("is a zip archive without a 3MF model in it: check its suffix")
 
     def resolve(self, folder: str, target: str) -> str:
         """The name of the part that a reference from a part in this folder leads to."""
@@ -91,16 +87,15 @@ class Package:
         found = self._parts.get(name, [])
         if len(found) != 1:
             many = f"{len(found)} parts" if found else "no part"
-            raise MeshError(self._path, f"holds {many} of the name {name}: export it again")
+            raise MeshError(f"holds {many} of the name {name}: export it again")
         info = found[0]
         self._room -= info.file_size
         if self._room < 0:
             raise MeshError(
-                self._path,
-                f"unpacks {info.compress_size:,} bytes to {info.file_size:,}: no shape packs like that",
+                f"unpacks {info.compress_size:,} bytes to {info.file_size:,}: no shape packs like that"
             )
         if info.flag_bits & 1:
-            raise MeshError(self._path, "is locked with a password: export it without")
+            raise MeshError("is locked with a password: export it without")
         parser = expat.ParserCreate(namespace_separator=" ")
         parser.StartElementHandler = start
         parser.StartDoctypeDeclHandler = self._refuse_doctype
@@ -110,9 +105,7 @@ class Package:
             with self._archive.open(info) as stream:
                 while chunk := stream.read(CHUNK_BYTES):
                     if chunk.startswith(ENCRYPTED_PART):
-                        raise MeshError(
-                            self._path, f"is encrypted (3MF Secure Content, {name}): export it without"
-                        )
+                        raise MeshError(f"is encrypted (3MF Secure Content, {name}): export it without")
                     parser.Parse(chunk, False)
                     if after_chunk is not None:
                         after_chunk()
@@ -122,20 +115,16 @@ class Package:
         except MeshError:
             raise
         except expat.ExpatError as error:
-            raise MeshError(
-                self._path, f"is damaged: {name} is not proper XML ({error}): export it again"
-            ) from error
+            raise MeshError(f"is damaged: {name} is not proper XML ({error}): export it again") from error
         except KeyError as error:
-            raise MeshError(
-                self._path, f"is damaged: {name} has an element without {error}: export it again"
-            ) from error
+            raise MeshError(f"is damaged: {name} has an element without {error}: export it again") from error
         except (*UNPACKING_ERRORS, LookupError, OverflowError) as error:
             raise MeshError(
-                self._path, f"is damaged: {name} cannot be read ({str(error)[:120]}): export or copy it again"
+                f"is damaged: {name} cannot be read ({str(error)[:120]}): export or copy it again"
             ) from error
 
     def _refuse_doctype(self, *_: object) -> NoReturn:
-        raise MeshError(self._path, "holds a document type declaration, which 3MF forbids: export it again")
+        raise MeshError("holds a document type declaration, which 3MF forbids: export it again")
 
 
 def _part_name(name: str) -> str:

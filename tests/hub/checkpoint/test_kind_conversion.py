@@ -216,8 +216,8 @@ def test_another_head_is_new_as_a_whole(stored: Any, caplog: pytest.LogCaptureFi
 @pytest.mark.parametrize(
     ("kind", "asked", "error", "words"),
     [
-        ("encoder", {"kind": "pretraining"}, CheckpointError, "no 'pretraining' can be taken: it has no dec"),
-        ("classification", {"kind": "pretraining"}, CheckpointError, "no 'pretraining' can be taken"),
+        ("encoder", {"kind": "pretraining"}, CheckpointError, "has no decoder, so it can't become 'pretrain"),
+        ("classification", {"kind": "pretraining"}, CheckpointError, "has no decoder, so it can't become"),
         ("classification", {"kind": "part_segmentation"}, CheckpointError, "part_segmentation reads every"),
         ("encoder", {"kind": "encodr"}, ValueError, "no kind is called 'encodr'"),
         (
@@ -265,7 +265,7 @@ def test_a_classifier_s_encoder_still_makes_a_classifier(stored: Any, tmp_path: 
     save_pretrained(from_pretrained(folder, kind="encoder"), tmp_path / "encoder")
     made = from_pretrained(tmp_path / "encoder", kind="classification", num_classes=2)
     assert torch.equal(made.encoder.embed(POINTS), model.encoder.embed(POINTS))
-    with pytest.raises(CheckpointError, match="take a pre-training model or its encoder"):
+    with pytest.raises(CheckpointError, match="use a pre-training model or its encoder"):
         from_pretrained(tmp_path / "encoder", kind="part_segmentation")
 
 

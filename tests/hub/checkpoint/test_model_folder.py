@@ -63,7 +63,7 @@ def test_a_round_trip_changes_nothing(kind: str, tmp_path: Path) -> None:
 
 def test_only_what_is_in_it_comes_out(tmp_path: Path) -> None:
     save_pretrained(small(), tmp_path)
-    with pytest.raises(CheckpointError, match="kind 'encoder', out of which no 'pretraining' can be taken"):
+    with pytest.raises(CheckpointError, match="which has no decoder, so it can't become 'pretraining'"):
         from_pretrained(tmp_path, kind="pretraining")
 
 

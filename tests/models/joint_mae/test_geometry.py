@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointmae_zoo import create_model, ops
-from pointmae_zoo.models.joint_mae.depth_images import (
+from pointmae_zoo.models.joint_mae.depth_losses import cross_loss, cut_patches, patch_losses
+from pointmae_zoo.models.joint_mae.joint_masks import (
     joint_attention_mask,
     patches_of_points,
     preferred_patches,
     token_patch_map,
 )
-from pointmae_zoo.models.joint_mae.depth_losses import cross_loss, cut_patches, patch_losses
 
 FARTHEST = 0.25
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from pointmae_zoo import create_model, ops
 from pointmae_zoo.models.joint_mae import depth_images
 from pointmae_zoo.models.joint_mae.depth_embedding import DepthEmbedding, sincos_positions
-from pointmae_zoo.models.joint_mae.depth_images import patches_of_points, token_patch_map
 from pointmae_zoo.models.joint_mae.joint_config import JointMAEConfig
+from pointmae_zoo.models.joint_mae.joint_masks import patches_of_points, token_patch_map
 from pointmae_zoo.models.joint_mae.joint_network import JointMAEForPretraining, JointOutput
 from pointmae_zoo.train.optimizer import adamw
 from samples.joint_mae import encoded, half, shapes, small

@@ -69,7 +69,7 @@ def assembled(number: int, *components: str, attributes: str = "") -> str:
 
 def shape(path: Path) -> tuple[list[float], list[float], float]:
     """The lowest and the highest corner, and the area."""
-    a, b, c = read_3mf(path, path.read_bytes()).triangles.transpose(0, 2, 1).astype(float)
+    a, b, c = read_3mf(path.read_bytes()).triangles.transpose(0, 2, 1).astype(float)
     every = np.concatenate((a, b, c)).round(4) + 0.0
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2
     return every.min(0).tolist(), every.max(0).tolist(), round(float(area), 4)

@@ -1,7 +1,5 @@
 """The words of a text as numbers, against Python's own float."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -22,7 +20,7 @@ NUMBERS = np.concatenate(
 @pytest.mark.parametrize("between", [" ", "\n", " \t "])
 def test_every_number_is_the_nearest_float(form: str, between: str) -> None:
     words = [form.format(float(number)) for number in NUMBERS]
-    found = read_numbers(Path("a"), (between.join(words) + "\n").encode())
+    found = read_numbers((between.join(words) + "\n").encode())
     assert found.tobytes() == np.array([float(word) for word in words]).tobytes()  # -0.0, too
 
 
@@ -41,7 +39,7 @@ def test_every_number_is_the_nearest_float(form: str, between: str) -> None:
     ],
 )
 def test_what_numbers_may_look_like(text: str, numbers: list[float]) -> None:
-    found = read_numbers(Path("a"), (text + "\n").encode())
+    found = read_numbers((text + "\n").encode())
     np.testing.assert_array_equal(found, numbers)
     np.testing.assert_array_equal(np.signbit(found), np.signbit(numbers))
 
@@ -78,14 +76,14 @@ def test_what_numbers_may_look_like(text: str, numbers: list[float]) -> None:
 @pytest.mark.parametrize("beside", ["", " 1.5 2", " 3 4"])
 def test_what_is_no_number_is_never_read_as_one(word: str, beside: str) -> None:
     with pytest.raises(MeshError):
-        read_numbers(Path("a"), f"7 {word}{beside}\n".encode())
+        read_numbers(f"7 {word}{beside}\n".encode())
 
 
 def test_the_line_of_a_bad_word_is_named() -> None:
     with pytest.raises(MeshError, match="line 12 has 'x'"):
-        read_numbers(Path("a"), b"1 2\n3 4\n5 x\n", lines=10)
+        read_numbers(b"1 2\n3 4\n5 x\n", lines=10)
     with pytest.raises(MeshError, match="line 9 has 'x'"):
-        read_numbers(Path("a"), b"1 2\n3 x\n", lines=np.array([4, 9]))
+        read_numbers(b"1 2\n3 x\n", lines=np.array([4, 9]))
 
 
 def test_words_and_lines() -> None:
@@ -106,4 +104,4 @@ def test_whole_numbers_end_at_a_slash() -> None:
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_one_text_of_any_encoding_and_line_ends(encoding: str, newline: str) -> None:
     data = newline.join(["# \u00e4", "1 2", "", "3"]).encode(encoding) + b"\0" * 4
-    assert plain_text(Path("a"), data) == "# \u00e4\n1 2\n\n3\n".encode()
+    assert plain_text(data) == "# \u00e4\n1 2\n\n3\n".encode()

@@ -56,7 +56,7 @@ def test_decimal_commas_are_remarked() -> None:
 
 
 def test_other_columns_keep_their_order_behind_the_coordinates() -> None:
-    table = read_columns(Path("a.txt"), b"part,x,y,z,red\n7,1,2,3,255\n8,4,5,6,254\n")
+    table = read_columns(b"part,x,y,z,red\n7,1,2,3,255\n8,4,5,6,254\n")
     np.testing.assert_array_equal(table, [[1, 2, 3, 7, 255], [4, 5, 6, 8, 254]])
 
 
