@@ -32,6 +32,9 @@ PREPARED = (
 )
 """How a report's protocol begins."""
 
+MOST_CALIBRATED = 2048
+"""Training clouds that a baseline's BatchNorms are calibrated on, at most."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -119,12 +122,14 @@ class Embedded(NamedTuple):
         which: the network's name, or the seed of random weights.
         train: (M, D) features of the training clouds.
         tests: the same of the test clouds; for each way of changing them.
+        tell: shows in the progress what is done with these features.
     """
 
     weights: str
     which: dict[str, Any]
     train: Floats
     tests: list[Floats]
+    tell: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,20 @@ class Encoders:
         names = [public_name(name, encoder) for name, encoder in zip(models, encoders, strict=True)]
         return cls(names, encoders, seeds, pool, batch_size, device)
 
+    def points_used(self, asked: int | None) -> int:
+        """Points of each cloud: as many as ``asked`` for; None: as many as in the encoders' training.
+
+        Raises:
+            ValueError: None is given, and the encoders were made for different numbers.
+        """
+        made_for = [encoder.config.preprocess.num_points for encoder in self.encoders]
+        if asked is None and len(set(made_for)) > 1:
+            told = ", ".join(
+                f"{name} for {count:,}" for name, count in zip(self.names, made_for, strict=True)
+            )
+            raise ValueError(f"made for different numbers of points ({told}); choose one with --points")
+        return made_for[0] if asked is None else asked
+
     def features(
         self,
         data: Data,
@@ -187,8 +206,11 @@ class Encoders:
         """Features from each encoder and each baseline, one network after the other, to save memory. A line
         on stderr says so if clouds have more points than an encoder saw in training.
 
+        The progress shows which network is embedding, and what is then done with its features, as far as
+        ``Embedded.tell`` is called.
+
         Args:
-            data: its training clouds also calibrate the baselines' BatchNorms.
+            data: its training clouds, up to ``MOST_CALIBRATED``, also calibrate the baselines' BatchNorms.
             desc: what the progress bar is called.
             changes: make the prepared test clouds (L, n, 3) of the stored ones; None: once, as ``data`` does.
         """
@@ -202,24 +224,36 @@ class Encoders:
         how: dict[str, Any] = {"pool": self.pool, "batch_size": self.batch_size, "device": self.device}
         train, test = data.prepared(data.train.points), None if data.test is None else data.test.points
         changes = [data.prepared] if changes is None else changes
+        networks = len(self.encoders) + 2 * self.seeds
         clouds = len(train) + (0 if test is None else len(test) * len(changes))
-        total = clouds * (len(self.encoders) + 2 * self.seeds)
+        total = clouds * networks + self.seeds * calibrated_on(len(train))
         with progress_bar(total=total, unit="cloud", desc=desc, disable=not progress) as bar:
+            number = 1
+
+            def tell(what: str) -> None:
+                bar.set_postfix_str(f"network {number} of {networks}, {what}")
+                bar.update(0)
+
             how["tick"] = bar.update
-            for weights, which, encoder in self._networks(train):
+            for weights, which, encoder in self._networks(train, tell, bar.update):
+                tell("embedding")
                 own = embed_clouds(encoder, train, **how)
                 tests = []
                 if test is not None:
                     tests = [embed_clouds(encoder, change(test), **how) for change in changes]
-                yield Embedded(weights, which, own, tests)
+                yield Embedded(weights, which, own, tests, tell)
+                number += 1
 
-    def _networks(self, train: Floats) -> Iterator[tuple[str, dict[str, Any], Any]]:
+    def _networks(
+        self, train: Floats, tell: Callable[[str], None], tick: Callable[[int], object]
+    ) -> Iterator[tuple[str, dict[str, Any], Any]]:
         """The encoders, then for each seed the two baselines."""
         for name, encoder in zip(self.names, self.encoders, strict=True):
             yield "weights", {"model": name}, encoder
         for seed in range(self.seeds):
             random = random_encoder(self.encoders[0].config, seed, self.device)
-            calibrated = calibrate_batch_norm(random, train, batch_size=self.batch_size, seed=seed)
+            tell("calibrating BatchNorm")
+            calibrated = calibrate_batch_norm(random, train, batch_size=self.batch_size, seed=seed, tick=tick)
             yield "random, BatchNorm calibrated", {"seed": seed}, calibrated
             yield "random", {"seed": seed}, random
 
@@ -279,18 +313,31 @@ def random_encoder(config: Any, seed: int, device: str = "cpu") -> Any:
         return create_model(config.architecture, kind="encoder", **config.arguments).to(device).eval()
 
 
+def calibrated_on(clouds: int) -> int:
+    """How many of so many training clouds BatchNorms are calibrated on."""
+    return min(clouds, MOST_CALIBRATED)
+
+
 def calibrate_batch_norm(
-    model: nn.Module, points: Floats, *, batch_size: int = 64, seed: int = 0
+    model: nn.Module,
+    points: Floats,
+    *,
+    batch_size: int = 64,
+    seed: int = 0,
+    tick: Callable[[int], object] | None = None,
 ) -> nn.Module:
-    """A copy of the model whose BatchNorm statistics are the average over ``points`` (M, N, 3); nothing else
-    changes. See `averaging_statistics`."""
+    """A copy of the model whose BatchNorm statistics are the average over ``points`` (M, N, 3), or over
+    ``MOST_CALIBRATED`` of them, drawn by ``seed``. Nothing else changes. See `averaging_statistics`.
+    ``tick`` is called with the size of each finished batch."""
     calibrated: Any = copy.deepcopy(model).eval()
     device = next(calibrated.parameters()).device
-    order = np.random.default_rng(seed).permutation(len(points))
+    order = np.random.default_rng(seed).permutation(len(points))[:MOST_CALIBRATED]
     with averaging_statistics(calibrated):
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             # A short last batch is left out: it would weigh as much as a full one.
             if len(chosen) == batch_size or start == 0:
                 calibrated.forward_features(torch.from_numpy(points[chosen]).to(device))
+            if tick is not None:
+                tick(len(chosen))
     return calibrated
