@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.evaluate.frozen_features import PREPARED, Data, Encoders, list_of, read_data
-from pointmae_zoo.evaluate.outputs import check_outputs, report_file
+from pointmae_zoo.reports.outputs import check_outputs, report_file
 from pointmae_zoo.reports.report import LinearReport, as_text
 from pointmae_zoo.system.source_state import measured_with
 

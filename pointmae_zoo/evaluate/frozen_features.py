@@ -7,10 +7,11 @@ The baseline to beat is the better of the two, and which one that is differs fro
 
 import copy
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -20,11 +21,13 @@ from torch import nn
 from pointmae_zoo.datasets.clouds import normalize_clouds
 from pointmae_zoo.datasets.labelled import LabelledClouds, joint_sha256, open_labelled
 from pointmae_zoo.models.batch_norm import averaging_statistics
+from pointmae_zoo.models.encoder import evaluating
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.ops.precision import dtype_of
 from pointmae_zoo.system.progress import progress_bar
 
 Floats = NDArray[np.float32]
+Item, Result = TypeVar("Item"), TypeVar("Result")
 
 PREPARED = (
     "first {num_points} points, centred on the centroid, scaled to the unit sphere, upright (no rotation, no "
@@ -250,12 +253,19 @@ class Encoders:
         """The encoders, then for each seed the two baselines."""
         for name, encoder in zip(self.names, self.encoders, strict=True):
             yield "weights", {"model": name}, encoder
+
+        def calibrated_one(seed: int) -> Any:
+            return calibrate_batch_norm(networks[seed], train, batch_size=self.batch_size, seed=seed)
+
+        networks = [random_encoder(self.encoders[0].config, seed, self.device) for seed in range(self.seeds)]
+        tell("calibrating BatchNorm")
+        calibrated = []
+        for one in on_threads(calibrated_one, range(self.seeds), self.device):
+            calibrated.append(one)
+            tick(calibrated_on(len(train)))
         for seed in range(self.seeds):
-            random = random_encoder(self.encoders[0].config, seed, self.device)
-            tell("calibrating BatchNorm")
-            calibrated = calibrate_batch_norm(random, train, batch_size=self.batch_size, seed=seed, tick=tick)
-            yield "random, BatchNorm calibrated", {"seed": seed}, calibrated
-            yield "random", {"seed": seed}, random
+            yield "random, BatchNorm calibrated", {"seed": seed}, calibrated[seed]
+            yield "random", {"seed": seed}, networks[seed]
 
     def described(self, label: str | None) -> dict[str, Any]:
         """The encoders, for a report's context."""
@@ -297,13 +307,35 @@ def embed_clouds(
 ) -> Floats:
     """(M, N, 3) prepared clouds -> (M, D) features. ``tick`` is called with the size of each finished
     batch."""
-    rows = []
-    for start in range(0, len(points), batch_size):
+
+    def embed(start: int) -> Floats:
         batch = torch.from_numpy(points[start : start + batch_size]).to(device)
-        rows.append(encoder.embed(batch, pool=pool).cpu().numpy())
-        if tick is not None:
-            tick(len(batch))
+        features: Floats = encoder.embed(batch, pool=pool).cpu().numpy()
+        return features
+
+    rows = []
+    with evaluating(encoder):  # not by each thread for itself
+        for found in on_threads(embed, range(0, len(points), batch_size), device):
+            rows.append(found)
+            if tick is not None:
+                tick(len(found))
     return np.concatenate(rows)
+
+
+def on_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], device: str = "cpu"
+) -> Iterator[Result]:
+    """Results in the order of the items. On a CPU each of torch's threads takes whole items: threads that
+    share an operator wait for each other at its end, very long where another program keeps a core busy."""
+    count = torch.get_num_threads()
+    if count == 1 or torch.device(device).type != "cpu":
+        yield from map(function, items)
+        return
+    try:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+            yield from threads.map(function, items)
+    finally:
+        torch.set_num_threads(count)  # of threads that begin later
 
 
 def random_encoder(config: Any, seed: int, device: str = "cpu") -> Any:
@@ -324,11 +356,9 @@ def calibrate_batch_norm(
     *,
     batch_size: int = 64,
     seed: int = 0,
-    tick: Callable[[int], object] | None = None,
 ) -> nn.Module:
     """A copy of the model whose BatchNorm statistics are the average over ``points`` (M, N, 3), or over
-    ``MOST_CALIBRATED`` of them, drawn by ``seed``. Nothing else changes. See `averaging_statistics`.
-    ``tick`` is called with the size of each finished batch."""
+    ``MOST_CALIBRATED`` of them, drawn by ``seed``. Nothing else changes. See `averaging_statistics`."""
     calibrated: Any = copy.deepcopy(model).eval()
     device = next(calibrated.parameters()).device
     order = np.random.default_rng(seed).permutation(len(points))[:MOST_CALIBRATED]
@@ -338,6 +368,4 @@ def calibrate_batch_norm(
             # A short last batch is left out: it would weigh as much as a full one.
             if len(chosen) == batch_size or start == 0:
                 calibrated.forward_features(torch.from_numpy(points[chosen]).to(device))
-            if tick is not None:
-                tick(len(chosen))
     return calibrated

@@ -15,13 +15,11 @@ was fixed beforehand. It is measured for the weights alone.
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pointmae_zoo.evaluate.frozen_features import (
@@ -30,9 +28,10 @@ from pointmae_zoo.evaluate.frozen_features import (
     calibrated_on,
     check_seeds,
     list_of,
+    on_threads,
     read_data,
 )
-from pointmae_zoo.evaluate.outputs import check_outputs, report_file
+from pointmae_zoo.reports.outputs import check_outputs, report_file
 from pointmae_zoo.reports.report import Classifier, LinearProbe, LinearReport
 from pointmae_zoo.system.source_state import measured_with
 
@@ -266,12 +265,10 @@ def linear_probe(
     held_out = np.zeros((len(grid), len(y_train)), dtype=np.bool_)
     choosing = f"{classifier}: {'choosing C' if len(grid) > 1 else 'cross-validation'}, fold"
     tell(f"{choosing} 1 of {folds}")
-    # libsvm computes on one core and lets other threads work meanwhile; each fold has a thread.
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        for fold, right in enumerate(threads.map(held_out_correct, parts)):
-            held_out[:, parts[fold][1]] = right
-            scores[fold] = 100.0 * right.mean(axis=1)
-            tell(f"{choosing} {min(fold + 2, folds)} of {folds}")
+    for fold, right in enumerate(on_threads(held_out_correct, parts)):  # libsvm uses one core
+        held_out[:, parts[fold][1]] = right
+        scores[fold] = 100.0 * right.mean(axis=1)
+        tell(f"{choosing} {min(fold + 2, folds)} of {folds}")
     # On ties the smaller C, i.e. the stronger regularisation.
     best = int(scores.mean(axis=0).argmax())
     correct = {}

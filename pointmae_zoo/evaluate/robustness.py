@@ -19,7 +19,7 @@ from pointmae_zoo.evaluate import linear
 from pointmae_zoo.evaluate.finetuned import UPRIGHT, open_trial
 from pointmae_zoo.evaluate.finetuned_models import Run, load_runs, predict_clouds, run_of
 from pointmae_zoo.evaluate.frozen_features import Encoders, Floats, list_of, read_data
-from pointmae_zoo.evaluate.outputs import check_outputs, report_file
+from pointmae_zoo.reports.outputs import check_outputs, report_file
 from pointmae_zoo.reports.report import LinearProbe, LinearReport
 from pointmae_zoo.reports.score_report import Measured, ScoreReport, spread
 from pointmae_zoo.system.source_state import measured_with

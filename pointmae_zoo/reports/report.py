@@ -178,8 +178,8 @@ class LinearReport:
         )
         if any(row["classifier"] == "paper" for row in self.summary):
             lines.append(
-                f"{_NAMES['paper']}: raw features, C = {context['fixed_C']:g} fixed beforehand; elsewhere C is "
-                "chosen on train"
+                f"{_NAMES['paper']}: raw features, C = {context['fixed_C']:g} fixed beforehand; elsewhere C "
+                "is chosen on train"
             )
         if not context["baseline_seeds"]:
             lines.append("random baselines left out (--seeds 3 shows them)")
@@ -207,13 +207,13 @@ class LinearReport:
         return asdict(self)
 
     def save(self, path: Path) -> None:
-        """Write the report as JSON, atomically; the folder is made, if the one above is there."""
+        """Write the report as JSON, atomically; the folder is made."""
         save_json(self.as_json(), path)
 
 
 def save_json(found: dict[str, Any], path: Path) -> None:
-    """Write a file of numbers, atomically; the folder is made, if the one above is there."""
-    path.parent.mkdir(exist_ok=True)
+    """Write a file of numbers, atomically; the folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as unfinished:
         unfinished.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
