@@ -27,7 +27,8 @@ from pointmae_zoo.ops.precision import dtype_of
 from pointmae_zoo.system.progress import progress_bar
 
 Floats = NDArray[np.float32]
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 PREPARED = (
     "first {num_points} points, centred on the centroid, scaled to the unit sphere, upright (no rotation, no "

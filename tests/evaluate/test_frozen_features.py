@@ -272,7 +272,7 @@ def test_too_few_clouds_to_choose_C_are_told_before_the_work(
         [np.flatnonzero((arrays["y"] == label) & train)[:count] for label, count in counts.items()]
     )
     arrays["group"][chosen[-1]] = arrays["group"][chosen[-2]]
-    kept = np.concatenate([chosen, np.flatnonzero(arrays["split"] == "test")])
+    kept = np.concatenate([chosen, np.flatnonzero(~train & np.isin(arrays["y"], list(counts)))])
     few = {name: value[kept] if len(value) == 300 else value for name, value in arrays.items()}
     np.savez(tmp_path / "few.npz", **few)
     settings: dict[str, Any] = {"num_points": 64, "seeds": 0, "progress": False}
