@@ -252,6 +252,7 @@ def linear_probe(
     grid = C_values or C_GRID[classifier]
     tell = tell or (lambda _: None)
     parts = cross_validation_folds(y_train, groups_train, folds, seed)
+    from threadpoolctl import threadpool_limits  # scikit-learn needs it, too
 
     def held_out_correct(part: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.bool_]:
         """Which held-out clouds are right, for each C: (C, held out)."""
@@ -265,10 +266,11 @@ def linear_probe(
     held_out = np.zeros((len(grid), len(y_train)), dtype=np.bool_)
     choosing = f"{classifier}: {'choosing C' if len(grid) > 1 else 'cross-validation'}, fold"
     tell(f"{choosing} 1 of {folds}")
-    for fold, right in enumerate(on_threads(held_out_correct, parts)):  # libsvm uses one core
-        held_out[:, parts[fold][1]] = right
-        scores[fold] = 100.0 * right.mean(axis=1)
-        tell(f"{choosing} {min(fold + 2, folds)} of {folds}")
+    with threadpool_limits(1, user_api="blas"):  # each fold has a thread, which is all that libsvm can use
+        for fold, right in enumerate(on_threads(held_out_correct, parts)):
+            held_out[:, parts[fold][1]] = right
+            scores[fold] = 100.0 * right.mean(axis=1)
+            tell(f"{choosing} {min(fold + 2, folds)} of {folds}")
     # On ties the smaller C, i.e. the stronger regularisation.
     best = int(scores.mean(axis=0).argmax())
     correct = {}
