@@ -252,7 +252,7 @@ def linear_probe(
     grid = C_values or C_GRID[classifier]
     tell = tell or (lambda _: None)
     parts = cross_validation_folds(y_train, groups_train, folds, seed)
-    from threadpoolctl import threadpool_limits  # scikit-learn needs it, too
+    from threadpoolctl import threadpool_limits
 
     def held_out_correct(part: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.bool_]:
         """Which held-out clouds are right, for each C: (C, held out)."""
