@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from pointmae_zoo._version import DEFAULT_MODEL
 from pointmae_zoo.datasets.labelled import joint_sha256, open_labelled
 from pointmae_zoo.evaluate import evaluate_fewshot, evaluate_linear, evaluate_robustness, linear
 from pointmae_zoo.evaluate.fewshot import FewShotSettings, draw_episodes
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.hub.pretrained import public_name
+from pointmae_zoo.models.default_weights import DEFAULT_MODEL
 from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.reports.schema import read_evaluation

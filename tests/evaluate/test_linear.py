@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import pointmae_zoo
-from pointmae_zoo._version import DEFAULT_MODEL
 from pointmae_zoo.datasets.clouds import normalize_clouds
 from pointmae_zoo.evaluate import (
     evaluate_linear,
@@ -27,6 +26,7 @@ from pointmae_zoo.evaluate.frozen_features import (
     on_threads,
 )
 from pointmae_zoo.hub import save_pretrained
+from pointmae_zoo.models.default_weights import DEFAULT_MODEL
 from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.models.registry import create_model
 
