@@ -23,8 +23,7 @@ class Evaluation(TypedDict, total=False):
         data: labelled clouds: an .npz file, a folder of your own (docs/own_data.md), or modelnet40:FOLDER,
             scanobjectnn:FOLDER, shapenetpart:FOLDER
         classes: which classes (default: core where the data name some)
-        num_points: of each cloud (default: {num_points} for frozen features; for fine-tuned networks as in
-            training)
+        num_points: of each cloud (default: as in training)
         cache: keep points of meshes here, for the next time
         label: what tables and pictures call these weights
         device: where the network runs, such as cuda (default: cpu)
@@ -74,13 +73,14 @@ class Linear(Frozen, Choice, total=False):
     """Arguments of `evaluate_linear`.
 
     Args:
-        classifiers: linear classifiers (default: both; protocol paper: svm)
-        protocol: paper: raw points and features, fixed C; for comparison with published tables (default:
-            {protocol})
-        C: of protocol paper (default: {PAPER_C}, ModelNet40's; ScanObjectNN OBJ-BG: 0.018)
+        classifiers: linear classifiers; paper: svm on raw features with the papers' fixed C (default: all;
+            from {MANY_CLOUDS} training clouds on without logistic; protocol paper: svm)
+        protocol: paper: raw points and features, fixed C, also of the baselines; for comparison with
+            published tables (default: {protocol})
+        C: the fixed one (default: {PAPER_C}, ModelNet40's; ScanObjectNN OBJ-BG: 0.018)
     """
 
-    classifiers: Annotated[list[Literal["svm", "logistic"]], SEVERAL, Parameter(name="--classifier")]
+    classifiers: Annotated[list[Literal["svm", "logistic", "paper"]], SEVERAL, Parameter(name="--classifier")]
     protocol: Protocol
     C: Annotated[float, Parameter(name="--C")]
 
@@ -92,12 +92,15 @@ class FewShot(Frozen, Choice, total=False):
     Args:
         ways: classes of an episode (default: {WAYS})
         shots: clouds of each class (default: {SHOTS})
-        episodes: of each setting (default: {reports/report.py:FewShotSettings.episodes})
+        episodes: of each setting (default: {evaluate/fewshot.py:FewShotSettings.episodes})
+        protocol: paper: {PAPER_EPISODES} episodes with 20 queries of each class, mean and deviation over
+            them; for comparison with published tables (default: {protocol})
     """
 
     ways: Annotated[list[Count], SEVERAL]
     shots: Annotated[list[Count], SEVERAL]
     episodes: Count
+    protocol: Protocol
 
 
 @options()

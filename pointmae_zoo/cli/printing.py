@@ -21,6 +21,7 @@ EXTRAS = {
     "pyarrow": "parquet",
     "sklearn": "eval",
     "tensorboard": "train",
+    "threadpoolctl": "eval",
     "timm": "train",
     "torchvision": "train",
 }

@@ -5,11 +5,16 @@ An episode draws some classes, a few training clouds of each (the support) and t
 support cloud. The classifier sees only the support, by which features are standardised, too. Accuracy is
 the mean over an episode's classes, then over the episodes. Episodes depend only on the data and the seed,
 so every model gets the same ones.
+
+The papers' protocol has ten episodes, called folds, with 20 queries of each class. Their files of folds don't
+come with the public data; ours are drawn by the same seed. `draw_episodes` draws them again, and a report has
+their sha256.
 """
 
+import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,19 +22,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.evaluate.frozen_features import PREPARED, Data, Encoders, list_of, read_data
-from pointmae_zoo.evaluate.outputs import check_outputs, report_file
-from pointmae_zoo.reports.report import FewShotSettings, LinearReport, as_text
+from pointmae_zoo.reports.outputs import check_outputs, report_file
+from pointmae_zoo.reports.report import LinearReport, as_text
 from pointmae_zoo.system.source_state import measured_with
 
 WAYS = (5, 10)
 SHOTS = (10, 20)
 """Of the papers' four settings."""
 
+PAPER_EPISODES = 10
+"""Folds of each setting in the papers' protocol."""
+
+_STANDARD = f"{PREPARED}, standardised by the support; linear SVM; "
+_PAPER = (
+    "the papers' few-shot protocol in its variant with a linear SVM on frozen features (no fine-tuning): "
+    "{episodes} folds, {queries} queries a class, mean ± standard deviation over the folds; the folds are "
+    f"our own, drawn with seed {{seed}}, as the papers' are not in the public data; {PREPARED}, standardised "
+    "by the support; C = {C:g}; "
+)
 _ENDS = {
     "test": "support from train, queries from test",
     "validation": "support and queries from train, of different near duplicates; test was not touched",
 }
 _ATTEMPTS = 100  # draws of one episode until every class has queries outside of the support's groups
+
+
+@dataclass(frozen=True)
+class FewShotSettings:
+    """What episodes are made of.
+
+    Args:
+        ways: classes in an episode.
+        shots: support clouds of each class, each of another group.
+        queries: at most so many clouds of each class are asked; all there are if fewer.
+        episodes: how many.
+        C: of the support vector machine; fixed, as there is nothing to choose it on. From 10 up it makes no
+            difference: so few clouds are separable.
+        seed: of the draws.
+    """
+
+    ways: int = 5
+    shots: int = 10
+    queries: int = 20
+    episodes: int = 500
+    C: float = 10.0
+    seed: int = 0
 
 
 def evaluate_fewshot(
@@ -40,8 +77,9 @@ def evaluate_fewshot(
     split: Literal["test", "validation"] = "test",
     ways: Sequence[int] | None = None,
     shots: Sequence[int] | None = None,
-    episodes: int = FewShotSettings.episodes,
-    num_points: int = 1024,
+    episodes: int | None = None,
+    protocol: Literal["standard", "paper"] = "standard",
+    num_points: int | None = None,
     pool: str | None = None,
     seeds: int = 3,
     label: str | None = None,
@@ -54,8 +92,8 @@ def evaluate_fewshot(
 ) -> LinearReport:
     """Few-shot classification of frozen features, beside random weights of the same architecture.
 
-    The papers fine-tune the whole network in each of ten episodes. Here a linear support vector machine
-    learns from the frozen features, in 500 episodes that are the same for every model.
+    A linear support vector machine learns from the frozen features, in 500 episodes that are the same for
+    every model. The papers have ten episodes, in which they do that or fine-tune the whole network.
 
     Args:
         model, data, classes, num_points, pool, seeds, label, out, keep_in, cache, progress: as for
@@ -65,36 +103,45 @@ def evaluate_fewshot(
         ways, shots: classes of an episode and clouds of each; every combination is evaluated. With neither
             given these are 5 and 10 ways, 10 and 20 shots, and the report says which of them the data are too
             few for.
-        episodes: of each combination.
+        episodes: of each combination; None: 500.
+        protocol: ``"paper"``: ten episodes, each with 20 queries of every class, and the deviation over them
+            beside the mean.
 
     Raises:
-        ValueError: the data have too few clouds for ``ways`` or ``shots``; otherwise as for
-            `evaluate_linear`.
+        ValueError: the data have too few clouds for ``ways`` or ``shots``, or for the papers' queries;
+            ``episodes`` with protocol ``"paper"``; otherwise as for `evaluate_linear`.
         IsADirectoryError, NotADirectoryError, PermissionError: ``out`` can't be written there.
     """
     started = time.perf_counter()
     models = list_of(model)
     check_outputs(out)
+    if protocol not in ("standard", "paper"):
+        raise ValueError(f"protocol: {protocol!r}, expected 'standard' or 'paper'")
+    paper = protocol == "paper"
+    if paper and episodes is not None:
+        raise ValueError(f"episodes: the papers' protocol has {PAPER_EPISODES}; leave it out")
+    usual = FewShotSettings(episodes=PAPER_EPISODES) if paper else FewShotSettings()
+    usual = usual if episodes is None else replace(usual, episodes=episodes)
+    encoders = Encoders.load(models, seeds, pool, batch_size, device)
+    num_points = encoders.points_used(num_points)
     given = read_data(
         data, classes=classes, split=split, num_points=num_points, cache=cache, progress=progress
     )
-    settings = [
-        FewShotSettings(ways=way, shots=shot, episodes=episodes)
-        for way in ways or WAYS
-        for shot in shots or SHOTS
+    settings = [replace(usual, ways=way, shots=shot) for way in ways or WAYS for shot in shots or SHOTS]
+    drawn, left_out = _episodes(given, settings, strict=bool(ways or shots), all_queries=paper)
+    text = _PAPER if paper else _STANDARD
+    asked = [
+        asdict(one) | ({"folds_sha256": episodes_sha256(episodes)} if paper else {})
+        for one, episodes in drawn.items()
     ]
-    drawn, left_out = _episodes(given, settings, strict=bool(ways or shots))
-    encoders = Encoders.load(models, seeds, pool, batch_size, device)
     context = {
         "task": "fewshot",
         **encoders.described(label),
         **given.described(),
-        "protocol_name": "standard",
-        "protocol": f"{PREPARED}, standardised by the support; linear SVM; {_ENDS[split]}".format(
-            num_points=num_points
-        ),
+        "protocol_name": protocol,
+        "protocol": text.format(num_points=num_points, **asdict(usual)) + _ENDS[split],
         "robustness": {},
-        "few_shot": [asdict(one) for one in drawn],
+        "few_shot": asked,
         "left_out": left_out,
     }
     file = report_file(out, keep_in, context)
@@ -104,10 +151,11 @@ def evaluate_fewshot(
         support = Pool(one.train, given.train.labels)
         query = Pool(one.tests[0] if one.tests else one.train, given.judged.labels)
         for setting, of_setting in drawn.items():
+            one.tell(f"{setting.ways}-way {setting.shots}-shot")
             found = few_shot(support, query, of_setting, C=setting.C)
             accuracies.setdefault((one.weights, setting), []).append(found)
     for (weights, setting), of_runs in accuracies.items():
-        report.add_few_shot(weights, setting, of_runs)
+        report.add_few_shot(weights, setting.ways, setting.shots, of_runs, each_fold=paper)
     report.context = {**context, **measured_with(started)}
     if file is not None:
         report.save(file)
@@ -115,16 +163,23 @@ def evaluate_fewshot(
 
 
 def _episodes(
-    given: Data, settings: Sequence[FewShotSettings], strict: bool
+    given: Data, settings: Sequence[FewShotSettings], strict: bool, all_queries: bool = False
 ) -> tuple[dict[FewShotSettings, list["Episode"]], list[str]]:
     """The episodes of each setting; and a line for each that the data have too few clouds for, or with
-    ``strict`` a ValueError."""
+    ``strict`` a ValueError. With ``all_queries`` these are also those that lack queries."""
     episodes, left_out = {}, []
     for one in settings:
         try:
             episodes[one] = draw_episodes(
                 given.train.labels, given.train.groups, given.judged.labels, given.judged.groups, one
             )
+            fewest = min(len(query) for _, query in episodes[one])
+            if all_queries and fewest < one.ways * one.queries:
+                del episodes[one]
+                raise ValueError(
+                    f"few-shot: the papers' protocol asks {one.queries} clouds of each class, and a fold has "
+                    f"{fewest} to ask of {one.ways} classes; --protocol standard asks what is there"
+                )
         except ValueError as error:
             if strict:
                 raise ValueError(f"{given.train.name}: {error}") from None
@@ -139,6 +194,15 @@ class Episode(NamedTuple):
 
     support: NDArray[np.int64]
     query: NDArray[np.int64]
+
+
+def episodes_sha256(episodes: Sequence[Episode]) -> str:
+    """Hexadecimal sha256 of the row numbers of all episodes, as little-endian int64: of each the support,
+    then the queries."""
+    digest = hashlib.sha256()
+    for rows in (rows for episode in episodes for rows in episode):
+        digest.update(rows.astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 class Pool(NamedTuple):

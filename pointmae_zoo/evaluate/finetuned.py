@@ -15,7 +15,7 @@ from pointmae_zoo.datasets.labelled import LabelledClouds, Split, open_labelled
 from pointmae_zoo.datasets.labelled.labelled_clouds import identity_sha256
 from pointmae_zoo.datasets.splits import validation_split
 from pointmae_zoo.evaluate.finetuned_models import VOTE_SEED, Run, described, load_runs, predict_clouds, vote
-from pointmae_zoo.evaluate.outputs import check_outputs, report_file
+from pointmae_zoo.reports.outputs import check_outputs, report_file
 from pointmae_zoo.reports.score_report import ENDS, Measured, ScoreReport
 from pointmae_zoo.reports.scores import confusion
 from pointmae_zoo.system.progress import progress_bar

@@ -7,10 +7,11 @@ The baseline to beat is the better of the two, and which one that is differs fro
 
 import copy
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -20,17 +21,23 @@ from torch import nn
 from pointmae_zoo.datasets.clouds import normalize_clouds
 from pointmae_zoo.datasets.labelled import LabelledClouds, joint_sha256, open_labelled
 from pointmae_zoo.models.batch_norm import averaging_statistics
+from pointmae_zoo.models.encoder import evaluating
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.ops.precision import dtype_of
 from pointmae_zoo.system.progress import progress_bar
 
 Floats = NDArray[np.float32]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 PREPARED = (
     "first {num_points} points, centred on the centroid, scaled to the unit sphere, upright (no rotation, no "
     "voting); frozen features"
 )
 """How a report's protocol begins."""
+
+MOST_CALIBRATED = 2048
+"""Training clouds that a baseline's BatchNorms are calibrated on, at most."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +126,14 @@ class Embedded(NamedTuple):
         which: the network's name, or the seed of random weights.
         train: (M, D) features of the training clouds.
         tests: the same of the test clouds; for each way of changing them.
+        tell: shows in the progress what is done with these features.
     """
 
     weights: str
     which: dict[str, Any]
     train: Floats
     tests: list[Floats]
+    tell: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -177,6 +186,20 @@ class Encoders:
         names = [public_name(name, encoder) for name, encoder in zip(models, encoders, strict=True)]
         return cls(names, encoders, seeds, pool, batch_size, device)
 
+    def points_used(self, asked: int | None) -> int:
+        """Points of each cloud: as many as ``asked`` for; None: as many as in the encoders' training.
+
+        Raises:
+            ValueError: None is given, and the encoders were made for different numbers.
+        """
+        made_for = [encoder.config.preprocess.num_points for encoder in self.encoders]
+        if asked is None and len(set(made_for)) > 1:
+            told = ", ".join(
+                f"{name} for {count:,}" for name, count in zip(self.names, made_for, strict=True)
+            )
+            raise ValueError(f"made for different numbers of points ({told}); choose one with --points")
+        return made_for[0] if asked is None else asked
+
     def features(
         self,
         data: Data,
@@ -187,8 +210,11 @@ class Encoders:
         """Features from each encoder and each baseline, one network after the other, to save memory. A line
         on stderr says so if clouds have more points than an encoder saw in training.
 
+        The progress shows which network is embedding, and what is then done with its features, as far as
+        ``Embedded.tell`` is called.
+
         Args:
-            data: its training clouds also calibrate the baselines' BatchNorms.
+            data: its training clouds, up to ``MOST_CALIBRATED``, also calibrate the baselines' BatchNorms.
             desc: what the progress bar is called.
             changes: make the prepared test clouds (L, n, 3) of the stored ones; None: once, as ``data`` does.
         """
@@ -202,26 +228,45 @@ class Encoders:
         how: dict[str, Any] = {"pool": self.pool, "batch_size": self.batch_size, "device": self.device}
         train, test = data.prepared(data.train.points), None if data.test is None else data.test.points
         changes = [data.prepared] if changes is None else changes
+        networks = len(self.encoders) + 2 * self.seeds
         clouds = len(train) + (0 if test is None else len(test) * len(changes))
-        total = clouds * (len(self.encoders) + 2 * self.seeds)
+        total = clouds * networks + self.seeds * calibrated_on(len(train))
         with progress_bar(total=total, unit="cloud", desc=desc, disable=not progress) as bar:
+            number = 1
+
+            def tell(what: str) -> None:
+                bar.set_postfix_str(f"network {number} of {networks}, {what}")
+                bar.update(0)
+
             how["tick"] = bar.update
-            for weights, which, encoder in self._networks(train):
+            for weights, which, encoder in self._networks(train, tell, bar.update):
+                tell("embedding")
                 own = embed_clouds(encoder, train, **how)
                 tests = []
                 if test is not None:
                     tests = [embed_clouds(encoder, change(test), **how) for change in changes]
-                yield Embedded(weights, which, own, tests)
+                yield Embedded(weights, which, own, tests, tell)
+                number += 1
 
-    def _networks(self, train: Floats) -> Iterator[tuple[str, dict[str, Any], Any]]:
+    def _networks(
+        self, train: Floats, tell: Callable[[str], None], tick: Callable[[int], object]
+    ) -> Iterator[tuple[str, dict[str, Any], Any]]:
         """The encoders, then for each seed the two baselines."""
         for name, encoder in zip(self.names, self.encoders, strict=True):
             yield "weights", {"model": name}, encoder
+
+        def calibrated_one(seed: int) -> Any:
+            return calibrate_batch_norm(networks[seed], train, batch_size=self.batch_size, seed=seed)
+
+        networks = [random_encoder(self.encoders[0].config, seed, self.device) for seed in range(self.seeds)]
+        tell("calibrating BatchNorm")
+        calibrated = []
+        for one in on_threads(calibrated_one, range(self.seeds), self.device):
+            calibrated.append(one)
+            tick(calibrated_on(len(train)))
         for seed in range(self.seeds):
-            random = random_encoder(self.encoders[0].config, seed, self.device)
-            calibrated = calibrate_batch_norm(random, train, batch_size=self.batch_size, seed=seed)
-            yield "random, BatchNorm calibrated", {"seed": seed}, calibrated
-            yield "random", {"seed": seed}, random
+            yield "random, BatchNorm calibrated", {"seed": seed}, calibrated[seed]
+            yield "random", {"seed": seed}, networks[seed]
 
     def described(self, label: str | None) -> dict[str, Any]:
         """The encoders, for a report's context."""
@@ -263,13 +308,35 @@ def embed_clouds(
 ) -> Floats:
     """(M, N, 3) prepared clouds -> (M, D) features. ``tick`` is called with the size of each finished
     batch."""
-    rows = []
-    for start in range(0, len(points), batch_size):
+
+    def embed(start: int) -> Floats:
         batch = torch.from_numpy(points[start : start + batch_size]).to(device)
-        rows.append(encoder.embed(batch, pool=pool).cpu().numpy())
-        if tick is not None:
-            tick(len(batch))
+        features: Floats = encoder.embed(batch, pool=pool).cpu().numpy()
+        return features
+
+    rows = []
+    with evaluating(encoder):  # not by each thread for itself
+        for found in on_threads(embed, range(0, len(points), batch_size), device):
+            rows.append(found)
+            if tick is not None:
+                tick(len(found))
     return np.concatenate(rows)
+
+
+def on_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], device: str = "cpu"
+) -> Iterator[Result]:
+    """Results in the order of the items. On a CPU each of torch's threads takes whole items: threads that
+    share an operator wait for each other at its end, very long where another program keeps a core busy."""
+    count = torch.get_num_threads()
+    if count == 1 or torch.device(device).type != "cpu":
+        yield from map(function, items)
+        return
+    try:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+            yield from threads.map(function, items)
+    finally:
+        torch.set_num_threads(count)  # of threads that begin later
 
 
 def random_encoder(config: Any, seed: int, device: str = "cpu") -> Any:
@@ -279,14 +346,23 @@ def random_encoder(config: Any, seed: int, device: str = "cpu") -> Any:
         return create_model(config.architecture, kind="encoder", **config.arguments).to(device).eval()
 
 
+def calibrated_on(clouds: int) -> int:
+    """How many of so many training clouds BatchNorms are calibrated on."""
+    return min(clouds, MOST_CALIBRATED)
+
+
 def calibrate_batch_norm(
-    model: nn.Module, points: Floats, *, batch_size: int = 64, seed: int = 0
+    model: nn.Module,
+    points: Floats,
+    *,
+    batch_size: int = 64,
+    seed: int = 0,
 ) -> nn.Module:
-    """A copy of the model whose BatchNorm statistics are the average over ``points`` (M, N, 3); nothing else
-    changes. See `averaging_statistics`."""
+    """A copy of the model whose BatchNorm statistics are the average over ``points`` (M, N, 3), or over
+    ``MOST_CALIBRATED`` of them, drawn by ``seed``. Nothing else changes. See `averaging_statistics`."""
     calibrated: Any = copy.deepcopy(model).eval()
     device = next(calibrated.parameters()).device
-    order = np.random.default_rng(seed).permutation(len(points))
+    order = np.random.default_rng(seed).permutation(len(points))[:MOST_CALIBRATED]
     with averaging_statistics(calibrated):
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]

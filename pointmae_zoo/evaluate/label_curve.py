@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pointmae_zoo.evaluate.outputs import check_outputs
+from pointmae_zoo.reports.outputs import check_outputs
 from pointmae_zoo.reports.schema import is_scored, read_evaluation
 
 _SAME = {

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pointmae_zoo.datasets.labelled import LabelledClouds
 from pointmae_zoo.evaluate.finetuned import check_choices, open_trial
 from pointmae_zoo.evaluate.finetuned_models import Floats, Run, load_runs, predict_clouds, vote
-from pointmae_zoo.evaluate.outputs import check_outputs, report_file
 from pointmae_zoo.models.object_parts import ObjectParts
 from pointmae_zoo.reports.mean_iou import cloud_ious, mean_by_part, part_ious, predicted_parts
+from pointmae_zoo.reports.outputs import check_outputs, report_file
 from pointmae_zoo.reports.score_report import ENDS, Measured, ScoreReport, spread
 from pointmae_zoo.system.source_state import measured_with
 

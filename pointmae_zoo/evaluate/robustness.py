@@ -19,12 +19,10 @@ from pointmae_zoo.evaluate import linear
 from pointmae_zoo.evaluate.finetuned import UPRIGHT, open_trial
 from pointmae_zoo.evaluate.finetuned_models import Run, load_runs, predict_clouds, run_of
 from pointmae_zoo.evaluate.frozen_features import Encoders, Floats, list_of, read_data
-from pointmae_zoo.evaluate.outputs import check_outputs, report_file
+from pointmae_zoo.reports.outputs import check_outputs, report_file
 from pointmae_zoo.reports.report import LinearProbe, LinearReport
 from pointmae_zoo.reports.score_report import Measured, ScoreReport, spread
 from pointmae_zoo.system.source_state import measured_with
-
-_USUAL_POINTS = 1024
 
 Kind = Literal["clean", "rotation about up", "rotation", "points", "noise", "missing ball", "missing side"]
 
@@ -98,7 +96,7 @@ def evaluate_robustness(
         data, classes, label, out, keep_in, cache, progress: as for `evaluate_linear`.
         num_points: points used of each cloud, except where their number is what changes: the first ones, or
             for a classifier that was trained on farthest points the farthest, as in `evaluate_finetuned`.
-            None: 1024, and for a classifier as in training.
+            None: as in training.
         conditions: how clouds are changed: some of ``evaluate.robustness.KINDS``, such as ``rotation`` and
             ``missing ball``; None: all of them, one after the other.
         pool, seeds: of frozen features, as for `evaluate_linear`; ``seeds=0`` leaves the random baselines
@@ -164,7 +162,10 @@ def _of_features(
 ) -> tuple[LinearReport, Path | None]:
     from pointmae_zoo.hub.pretrained import public_name
 
-    num_points = _USUAL_POINTS if options.num_points is None else options.num_points
+    names = [public_name(name, network) for name, network in zip(models, networks, strict=True)]
+    alone = [one if one.config.kind == "encoder" else one.encoder for one in networks]
+    encoders = Encoders(names, alone, seeds, pool, options.batch_size, options.device)
+    num_points = encoders.points_used(options.num_points)
     given = read_data(
         options.data,
         classes=options.classes,
@@ -175,16 +176,14 @@ def _of_features(
         progress=options.progress,
     )
     train, test = given.train, given.judged
-    names = [public_name(name, network) for name, network in zip(models, networks, strict=True)]
-    alone = [one if one.config.kind == "encoder" else one.encoder for one in networks]
-    encoders = Encoders(names, alone, seeds, pool, options.batch_size, options.device)
+    linear.cross_validation_folds(train.labels, train.groups)  # too few clouds: said before the work
     tried = changes(test.points.shape[1], num_points, options.conditions)
     context = {
         "task": "robustness",
         **encoders.described(options.label),
         **given.described(),
         "protocol_name": "standard",
-        "protocol": linear.PROTOCOLS["standard"].format(num_points=num_points) + linear.ENDS["test"],
+        "protocol": linear.protocol_text("standard", "test", num_points, len(train), seeds),
         "robustness": _described(tried),
         "few_shot": [],
         "of_part_segmenters": any(one.config.kind == "part_segmentation" for one in networks),
@@ -208,6 +207,7 @@ def _of_features(
             clean,
             test.labels,
             changed={change.name: features for change, features in zip(tried, changed, strict=True)},
+            tell=one.tell,
         )
         probes.setdefault((one.weights, "svm"), []).append(found)
         report.add_row(one.weights, one.which, found)

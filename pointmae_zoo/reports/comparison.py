@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.reports.outputs import check_outputs
 from pointmae_zoo.reports.report import save_json
 from pointmae_zoo.reports.schema import is_comparison, is_scored, of_weights, read_evaluation
 from pointmae_zoo.reports.scores import paired_difference
-from pointmae_zoo.system.files import check_out, file_sha256
+from pointmae_zoo.system.files import file_sha256
 from pointmae_zoo.system.source_state import measured_with
 
 _SAME = {
@@ -29,7 +30,7 @@ def compare(files: Sequence[str | Path], out: str | Path | None = None) -> dict[
     Args:
         files: JSON that ``evaluate_linear``, or ``evaluate_finetuned``, or ``evaluate_parts`` wrote, on the
             same data, classes, split and protocol.
-        out: where to write the result as JSON.
+        out: where to write the result as JSON; its folder is made.
 
     Returns:
         ``rows``: for each file its label, the runs (training seeds) and their mean accuracy (of parts: mean
@@ -43,10 +44,11 @@ def compare(files: Sequence[str | Path], out: str | Path | None = None) -> dict[
     Raises:
         ValueError: fewer than two files, or they are not comparable; names file and what differs. ``out`` is
             no name of a .json file.
-        FileNotFoundError, IsADirectoryError: no such file, or ``out`` can't be written there.
+        FileNotFoundError: no such file.
+        IsADirectoryError, NotADirectoryError, PermissionError: ``out`` can't be written there.
     """
     started = time.perf_counter()
-    check_out(out, (".json",))
+    check_outputs(out)
     if len(files) < 2:
         raise ValueError("compare: two files or more expected")
     reports = [read_evaluation(Path(file)) for file in files]

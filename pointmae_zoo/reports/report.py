@@ -17,9 +17,10 @@ from pointmae_zoo.system.files import written_whole
 FEW_CLOUDS = 30
 """Below so many clouds, tables say that these are few."""
 _WIDTH, _WIDE = 32, 44  # of the first column
+_NAMES = {"paper": "svm, papers' C"}  # of classifiers, where it says more
 
 
-Classifier = Literal["svm", "logistic"]
+Classifier = Literal["svm", "logistic", "paper"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,9 @@ class LinearProbe:
     """What one probe found. Accuracies are in percent.
 
     Args:
-        classifier: ``"svm"`` (linear kernel) or ``"logistic"``.
-        C: the chosen inverse regularisation.
+        classifier: ``"svm"`` (linear kernel), ``"logistic"``, or ``"paper"``: the SVM on raw features with
+            the papers' fixed C.
+        C: the inverse regularisation, chosen or fixed.
         cv_accuracy: mean over the folds of train, at that C.
         test_accuracy: on test, by the classifier refitted on all of train; None without a test part.
         majority_accuracy: on test (without one: on train), of always answering train's most frequent class.
@@ -52,28 +54,6 @@ class LinearProbe:
     changed: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class FewShotSettings:
-    """What episodes are made of.
-
-    Args:
-        ways: classes in an episode.
-        shots: support clouds of each class, each of another group.
-        queries: at most so many clouds of each class are asked; all there are if fewer.
-        episodes: how many.
-        C: of the support vector machine; fixed, as there is nothing to choose it on. From 10 up it makes no
-            difference: so few clouds are separable.
-        seed: of the draws.
-    """
-
-    ways: int = 5
-    shots: int = 10
-    queries: int = 20
-    episodes: int = 500
-    C: float = 10.0
-    seed: int = 0
-
-
 @dataclass
 class LinearReport:
     """All probes of one evaluation. Accuracies and differences in percent, deviations over the runs (training
@@ -88,7 +68,8 @@ class LinearReport:
             clouds, with a 95 % interval.
         robustness: for each features, classifier and change of the test clouds: mean and deviation.
         few_shot: for each features and number of ways: accuracy of every run, mean and deviation over the
-            runs, and the deviation over episodes (mean over the runs).
+            runs, and the deviation over episodes (mean over the runs). In the papers' protocol also the
+            accuracy of every episode, called a fold there (mean over the runs).
         clouds: of each test cloud (of each training cloud, where test was not touched), as numbers in one
             text: its near-duplicate group, and for each classifier by how many runs of the weights it was
             classified rightly. Reports on the same data can be compared with it, cloud by cloud.
@@ -139,13 +120,21 @@ class LinearReport:
                 )
 
     def add_few_shot(
-        self, label: str, settings: FewShotSettings, accuracies: Sequence[NDArray[np.floating]]
+        self,
+        label: str,
+        ways: int,
+        shots: int,
+        accuracies: Sequence[NDArray[np.floating]],
+        each_fold: bool = False,
     ) -> None:
-        """Summarise the episodes' accuracies, one array for each run."""
+        """Summarise the episodes' accuracies, one array for each run; ``each_fold`` keeps their mean."""
         runs = [float(one.mean()) for one in accuracies]
-        row = {"features": label, "ways": settings.ways, "shots": settings.shots, "runs": len(runs)}
+        row: dict[str, Any] = {"features": label, "ways": ways, "shots": shots, "runs": len(runs)}
         spread = float(np.mean([one.std(ddof=1) if len(one) > 1 else 0.0 for one in accuracies]))
-        self.few_shot.append(row | {"accuracies": runs} | _spread("test", runs) | {"episode_std": spread})
+        row |= {"accuracies": runs} | _spread("test", runs) | {"episode_std": spread}
+        if each_fold:
+            row["folds"] = np.mean(accuracies, axis=0).tolist()
+        self.few_shot.append(row)
 
     def table(self) -> str:
         """A few lines for people."""
@@ -153,7 +142,8 @@ class LinearReport:
         if self.robustness:
             lines += ["", *self._robustness_lines()]
         if self.few_shot:
-            lines += ["", f"{'few-shot, linear SVM':<{_WIDE}} {'runs':>4} {'accuracy':>14}  over episodes"]
+            over = "folds" if self.context.get("protocol_name") == "paper" else "episodes"
+            lines += ["", f"{'few-shot, linear SVM':<{_WIDE}} {'runs':>4} {'accuracy':>14}  over {over}"]
         for row in self.few_shot:
             what = f"{row['features']}, {row['ways']}-way {row['shots']}-shot"
             lines.append(
@@ -171,20 +161,26 @@ class LinearReport:
         context = self.context
         lines = [] if context["protocol_name"] == "standard" else ["protocol of the papers: C was not chosen"]
         lines.append(
-            f"{'features':<{_WIDTH}} {'classifier':<10} {'runs':>4} {'cv on train':>14} {'test':>14}"
+            f"{'features':<{_WIDTH}} {'classifier':<14} {'runs':>4} {'cv on train':>14} {'test':>14}"
         )
         for row in self.summary:
             test = "not touched" if row["test_mean"] is None else _plus_minus(row, "test")
+            name = _NAMES.get(row["classifier"], row["classifier"])
             lines.append(
-                f"{row['features']:<{_WIDTH}} {row['classifier']:<10} {row['runs']:>4} "
+                f"{row['features']:<{_WIDTH}} {name:<14} {row['runs']:>4} "
                 f"{_plus_minus(row, 'cv'):>14} {test:>14}"
             )
         on_train = context["split"] == "validation"
         majority = f"{context['majority_accuracy']:.1f}"
         lines.append(
-            f"{'majority class':<{_WIDTH}} {'':<10} {'':>4} {majority if on_train else '':>14} "
+            f"{'majority class':<{_WIDTH}} {'':<14} {'':>4} {majority if on_train else '':>14} "
             f"{'' if on_train else majority:>14}"
         )
+        if any(row["classifier"] == "paper" for row in self.summary):
+            lines.append(
+                f"{_NAMES['paper']}: raw features, C = {context['fixed_C']:g} fixed beforehand; elsewhere C "
+                "is chosen on train"
+            )
         if not context["baseline_seeds"]:
             lines.append("random baselines left out (--seeds 3 shows them)")
         for row in self.differences:
@@ -211,13 +207,13 @@ class LinearReport:
         return asdict(self)
 
     def save(self, path: Path) -> None:
-        """Write the report as JSON, atomically; the folder is made, if the one above is there."""
+        """Write the report as JSON, atomically; the folder is made."""
         save_json(self.as_json(), path)
 
 
 def save_json(found: dict[str, Any], path: Path) -> None:
-    """Write a file of numbers, atomically; the folder is made, if the one above is there."""
-    path.parent.mkdir(exist_ok=True)
+    """Write a file of numbers, atomically; the folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as unfinished:
         unfinished.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

@@ -12,7 +12,11 @@ CHANGES = (
     "one; a missing side is those farthest along a random direction."
 )
 _LONGEST = 60  # rows of a table of classes or parts; a card has no room for more
-CLASSIFIERS = {"svm": "linear SVM", "logistic": "logistic regression"}
+CLASSIFIERS = {
+    "svm": "linear SVM",
+    "logistic": "logistic regression",
+    "paper": "linear SVM on raw features with the papers' fixed C",
+}
 
 
 def linear_table(report: dict[str, Any]) -> str:
@@ -41,8 +45,10 @@ def linear_table(report: dict[str, Any]) -> str:
     ]
     for row in report["summary"]:
         if row["features"] == "weights" and row["classifier"] != main and not on_train:
-            other = CLASSIFIERS.get(row["classifier"], row["classifier"])
-            notes.append(f"With {other} instead of the SVM, accuracy is {spread(row, 'test')}.")
+            other = f"{CLASSIFIERS.get(row['classifier'], row['classifier'])} instead of the SVM"
+            if row["classifier"] == "paper":
+                other = f"the papers' fixed C ({context['fixed_C']:g}) on raw features"
+            notes.append(f"With {other}, accuracy is {spread(row, 'test')}.")
     for row in _by(report["differences"], main):
         ours = "these weights" if len(context["models"]) == 1 else "the trainings' mean"
         notes.append(
@@ -69,8 +75,10 @@ def robustness_table(report: dict[str, Any]) -> str:
 
 
 def fewshot_table(report: dict[str, Any]) -> str:
-    """Accuracy of few-shot episodes, in percent, mean ± deviation over the runs."""
-    asked = report["context"]["few_shot"]
+    """Accuracy of few-shot episodes, in percent, mean ± deviation over the runs; in the papers' protocol over
+    the folds."""
+    context, asked = report["context"], report["context"]["few_shot"]
+    paper = context["protocol_name"] == "paper"
     found = {(row["features"], row["ways"], row["shots"]): row for row in report["few_shot"]}
     lines = head("frozen features", *(f"{one['ways']}-way {one['shots']}-shot" for one in asked))
     if _is_one_of_several(report):
@@ -79,10 +87,13 @@ def fewshot_table(report: dict[str, Any]) -> str:
         lines.append(line("these weights", *(f"{accuracy:.1f}" for accuracy in own)))
     for row in {row["features"]: row for row in report["few_shot"]}.values():
         known = [found.get((row["features"], one["ways"], one["shots"])) for one in asked]
-        lines.append(line(_name(row), *(spread(one, "test") if one else "" for one in known)))
+        cells = [(over_folds(one) if paper else spread(one, "test")) if one else "" for one in known]
+        lines.append(line(_name(row), *cells))
     lines.append(line("chance", *(f"{100 / one['ways']:.1f}" for one in asked)))
+    if paper:
+        return with_note(lines, f"{context['protocol'][:1].upper()}{context['protocol'][1:]}.")
     deviations = [f"{row['episode_std']:.1f}" for row in report["few_shot"] if row["features"] == "weights"]
-    source = "train" if report["context"]["split"] == "validation" else "test"
+    source = "train" if context["split"] == "validation" else "test"
     any_of = asked[0]
     several = ", ".join(deviations[:-1]) + " and " if len(deviations) > 1 else ""
     note = (
@@ -217,6 +228,11 @@ def spread(row: dict[str, Any], which: str) -> str:
         return "not used"
     mean = f"{row[which + '_mean']:.1f}"
     return mean if row["runs"] == 1 else f"{mean} ± {row[which + '_std']:.1f}"
+
+
+def over_folds(row: dict[str, Any]) -> str:
+    """Mean ± deviation over the folds of the papers' few-shot protocol."""
+    return f"{row['test_mean']:.1f} ± {row['episode_std']:.1f}"
 
 
 def head(*titles: str) -> list[str]:

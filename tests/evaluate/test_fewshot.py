@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from pointmae_zoo.evaluate.fewshot import Pool, draw_episodes, few_shot
-from pointmae_zoo.reports.report import FewShotSettings
+from pointmae_zoo.evaluate.fewshot import FewShotSettings, Pool, draw_episodes, few_shot
 
 pytest.importorskip("sklearn")
 

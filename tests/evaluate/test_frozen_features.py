@@ -1,5 +1,6 @@
 """Evaluations of frozen features: reports, validation, the papers' protocol, benchmarks, settings."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,16 @@ import pytest
 import torch
 
 from pointmae_zoo.datasets.labelled import joint_sha256, open_labelled
-from pointmae_zoo.evaluate import evaluate_fewshot, evaluate_linear, evaluate_robustness
+from pointmae_zoo.evaluate import evaluate_fewshot, evaluate_linear, evaluate_robustness, linear
+from pointmae_zoo.evaluate.fewshot import FewShotSettings, draw_episodes
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.hub.pretrained import public_name
+from pointmae_zoo.models.default_weights import DEFAULT_MODEL
+from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.reports.schema import read_evaluation
 from pointmae_zoo.reports.tables import tables
+from samples.reports import written
 
 pytest.importorskip("sklearn")
 
@@ -181,11 +186,14 @@ def test_validation_never_reads_a_test_cloud(shapes: Path, tmp_path: Path) -> No
     assert 100 * held_out.mean() == pytest.approx(validated.rows[0]["cv_accuracy"], abs=1.0)
     assert validated.differences == []
     _, *rows = validated.table().splitlines()
-    assert all(row.endswith("not touched") and "+-" not in row for row in rows[:2])
-    assert rows[2].startswith("majority class") and rows[2].split()[2:] == [
+    assert all(row.endswith("not touched") and "+-" not in row for row in rows[:3])
+    assert rows[3].startswith("majority class") and rows[3].split()[2:] == [
         f"{validated.context['majority_accuracy']:.1f}"
     ]
-    assert rows[3:] == ["random baselines left out (--seeds 3 shows them)"]
+    assert rows[4:] == [
+        "svm, papers' C: raw features, C = 0.0093 fixed beforehand; elsewhere C is chosen on train",
+        "random baselines left out (--seeds 3 shows them)",
+    ]
     only_train = {name: value[~of_test] if len(value) == 300 else value for name, value in arrays.items()}
     np.savez(tmp_path / "train.npz", **only_train)
     assert report(tmp_path / "train.npz", split="validation").rows == validated.rows
@@ -217,6 +225,155 @@ def test_protocol_of_the_papers(shapes: Path) -> None:
     assert found.rows[0]["test_accuracy"] == pytest.approx(
         100 * machine.score(features[~train].astype(float), labels[~train])
     )
+
+
+def test_the_papers_C_stands_beside_the_chosen_one(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.svm import SVC
+
+    from pointmae_zoo import from_pretrained
+
+    model, settings = shapes / "runs" / "seed0", {"num_points": 64, "progress": False, "C": 0.5}
+    found = evaluate_linear(model, shapes / "data.npz", classes="all", seeds=1, **settings)
+    of_weights = [row for row in found.summary if row["features"] == "weights"]
+    assert [row["classifier"] for row in of_weights] == ["svm", "logistic", "paper"]
+    assert not any(row["classifier"] == "paper" for row in found.summary if row["features"] != "weights")
+    # Independently: points as the chosen C gets them, features as they come.
+    with np.load(shapes / "data.npz") as data:
+        points, labels, train = data["points"][:, :64].astype(np.float64), data["y"], data["split"] == "train"
+    points -= points.mean(axis=1, keepdims=True)
+    points /= np.linalg.norm(points, axis=2).max(axis=1)[:, None, None]
+    features = from_pretrained(model).embed(torch.from_numpy(points).float()).numpy().astype(float)
+    machine = SVC(kernel="linear", C=0.5).fit(features[train], labels[train])
+    expected = 100 * machine.score(features[~train], labels[~train])
+    assert of_weights[2]["test_mean"] == pytest.approx(expected)
+    assert "svm, papers' C" in found.table() and "raw features, C = 0.5 fixed beforehand" in found.table()
+    told = f"With the papers' fixed C (0.5) on raw features: {expected:.1f}."
+    assert told in tables(read_evaluation(written(shapes / "beside.json", found.as_json())))
+    # Nothing else depends on it, and large data have no logistic regression unless it is asked for.
+    monkeypatch.setattr(linear, "MANY_CLOUDS", 200)
+    many = evaluate_linear(model, shapes / "data.npz", classes="all", seeds=0, **settings)
+    assert [row["classifier"] for row in many.summary] == ["svm", "paper"]
+    assert many.rows[0] == found.rows[0]
+
+
+def test_too_few_clouds_to_choose_C_are_told_before_the_work(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("computed something")
+
+    monkeypatch.setattr("pointmae_zoo.evaluate.frozen_features.embed_clouds", never)
+    with np.load(shapes / "data.npz") as loaded:
+        arrays = dict(loaded)
+    # Of three classes two, four and five training clouds; two of the last are near duplicates.
+    train = arrays["split"] == "train"
+    counts = {1: 2, 2: 4, 3: 5}
+    chosen = np.concatenate(
+        [np.flatnonzero((arrays["y"] == label) & train)[:count] for label, count in counts.items()]
+    )
+    arrays["group"][chosen[-1]] = arrays["group"][chosen[-2]]
+    kept = np.concatenate([chosen, np.flatnonzero(~train & np.isin(arrays["y"], list(counts)))])
+    few = {name: value[kept] if len(value) == 300 else value for name, value in arrays.items()}
+    np.savez(tmp_path / "few.npz", **few)
+    settings: dict[str, Any] = {"num_points": 64, "seeds": 0, "progress": False}
+    for evaluate in (evaluate_linear, evaluate_robustness):
+        with pytest.raises(
+            ValueError, match="5-fold cross-validation: its largest class has 4 and its small"
+        ):
+            evaluate(shapes / "runs" / "seed0", tmp_path / "few.npz", **settings)
+
+
+def test_a_model_gets_the_points_it_was_made_for(
+    shapes: Path, tmp_path: Path, tiny: dict[str, list[int]]
+) -> None:
+    folders = []
+    for count in (48, 96):
+        torch.manual_seed(0)
+        model = create_model("i2p_mae_tiny", preprocess=Preprocess(num_points=count), **tiny)
+        folders.append(save_pretrained(model.eval(), tmp_path / f"of{count}"))
+    settings: dict[str, Any] = {"seeds": 0, "progress": False}
+    for evaluate, more in (
+        (evaluate_linear, {"classifiers": ["svm"]}),
+        (evaluate_fewshot, {"ways": [3], "shots": [5], "episodes": 2}),
+        (evaluate_robustness, {"conditions": ["noise"]}),
+    ):
+        usual = evaluate(folders[0], shapes / "data.npz", **settings, **more)
+        asked = evaluate(folders[0], shapes / "data.npz", num_points=48, **settings, **more)
+        assert usual.context["num_points"] == 48 and "first 48 points" in usual.context["protocol"]
+        assert (usual.summary, usual.few_shot) == (asked.summary, asked.few_shot)
+        with pytest.raises(ValueError, match=r"of48 for 48, of96 for 96\); choose one with --points"):
+            evaluate(folders, shapes / "data.npz", **settings, **more)
+
+
+def test_progress_says_what_is_done(
+    shapes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pointmae_zoo.system.progress.SECONDS_BETWEEN_LINES", 0.0)
+    settings: dict[str, Any] = {"num_points": 64, "seeds": 1, "classifiers": ["svm"]}
+    evaluate_linear(shapes / "runs" / "seed0", shapes / "data.npz", classes="all", **settings)
+    lines = capsys.readouterr().err.splitlines()
+    steps = list(dict.fromkeys(line.partition("network ")[2] for line in lines))
+    fitting = [f"svm: choosing C, fold {fold} of 5" for fold in range(1, 6)] + [
+        "svm: fitting on all of train"
+    ]
+    assert steps == [
+        *(f"1 of 3, {step}" for step in ("embedding", *fitting)),
+        *(f"2 of 3, {step}" for step in ("calibrating BatchNorm", "embedding", *fitting)),
+        *(f"3 of 3, {step}" for step in ("embedding", *fitting)),
+    ]
+    # Three networks embed 300 clouds, and one calibrates on the 200 of train.
+    assert lines[-1].startswith("probe: 1100 of 1100 clouds")
+
+
+def test_few_shot_in_the_papers_protocol(shapes: Path, tmp_path: Path) -> None:
+    model, data = shapes / "runs" / "seed0", shapes / "data.npz"
+    settings: dict[str, Any] = {"num_points": 64, "seeds": 0, "progress": False, "protocol": "paper"}
+    with np.load(data) as loaded:
+        arrays = dict(loaded)
+    with pytest.raises(ValueError, match=r"asks 20 clouds of each class, and a fold has 3\d to ask of 2"):
+        evaluate_fewshot(model, data, ways=[2], shots=[5], **settings)
+    with pytest.raises(ValueError, match="episodes: the papers' protocol has 10"):
+        evaluate_fewshot(model, data, episodes=10, **settings)
+    with pytest.raises(ValueError, match="protocol: 'house'"):
+        evaluate_fewshot(model, data, **{**settings, "protocol": "house"})
+    # Enough of every class to ask.
+    twice = {
+        name: np.concatenate([value, value]) if len(value) == 300 else value for name, value in arrays.items()
+    }
+    twice["group"] = np.arange(600)
+    np.savez(tmp_path / "twice.npz", **twice)
+    found = evaluate_fewshot(model, tmp_path / "twice.npz", ways=[2, 5], shots=[5], **settings)
+    assert found.context["protocol_name"] == "paper"
+    told = found.context["protocol"]
+    assert (
+        "10 folds, 20 queries a class" in told
+        and "no fine-tuning" in told
+        and "the folds are our own" in told
+    )
+    stored = read_evaluation(written(tmp_path / "few.json", found.as_json()))
+    parts = [
+        open_labelled(tmp_path / "twice.npz", part, num_points=64, classes="core")
+        for part in ("train", "test")
+    ]
+    for row, asked in zip(stored["few_shot"], stored["context"]["few_shot"], strict=True):
+        folds = np.array(row["folds"])
+        assert len(folds) == 10 and (row["test_mean"], row["episode_std"]) == pytest.approx(
+            (folds.mean(), folds.std(ddof=1))
+        )
+        # The folds are drawn again from what the file says.
+        drawn = draw_episodes(
+            parts[0].labels,
+            parts[0].groups,
+            parts[1].labels,
+            parts[1].groups,
+            FewShotSettings(ways=asked["ways"], shots=asked["shots"], episodes=10, seed=asked["seed"]),
+        )
+        assert all(len(query) == 20 * asked["ways"] for _, query in drawn)
+        rows = np.concatenate([rows for episode in drawn for rows in episode]).astype("<i8")
+        assert hashlib.sha256(rows.tobytes()).hexdigest() == asked["folds_sha256"]
+    first = stored["few_shot"][0]
+    shown = f"| these weights | {first['test_mean']:.1f} ± {first['episode_std']:.1f} |"
+    assert shown in tables(stored) and "over folds" in found.table()
 
 
 def test_benchmarks_have_their_own_splits(shapes: Path, tmp_path: Path) -> None:
@@ -284,13 +441,13 @@ def test_variants_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ({"split": "both"}, "split: 'both', expected 'test' or 'validation'"),
         ({"protocol": "house"}, "protocol: 'house'"),
         ({"protocol": "paper", "classifiers": ["logistic"]}, "papers' protocol has only the svm"),
-        ({"C": 1.0}, "a fixed one belongs to protocol 'paper'"),
+        ({"C": 1.0, "classifiers": ["svm"]}, "a fixed one belongs to the classifier 'paper'"),
         ({"protocol": "paper", "C": 0.0}, "C: 0.0, expected a number above 0"),
     ],
 )
 def test_settings_that_do_not_go_together(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        evaluate_linear("anything", "nowhere.npz", **settings)
+        evaluate_linear(DEFAULT_MODEL, "nowhere.npz", **settings)
 
 
 def test_names_of_models_hide_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The linear probe and its baselines."""
 
 import json
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,9 +11,22 @@ import torch
 
 import pointmae_zoo
 from pointmae_zoo.datasets.clouds import normalize_clouds
-from pointmae_zoo.evaluate import evaluate_linear, linear_probe, paired_difference
-from pointmae_zoo.evaluate.frozen_features import Data, Encoders, calibrate_batch_norm
+from pointmae_zoo.evaluate import (
+    evaluate_linear,
+    frozen_features,
+    linear,
+    linear_probe,
+    paired_difference,
+)
+from pointmae_zoo.evaluate.frozen_features import (
+    Data,
+    Encoders,
+    calibrate_batch_norm,
+    embed_clouds,
+    on_threads,
+)
 from pointmae_zoo.hub import save_pretrained
+from pointmae_zoo.models.default_weights import DEFAULT_MODEL
 from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.models.registry import create_model
 
@@ -155,6 +169,48 @@ def test_calibration_takes_the_statistics_of_all_batches_and_changes_nothing_els
     torch.testing.assert_close(after["embeddings.0.norm1.running_var"], rows.var(dim=0), rtol=1e-3, atol=1e-5)
 
 
+def test_calibration_takes_no_more_clouds_than_it_needs(
+    tiny: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = create_model("i2p_mae_tiny", **tiny).eval()
+    points = normalize_clouds(np.random.default_rng(0).normal(size=(40, 64, 3)).astype(np.float32))
+    monkeypatch.setattr(frozen_features, "MOST_CALIBRATED", 16)
+    told = linear.protocol_text("standard", "test", 64, 40, 1)
+    assert told.endswith("; baselines' BatchNorm calibrated on 16 training clouds")
+    few = calibrate_batch_norm(model, points, batch_size=8, seed=3).state_dict()
+    chosen = np.random.default_rng(3).permutation(40)[:16]
+    monkeypatch.setattr(frozen_features, "MOST_CALIBRATED", 40)
+    assert told.startswith(without := linear.protocol_text("standard", "test", 64, 40, 1)) and told != without
+    # The average over batches is that of their order, too, but for rounding.
+    same = calibrate_batch_norm(model, points[chosen], batch_size=16).state_dict()
+    every = calibrate_batch_norm(model, points, batch_size=8, seed=3).state_dict()
+    key = "embeddings.0.norm1.running_mean"
+    torch.testing.assert_close(few[key], same[key])
+    assert not torch.allclose(few[key], every[key])
+
+
+def test_threads_take_whole_items_and_give_the_same_features(tiny: dict[str, list[int]]) -> None:
+    model = create_model("i2p_mae_tiny", **tiny).train()
+    points = normalize_clouds(np.random.default_rng(0).normal(size=(40, 64, 3)).astype(np.float32))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = embed_clouds(model, points, batch_size=8)
+        torch.set_num_threads(3)
+        met = threading.Barrier(3, timeout=60)  # passed only if three threads work at once
+
+        def threads_of(item: int) -> tuple[int, int]:
+            met.wait()
+            return item, torch.get_num_threads()
+
+        assert list(on_threads(threads_of, range(6))) == [(item, 1) for item in range(6)]
+        assert torch.get_num_threads() == 3
+        np.testing.assert_array_equal(embed_clouds(model, points, batch_size=8), alone)
+        assert model.training
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_report(tmp_path: Path, tiny: dict[str, list[int]]) -> None:
     rng = np.random.default_rng(6)
     labels = np.tile(np.arange(4), 30)
@@ -212,15 +268,15 @@ def test_report(tmp_path: Path, tiny: dict[str, list[int]]) -> None:
 
 def test_arguments_are_checked_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="seeds: -1, expected 0"):
-        evaluate_linear("anything", tmp_path / "data.npz", seeds=-1)
+        evaluate_linear(DEFAULT_MODEL, tmp_path / "data.npz", seeds=-1)
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match=r"out\.json: .*file is a file; choose another folder"):
-        evaluate_linear("anything", tmp_path / "data.npz", out=tmp_path / "file" / "sub" / "out.json")
+        evaluate_linear(DEFAULT_MODEL, tmp_path / "data.npz", out=tmp_path / "file" / "sub" / "out.json")
     with pytest.raises(FileNotFoundError, match=r"data\.npz: no such file"):
-        evaluate_linear("anything", tmp_path / "data.npz", out=tmp_path / "absent" / "sub" / "out.json")
+        evaluate_linear(DEFAULT_MODEL, tmp_path / "data.npz", out=tmp_path / "absent" / "sub" / "out.json")
     assert not (tmp_path / "absent").exists(), "made for an evaluation that can't begin"
     with pytest.raises(IsADirectoryError, match="a folder; expected the name"):
-        evaluate_linear("anything", tmp_path / "data.npz", out=tmp_path)
+        evaluate_linear(DEFAULT_MODEL, tmp_path / "data.npz", out=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +297,7 @@ def test_files_that_cannot_be_probed(tmp_path: Path, change: dict, message: str)
     }
     np.savez(tmp_path / "data.npz", **{**arrays, **change})
     with pytest.raises(ValueError, match=message):
-        evaluate_linear("anything", tmp_path / "data.npz", classes="core", num_points=64)
+        evaluate_linear(DEFAULT_MODEL, tmp_path / "data.npz", classes="core", num_points=64)
 
 
 def test_more_points_than_in_training_are_noted(

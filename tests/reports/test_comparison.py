@@ -22,8 +22,9 @@ from samples.reports import linear_report, written
 def test_paired_difference_and_its_interval(tmp_path: Path) -> None:
     first = written(tmp_path / "first.json", linear_report("3D alone"))
     second = written(tmp_path / "second.json", linear_report("both", right=90))
-    found = compare([first, second], tmp_path / "out.json")
-    assert json.loads((tmp_path / "out.json").read_text()) == found == read_evaluation(tmp_path / "out.json")
+    out = tmp_path / "new" / "folder" / "out.json"
+    found = compare([first, second], out)
+    assert json.loads(out.read_text()) == found == read_evaluation(out)
     rows = found["rows"]
     assert [row["label"] for row in rows] == ["3D alone", "both"] and rows[0]["difference"] is None
     assert rows[0]["test_mean"] == 81.23 and rows[0]["few_shot"][1]["test_mean"] == 70.0
@@ -268,8 +269,8 @@ def test_numbers_in_a_folder_are_not_lost(
             code, said = evaluate(*words)
             assert code == 2 and f"{path}: holds other settings: {held};" in said, said
             assert "name another file with --out" in said and path.read_bytes() == before
-    assert evaluate(*rich)[0] == 0  # the logistic regression, too
-    assert {row["classifier"] for row in read_evaluation(path)["summary"]} == {"svm", "logistic"}
+    assert evaluate(*rich)[0] == 0  # the others, too
+    assert {row["classifier"] for row in read_evaluation(path)["summary"]} == {"svm", "logistic", "paper"}
     assert evaluate("--points", 32, "--seeds", 0, "--out", tmp_path / "other.json")[0] == 0
     # Other weights: what is there is of use to nobody.
     save_pretrained(create_model("i2p_mae_tiny", **tiny), folder)
