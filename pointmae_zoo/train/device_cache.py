@@ -47,11 +47,15 @@ class Rows:
         if first.nbytes * self._count > free_bytes(device):
             return None
         like = torch.from_numpy(first)
-        resident = torch.empty((self._count, *first.shape[1:]), dtype=like.dtype, device=device)
+        resident = _empty((self._count, *first.shape[1:]), like.dtype, device)
         for start in range(0, self._count, _UPLOADED):
             rows = self._read(np.arange(start, min(start + _UPLOADED, self._count)))
             resident[start : start + len(rows)] = to_device(rows, device)
         return resident
+
+
+def _empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device=device)
 
 
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:

@@ -247,7 +247,7 @@ def test_the_papers_C_stands_beside_the_chosen_one(shapes: Path, monkeypatch: py
     expected = 100 * machine.score(features[~train], labels[~train])
     assert of_weights[2]["test_mean"] == pytest.approx(expected)
     assert "svm, papers' C" in found.table() and "raw features, C = 0.5 fixed beforehand" in found.table()
-    told = f"With the papers' fixed C (0.5) on raw features: {expected:.1f}."
+    told = f"With the papers' fixed C (0.5) on raw features, accuracy is {expected:.1f}."
     assert told in tables(read_evaluation(written(shapes / "beside.json", found.as_json())))
     # Nothing else depends on it, and large data have no logistic regression unless it is asked for.
     monkeypatch.setattr(linear, "MANY_CLOUDS", 200)
