@@ -13,8 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from pointmae_zoo.cli import main
+from pointmae_zoo.models.pretraining_model import TeacherViews
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.models.teacher.image_teacher import Teacher
+from pointmae_zoo.ops import Rendering
 from pointmae_zoo.system import progress
 from pointmae_zoo.train import (
     PretrainRecipe,
@@ -26,6 +28,7 @@ from pointmae_zoo.train import (
     read_recipe,
 )
 from pointmae_zoo.train.checkpoints import list_checkpoints
+from pointmae_zoo.train.teacher_targets import LiveTargets
 from pointmae_zoo.train.training_run import locked_run_folder
 from pointmae_zoo.viz import draw_reconstruction
 
@@ -232,6 +235,31 @@ def test_second_run_reads_the_teachers_targets(
         run(recipe.override(seed=recipe.seed, steps=2), tmp_path / "second", cache)
         with pytest.raises(AssertionError, match="asked again"):
             run(recipe.override(teacher={"size": 48}), tmp_path / "third", cache)
+
+
+def test_stored_targets_give_the_losses_of_exact_ones(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Exact:
+        """The teacher's own features of the stored clouds, in every step."""
+
+        def __init__(self, source: object, teacher: Teacher, rendering: Rendering, *_: object, **__: object):
+            self.live = LiveTargets(teacher, rendering)
+
+        def views(
+            self, indices: np.ndarray, chosen: torch.Tensor, points: torch.Tensor, stored: torch.Tensor
+        ) -> TeacherViews:
+            seen = self.live.views(indices, chosen, stored, stored)
+            return seen._replace(
+                pixels=seen.pixels.gather(2, chosen[:, None, :, None].expand(-1, seen.pixels.shape[1], -1, 2))
+            )
+
+    recipe = recipe.override(teacher={"standardize": False}, steps=4)
+    run(recipe, tmp_path / "stored", cache)
+    monkeypatch.setattr(pretraining, "cached_targets", Exact)
+    run(recipe, tmp_path / "exact", cache)
+    losses = [[line["loss"] for line in curve(tmp_path / name)] for name in ("stored", "exact")]
+    assert losses[0] == pytest.approx(losses[1], rel=5e-3) and losses[0] != losses[1]
 
 
 def test_non_finite_loss_stops_with_the_step(
