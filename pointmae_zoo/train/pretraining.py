@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointmae_zoo.datasets.augmentation import Augmentation, augment, points_of_step, subsample
+from pointmae_zoo.datasets.poses import posed
 from pointmae_zoo.datasets.sources import CloudSource, concatenate, open_sources, procedural_source
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.models.pretraining_model import LossTerm, TeacherViews
@@ -168,7 +169,7 @@ def draw_preview(task: PretrainTask, path: Path, device: torch.device) -> None:
 
 
 def open_training_source(recipe: PretrainRecipe, cache: Path, progress: bool = True) -> CloudSource:
-    """The recipe's clouds: those of ``data``, then the procedural ones.
+    """The recipe's clouds in its pose: those of ``data``, then the procedural ones.
 
     Raises:
         ValueError: there are none; see also ``open_sources``.
@@ -179,12 +180,12 @@ def open_training_source(recipe: PretrainRecipe, cache: Path, progress: bool = T
         )
     found = open_sources(recipe.data, recipe.cloud_points, cache=cache, progress=progress)
     count = len(found) if recipe.procedural_clouds is None else recipe.procedural_clouds
-    if not count:
-        return found
-    made = procedural_source(
-        count, recipe.procedural_seed, recipe.cloud_points, cache=cache, progress=progress
-    )
-    return concatenate([found, made])
+    if count:
+        made = procedural_source(
+            count, recipe.procedural_seed, recipe.cloud_points, cache=cache, progress=progress
+        )
+        found = concatenate([found, made])
+    return posed(found, recipe.pose, recipe.pose_seed)
 
 
 def create_pretraining_model(recipe: PretrainRecipe, teacher: Teacher | None) -> Any:

@@ -16,7 +16,7 @@ from pointmae_zoo.cli import main
 from pointmae_zoo.models.pretraining_model import TeacherViews
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.models.teacher.image_teacher import Teacher
-from pointmae_zoo.ops import Rendering
+from pointmae_zoo.ops import DepthViews, Rendering
 from pointmae_zoo.system import progress
 from pointmae_zoo.train import (
     PretrainRecipe,
@@ -220,6 +220,28 @@ def test_procedural_shapes_join_one_to_one(recipe: PretrainRecipe, cache: Path, 
     run(recipe.override(procedural_clouds=None, teacher={"name": ""}, steps=1), tmp_path, cache)
     provenance = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["provenance"]
     assert provenance["clouds_procedural"] == provenance["clouds_from_data"] == 24
+
+
+def test_the_teacher_and_the_model_see_the_clouds_in_the_recipes_pose(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe.override(procedural_clouds=6, steps=1)
+    every = np.arange(30)
+    upright = pretraining.open_training_source(recipe, cache, progress=False).read(every)
+    turned = pretraining.open_training_source(recipe.override(pose="any"), cache, progress=False).read(every)
+    inner = [points @ points.transpose(0, 2, 1) for points in (upright, turned)]
+    np.testing.assert_allclose(*inner, atol=1e-5)
+    assert np.abs(turned - upright).max((1, 2)).min() > 0.01
+
+    seen, original = [], Rendering.__call__
+
+    def rendered(self: Rendering, points: torch.Tensor) -> DepthViews:
+        seen.append(points)
+        return original(self, points)
+
+    monkeypatch.setattr(Rendering, "__call__", rendered)
+    run(recipe.override(pose="any"), tmp_path, cache)
+    assert np.array_equal(torch.cat(seen)[1:].numpy(), turned)  # the first was for the shapes of features
 
 
 def test_second_run_reads_the_teachers_targets(
