@@ -73,7 +73,7 @@ class Sides:
 
     def views(self, points: Tensor) -> TeacherViews:
         every = torch.arange(points.shape[1], device=points.device).expand(len(points), -1)
-        return self.targets.views(np.arange(len(points)), every, points, points.device)
+        return self.targets.views(np.arange(len(points)), every, points, points)
 
     def ours(self, views: TeacherViews | None = None, update: bool = True) -> Tensor:
         """The two losses, (2,)."""

@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.datasets.clouds import normalize_clouds
+from pointmae_zoo.datasets.clouds import INT16_SCALE, normalize_clouds
 from pointmae_zoo.shapes.reader_pool import Reading
 from pointmae_zoo.system.files import locked, written_whole
 from pointmae_zoo.system.progress import progress_bar
@@ -53,8 +53,8 @@ class CachedClouds:
     Pickles as its file name, so that processes that are handed one map the same file.
 
     Args:
-        path: ``.npy`` of (count, N, 3) float32, in the unit sphere unless made otherwise; a ``.json`` of
-            the same name beside it.
+        path: ``.npy`` of (count, N, 3) float32, in the unit sphere unless made otherwise, or int16 in units
+            of 1/32767; a ``.json`` of the same name beside it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,7 +62,7 @@ class CachedClouds:
         self.path = path
         self.skipped: dict[int, str] = {one["number"]: one["reason"] for one in said["skipped"]}
         self.sha256: str = said["sha256"]
-        self._points: NDArray[np.float32] = np.load(path, mmap_mode="r")
+        self._points: NDArray[Any] = np.load(path, mmap_mode="r")
         kept = np.ones(len(self._points), dtype=bool)
         kept[list(self.skipped)] = False
         self.kept = np.flatnonzero(kept)
@@ -79,9 +79,15 @@ class CachedClouds:
         """(count, N, 3)."""
         return self._points.shape
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As stored."""
+        return self._points.dtype
+
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Clouds (B,) of the M -> (B, N, 3)."""
-        return np.asarray(self._points[self.kept[indices]])
+        points = np.asarray(self._points[self.kept[indices]])
+        return points * np.float32(INT16_SCALE) if points.dtype == np.int16 else points
 
 
 def cached_clouds(
@@ -94,6 +100,7 @@ def cached_clouds(
     progress: bool,
     names: Sequence[str] = (),
     normalize: bool = True,
+    compact: bool = False,
 ) -> CachedClouds:
     """Open the cache at ``path``, after writing it if it is not there.
 
@@ -105,30 +112,33 @@ def cached_clouds(
         label: for the progress bar and messages.
         names: of the ``count`` clouds, by which those without points are listed.
         normalize: put every cloud into the unit sphere; they stay as they were read otherwise.
+        compact: store clouds in the unit sphere as int16, in half the space. Coordinates are then off by at
+            most 1/65534.
 
     Raises:
         OSError: the disk is full, or has no room for what is missing; names the folder.
     """
-    if finished := _finished(path, count, num_points):
+    dtype = np.dtype("<i2" if compact else "<f4")
+    if finished := _finished(path, count, num_points, dtype):
         return finished
     path.parent.mkdir(parents=True, exist_ok=True)
     waiting = f"{label}: another process is preparing them, waiting for it" if progress else None
     with locked(path.with_name(f".{path.name}.lock"), waiting) as alone:
-        if finished := _finished(path, count, num_points):
+        if finished := _finished(path, count, num_points, dtype):
             return finished
         # Without locks every process writes a file of its own; all are the same, and the last one stays.
         own = "" if alone else f".{os.getpid()}"
         unfinished = path.with_name(f".{path.stem}{own}.unfinished")
         journal = path.with_name(f".{path.stem}{own}.journal")
         try:
-            done = _write(unfinished, journal, count, num_points, readings, label, progress, normalize)
+            done = _write(unfinished, journal, count, num_points, dtype, readings, label, progress, normalize)
         except BaseException as error:
             # Nobody else finds these two; or a data file is wrong, and once repaired gets another cache.
             if not alone or isinstance(error, ValueError):
                 unfinished.unlink(missing_ok=True)
                 journal.unlink(missing_ok=True)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise _no_room(path.parent, label, count * num_points * 12) from error
+                raise _no_room(path.parent, label, count * num_points * 3 * dtype.itemsize) from error
             raise
         reasons = {int(number): reason for line in done for number, reason in line["skipped"].items()}
         skipped = [
@@ -144,13 +154,14 @@ def cached_clouds(
     return CachedClouds(path)
 
 
-def _finished(path: Path, count: int, num_points: int) -> CachedClouds | None:
+def _finished(path: Path, count: int, num_points: int, dtype: np.dtype[Any]) -> CachedClouds | None:
     """The cache, if it is there and whole."""
     try:
         cached = CachedClouds(path)
     except (OSError, ValueError, KeyError, IndexError, TypeError):  # TypeError: of an older version
         return None
-    return cached if cached.shape == (count, num_points, 3) else None
+    as_asked = cached.shape == (count, num_points, 3) and cached.dtype == dtype
+    return cached if as_asked else None
 
 
 def _write(
@@ -158,16 +169,17 @@ def _write(
     journal: Path,
     count: int,
     num_points: int,
+    dtype: np.dtype[Any],
     readings: Callable[[int], Readings],
     label: str,
     progress: bool,
     normalize: bool,
 ) -> list[dict[str, Any]]:
     """Write what is missing. Returns the journal: one entry a chunk."""
-    header = {"descr": "<f4", "fortran_order": False, "shape": (count, num_points, 3)}
+    header = {"descr": dtype.str, "fortran_order": False, "shape": (count, num_points, 3)}
     with open(unfinished, "r+b" if unfinished.exists() else "w+b") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
-        first, size = stream.tell(), num_points * 12
+        first, size = stream.tell(), num_points * 3 * dtype.itemsize
         room = (os.fstat(stream.fileno()).st_size - first) // size
         done = _journal(journal, most=room)
         start = done[-1]["stop"] if done else 0
@@ -182,7 +194,7 @@ def _write(
         with bar, open(journal, "a", encoding="utf-8") as written, contextlib.closing(following):
             while start < count:
                 stop = min(start + CHUNK, count)
-                line = _write_chunk(stream, start, stop, num_points, following, bar, normalize)
+                line = _write_chunk(stream, start, stop, num_points, dtype, following, bar, normalize)
                 # First the clouds, then the line that vouches for them.
                 _to_disk(stream)
                 written.write(json.dumps(line) + "\n")
@@ -197,6 +209,7 @@ def _write_chunk(
     start: int,
     stop: int,
     num_points: int,
+    dtype: np.dtype[Any],
     following: Readings,
     bar: Any,
     normalize: bool,
@@ -210,7 +223,10 @@ def _write_chunk(
         else:
             points[row] = reading.points
         bar.update()
-    data = (normalize_clouds(points) if normalize else points).tobytes()
+    points = normalize_clouds(points) if normalize else points
+    if dtype.kind == "i":
+        points = np.rint(points / INT16_SCALE)
+    data = points.astype(dtype).tobytes()
     stream.write(data)
     return {"stop": stop, "sha256": hashlib.sha256(data).hexdigest(), "skipped": skipped}
 

@@ -21,7 +21,8 @@ from pointmae_zoo.system.files import file_sha256
 TRAINING_SPLITS = ("train", "unlabelled")
 """The only splits that pre-training may see; all others (``test``, ``val``) never get into a training set."""
 
-_INT16_SCALE = 1.0 / 32767.0
+INT16_SCALE = 1.0 / 32767.0
+"""Of clouds in the unit sphere that are stored as int16."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def _decode_points(
     _check_points(path, stored)
     points = stored.astype(np.float32)
     if stored.dtype == np.int16:
-        points *= np.float32(_INT16_SCALE if scale is None else _point_scale(path, scale))
+        points *= np.float32(INT16_SCALE if scale is None else _point_scale(path, scale))
     broken = np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))
     if len(broken):
         bad = broken[0] if rows is None else rows[broken[0]]

@@ -182,7 +182,8 @@ def procedural_source(
     """Procedural shapes 0 .. count - 1 of a seed.
 
     Args:
-        cache: folder to keep them in; None: each is generated whenever it is read, the same every time.
+        cache: folder to keep them in, 6 bytes a point; None: each is generated whenever it is read, the same
+            every time.
         workers: processes that fill the cache; as many as there are cores (at most 16) unless given.
     """
     from pointmae_zoo.procedural import generate_in_order, version
@@ -203,8 +204,16 @@ def procedural_source(
                 for points in made:
                     yield Reading(points)
 
-        path = cache / cache_name("procedural", settings)
-        block = cached_clouds(path, count, num_points, readings, label="procedural shapes", progress=progress)
+        path = cache / cache_name("procedural", {**settings, "stored": "int16"})
+        block = cached_clouds(
+            path,
+            count,
+            num_points,
+            readings,
+            label="procedural shapes",
+            progress=progress,
+            compact=True,
+        )
         digest = block.sha256
     names = [f"procedural shape {index} of seed {seed}" for index in range(count)]
     return CloudSource(num_points, [block], names, [digest])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pointmae_zoo.datasets.augmentation import FixedView
 from pointmae_zoo.datasets.clouds import normalize_clouds
+from pointmae_zoo.datasets.poses import rotations_about, uniform_rotations
 from pointmae_zoo.evaluate import linear
 from pointmae_zoo.evaluate.finetuned import UPRIGHT, open_trial
 from pointmae_zoo.evaluate.finetuned_models import Run, load_runs, predict_clouds, run_of
@@ -341,9 +342,9 @@ def change_clouds(
         return points
     if change.kind in ("rotation about up", "rotation"):
         if change.kind == "rotation":
-            rotations = _uniform_rotations(len(points), rng)
+            rotations = uniform_rotations(len(points), rng)
         else:
-            rotations = _rotations_about(up, rng.uniform(0.0, 2.0 * np.pi, len(points)))
+            rotations = rotations_about(up, rng.uniform(0.0, 2.0 * np.pi, len(points)))
         return np.einsum("mnj,mij->mni", points.astype(np.float64), rotations).astype(np.float32)
     if change.kind == "noise":
         radius = np.linalg.norm(points - points.mean(axis=1, keepdims=True), axis=2).max(axis=1)
@@ -361,29 +362,3 @@ def change_clouds(
     # The farthest are kept, in the order in which they were.
     chosen = np.sort(np.argsort(-away, axis=1, kind="stable")[:, :kept], axis=1)
     return np.take_along_axis(points, chosen[:, :, None], axis=1)
-
-
-def _uniform_rotations(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(count, 3, 3), from uniform unit quaternions."""
-    quaternions = rng.normal(size=(count, 4))
-    w, x, y, z = (quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)).T
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.moveaxis(np.array(rows), 2, 0)
-
-
-def _rotations_about(axis: str, angles: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(M, 3, 3) rotations about a coordinate axis."""
-    if axis not in ("x", "y", "z"):
-        raise ValueError(f"up axis {axis!r}, expected x, y or z")
-    fixed = "xyz".index(axis)
-    first, second = (fixed + 1) % 3, (fixed + 2) % 3
-    rotations = np.zeros((len(angles), 3, 3))
-    rotations[:, fixed, fixed] = 1.0
-    rotations[:, first, first] = rotations[:, second, second] = np.cos(angles)
-    rotations[:, second, first] = np.sin(angles)
-    rotations[:, first, second] = -np.sin(angles)
-    return rotations

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointmae_zoo.datasets.augmentation import Augmentation, augment, points_of_step, subsample
+from pointmae_zoo.datasets.poses import posed
 from pointmae_zoo.datasets.sources import CloudSource, concatenate, open_sources, procedural_source
 from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.models.pretraining_model import LossTerm, TeacherViews
@@ -57,13 +58,13 @@ class PretrainTask:
         self, indices: NDArray[np.int64], generator: torch.Generator
     ) -> tuple[Tensor, TeacherViews | None]:
         device = generator.device
-        points = self.clouds.fetch(indices, device)
+        stored = self.clouds.fetch(indices, device)
         settings = self.recipe.augmentation
-        count = points_of_step(self.recipe.num_points, points.shape[1], settings, generator)
-        chosen = subsample(points, count, settings.fps_share, generator)
-        points = points.gather(1, chosen[:, :, None].expand(-1, -1, 3))
+        count = points_of_step(self.recipe.num_points, stored.shape[1], settings, generator)
+        chosen = subsample(stored, count, settings.fps_share, generator)
+        points = stored.gather(1, chosen[:, :, None].expand(-1, -1, 3))
         points = augment(points, settings, generator)
-        views = None if self.targets is None else self.targets.views(indices, chosen, points, device)
+        views = None if self.targets is None else self.targets.views(indices, chosen, points, stored)
         return points, views
 
     def losses(self, batch: tuple[Tensor, TeacherViews | None]) -> dict[str, LossTerm]:
@@ -74,13 +75,16 @@ class PretrainTask:
         watched: dict[str, LossTerm] = self.model.watched(*batch)
         return watched
 
-    def farthest_points(self, indices: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Clouds (B,) as the model gets them for features: numbers of the chosen points (B, n), and the
-        points (B, n, 3)."""
-        points = torch.from_numpy(self.source.read(indices)).to(device)
-        chosen = farthest_point_sample(points, self.recipe.num_points)
-        points = points.gather(1, chosen[:, :, None].expand(-1, -1, 3))
-        return chosen, augment(points, Augmentation(scale=1.0), torch.Generator(device))
+    def farthest_points(
+        self, indices: NDArray[np.int64], device: torch.device
+    ) -> tuple[Tensor, TeacherViews | None]:
+        """Clouds (B,) as the model gets them for features, (B, n, 3), and the teacher's views of them."""
+        stored = torch.from_numpy(self.source.read(indices)).to(device)
+        chosen = farthest_point_sample(stored, self.recipe.num_points)
+        points = stored.gather(1, chosen[:, :, None].expand(-1, -1, 3))
+        points = augment(points, Augmentation(scale=1.0), torch.Generator(device))
+        views = None if self.targets is None else self.targets.views(indices, chosen, points, stored)
+        return points, views
 
     def describe(self, indices: NDArray[np.int64]) -> list[str]:
         return [str(self.source.names[index]) for index in indices]
@@ -157,8 +161,7 @@ def draw_preview(task: PretrainTask, path: Path, device: torch.device) -> None:
     fails, say why."""
     indices = np.linspace(0, task.count - 1, min(_PREVIEWED, task.count)).astype(np.int64)
     try:
-        chosen, points = task.farthest_points(indices, device)
-        views = None if task.targets is None else task.targets.views(indices, chosen, points, device)
+        points, views = task.farthest_points(indices, device)
         draw_reconstruction(task.model, points, views, path)
     except Exception as error:  # of any kind: the weights are written, and nothing depends on the picture
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -166,7 +169,7 @@ def draw_preview(task: PretrainTask, path: Path, device: torch.device) -> None:
 
 
 def open_training_source(recipe: PretrainRecipe, cache: Path, progress: bool = True) -> CloudSource:
-    """The recipe's clouds: those of ``data``, then the procedural ones.
+    """The recipe's clouds in its pose: those of ``data``, then the procedural ones.
 
     Raises:
         ValueError: there are none; see also ``open_sources``.
@@ -177,12 +180,12 @@ def open_training_source(recipe: PretrainRecipe, cache: Path, progress: bool = T
         )
     found = open_sources(recipe.data, recipe.cloud_points, cache=cache, progress=progress)
     count = len(found) if recipe.procedural_clouds is None else recipe.procedural_clouds
-    if not count:
-        return found
-    made = procedural_source(
-        count, recipe.procedural_seed, recipe.cloud_points, cache=cache, progress=progress
-    )
-    return concatenate([found, made])
+    if count:
+        made = procedural_source(
+            count, recipe.procedural_seed, recipe.cloud_points, cache=cache, progress=progress
+        )
+        found = concatenate([found, made])
+    return posed(found, recipe.pose, recipe.pose_seed)
 
 
 def create_pretraining_model(recipe: PretrainRecipe, teacher: Teacher | None) -> Any:

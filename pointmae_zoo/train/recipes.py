@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 import torch
 
 from pointmae_zoo.datasets.augmentation import Augmentation
+from pointmae_zoo.datasets.poses import Pose
 from pointmae_zoo.ops import Rendering
 from pointmae_zoo.ops.precision import chosen_precision
 from pointmae_zoo.system.checked_fields import from_values
@@ -199,6 +200,9 @@ class PretrainRecipe(TrainingRecipe):
         procedural_clouds: how many procedural shapes to add; None: as many as ``data`` holds.
         procedural_seed: which procedural shapes; separate from ``seed``, so that runs with several seeds
             share the teacher's targets.
+        pose: of the stored clouds, which the teacher sees, too: ``upright`` as they are, ``turned`` by any
+            angle about y, or ``any``: by any rotation. Each cloud keeps its own.
+        pose_seed: which rotations; separate from ``seed`` for the same reason.
         cloud_points: points kept of each stored cloud; cached depth images are rendered from them.
         num_points: points that the model gets, chosen anew each time.
         teacher: see ``TeacherSettings``.
@@ -211,6 +215,8 @@ class PretrainRecipe(TrainingRecipe):
     data: tuple[str, ...] = ()
     procedural_clouds: int | None = None
     procedural_seed: int = 0
+    pose: Pose = "upright"
+    pose_seed: int = 0
     cloud_points: int = 2048
     num_points: int = 1024
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
@@ -218,7 +224,7 @@ class PretrainRecipe(TrainingRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("procedural_clouds", "procedural_seed"):
+        for name in ("procedural_clouds", "procedural_seed", "pose_seed"):
             check_at_least(self, name, 0)
         check_at_least(self, "cloud_points", 2)
         check_at_least(self, "num_points", 2)

@@ -6,7 +6,7 @@ There are two kinds, both with a method ``views``:
 - ``LiveTargets`` renders the augmented points of the batch and runs the frozen teacher in the step, as the
   paper does (I2P-MAE, section 3.2). The teacher is then most of a step's work.
 - ``CachedTargets`` (see ``cached_targets``) reads feature maps of the stored clouds, not augmented, from
-  memory-mapped files. A step then doesn't run the teacher.
+  memory-mapped files, and computes where the points lie in them. A step then doesn't run the teacher.
 """
 
 from typing import Protocol
@@ -25,14 +25,15 @@ class Targets(Protocol):
     """Gives the teacher's features of a batch."""
 
     def views(
-        self, indices: NDArray[np.int64], chosen: Tensor, points: Tensor, device: torch.device
+        self, indices: NDArray[np.int64], chosen: Tensor, points: Tensor, stored: Tensor
     ) -> TeacherViews:
         """The teacher's features of a batch.
 
         Args:
             indices: (B,) numbers of the clouds.
             chosen: (B, n) numbers of their stored points, in the order in which the model gets them.
-            points: (B, n, 3) these points, augmented, on ``device``.
+            points: (B, n, 3) these points, augmented.
+            stored: (B, N, 3) the clouds as they are stored. All tensors are on one device.
         """
 
 
@@ -62,10 +63,10 @@ class LiveTargets:
 
     @torch.no_grad()
     def views(
-        self, indices: NDArray[np.int64], chosen: Tensor, points: Tensor, device: torch.device
+        self, indices: NDArray[np.int64], chosen: Tensor, points: Tensor, stored: Tensor
     ) -> TeacherViews:
         """See ``Targets.views``; only ``points`` is used."""
-        images, pixels = self.rendering(points.to(device))
+        images, pixels = self.rendering(points)
         clouds = max(1, self.images_at_once // self.rendering.views)
         seen = [self.teacher(part) for part in images.split(clouds)]
         saliency = [one.saliency for one in seen if one.saliency is not None]

@@ -32,15 +32,18 @@ def made(start: int, count: int = 20) -> Readings:
         yield Reading(None, f"no {number}") if number % 7 == 6 else Reading(points)
 
 
-def write(path: Path, readings: object = made) -> cloud_cache.CachedClouds:
-    return cached_clouds(path, 20, 8, readings, label="test clouds", progress=False)  # type: ignore[arg-type]
+def write(path: Path, readings: object = made, compact: bool = False) -> cloud_cache.CachedClouds:
+    return cached_clouds(  # type: ignore[arg-type]
+        path, 20, 8, readings, label="test clouds", progress=False, compact=compact
+    )
 
 
+@pytest.mark.parametrize("compact", [False, True])
 def test_an_interrupted_cache_goes_on_where_it_stopped(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    compact: bool, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cloud_cache, "CHUNK", 4)
-    whole = write(tmp_path / "whole.npy")
+    whole = write(tmp_path / "whole.npy", compact=compact)
     starts = []
 
     def interrupted(start: int) -> Iterator[Reading]:
@@ -53,17 +56,29 @@ def test_an_interrupted_cache_goes_on_where_it_stopped(
     path = cache / "a.npy"
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            write(path, interrupted)
+            write(path, interrupted, compact)
         assert not path.exists()
-    cached = write(path, interrupted)
+    cached = write(path, interrupted, compact)
     assert starts == [0, 8, 16]
     assert cached.sha256 == whole.sha256 and cached.skipped == whole.skipped
     assert cached.skipped == {6: "no 6", 13: "no 13"}
     np.testing.assert_array_equal(cached.kept, [number for number in range(20) if number % 7 != 6])
     assert path.read_bytes() == (tmp_path / "whole.npy").read_bytes()
     expected = in_unit_sphere(next(iter(made(18))).points)  # type: ignore[union-attr]
-    np.testing.assert_allclose(cached.read(np.array([16]))[0], expected, atol=1e-6)
+    rounding = 1 / 65534 if compact else 0
+    np.testing.assert_allclose(cached.read(np.array([16]))[0], expected, rtol=0, atol=rounding + 1e-6)
     assert sorted(file.name for file in cache.iterdir()) == ["a.json", "a.npy"]
+
+
+def test_a_compact_cache_takes_six_bytes_a_point(tmp_path: Path) -> None:
+    exact, compact = write(tmp_path / "exact.npy"), write(tmp_path / "compact.npy", compact=True)
+    assert (tmp_path / "compact.npy").stat().st_size == 128 + 20 * 8 * 6
+    every = np.arange(len(exact))
+    found, expected = compact.read(every), exact.read(every)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1 / 65534 + 1e-7)
+    again = write(tmp_path / "exact.npy", compact=True)  # what lies there is not what was asked for
+    np.testing.assert_array_equal(again.read(every), found)
 
 
 @pytest.mark.parametrize("damage", ["half a line", "clouds cut off", "no clouds", "nonsense"])

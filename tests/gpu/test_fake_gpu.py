@@ -165,7 +165,7 @@ class Given:
 
     num_views, channels = 6, 128
 
-    def views(self, indices: Any, chosen: Tensor, points: Tensor, device: torch.device) -> TeacherViews:
+    def views(self, indices: Any, chosen: Tensor, points: Tensor, stored: Tensor) -> TeacherViews:
         shape = len(points), self.num_views
         given = {"device": points.device}
         return TeacherViews(
@@ -177,12 +177,13 @@ class Given:
 
 def cached(folder: Any) -> CachedTargets:
     fields = [
-        ("maps_0", "<f2", (6, 128, 7, 7)),
-        ("saliency", "<f4", (6, 7, 7)),
-        ("pixels", "<i2", (6, STORED, 2)),
+        ("maps_0", "u1", (6, 128, 7, 7)),
+        ("range_maps_0", "<f2", (2, 128)),
+        ("saliency", "u1", (6, 1, 7, 7)),
+        ("range_saliency", "<f2", (2, 1)),
     ]
     standard = (torch.ones(128, 1, 1),)
-    return CachedTargets(folder, (np.zeros(6, dtype=fields),), standard, standard)
+    return CachedTargets(folder, Rendering(), (np.zeros(6, dtype=fields),), standard, standard)
 
 
 @pytest.mark.usefixtures("searches_aside")
@@ -223,7 +224,7 @@ def test_one_device_from_points_to_losses(name: str) -> None:
         if name.startswith("i2p"):
             given = Given()
             given.num_views, given.channels = model.hyper.num_views, model.hyper.teacher_dim
-            views = given.views(None, points, points, points.device)
+            views = given.views(None, points, points, points)
         output = model(points, views)
         shares, means = over_processes({**output.losses, **output.monitors}, One())
     assert shares.device.type == means.device.type == "cuda"
@@ -249,7 +250,7 @@ def test_live_targets(network: str, projection: Any) -> None:
             without_values(teacher, "cuda"), Rendering(projection, views=3, size=side, cover=3)
         )
         points = torch.empty(BATCH, 200, 3, device="cuda")
-        seen = live.views(np.arange(BATCH), points, points, points.device)
+        seen = live.views(np.arange(BATCH), points, points, points)
     assert seen.saliency is not None
     assert {one.device.type for one in (*seen.maps, seen.saliency, seen.pixels)} == {"cuda"}
     assert seen.maps[0].dtype == torch.float32

@@ -13,8 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from pointmae_zoo.cli import main
+from pointmae_zoo.models.pretraining_model import TeacherViews
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.models.teacher.image_teacher import Teacher
+from pointmae_zoo.ops import DepthViews, Rendering
 from pointmae_zoo.system import progress
 from pointmae_zoo.train import (
     PretrainRecipe,
@@ -26,6 +28,7 @@ from pointmae_zoo.train import (
     read_recipe,
 )
 from pointmae_zoo.train.checkpoints import list_checkpoints
+from pointmae_zoo.train.teacher_targets import LiveTargets
 from pointmae_zoo.train.training_run import locked_run_folder
 from pointmae_zoo.viz import draw_reconstruction
 
@@ -219,6 +222,28 @@ def test_procedural_shapes_join_one_to_one(recipe: PretrainRecipe, cache: Path, 
     assert provenance["clouds_procedural"] == provenance["clouds_from_data"] == 24
 
 
+def test_the_teacher_and_the_model_see_the_clouds_in_the_recipes_pose(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe.override(procedural_clouds=6, steps=1)
+    every = np.arange(30)
+    upright = pretraining.open_training_source(recipe, cache, progress=False).read(every)
+    turned = pretraining.open_training_source(recipe.override(pose="any"), cache, progress=False).read(every)
+    inner = [points @ points.transpose(0, 2, 1) for points in (upright, turned)]
+    np.testing.assert_allclose(*inner, atol=1e-5)
+    assert np.abs(turned - upright).max((1, 2)).min() > 0.01
+
+    seen, original = [], Rendering.__call__
+
+    def rendered(self: Rendering, points: torch.Tensor) -> DepthViews:
+        seen.append(points)
+        return original(self, points)
+
+    monkeypatch.setattr(Rendering, "__call__", rendered)
+    run(recipe.override(pose="any"), tmp_path, cache)
+    assert np.array_equal(torch.cat(seen)[1:].numpy(), turned)  # the first was for the shapes of features
+
+
 def test_second_run_reads_the_teachers_targets(
     recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +257,31 @@ def test_second_run_reads_the_teachers_targets(
         run(recipe.override(seed=recipe.seed, steps=2), tmp_path / "second", cache)
         with pytest.raises(AssertionError, match="asked again"):
             run(recipe.override(teacher={"size": 48}), tmp_path / "third", cache)
+
+
+def test_stored_targets_give_the_losses_of_exact_ones(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Exact:
+        """The teacher's own features of the stored clouds, in every step."""
+
+        def __init__(self, source: object, teacher: Teacher, rendering: Rendering, *_: object, **__: object):
+            self.live = LiveTargets(teacher, rendering)
+
+        def views(
+            self, indices: np.ndarray, chosen: torch.Tensor, points: torch.Tensor, stored: torch.Tensor
+        ) -> TeacherViews:
+            seen = self.live.views(indices, chosen, stored, stored)
+            return seen._replace(
+                pixels=seen.pixels.gather(2, chosen[:, None, :, None].expand(-1, seen.pixels.shape[1], -1, 2))
+            )
+
+    recipe = recipe.override(teacher={"standardize": False}, steps=4)
+    run(recipe, tmp_path / "stored", cache)
+    monkeypatch.setattr(pretraining, "cached_targets", Exact)
+    run(recipe, tmp_path / "exact", cache)
+    losses = [[line["loss"] for line in curve(tmp_path / name)] for name in ("stored", "exact")]
+    assert losses[0] == pytest.approx(losses[1], rel=5e-3) and losses[0] != losses[1]
 
 
 def test_non_finite_loss_stops_with_the_step(

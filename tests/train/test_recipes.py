@@ -77,6 +77,8 @@ def test_round_trip_and_override(tmp_path: Path) -> None:
         ({"procedural_clouds": -1}, "procedural_clouds is -1, expected at least 0"),
         ({"seed": -1}, "seed is -1, expected at least 0"),
         ({"procedural_seed": -1}, "procedural_seed is -1, expected at least 0"),
+        ({"pose": "sideways"}, "pose is 'sideways', expected"),
+        ({"pose_seed": -1}, "pose_seed is -1, expected at least 0"),
         ({"batch_size": 10, "accumulation_steps": 3}, r"batch_size is 10, expected a multiple of .*\(3\)"),
         ({"teacher": {"cover": 2}}, "cover is 2, expected an odd number"),
         ({"teacher": {"strides": [8, 0]}}, "strides holds 0, expected above 0"),

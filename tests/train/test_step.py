@@ -19,6 +19,7 @@ from pointmae_zoo.models.i2p_mae import i2p_network
 from pointmae_zoo.models.joint_mae import joint_network
 from pointmae_zoo.models.layers import Block, DropPath, Stage
 from pointmae_zoo.models.pretraining_model import weighted_sum
+from pointmae_zoo.ops import Rendering
 from pointmae_zoo.train import device_cache, runtime
 from pointmae_zoo.train.device_cache import Rows
 from pointmae_zoo.train.optimizer import MovingAverage, adamw, load_optimizer
@@ -254,23 +255,28 @@ def test_rows_are_fetched_from_a_copy_where_there_is_room(room: int, monkeypatch
 
 def test_cached_targets_are_the_same_from_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    fields = [("maps_0", "<f2", (2, 5, 3, 3)), ("saliency", "<f4", (2, 3, 3)), ("pixels", "<i2", (2, 20, 2))]
+    fields = [("maps_0", "u1", (3, 5, 4, 4)), ("range_maps_0", "<f2", (2, 5))]
+    fields += [("saliency", "u1", (3, 1, 4, 4)), ("range_saliency", "<f2", (2, 1))]
     records = np.zeros(9, dtype=fields)
-    records["maps_0"] = rng.normal(size=records["maps_0"].shape)
-    records["saliency"] = rng.random(records["saliency"].shape)
-    records["pixels"] = rng.integers(-9999, 9999, records["pixels"].shape)
+    for name in ("maps_0", "saliency"):
+        records[name] = rng.integers(0, 256, records[name].shape)
+        records[f"range_{name}"] = rng.random(records[f"range_{name}"].shape)
     standard = (torch.rand(5, 1, 1),), (torch.rand(5, 1, 1) + 0.5,)
     chosen = torch.from_numpy(np.stack([rng.permutation(20)[:8] for _ in range(4)]))
     indices = np.array([8, 0, 3, 3])
+    stored = torch.randn(4, 20, 3)
     points = torch.zeros(4, 8, 3)
-    expected = CachedTargets(tmp_path, (records,), *standard).views(indices, chosen, points, points.device)
+    given = tmp_path, Rendering(views=3), (records,)
+    expected = CachedTargets(*given, *standard).views(indices, chosen, points, stored)
     monkeypatch.setattr(device_cache, "free_bytes", lambda _: 10**9)
     monkeypatch.setattr(Rows, "fetch", lambda self, indices, device: self._uploaded(device)[indices])
-    found = CachedTargets(tmp_path, (records,), *standard).views(indices, chosen, points, points.device)
+    found = CachedTargets(*given, *standard).views(indices, chosen, points, stored)
     assert torch.equal(found.maps[0], expected.maps[0]) and torch.equal(found.pixels, expected.pixels)
     assert found.saliency is not None and torch.equal(found.saliency, expected.saliency)
-    by_hand = (records["maps_0"][8].astype(np.float32) - standard[0][0].numpy()) / standard[1][0].numpy()
-    np.testing.assert_allclose(found.maps[0][0].numpy(), by_hand, rtol=1e-5, atol=1e-6)
+    low, step = records["range_maps_0"][8].astype(np.float32)[:, :, None, None]
+    raw = low + step * records["maps_0"][8]
+    by_hand = (raw - standard[0][0].numpy()) / standard[1][0].numpy()
+    np.testing.assert_allclose(found.maps[0][0].numpy(), by_hand, rtol=1e-5, atol=1e-4)
 
 
 def test_copies_leave_half_of_a_gpu_to_the_step(monkeypatch: pytest.MonkeyPatch) -> None:

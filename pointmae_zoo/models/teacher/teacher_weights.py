@@ -2,7 +2,8 @@
 
 - ``.safetensors``, ``.pth``, ``.pt``, ``.bin``: a state dict with timm's or torchvision's names, OpenAI's
   CLIP (``visual.*`` keys), or what else timm itself converts for that model (such as DINOv2's own names),
-  bare or under ``model`` or ``state_dict``;
+  bare or under ``model`` or ``state_dict``; an EfficientNet-Lite with the names of the package
+  efficientnet-pytorch;
 - ``.npz`` of *plain convolutions*: arrays ``..N_weight`` and ``..N_bias`` numbered in network order,
   BatchNorm already folded into them, as ONNX tools export them. They are put into the model's convolutions in
   the same order, their biases into unit BatchNorms.
@@ -19,6 +20,29 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+# Layers of the package efficientnet-pytorch and timm's names for them.
+_EFFICIENTNET_ENDS = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+_EFFICIENTNET_BLOCK = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+_EFFICIENTNET_BLOCK_WITHOUT_EXPANSION = {
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn1",
+    "_project_conv": "conv_pw",
+    "_bn2": "bn2",
+}
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
@@ -38,6 +62,8 @@ def load_weights(network: nn.Module, path: Path) -> None:
             raise ValueError(f"teacher weights {path}: {error}") from error
         return
     expected = network.state_dict()
+    if "_conv_stem.weight" in state:
+        state = _efficientnet_as_in_timm(expected, state)
     state = _under_names_of(expected, _converted(state, network, path))
     missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
     # A feature extractor has neither head nor classifier, so a full model's file may hold more than is asked
@@ -81,6 +107,25 @@ def _converted(state: dict[str, Any], network: nn.Module, path: Path) -> dict[st
         raise ValueError(
             f"teacher weights {path}: incomplete, or made for another model ({reason}); download it again"
         ) from error
+
+
+def _efficientnet_as_in_timm(expected: Mapping[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+    """Keys of efficientnet-pytorch, whose blocks are numbered through, under timm's names, where blocks are
+    numbered in every stage. Keys that timm's network hasn't are left out or stay."""
+    blocks = [found[0] for key in expected if (found := re.match(r"blocks\.\d+\.\d+", key))]
+    blocks = list(dict.fromkeys(blocks))
+    renamed = {}
+    for key, value in state.items():
+        layer, _, array = key.rpartition(".")
+        if found := re.fullmatch(r"_blocks\.(\d+)\.(\w+)", layer):
+            number, name = int(found[1]), found[2]
+            wider = f"_blocks.{number}._expand_conv.weight" in state
+            names = _EFFICIENTNET_BLOCK if wider else _EFFICIENTNET_BLOCK_WITHOUT_EXPANSION
+            if number < len(blocks) and name in names:
+                renamed[f"{blocks[number]}.{names[name]}.{array}"] = value
+        else:
+            renamed[f"{_EFFICIENTNET_ENDS.get(layer, layer)}.{array}"] = value
+    return renamed
 
 
 def _under_names_of(expected: Mapping[str, Any], state: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pointmae_zoo.models.teacher.teacher_weights import load_plain_convolutions
 
 pytest.importorskip("timm")
 
+LITE_BLOCK = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")
 TINY_VIT = "test_vit"  # timm's own for tests: 160 pixels, 64 channels
 
 
@@ -245,6 +246,40 @@ def test_a_full_models_weights_fill_its_feature_maps(name: str, stride: int, tmp
         found = full.forward_intermediates(flat, intermediates_only=True, output_fmt="NCHW")
     expected = next(one for one in reversed(found) if one.shape[-1] == 224 // stride)
     torch.testing.assert_close(teacher(images).maps[0][0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_efficientnet_lite_under_the_names_of_another_package(tmp_path: Path) -> None:
+    """efficientnet-pytorch and timm define the same layers in the same order."""
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    full = timm.create_model("tf_efficientnet_lite0").eval()
+    for layer in full.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):  # untrained ones are all the same
+            layer.running_mean.normal_()
+            layer.running_var.uniform_(0.5, 2)
+    layers = ["_conv_stem", "_bn0", *(f"_blocks.0.{one}" for one in LITE_BLOCK[2:])]
+    layers += [f"_blocks.{number}.{one}" for number in range(1, 16) for one in LITE_BLOCK]
+    layers += ["_conv_head", "_bn1", "_fc"]
+    of_layer = {key.rpartition(".")[0]: [] for key in full.state_dict()}
+    for key, value in full.state_dict().items():
+        of_layer[key.rpartition(".")[0]].append((key.rpartition(".")[2], value))
+    theirs = {
+        f"{layer}.{array}": value
+        for layer, arrays in zip(layers, of_layer.values(), strict=True)
+        for array, value in arrays
+    }
+    torch.save(theirs, tmp_path / "lite.pth")
+    teacher = Teacher("tf_efficientnet_lite0", weights=tmp_path / "lite.pth", strides=(8, 16, 32))
+    images = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        flat = (images[0, :, None].expand(-1, 3, -1, -1) - teacher.mean) / teacher.std
+        found = full.forward_intermediates(flat, intermediates_only=True)
+    for one, expected in zip(teacher(images).maps, found[-3:], strict=True):
+        torch.testing.assert_close(one[0], expected, rtol=1e-4, atol=1e-4)
+    del theirs["_blocks.15._bn2.bias"]
+    torch.save(theirs, tmp_path / "lite.pth")
+    with pytest.raises(ValueError, match=r"1 of \d+ keys missing.*blocks\.6\.0\.bn3\.bias"):
+        Teacher("tf_efficientnet_lite0", weights=tmp_path / "lite.pth", strides=(8, 16, 32))
 
 
 def test_another_image_size_moves_the_positions_with_it() -> None:

@@ -1,0 +1,85 @@
+"""The pose of stored clouds: upright as they came, or turned once and for all, so that a teacher's cached
+targets fit the turned clouds."""
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointmae_zoo.datasets.sources import CloudSource
+
+Pose = Literal["upright", "turned", "any"]
+
+
+def posed(source: CloudSource, pose: Pose, seed: int = 0) -> CloudSource:
+    """The clouds of a source in another pose.
+
+    Every cloud has a rotation of its own, which depends on its number and the seed, and on nothing else.
+
+    Args:
+        pose: ``upright``: as they are. ``turned``: by any angle about y (up). ``any``: by a uniformly drawn
+            rotation.
+        seed: which rotations; not negative.
+
+    Raises:
+        ValueError: an unknown pose.
+    """
+    if pose not in get_args(Pose):
+        raise ValueError(f"pose is {pose!r}, expected one of {', '.join(get_args(Pose))}")
+    if pose == "upright":
+        return source
+    rng = np.random.default_rng(seed)
+    if pose == "turned":
+        rotations = rotations_about("y", rng.uniform(0.0, 2.0 * np.pi, len(source)))
+    else:
+        rotations = uniform_rotations(len(source), rng)
+    return CloudSource(
+        source.num_points,
+        [_Rotated(source, rotations.astype(np.float32))],
+        source.names,
+        source.sha256,
+        source.skipped,
+    )
+
+
+class _Rotated:
+    """Clouds of a source, each rotated by its own matrix of (M, 3, 3)."""
+
+    def __init__(self, source: CloudSource, rotations: NDArray[np.float32]) -> None:
+        self._source, self._rotations = source, rotations
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self._source.read(indices) @ self._rotations[indices].transpose(0, 2, 1)
+
+
+def uniform_rotations(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(count, 3, 3), from uniform unit quaternions."""
+    quaternions = rng.normal(size=(count, 4))
+    w, x, y, z = (quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)).T
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.moveaxis(np.array(rows), 2, 0)
+
+
+def rotations_about(axis: str, angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(M, 3, 3) rotations about a coordinate axis by angles (M,) in radians.
+
+    Raises:
+        ValueError: an unknown axis.
+    """
+    if axis not in ("x", "y", "z"):
+        raise ValueError(f"up axis {axis!r}, expected x, y or z")
+    fixed = "xyz".index(axis)
+    first, second = (fixed + 1) % 3, (fixed + 2) % 3
+    rotations = np.zeros((len(angles), 3, 3))
+    rotations[:, fixed, fixed] = 1.0
+    rotations[:, first, first] = rotations[:, second, second] = np.cos(angles)
+    rotations[:, second, first] = np.sin(angles)
+    rotations[:, first, second] = -np.sin(angles)
+    return rotations
