@@ -24,7 +24,13 @@ from numpy.typing import NDArray
 
 from pointmae_zoo.datasets import benchmarks
 from pointmae_zoo.datasets.cloud_cache import Readings, cache_name, cached_clouds, file_stamps
-from pointmae_zoo.datasets.clouds import normalize_clouds, read_training_points, training_rows
+from pointmae_zoo.datasets.clouds import (
+    normalize_clouds,
+    read_training_points,
+    rounded,
+    training_rows,
+    unrounded,
+)
 from pointmae_zoo.datasets.mesh_folder import number_of_workers, read_files, too_few, training_files
 from pointmae_zoo.shapes.read import check_seed
 from pointmae_zoo.shapes.reader_pool import Reading
@@ -35,6 +41,7 @@ IN_MEMORY_BYTES = 256_000_000
 
 _MOST_LISTED = 20
 _SHAPES_A_PROCESS = 200  # fewer procedural shapes than this take less time than another process to start
+_SHAPES_A_JOB = 8
 
 
 class Block(Protocol):
@@ -61,19 +68,42 @@ class InMemory:
 
 
 class OnTheFly:
-    """Procedural shapes, generated whenever they are read: some milliseconds each."""
+    """Procedural shapes, generated whenever they are read: some milliseconds each. They equal those that a
+    cache holds.
 
-    def __init__(self, count: int, seed: int, num_points: int) -> None:
+    Args:
+        workers: processes that make them, until `close`; 0: this process does.
+    """
+
+    def __init__(self, count: int, seed: int, num_points: int, workers: int = 0) -> None:
+        from pointmae_zoo.procedural import ShapeProcesses
+
         self._count, self._seed, self._num_points = count, seed, num_points
+        self._processes = ShapeProcesses(workers, seed=seed, num_points=num_points) if workers else None
 
     def __len__(self) -> int:
         return self._count
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Several threads may read at a time.
+
+        Raises:
+            RuntimeError: a process ended before its work was done.
+        """
         from pointmae_zoo.procedural import generate
 
-        made = [generate(self._seed, self._num_points, index=int(index)) for index in indices]
-        return normalize_clouds(np.stack(made))
+        if self._processes is None:
+            made = np.stack([generate(self._seed, self._num_points, index=int(index)) for index in indices])
+        else:
+            parts = np.split(indices, range(_SHAPES_A_JOB, len(indices), _SHAPES_A_JOB))
+            jobs = [self._processes.submit(part) for part in parts]
+            made = np.concatenate([job.result() for job in jobs])
+        return unrounded(rounded(normalize_clouds(made)))
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._processes is not None:
+            self._processes.close()
 
 
 class CloudSource:
@@ -122,6 +152,12 @@ class CloudSource:
             here = place == number
             points[here] = self.blocks[number].read(wanted[here] - self._starts[number])
         return points
+
+    def close(self) -> None:
+        """End the processes that make shapes, if there are any."""
+        for block in self.blocks:
+            if isinstance(block, OnTheFly):
+                block.close()
 
 
 def open_sources(
@@ -183,8 +219,9 @@ def procedural_source(
 
     Args:
         cache: folder to keep them in, 6 bytes a point; None: each is generated whenever it is read, the same
-            every time.
-        workers: processes that fill the cache; as many as there are cores (at most 16) unless given.
+            every time. Either way coordinates are rounded to 1/32767.
+        workers: processes that make them. By default as many as there are cores (at most 16) fill a cache;
+            without one, this process makes them itself. Close the source to end them.
     """
     from pointmae_zoo.procedural import generate_in_order, version
 
@@ -193,7 +230,7 @@ def procedural_source(
     settings = {"version": version(), "seed": seed, "num_points": num_points, "count": count}
     block: Block
     if cache is None:
-        block = OnTheFly(count, seed, num_points)
+        block = OnTheFly(count, seed, num_points, workers or 0)
         digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     else:
         number = min(number_of_workers(workers), -(-count // _SHAPES_A_PROCESS))
@@ -204,16 +241,9 @@ def procedural_source(
                 for points in made:
                     yield Reading(points)
 
-        path = cache / cache_name("procedural", {**settings, "stored": "int16"})
-        block = cached_clouds(
-            path,
-            count,
-            num_points,
-            readings,
-            label="procedural shapes",
-            progress=progress,
-            compact=True,
-        )
+        path = cache / cache_name("procedural", settings | {"stored": "int16"})
+        label = "procedural shapes"
+        block = cached_clouds(path, count, num_points, readings, label=label, progress=progress, compact=True)
         digest = block.sha256
     names = [f"procedural shape {index} of seed {seed}" for index in range(count)]
     return CloudSource(num_points, [block], names, [digest])

@@ -1,6 +1,8 @@
 """Self-supervised pre-training: the task, and a run of it from recipe to folder of weights."""
 
+import contextlib
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointmae_zoo.datasets.augmentation import Augmentation, augment, points_of_step, subsample
+from pointmae_zoo.datasets.mesh_folder import number_of_workers
 from pointmae_zoo.datasets.poses import posed
 from pointmae_zoo.datasets.sources import CloudSource, concatenate, open_sources, procedural_source
 from pointmae_zoo.hub import save_pretrained
@@ -22,6 +25,7 @@ from pointmae_zoo.models.teacher.teacher_weights import check_weights_file
 from pointmae_zoo.ops import farthest_point_sample
 from pointmae_zoo.train.device_cache import Rows
 from pointmae_zoo.train.provenance import clouds_from_data, entry_names, provenance
+from pointmae_zoo.train.read_ahead import ReadAhead
 from pointmae_zoo.train.recipes import PretrainRecipe, TeacherSettings
 from pointmae_zoo.train.runtime import compile_teacher
 from pointmae_zoo.train.target_cache import cached_targets
@@ -50,9 +54,15 @@ class PretrainTask:
         self.model = model
         self.count = len(source)
         self.source = source
-        self.clouds = Rows(source.read, len(source))
+        self.ahead = ReadAhead(source.read)
+        self.clouds = Rows(self.ahead.read, len(source), copied=recipe.procedural_shapes == "cached")
         self.targets = targets
         self.recipe = recipe
+
+    def close(self) -> None:
+        """End the processes and threads that make clouds."""
+        self.source.close()
+        self.ahead.close()
 
     def batch(
         self, indices: NDArray[np.int64], generator: torch.Generator
@@ -148,11 +158,12 @@ def pretrain(
                 teacher = _teacher(recipe.teacher, recipe.teacher.weights)
             run.begin(dict(zip(entry_names(recipe), source.sha256, strict=True)))
         targets = _targets(recipe, teacher, source, run.cache, run.accelerator, run.progress)
-        task = PretrainTask(model, source, targets, recipe)
-        result = run.train(task)
-        if result.completed and run.is_main:
-            save_pretrained(model, out, provenance=provenance(recipe, source, result, run.commit))
-            draw_preview(task, out / "preview.png", run.accelerator.device)
+        with contextlib.closing(PretrainTask(model, source, targets, recipe)) as task:
+            # Cached clouds are read in less time than it takes to hand them from thread to thread.
+            result = run.train(task, expect=task.ahead.expect if recipe.procedural_shapes == "live" else None)
+            if result.completed and run.is_main:
+                save_pretrained(model, out, provenance=provenance(recipe, source, result, run.commit))
+                draw_preview(task, out / "preview.png", run.accelerator.device)
     return result
 
 
@@ -181,11 +192,23 @@ def open_training_source(recipe: PretrainRecipe, cache: Path, progress: bool = T
     found = open_sources(recipe.data, recipe.cloud_points, cache=cache, progress=progress)
     count = len(found) if recipe.procedural_clouds is None else recipe.procedural_clouds
     if count:
+        live = recipe.procedural_shapes == "live"
         made = procedural_source(
-            count, recipe.procedural_seed, recipe.cloud_points, cache=cache, progress=progress
+            count,
+            recipe.procedural_seed,
+            recipe.cloud_points,
+            cache=None if live else cache,
+            workers=_spare_cores() if live else None,
+            progress=progress,
         )
         found = concatenate([found, made])
     return posed(found, recipe.pose, recipe.pose_seed)
+
+
+def _spare_cores() -> int:
+    """Cores that a process of a run has beside its own one; at least 1."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's and accelerate's
+    return max(1, number_of_workers(None) // processes - 1)
 
 
 def create_pretraining_model(recipe: PretrainRecipe, teacher: Teacher | None) -> Any:

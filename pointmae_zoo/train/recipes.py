@@ -198,6 +198,9 @@ class PretrainRecipe(TrainingRecipe):
             clouds, ``shapenet55:PATH``, ``modelnet40:PATH``, ``scanobjectnn:PATH`` or
             ``shapenetpart:PATH``. Only training splits are used.
         procedural_clouds: how many procedural shapes to add; None: as many as ``data`` holds.
+        procedural_shapes: ``cached``: made before training and kept in the cache folder, 12 kB each with
+            2,048 points. ``live``: other processes make those of the coming steps meanwhile, and nothing is
+            stored; with a teacher only for ``live`` targets. The shapes are the same.
         procedural_seed: which procedural shapes; separate from ``seed``, so that runs with several seeds
             share the teacher's targets.
         pose: of the stored clouds, which the teacher sees, too: ``upright`` as they are, ``turned`` by any
@@ -214,6 +217,7 @@ class PretrainRecipe(TrainingRecipe):
     model_arguments: dict[str, Any] = field(default_factory=dict)
     data: tuple[str, ...] = ()
     procedural_clouds: int | None = None
+    procedural_shapes: Literal["cached", "live"] = "cached"
     procedural_seed: int = 0
     pose: Pose = "upright"
     pose_seed: int = 0
@@ -232,6 +236,11 @@ class PretrainRecipe(TrainingRecipe):
             raise ValueError(
                 f"num_points is {self.num_points}, more than cloud_points ({self.cloud_points}); "
                 f"set num_points to {self.cloud_points} or lower, or cloud_points higher"
+            )
+        if self.procedural_shapes == "live" and self.teacher.name and self.teacher.targets == "cached":
+            raise ValueError(
+                "procedural_shapes is 'live', but teacher.targets is 'cached', for which all shapes must be "
+                "there before training; set teacher.targets to 'live', or procedural_shapes to 'cached'"
             )
 
     def automatic(self) -> list[str]:

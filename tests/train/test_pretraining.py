@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from pointmae_zoo.models.pretraining_model import TeacherViews
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.ops import DepthViews, Rendering
+from pointmae_zoo.procedural import parallel
 from pointmae_zoo.system import progress
 from pointmae_zoo.train import (
     PretrainRecipe,
@@ -242,6 +244,31 @@ def test_the_teacher_and_the_model_see_the_clouds_in_the_recipes_pose(
     monkeypatch.setattr(Rendering, "__call__", rendered)
     run(recipe.override(pose="any"), tmp_path, cache)
     assert np.array_equal(torch.cat(seen)[1:].numpy(), turned)  # the first was for the shapes of features
+
+
+def test_live_procedural_shapes_give_the_run_of_cached_ones(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe.override(procedural_clouds=None, teacher={"targets": "live"}, steps=5)
+    run(recipe, tmp_path / "cached", cache)
+    live = recipe.override(procedural_shapes="live")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        assert not run(live, tmp_path / "live", tmp_path / "none").completed
+    assert run(None, tmp_path / "live", tmp_path / "none", resume=True).completed
+    assert_same_run(tmp_path / "cached", tmp_path / "live")
+    assert not list((tmp_path / "none").glob("procedural*"))
+
+
+def test_a_process_that_makes_no_shapes_ends_the_run(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "_CODE", "raise SystemExit(7)")
+    recipe = recipe.override(procedural_clouds=9, procedural_shapes="live", teacher={"name": ""})
+    before = set(threading.enumerate())
+    with pytest.raises(RuntimeError, match=r"procedural shapes ended early \(exit code 7\)"):
+        run(recipe, tmp_path, cache)
+    assert set(threading.enumerate()) == before
 
 
 def test_second_run_reads_the_teachers_targets(
