@@ -34,6 +34,7 @@ from pointmae_zoo.datasets.clouds import (
 from pointmae_zoo.datasets.mesh_folder import number_of_workers, read_files, too_few, training_files
 from pointmae_zoo.shapes.read import check_seed
 from pointmae_zoo.shapes.reader_pool import Reading
+from pointmae_zoo.shapes.up_axis import check_up, turn_up
 from pointmae_zoo.system.files import file_sha256
 
 IN_MEMORY_BYTES = 256_000_000
@@ -106,6 +107,19 @@ class OnTheFly:
             self._processes.close()
 
 
+class Upright:
+    """Clouds in which another direction than y points up (see `turn_up`), turned upright."""
+
+    def __init__(self, block: Block, up: str) -> None:
+        self._block, self._up = block, up
+
+    def __len__(self) -> int:
+        return len(self._block)
+
+    def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        return turn_up(self._block.read(indices), self._up, "y")
+
+
 class CloudSource:
     """M clouds of ``num_points`` points each, in the unit sphere, and what to call them.
 
@@ -166,6 +180,7 @@ def open_sources(
     *,
     cache: Path,
     seed: int = 0,
+    up: str = "y",
     workers: int | None = None,
     progress: bool = True,
 ) -> CloudSource:
@@ -180,15 +195,17 @@ def open_sources(
             chosen.
         cache: folder for the caches.
         seed: of the points on meshes and of the choice among points.
+        up: what points up in them, one of `UP_AXES`; they are turned so that y does.
         workers: processes that read meshes; as many as there are cores (at most 16) unless given.
         progress: show progress, and say what was skipped earlier; for one process of a run only.
 
     Raises:
-        FileNotFoundError, ValueError: an entry leads to nothing, to nothing for training, or to clouds with
-            fewer points than asked; names the entry and what to do.
+        FileNotFoundError, ValueError: ``up`` is no axis; an entry leads to nothing, to nothing for training,
+            or to clouds with fewer points than asked; names the entry and what to do.
         OSError: no room for a cache.
     """
     check_seed(seed)
+    check_up(up)
     if cloud_points < 2:
         raise ValueError(f"cloud_points is {cloud_points}: expected at least 2")
     if isinstance(entries, str):
@@ -203,7 +220,10 @@ def open_sources(
             parts.append(_folder(path, cloud_points, cache, seed, number, progress))
         else:
             parts.append(_clouds_file(path, cloud_points, cache, progress))
-    return concatenate(parts) if parts else CloudSource(cloud_points, [], [], [])
+    found = concatenate(parts) if parts else CloudSource(cloud_points, [], [], [])
+    if up != "y":
+        found.blocks = [Upright(block, up) for block in found.blocks]
+    return found
 
 
 def procedural_source(

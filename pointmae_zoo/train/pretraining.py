@@ -189,7 +189,7 @@ def open_training_source(recipe: PretrainRecipe, cache: Path, progress: bool = T
         raise ValueError(
             "recipe: neither data nor procedural_clouds; give --data FILE, or --set procedural_clouds=1000"
         )
-    found = open_sources(recipe.data, recipe.cloud_points, cache=cache, progress=progress)
+    found = open_sources(recipe.data, recipe.cloud_points, cache=cache, up=recipe.up, progress=progress)
     count = len(found) if recipe.procedural_clouds is None else recipe.procedural_clouds
     if count:
         live = recipe.procedural_shapes == "live"
@@ -255,7 +255,8 @@ def _taught(recipe: PretrainRecipe, teacher: tuple[int, int] | None) -> dict[str
 
 
 def _what_is_trained(recipe: PretrainRecipe, source: CloudSource, out: Path) -> str:
-    """A line that says what is trained on which data, and another if the warm-up is cut."""
+    """A line that says what is trained on which data, and others if the warm-up is cut or clouds are
+    turned."""
     from_data = clouds_from_data(recipe, source)
     parts = [f"{from_data:,} clouds"] if from_data else []
     if made := len(source) - from_data:
@@ -264,7 +265,9 @@ def _what_is_trained(recipe: PretrainRecipe, source: CloudSource, out: Path) -> 
     if recipe.teacher.name and recipe.teacher.weights == "random":
         teacher += " with random weights"
     steps, cut = steps_in_words(recipe, len(source))
-    return f"{recipe.model} on {' + '.join(parts)}, {teacher}, {steps}: {out}{cut}"
+    up = recipe.up
+    turned = "" if up == "y" else f"\n{up} is up in the data, so they are turned; give embed --up {up}, too"
+    return f"{recipe.model} on {' + '.join(parts)}, {teacher}, {steps}: {out}{cut}{turned}"
 
 
 def _untrained_teacher(recipe: PretrainRecipe) -> Teacher | None:

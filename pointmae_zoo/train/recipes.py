@@ -197,6 +197,7 @@ class PretrainRecipe(TrainingRecipe):
         data: the training clouds (see ``open_sources``): ``.npz`` / ``.npy`` files, folders of meshes or
             clouds, ``shapenet55:PATH``, ``modelnet40:PATH``, ``scanobjectnn:PATH`` or
             ``shapenetpart:PATH``. Only training splits are used.
+        up: what points up in ``data``; those clouds are turned so that y does.
         procedural_clouds: how many procedural shapes to add; None: as many as ``data`` holds.
         procedural_shapes: ``cached``: made before training and kept in the cache folder, 12 kB each with
             2,048 points. ``live``: other processes make those of the coming steps meanwhile, and nothing is
@@ -216,6 +217,7 @@ class PretrainRecipe(TrainingRecipe):
     model: str = "i2p_mae_tiny"
     model_arguments: dict[str, Any] = field(default_factory=dict)
     data: tuple[str, ...] = ()
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] = "y"
     procedural_clouds: int | None = None
     procedural_shapes: Literal["cached", "live"] = "cached"
     procedural_seed: int = 0

@@ -103,6 +103,21 @@ def test_wrong_entries_say_what_is_wrong(tmp_path: Path, cache: Path, entry: str
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("up", "matrix"), [("z", ((1, 0, 0), (0, 0, 1), (0, -1, 0))), ("-y", np.diag([1, -1, -1]))]
+)
+def test_what_is_up_in_the_data_is_turned_up(tmp_path: Path, cache: Path, up: str, matrix: object) -> None:
+    np.savez(tmp_path / "a.npz", points=clouds(3))
+    np.save(tmp_path / "b.npy", clouds(2, seed=1))
+    entries = [str(tmp_path / name) for name in ("a.npz", "b.npy")]
+    lying, upright = (open_sources(entries, 32, cache=cache, up=one) for one in ("y", up))
+    expected = everything(lying) @ np.array(matrix, dtype=np.float32).T
+    np.testing.assert_allclose(everything(upright), expected, atol=1e-6)
+    assert upright.names == lying.names and upright.sha256 == lying.sha256
+    with pytest.raises(ValueError, match="up: x, y, z, -x, -y or -z expected, got 'w'"):
+        open_sources(entries, 32, cache=cache, up="w")
+
+
 # Folders
 
 

@@ -246,6 +246,23 @@ def test_the_teacher_and_the_model_see_the_clouds_in_the_recipes_pose(
     assert np.array_equal(torch.cat(seen)[1:].numpy(), turned)  # the first was for the shapes of features
 
 
+def test_clouds_with_another_axis_up_are_turned(
+    recipe: PretrainRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = np.random.default_rng(0).normal(size=(8, 128, 3)).astype(np.float32)
+    np.save(tmp_path / "upright.npy", points)
+    np.save(tmp_path / "lying.npy", points[:, :, [0, 2, 1]] * np.array([1, -1, 1], np.float32))
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe.override(steps=2).to_dict()), encoding="utf-8")
+    for name, words in (("upright", ()), ("lying", ("--up", "z"))):
+        data = ["--data", str(tmp_path / f"{name}.npy"), "--out", str(tmp_path / name)]
+        assert main(["pretrain", "--recipe", str(tmp_path / "recipe.yaml"), *data, *words]) == 0
+    said = "\nz is up in the data, so they are turned; give embed --up z, too\n"
+    assert capsys.readouterr().err.count(said) == 1
+    first, second = (curve(tmp_path / name)[-1]["loss"] for name in ("upright", "lying"))
+    assert first == pytest.approx(second, rel=1e-5)  # sums over another order of axes
+    assert read_recipe(tmp_path / "lying" / "recipe.yaml").up == "z"  # type: ignore[union-attr]
+
+
 def test_live_procedural_shapes_give_the_run_of_cached_ones(
     recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
