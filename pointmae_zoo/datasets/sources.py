@@ -17,7 +17,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,11 @@ class Block(Protocol):
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """(B,) -> (B, N, 3)."""
         ...
+
+
+@runtime_checkable
+class _Closable(Protocol):
+    def close(self) -> None: ...
 
 
 class InMemory:
@@ -170,7 +175,7 @@ class CloudSource:
     def close(self) -> None:
         """End the processes that make shapes, if there are any."""
         for block in self.blocks:
-            if isinstance(block, OnTheFly):
+            if isinstance(block, _Closable):
                 block.close()
 
 

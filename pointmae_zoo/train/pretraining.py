@@ -24,7 +24,7 @@ from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.models.teacher.teacher_weights import check_weights_file
 from pointmae_zoo.ops import farthest_point_sample
 from pointmae_zoo.train.device_cache import Rows
-from pointmae_zoo.train.provenance import clouds_from_data, entry_names, provenance
+from pointmae_zoo.train.provenance import cloud_counts, entry_names, provenance
 from pointmae_zoo.train.read_ahead import ReadAhead
 from pointmae_zoo.train.recipes import PretrainRecipe, TeacherSettings
 from pointmae_zoo.train.runtime import compile_teacher
@@ -202,7 +202,7 @@ def open_training_source(recipe: PretrainRecipe, cache: Path, progress: bool = T
             progress=progress,
         )
         found = concatenate([found, made])
-    return posed(found, recipe.pose, recipe.pose_seed)
+    return posed(found, recipe.pose, recipe.pose_seed, poses=recipe.poses)
 
 
 def _spare_cores() -> int:
@@ -257,17 +257,18 @@ def _taught(recipe: PretrainRecipe, teacher: tuple[int, int] | None) -> dict[str
 def _what_is_trained(recipe: PretrainRecipe, source: CloudSource, out: Path) -> str:
     """A line that says what is trained on which data, and others if the warm-up is cut or clouds are
     turned."""
-    from_data = clouds_from_data(recipe, source)
+    from_data, made = cloud_counts(recipe, source)
     parts = [f"{from_data:,} clouds"] if from_data else []
-    if made := len(source) - from_data:
+    if made:
         parts.append(f"{made:,} procedural" + ("" if from_data else " clouds"))
+    poses = f" in {recipe.poses} poses each" if recipe.poses > 1 else ""
     teacher = f"teacher {recipe.teacher.name}" if recipe.teacher.name else "no teacher"
     if recipe.teacher.name and recipe.teacher.weights == "random":
         teacher += " with random weights"
     steps, cut = steps_in_words(recipe, len(source))
     up = recipe.up
     turned = "" if up == "y" else f"\n{up} is up in the data, so they are turned; give embed --up {up}, too"
-    return f"{recipe.model} on {' + '.join(parts)}, {teacher}, {steps}: {out}{cut}{turned}"
+    return f"{recipe.model} on {' + '.join(parts)}{poses}, {teacher}, {steps}: {out}{cut}{turned}"
 
 
 def _untrained_teacher(recipe: PretrainRecipe) -> Teacher | None:

@@ -206,6 +206,7 @@ class PretrainRecipe(TrainingRecipe):
             share the teacher's targets.
         pose: of the stored clouds, which the teacher sees, too: ``upright`` as they are, ``turned`` by any
             angle about y, or ``any``: by any rotation. Each cloud keeps its own.
+        poses: so often every cloud is there, each time turned otherwise; an epoch is that much longer.
         pose_seed: which rotations; separate from ``seed`` for the same reason.
         cloud_points: points kept of each stored cloud; cached depth images are rendered from them.
         num_points: points that the model gets, chosen anew each time.
@@ -222,6 +223,7 @@ class PretrainRecipe(TrainingRecipe):
     procedural_shapes: Literal["cached", "live"] = "cached"
     procedural_seed: int = 0
     pose: Pose = "upright"
+    poses: int = 1
     pose_seed: int = 0
     cloud_points: int = 2048
     num_points: int = 1024
@@ -232,8 +234,11 @@ class PretrainRecipe(TrainingRecipe):
         super().__post_init__()
         for name in ("procedural_clouds", "procedural_seed", "pose_seed"):
             check_at_least(self, name, 0)
+        check_at_least(self, "poses", 1)
         check_at_least(self, "cloud_points", 2)
         check_at_least(self, "num_points", 2)
+        if self.pose == "upright" and self.poses > 1:
+            raise ValueError(f"poses is {self.poses}, but pose is 'upright'; set it to 'turned' or 'any'")
         if self.num_points > self.cloud_points:
             raise ValueError(
                 f"num_points is {self.num_points}, more than cloud_points ({self.cloud_points}); "

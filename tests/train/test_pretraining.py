@@ -246,6 +246,17 @@ def test_the_teacher_and_the_model_see_the_clouds_in_the_recipes_pose(
     assert np.array_equal(torch.cat(seen)[1:].numpy(), turned)  # the first was for the shapes of features
 
 
+def test_several_poses_are_no_more_clouds(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = recipe.override(procedural_clouds=None, teacher={"name": ""}, pose="any", poses=3, steps=1)
+    assert len(pretraining.open_training_source(recipe, cache, progress=False)) == 3 * 48
+    pretrain(recipe, tmp_path, cache=cache)
+    assert "on 24 clouds + 24 procedural in 3 poses each, no teacher" in capsys.readouterr().err
+    provenance = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["provenance"]
+    assert provenance["clouds_procedural"] == provenance["clouds_from_data"] == 24
+
+
 def test_clouds_with_another_axis_up_are_turned(
     recipe: PretrainRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,6 +86,8 @@ def test_round_trip_and_override(tmp_path: Path) -> None:
         ({"betas": [0.9, 1.0]}, "betas holds 1.0, expected at least 0 and below 1"),
         ({"betas": [0.9]}, r"betas is \[0\.9\], expected a list of 2 numbers"),
         ({"ema_decay": 1.0}, "ema_decay holds 1.0, expected at least 0 and below 1"),
+        ({"poses": 2}, "poses is 2, but pose is 'upright'"),
+        ({"poses": 0}, "poses is 0, expected at least 1"),
         ({"procedural_shapes": "live"}, r"procedural_shapes is 'live', but teacher\.targets is 'cached'"),
         ({"augmentation": {"scale": 0.8}}, "augmentation: scale is 0.8, expected at least 1"),
         ({"augmentation": {"shift": -0.1}}, "augmentation: shift is -0.1, expected at least 0"),
