@@ -53,7 +53,9 @@ class Run(TypedDict, total=False):
 
 
 @options()
-def pretrain(*, out: RunFolder, data: Sources | None = None, **run: Unpack[Run]) -> int:
+def pretrain(
+    *, out: RunFolder, data: Sources | None = None, up: Axis | None = None, **run: Unpack[Run]
+) -> int:
     """Train a model on clouds without labels.
 
     Ctrl-C writes a checkpoint and ends the run; --resume continues it. On several processes: torchrun
@@ -64,13 +66,17 @@ def pretrain(*, out: RunFolder, data: Sources | None = None, **run: Unpack[Run])
     Args:
         out: run folder
         data: .npz or .npy files of clouds, folders of meshes, or BENCHMARK:FOLDER such as shapenet55:PATH
+        up: axis that points up in the data; of depth cameras -y (default: the recipe's, y in all of ours)
     """
     from pointmae_zoo.system.devices import check_device
 
     check_device(run.get("device"))
     from pointmae_zoo.train import pretrain
 
-    return _train("pretrain", pretrain, out, {} if data is None else {"data": data}, run)
+    changes: dict[str, Any] = {} if data is None else {"data": data}
+    if up is not None:
+        changes["up"] = up
+    return _train("pretrain", pretrain, out, changes, run)
 
 
 @options()

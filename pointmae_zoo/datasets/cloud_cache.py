@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.datasets.clouds import INT16_SCALE, normalize_clouds
+from pointmae_zoo.datasets.clouds import normalize_clouds, rounded, unrounded
 from pointmae_zoo.shapes.reader_pool import Reading
 from pointmae_zoo.system.files import locked, written_whole
 from pointmae_zoo.system.progress import progress_bar
@@ -87,7 +87,7 @@ class CachedClouds:
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Clouds (B,) of the M -> (B, N, 3)."""
         points = np.asarray(self._points[self.kept[indices]])
-        return points * np.float32(INT16_SCALE) if points.dtype == np.int16 else points
+        return unrounded(points) if points.dtype == np.int16 else points
 
 
 def cached_clouds(
@@ -112,8 +112,7 @@ def cached_clouds(
         label: for the progress bar and messages.
         names: of the ``count`` clouds, by which those without points are listed.
         normalize: put every cloud into the unit sphere; they stay as they were read otherwise.
-        compact: store clouds in the unit sphere as int16, in half the space. Coordinates are then off by at
-            most 1/65534.
+        compact: store clouds in the unit sphere as int16, in half the space: coordinates are ``rounded``.
 
     Raises:
         OSError: the disk is full, or has no room for what is missing; names the folder.
@@ -225,7 +224,7 @@ def _write_chunk(
         bar.update()
     points = normalize_clouds(points) if normalize else points
     if dtype.kind == "i":
-        points = np.rint(points / INT16_SCALE)
+        points = rounded(points)
     data = points.astype(dtype).tobytes()
     stream.write(data)
     return {"stop": stop, "sha256": hashlib.sha256(data).hexdigest(), "skipped": skipped}

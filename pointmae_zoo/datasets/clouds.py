@@ -21,8 +21,7 @@ from pointmae_zoo.system.files import file_sha256
 TRAINING_SPLITS = ("train", "unlabelled")
 """The only splits that pre-training may see; all others (``test``, ``val``) never get into a training set."""
 
-INT16_SCALE = 1.0 / 32767.0
-"""Of clouds in the unit sphere that are stored as int16."""
+_INT16_SCALE = 1.0 / 32767.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,16 @@ def normalize_clouds(points: NDArray[np.float32]) -> NDArray[np.float32]:
     radius = np.sqrt((centred**2).sum(axis=2)).max(axis=1)
     radius[radius == 0] = 1.0
     return (centred / radius[:, None, None]).astype(np.float32)
+
+
+def rounded(points: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Coordinates in [-1, 1] in units of 1/32767, as int16: off by 1/65534 (0.000015) at most."""
+    return np.rint(points * np.float32(32767)).astype(np.int16)
+
+
+def unrounded(stored: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Coordinates from units of 1/32767."""
+    return stored * np.float32(_INT16_SCALE)
 
 
 def read_clouds(path: str | Path) -> Clouds:
@@ -182,7 +191,7 @@ def _decode_points(
     _check_points(path, stored)
     points = stored.astype(np.float32)
     if stored.dtype == np.int16:
-        points *= np.float32(INT16_SCALE if scale is None else _point_scale(path, scale))
+        points *= np.float32(_INT16_SCALE if scale is None else _point_scale(path, scale))
     broken = np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))
     if len(broken):
         bad = broken[0] if rows is None else rows[broken[0]]

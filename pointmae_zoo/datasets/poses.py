@@ -11,8 +11,8 @@ from pointmae_zoo.datasets.sources import CloudSource
 Pose = Literal["upright", "turned", "any"]
 
 
-def posed(source: CloudSource, pose: Pose, seed: int = 0) -> CloudSource:
-    """The clouds of a source in another pose.
+def posed(source: CloudSource, pose: Pose, seed: int = 0, *, poses: int = 1) -> CloudSource:
+    """The clouds of a source in another pose, or in several.
 
     Every cloud has a rotation of its own, which depends on its number and the seed, and on nothing else.
 
@@ -20,39 +20,49 @@ def posed(source: CloudSource, pose: Pose, seed: int = 0) -> CloudSource:
         pose: ``upright``: as they are. ``turned``: by any angle about y (up). ``any``: by a uniformly drawn
             rotation.
         seed: which rotations; not negative.
+        poses: so often every cloud is there, each time turned otherwise: first all clouds in a first pose,
+            then all in another.
 
     Raises:
-        ValueError: an unknown pose.
+        ValueError: an unknown pose; several that are all upright.
     """
     if pose not in get_args(Pose):
         raise ValueError(f"pose is {pose!r}, expected one of {', '.join(get_args(Pose))}")
     if pose == "upright":
+        if poses != 1:
+            raise ValueError(f"poses is {poses}, but all are upright; set pose to 'turned' or 'any'")
         return source
     rng = np.random.default_rng(seed)
     if pose == "turned":
-        rotations = rotations_about("y", rng.uniform(0.0, 2.0 * np.pi, len(source)))
+        rotations = rotations_about("y", rng.uniform(0.0, 2.0 * np.pi, poses * len(source)))
     else:
-        rotations = uniform_rotations(len(source), rng)
+        rotations = uniform_rotations(poses * len(source), rng)
+    names = list(source.names)
+    if poses > 1:
+        names = [f"{name}, pose {number}" for number in range(1, poses + 1) for name in names]
     return CloudSource(
         source.num_points,
         [_Rotated(source, rotations.astype(np.float32))],
-        source.names,
+        names,
         source.sha256,
         source.skipped,
     )
 
 
 class _Rotated:
-    """Clouds of a source, each rotated by its own matrix of (M, 3, 3)."""
+    """M clouds of a source, as often as there are rotations (poses M, 3, 3), each rotated by its own."""
 
     def __init__(self, source: CloudSource, rotations: NDArray[np.float32]) -> None:
         self._source, self._rotations = source, rotations
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self._rotations)
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-        return self._source.read(indices) @ self._rotations[indices].transpose(0, 2, 1)
+        return self._source.read(indices % len(self._source)) @ self._rotations[indices].transpose(0, 2, 1)
+
+    def close(self) -> None:
+        self._source.close()
 
 
 def uniform_rotations(count: int, rng: np.random.Generator) -> NDArray[np.float64]:

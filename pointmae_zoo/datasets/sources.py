@@ -17,17 +17,24 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.datasets import benchmarks
 from pointmae_zoo.datasets.cloud_cache import Readings, cache_name, cached_clouds, file_stamps
-from pointmae_zoo.datasets.clouds import normalize_clouds, read_training_points, training_rows
+from pointmae_zoo.datasets.clouds import (
+    normalize_clouds,
+    read_training_points,
+    rounded,
+    training_rows,
+    unrounded,
+)
 from pointmae_zoo.datasets.mesh_folder import number_of_workers, read_files, too_few, training_files
 from pointmae_zoo.shapes.read import check_seed
 from pointmae_zoo.shapes.reader_pool import Reading
+from pointmae_zoo.shapes.up_axis import check_up, turn_up
 from pointmae_zoo.system.files import file_sha256
 
 IN_MEMORY_BYTES = 256_000_000
@@ -35,6 +42,7 @@ IN_MEMORY_BYTES = 256_000_000
 
 _MOST_LISTED = 20
 _SHAPES_A_PROCESS = 200  # fewer procedural shapes than this take less time than another process to start
+_SHAPES_A_JOB = 8
 
 
 class Block(Protocol):
@@ -45,6 +53,11 @@ class Block(Protocol):
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """(B,) -> (B, N, 3)."""
         ...
+
+
+@runtime_checkable
+class _Closable(Protocol):
+    def close(self) -> None: ...
 
 
 class InMemory:
@@ -61,19 +74,55 @@ class InMemory:
 
 
 class OnTheFly:
-    """Procedural shapes, generated whenever they are read: some milliseconds each."""
+    """Procedural shapes, generated whenever they are read: some milliseconds each. They equal those that a
+    cache holds.
 
-    def __init__(self, count: int, seed: int, num_points: int) -> None:
+    Args:
+        workers: processes that make them, until `close`; 0: this process does.
+    """
+
+    def __init__(self, count: int, seed: int, num_points: int, workers: int = 0) -> None:
+        from pointmae_zoo.procedural import ShapeProcesses
+
         self._count, self._seed, self._num_points = count, seed, num_points
+        self._processes = ShapeProcesses(workers, seed=seed, num_points=num_points) if workers else None
 
     def __len__(self) -> int:
         return self._count
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Several threads may read at a time.
+
+        Raises:
+            RuntimeError: a process ended before its work was done.
+        """
         from pointmae_zoo.procedural import generate
 
-        made = [generate(self._seed, self._num_points, index=int(index)) for index in indices]
-        return normalize_clouds(np.stack(made))
+        if self._processes is None:
+            made = np.stack([generate(self._seed, self._num_points, index=int(index)) for index in indices])
+        else:
+            parts = np.split(indices, range(_SHAPES_A_JOB, len(indices), _SHAPES_A_JOB))
+            jobs = [self._processes.submit(part) for part in parts]
+            made = np.concatenate([job.result() for job in jobs])
+        return unrounded(rounded(normalize_clouds(made)))
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._processes is not None:
+            self._processes.close()
+
+
+class Upright:
+    """Clouds in which another direction than y points up (see `turn_up`), turned upright."""
+
+    def __init__(self, block: Block, up: str) -> None:
+        self._block, self._up = block, up
+
+    def __len__(self) -> int:
+        return len(self._block)
+
+    def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        return turn_up(self._block.read(indices), self._up, "y")
 
 
 class CloudSource:
@@ -123,6 +172,12 @@ class CloudSource:
             points[here] = self.blocks[number].read(wanted[here] - self._starts[number])
         return points
 
+    def close(self) -> None:
+        """End the processes that make shapes, if there are any."""
+        for block in self.blocks:
+            if isinstance(block, _Closable):
+                block.close()
+
 
 def open_sources(
     entries: Sequence[str],
@@ -130,6 +185,7 @@ def open_sources(
     *,
     cache: Path,
     seed: int = 0,
+    up: str = "y",
     workers: int | None = None,
     progress: bool = True,
 ) -> CloudSource:
@@ -144,15 +200,17 @@ def open_sources(
             chosen.
         cache: folder for the caches.
         seed: of the points on meshes and of the choice among points.
+        up: what points up in them, one of `UP_AXES`; they are turned so that y does.
         workers: processes that read meshes; as many as there are cores (at most 16) unless given.
         progress: show progress, and say what was skipped earlier; for one process of a run only.
 
     Raises:
-        FileNotFoundError, ValueError: an entry leads to nothing, to nothing for training, or to clouds with
-            fewer points than asked; names the entry and what to do.
+        FileNotFoundError, ValueError: ``up`` is no axis; an entry leads to nothing, to nothing for training,
+            or to clouds with fewer points than asked; names the entry and what to do.
         OSError: no room for a cache.
     """
     check_seed(seed)
+    check_up(up)
     if cloud_points < 2:
         raise ValueError(f"cloud_points is {cloud_points}: expected at least 2")
     if isinstance(entries, str):
@@ -167,7 +225,10 @@ def open_sources(
             parts.append(_folder(path, cloud_points, cache, seed, number, progress))
         else:
             parts.append(_clouds_file(path, cloud_points, cache, progress))
-    return concatenate(parts) if parts else CloudSource(cloud_points, [], [], [])
+    found = concatenate(parts) if parts else CloudSource(cloud_points, [], [], [])
+    if up != "y":
+        found.blocks = [Upright(block, up) for block in found.blocks]
+    return found
 
 
 def procedural_source(
@@ -183,8 +244,9 @@ def procedural_source(
 
     Args:
         cache: folder to keep them in, 6 bytes a point; None: each is generated whenever it is read, the same
-            every time.
-        workers: processes that fill the cache; as many as there are cores (at most 16) unless given.
+            every time. Either way coordinates are rounded to 1/32767.
+        workers: processes that make them. By default as many as there are cores (at most 16) fill a cache;
+            without one, this process makes them itself. Close the source to end them.
     """
     from pointmae_zoo.procedural import generate_in_order, version
 
@@ -193,7 +255,7 @@ def procedural_source(
     settings = {"version": version(), "seed": seed, "num_points": num_points, "count": count}
     block: Block
     if cache is None:
-        block = OnTheFly(count, seed, num_points)
+        block = OnTheFly(count, seed, num_points, workers or 0)
         digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     else:
         number = min(number_of_workers(workers), -(-count // _SHAPES_A_PROCESS))
@@ -204,16 +266,9 @@ def procedural_source(
                 for points in made:
                     yield Reading(points)
 
-        path = cache / cache_name("procedural", {**settings, "stored": "int16"})
-        block = cached_clouds(
-            path,
-            count,
-            num_points,
-            readings,
-            label="procedural shapes",
-            progress=progress,
-            compact=True,
-        )
+        path = cache / cache_name("procedural", settings | {"stored": "int16"})
+        label = "procedural shapes"
+        block = cached_clouds(path, count, num_points, readings, label=label, progress=progress, compact=True)
         digest = block.sha256
     names = [f"procedural shape {index} of seed {seed}" for index in range(count)]
     return CloudSource(num_points, [block], names, [digest])

@@ -8,9 +8,9 @@ import hashlib
 from pathlib import Path
 
 from pointmae_zoo.procedural.generator import generate
-from pointmae_zoo.procedural.parallel import generate_in_order, generate_many
+from pointmae_zoo.procedural.parallel import ShapeProcesses, generate_in_order, generate_many
 
-__all__ = ["generate", "generate_in_order", "generate_many", "version"]
+__all__ = ["ShapeProcesses", "generate", "generate_in_order", "generate_many", "version"]
 
 _DRAW_NOTHING = ("__init__", "parallel")
 _SAME_SHAPES = {"cbe32310c4ff": "7dac857449ac"}

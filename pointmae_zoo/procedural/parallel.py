@@ -5,13 +5,14 @@ module in each, and so run a script without ``if __name__ == "__main__"`` once m
 dependency.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
@@ -61,45 +62,62 @@ def generate_in_order(
         for i in range(start, count):
             yield generate(seed, num_points, index=i)
         return
-    processes: list[subprocess.Popen[bytes]] = []
-    mine = threading.local()  # each thread talks to a process of its own
+    jobs = (range(first, min(first + CHUNK, count)) for first in range(start, count, CHUNK))
+    with contextlib.closing(ShapeProcesses(workers, seed=seed, num_points=num_points)) as processes:
+        # Only as far ahead as keeps all processes busy: the caller may stop at any time.
+        waiting = deque(processes.submit(job) for job in islice(jobs, 2 * workers))
+        while waiting:
+            yield from waiting.popleft().result()
+            waiting.extend(processes.submit(job) for job in islice(jobs, 1))
 
-    def begin() -> None:
-        mine.process = subprocess.Popen(
+
+class ShapeProcesses:
+    """Processes that make procedural shapes of a seed. The first work starts them; `close` ends them.
+
+    Args:
+        workers: how many.
+    """
+
+    def __init__(self, workers: int, *, seed: int, num_points: int) -> None:
+        self._seed, self._num_points = seed, num_points
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._mine = threading.local()  # each thread talks to a process of its own
+        self._threads = ThreadPoolExecutor(workers, initializer=self._begin)
+
+    def submit(self, indices: Iterable[int]) -> Future[NDArray[np.float32]]:
+        """Let a process make these shapes (B,): (B, num_points, 3), or a RuntimeError if it ended early."""
+        return self._threads.submit(self._make, [int(index) for index in indices])
+
+    def close(self) -> None:
+        """End the processes; work that isn't done is dropped."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for process in self._processes:
+            process.kill()
+        self._threads.shutdown()
+        for process in self._processes:
+            process.communicate()
+
+    def _begin(self) -> None:
+        self._mine.process = subprocess.Popen(
             [sys.executable, "-c", _CODE, json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        processes.append(mine.process)
+        self._processes.append(self._mine.process)
 
-    def make(first: int, last: int) -> NDArray[np.float32]:
-        size = 12 * num_points * (last - first)
+    def _make(self, indices: list[int]) -> NDArray[np.float32]:
+        size = 12 * self._num_points * len(indices)
+        process = self._mine.process
         try:
-            mine.process.stdin.write(json.dumps([seed, num_points, first, last]).encode() + b"\n")
-            mine.process.stdin.flush()
-            data = mine.process.stdout.read(size)
+            process.stdin.write(json.dumps([self._seed, self._num_points, indices]).encode() + b"\n")
+            process.stdin.flush()
+            data = process.stdout.read(size)
         except OSError:
             data = b""
         if len(data) < size:
-            code = mine.process.wait()
+            code = process.wait()
             raise RuntimeError(f"a process that makes procedural shapes ended early (exit code {code})")
-        return np.frombuffer(data, dtype="<f4").reshape(-1, num_points, 3).astype(np.float32)
-
-    jobs = ((first, min(first + CHUNK, count)) for first in range(start, count, CHUNK))
-    pool = ThreadPoolExecutor(workers, initializer=begin)
-    try:
-        # Only as far ahead as keeps all processes busy: the caller may stop at any time.
-        waiting = deque(pool.submit(make, *job) for job in islice(jobs, 2 * workers))
-        while waiting:
-            yield from waiting.popleft().result()
-            waiting.extend(pool.submit(make, *job) for job in islice(jobs, 1))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.kill()
-        pool.shutdown()
-        for process in processes:
-            process.communicate()
+        return np.frombuffer(data, dtype="<f4").reshape(-1, self._num_points, 3).astype(np.float32)
 
 
 def serve() -> None:
@@ -108,7 +126,7 @@ def serve() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     for line in sys.stdin.buffer:
-        seed, num_points, first, last = json.loads(line)
-        for index in range(first, last):
+        seed, num_points, indices = json.loads(line)
+        for index in indices:
             sys.stdout.buffer.write(generate(seed, num_points, index=index).astype("<f4").tobytes())
         sys.stdout.buffer.flush()

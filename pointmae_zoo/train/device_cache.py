@@ -24,10 +24,13 @@ class Rows:
     Args:
         read: row numbers (B,) -> rows (B, ...), always of one shape and type.
         count: M.
+        copied: False: rows are made when they are read, so they are never copied as a whole.
     """
 
-    def __init__(self, read: Callable[[NDArray[np.int64]], NDArray[Any]], count: int) -> None:
-        self._read, self._count = read, count
+    def __init__(
+        self, read: Callable[[NDArray[np.int64]], NDArray[Any]], count: int, *, copied: bool = True
+    ) -> None:
+        self._read, self._count, self._copied = read, count, copied
         self._resident: dict[torch.device, Tensor | None] = {}  # None: no room there
 
     def fetch(self, indices: NDArray[np.int64], device: torch.device) -> Tensor:
@@ -36,7 +39,7 @@ class Rows:
         if device.type == "cpu":
             return torch.from_numpy(self._read(indices))
         if device not in self._resident:
-            self._resident[device] = self._uploaded(device)
+            self._resident[device] = self._uploaded(device) if self._copied else None
         resident = self._resident[device]
         if resident is None:
             return to_device(self._read(indices), device)

@@ -27,6 +27,7 @@ from pointmae_zoo.system.progress import progress_bar
 from pointmae_zoo.train.checkpoints import load_latest, save_if_possible
 from pointmae_zoo.train.metrics import Metrics
 from pointmae_zoo.train.optimizer import MovingAverage, adamw, load_optimizer
+from pointmae_zoo.train.read_ahead import STEPS_AHEAD
 from pointmae_zoo.train.recipes import TrainingRecipe
 from pointmae_zoo.train.runtime import compile_blocks, determinism, precision, signals_caught
 from pointmae_zoo.train.schedule import batch_indices, learning_rate, step_seed, total_steps
@@ -48,6 +49,7 @@ def train(
     progress: bool = True,
     validation: Validation | None = None,
     settle: Callable[[nn.Module], None] | None = None,
+    expect: Callable[[NDArray[np.int64]], None] | None = None,
     layer_decay: float = 1.0,
 ) -> TrainingResult:
     """Train ``task.model``. Afterwards it is in evaluation mode and has its final weights: those that
@@ -60,6 +62,8 @@ def train(
         validation: scores the model between steps; every time a line of metrics is written with the scores.
         settle: prepares a model for use; called with the present weights before every validation and after
             the last step. It must not change what is trained, nor use torch's global generator.
+        expect: called with the numbers of clouds that ``task.batch`` will be asked for, ``STEPS_AHEAD`` steps
+            before.
         layer_decay: see ``parameter_groups``.
 
     Raises:
@@ -68,7 +72,7 @@ def train(
         OSError: the last checkpoint or the last metrics can't be written.
     """
     recipe = recipe.resolved(accelerator.device)
-    run = _Run(task, recipe, out, accelerator, validation, settle, layer_decay)
+    run = _Run(task, recipe, out, accelerator, validation, settle, expect, layer_decay)
     with determinism(recipe.deterministic):
         result = run.train(resume, progress)
     if validation is not None and validation.weights is not None and result.completed:
@@ -102,11 +106,13 @@ class _Run:
         accelerator: "Accelerator",
         validation: Validation | None,
         settle: Callable[[nn.Module], None] | None,
+        expect: Callable[[NDArray[np.int64]], None] | None,
         layer_decay: float,
     ) -> None:
         self.task = task
         self.validation = validation
         self.settle = settle
+        self.expect = expect
         self.recipe = recipe
         self.out = out
         self.accelerator = accelerator
@@ -141,6 +147,8 @@ class _Run:
         if self.is_main:
             self.metrics.start(self.step, self.unwritten)
         self.model.train()
+        for ahead in range(STEPS_AHEAD):
+            self._announce(self.step + ahead)
         first = logged = self.step
         self.started = self.saved = last_log = time.perf_counter()
         bar = progress_bar(
@@ -184,19 +192,17 @@ class _Run:
     def _one_step(self) -> dict[str, Tensor]:
         recipe, accelerator = self.recipe, self.accelerator
         seed = step_seed(self.step, recipe.seed)
-        indices = self._indices(self.step)
-        size = recipe.batch_size // (accelerator.num_processes * recipe.accumulation_steps)
+        self._announce(self.step + STEPS_AHEAD)
         rate = learning_rate(self.step, recipe, self.task.count)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         parts: list[dict[str, Tensor]] = []
         self.look = look = LossDetails(self.task, recipe, accelerator) if self._line_due() else None
-        for part in range(recipe.accumulation_steps):
-            first = size * (part * accelerator.num_processes + accelerator.process_index)
+        for first, indices in self._parts(self.step):
             torch.manual_seed(seed)  # masks and drop path draw from the global generator
             generator = torch.Generator(device=self.device).manual_seed(seed)
             with accelerator.accumulate(self.wrapped), share_of_batch(first, recipe.batch_size):
-                batch = self.task.batch(indices[first : first + size], generator)
+                batch = self.task.batch(indices, generator)
                 with precision(recipe.precision, self.device):
                     losses = self.wrapped(batch)
                 terms, found = self._weighted(losses)
@@ -215,6 +221,19 @@ class _Run:
         # Cloned: a loss may be a view of a far larger tensor, which it would keep in memory.
         values = {name: torch.stack([one[name] for one in parts]).mean(0).clone() for name in parts[0]}
         return {**values, NORM: norm.detach().clone()}
+
+    def _parts(self, step: int) -> list[tuple[int, NDArray[np.int64]]]:
+        """The parts of a step's batch that this process computes, one after another: place of the first cloud
+        in the batch, and the clouds' numbers."""
+        indices, processes = self._indices(step), self.accelerator.num_processes
+        size = self.recipe.batch_size // (processes * self.recipe.accumulation_steps)
+        starts = range(size * self.accelerator.process_index, self.recipe.batch_size, size * processes)
+        return [(first, indices[first : first + size]) for first in starts]
+
+    def _announce(self, step: int) -> None:
+        if self.expect is not None and step < self.steps:
+            for _, indices in self._parts(step):
+                self.expect(indices)
 
     def _line_due(self) -> bool:
         """Whether a line of metrics is due after the coming step."""

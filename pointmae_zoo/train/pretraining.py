@@ -1,6 +1,8 @@
 """Self-supervised pre-training: the task, and a run of it from recipe to folder of weights."""
 
+import contextlib
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointmae_zoo.datasets.augmentation import Augmentation, augment, points_of_step, subsample
+from pointmae_zoo.datasets.mesh_folder import number_of_workers
 from pointmae_zoo.datasets.poses import posed
 from pointmae_zoo.datasets.sources import CloudSource, concatenate, open_sources, procedural_source
 from pointmae_zoo.hub import save_pretrained
@@ -21,7 +24,8 @@ from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.models.teacher.teacher_weights import check_weights_file
 from pointmae_zoo.ops import farthest_point_sample
 from pointmae_zoo.train.device_cache import Rows
-from pointmae_zoo.train.provenance import clouds_from_data, entry_names, provenance
+from pointmae_zoo.train.provenance import cloud_counts, entry_names, provenance
+from pointmae_zoo.train.read_ahead import ReadAhead
 from pointmae_zoo.train.recipes import PretrainRecipe, TeacherSettings
 from pointmae_zoo.train.runtime import compile_teacher
 from pointmae_zoo.train.target_cache import cached_targets
@@ -50,9 +54,15 @@ class PretrainTask:
         self.model = model
         self.count = len(source)
         self.source = source
-        self.clouds = Rows(source.read, len(source))
+        self.ahead = ReadAhead(source.read)
+        self.clouds = Rows(self.ahead.read, len(source), copied=recipe.procedural_shapes == "cached")
         self.targets = targets
         self.recipe = recipe
+
+    def close(self) -> None:
+        """End the processes and threads that make clouds."""
+        self.source.close()
+        self.ahead.close()
 
     def batch(
         self, indices: NDArray[np.int64], generator: torch.Generator
@@ -148,11 +158,12 @@ def pretrain(
                 teacher = _teacher(recipe.teacher, recipe.teacher.weights)
             run.begin(dict(zip(entry_names(recipe), source.sha256, strict=True)))
         targets = _targets(recipe, teacher, source, run.cache, run.accelerator, run.progress)
-        task = PretrainTask(model, source, targets, recipe)
-        result = run.train(task)
-        if result.completed and run.is_main:
-            save_pretrained(model, out, provenance=provenance(recipe, source, result, run.commit))
-            draw_preview(task, out / "preview.png", run.accelerator.device)
+        with contextlib.closing(PretrainTask(model, source, targets, recipe)) as task:
+            # Cached clouds are read in less time than it takes to hand them from thread to thread.
+            result = run.train(task, expect=task.ahead.expect if recipe.procedural_shapes == "live" else None)
+            if result.completed and run.is_main:
+                save_pretrained(model, out, provenance=provenance(recipe, source, result, run.commit))
+                draw_preview(task, out / "preview.png", run.accelerator.device)
     return result
 
 
@@ -178,14 +189,26 @@ def open_training_source(recipe: PretrainRecipe, cache: Path, progress: bool = T
         raise ValueError(
             "recipe: neither data nor procedural_clouds; give --data FILE, or --set procedural_clouds=1000"
         )
-    found = open_sources(recipe.data, recipe.cloud_points, cache=cache, progress=progress)
+    found = open_sources(recipe.data, recipe.cloud_points, cache=cache, up=recipe.up, progress=progress)
     count = len(found) if recipe.procedural_clouds is None else recipe.procedural_clouds
     if count:
+        live = recipe.procedural_shapes == "live"
         made = procedural_source(
-            count, recipe.procedural_seed, recipe.cloud_points, cache=cache, progress=progress
+            count,
+            recipe.procedural_seed,
+            recipe.cloud_points,
+            cache=None if live else cache,
+            workers=_spare_cores() if live else None,
+            progress=progress,
         )
         found = concatenate([found, made])
-    return posed(found, recipe.pose, recipe.pose_seed)
+    return posed(found, recipe.pose, recipe.pose_seed, poses=recipe.poses)
+
+
+def _spare_cores() -> int:
+    """Cores that a process of a run has beside its own one; at least 1."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's and accelerate's
+    return max(1, number_of_workers(None) // processes - 1)
 
 
 def create_pretraining_model(recipe: PretrainRecipe, teacher: Teacher | None) -> Any:
@@ -232,16 +255,20 @@ def _taught(recipe: PretrainRecipe, teacher: tuple[int, int] | None) -> dict[str
 
 
 def _what_is_trained(recipe: PretrainRecipe, source: CloudSource, out: Path) -> str:
-    """A line that says what is trained on which data, and another if the warm-up is cut."""
-    from_data = clouds_from_data(recipe, source)
+    """A line that says what is trained on which data, and others if the warm-up is cut or clouds are
+    turned."""
+    from_data, made = cloud_counts(recipe, source)
     parts = [f"{from_data:,} clouds"] if from_data else []
-    if made := len(source) - from_data:
+    if made:
         parts.append(f"{made:,} procedural" + ("" if from_data else " clouds"))
+    poses = f" in {recipe.poses} poses each" if recipe.poses > 1 else ""
     teacher = f"teacher {recipe.teacher.name}" if recipe.teacher.name else "no teacher"
     if recipe.teacher.name and recipe.teacher.weights == "random":
         teacher += " with random weights"
     steps, cut = steps_in_words(recipe, len(source))
-    return f"{recipe.model} on {' + '.join(parts)}, {teacher}, {steps}: {out}{cut}"
+    up = recipe.up
+    turned = "" if up == "y" else f"\n{up} is up in the data, so they are turned; give embed --up {up}, too"
+    return f"{recipe.model} on {' + '.join(parts)}{poses}, {teacher}, {steps}: {out}{cut}{turned}"
 
 
 def _untrained_teacher(recipe: PretrainRecipe) -> Teacher | None:

@@ -26,12 +26,12 @@ def provenance(
         named["teacher"] = {"name": ""}  # its other fields had no effect
     elif recipe.teacher.weights not in ("pretrained", "random"):
         named["teacher"]["weights"] = Path(recipe.teacher.weights).name
-    from_data = clouds_from_data(recipe, source)
+    from_data, made = cloud_counts(recipe, source)
     return {
         "recipe": named,
         "data_sha256": dict(zip(entry_names(recipe), source.sha256, strict=True)),
         "clouds_from_data": from_data,
-        "clouds_procedural": len(source) - from_data,
+        "clouds_procedural": made,
         **_ending(recipe, len(source), result, commit),
     }
 
@@ -91,10 +91,11 @@ def validation_of(recipe: FinetuneRecipe, clouds: LabelledClouds) -> str:
     return "val" if recipe.validation_share and "val" in clouds.splits else "train"
 
 
-def clouds_from_data(recipe: PretrainRecipe, source: CloudSource) -> int:
-    """How many of a source's clouds are not procedural."""
-    made = len(source) // 2 if recipe.procedural_clouds is None else recipe.procedural_clouds
-    return len(source) - made
+def cloud_counts(recipe: PretrainRecipe, source: CloudSource) -> tuple[int, int]:
+    """How many clouds from data and how many procedural ones a source has, each counted in one pose."""
+    count = len(source) // recipe.poses
+    made = count // 2 if recipe.procedural_clouds is None else recipe.procedural_clouds
+    return count - made, made
 
 
 def without_folder(entry: str) -> str:

@@ -197,11 +197,16 @@ class PretrainRecipe(TrainingRecipe):
         data: the training clouds (see ``open_sources``): ``.npz`` / ``.npy`` files, folders of meshes or
             clouds, ``shapenet55:PATH``, ``modelnet40:PATH``, ``scanobjectnn:PATH`` or
             ``shapenetpart:PATH``. Only training splits are used.
+        up: what points up in ``data``; those clouds are turned so that y does.
         procedural_clouds: how many procedural shapes to add; None: as many as ``data`` holds.
+        procedural_shapes: ``cached``: made before training and kept in the cache folder, 12 kB each with
+            2,048 points. ``live``: other processes make those of the coming steps meanwhile, and nothing is
+            stored; with a teacher only for ``live`` targets. The shapes are the same.
         procedural_seed: which procedural shapes; separate from ``seed``, so that runs with several seeds
             share the teacher's targets.
         pose: of the stored clouds, which the teacher sees, too: ``upright`` as they are, ``turned`` by any
             angle about y, or ``any``: by any rotation. Each cloud keeps its own.
+        poses: so often every cloud is there, each time turned otherwise; an epoch is that much longer.
         pose_seed: which rotations; separate from ``seed`` for the same reason.
         cloud_points: points kept of each stored cloud; cached depth images are rendered from them.
         num_points: points that the model gets, chosen anew each time.
@@ -213,9 +218,12 @@ class PretrainRecipe(TrainingRecipe):
     model: str = "i2p_mae_tiny"
     model_arguments: dict[str, Any] = field(default_factory=dict)
     data: tuple[str, ...] = ()
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] = "y"
     procedural_clouds: int | None = None
+    procedural_shapes: Literal["cached", "live"] = "cached"
     procedural_seed: int = 0
     pose: Pose = "upright"
+    poses: int = 1
     pose_seed: int = 0
     cloud_points: int = 2048
     num_points: int = 1024
@@ -226,12 +234,20 @@ class PretrainRecipe(TrainingRecipe):
         super().__post_init__()
         for name in ("procedural_clouds", "procedural_seed", "pose_seed"):
             check_at_least(self, name, 0)
+        check_at_least(self, "poses", 1)
         check_at_least(self, "cloud_points", 2)
         check_at_least(self, "num_points", 2)
+        if self.pose == "upright" and self.poses > 1:
+            raise ValueError(f"poses is {self.poses}, but pose is 'upright'; set it to 'turned' or 'any'")
         if self.num_points > self.cloud_points:
             raise ValueError(
                 f"num_points is {self.num_points}, more than cloud_points ({self.cloud_points}); "
                 f"set num_points to {self.cloud_points} or lower, or cloud_points higher"
+            )
+        if self.procedural_shapes == "live" and self.teacher.name and self.teacher.targets == "cached":
+            raise ValueError(
+                "procedural_shapes is 'live', but teacher.targets is 'cached', for which all shapes must be "
+                "there before training; set teacher.targets to 'live', or procedural_shapes to 'cached'"
             )
 
     def automatic(self) -> list[str]:

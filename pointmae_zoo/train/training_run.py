@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from pointmae_zoo.ops.precision import chosen_precision, has_bfloat16, why_chosen
@@ -252,6 +254,7 @@ class Run(Generic[_Recipe]):
         *,
         validation: Validation | None = None,
         settle: Callable[[nn.Module], None] | None = None,
+        expect: Callable[[NDArray[np.int64]], None] | None = None,
         layer_decay: float = 1.0,
     ) -> TrainingResult:
         """See `loop.train`."""
@@ -267,6 +270,7 @@ class Run(Generic[_Recipe]):
                 progress=self.progress,
                 validation=validation,
                 settle=settle,
+                expect=expect,
                 layer_decay=layer_decay,
             )
 

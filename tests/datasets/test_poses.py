@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pointmae_zoo.datasets.poses import posed
-from pointmae_zoo.datasets.sources import CloudSource, InMemory, concatenate
+from pointmae_zoo.datasets.sources import CloudSource, InMemory, concatenate, procedural_source
 
 
 def source(count: int, num_points: int = 12, seed: int = 0) -> CloudSource:
@@ -46,6 +46,31 @@ def test_a_rotation_depends_on_the_number_and_the_seed_alone(pose: Any) -> None:
     longer = posed(concatenate([source(20), source(5, seed=1)]), pose, 3)
     np.testing.assert_array_equal(everything(longer)[:20], whole)
     assert not np.allclose(everything(posed(source(20), pose, 4)), whole)
+
+
+@pytest.mark.parametrize("pose", ["turned", "any"])
+def test_every_cloud_is_there_in_each_of_its_poses(pose: Any) -> None:
+    upright = source(20)
+    thrice = posed(upright, pose, 3, poses=3)
+    points = everything(thrice)
+    np.testing.assert_array_equal(points[:20], everything(posed(upright, pose, 3)))
+    np.testing.assert_allclose(
+        distances(points), np.tile(distances(everything(upright)), (3, 1, 1)), atol=1e-5
+    )
+    for one, other in ((0, 20), (0, 40), (20, 40)):
+        assert np.abs(points[one : one + 20] - points[other : other + 20]).max((1, 2)).min() > 1e-3
+    assert thrice.names[19:21] == ["cloud 19, pose 1", "cloud 0, pose 2"]
+    with pytest.raises(ValueError, match="poses is 3, but all are upright"):
+        posed(upright, "upright", poses=3)
+
+
+def test_closing_a_posed_source_closes_what_it_turns() -> None:
+    made = procedural_source(4, 0, 16, workers=1)
+    turned = posed(made, "any")
+    turned.read(np.arange(4))
+    turned.close()
+    with pytest.raises(RuntimeError):
+        turned.read(np.arange(4))
 
 
 def test_upright_clouds_stay_as_they_are() -> None:

@@ -103,6 +103,21 @@ def test_wrong_entries_say_what_is_wrong(tmp_path: Path, cache: Path, entry: str
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("up", "matrix"), [("z", ((1, 0, 0), (0, 0, 1), (0, -1, 0))), ("-y", np.diag([1, -1, -1]))]
+)
+def test_what_is_up_in_the_data_is_turned_up(tmp_path: Path, cache: Path, up: str, matrix: object) -> None:
+    np.savez(tmp_path / "a.npz", points=clouds(3))
+    np.save(tmp_path / "b.npy", clouds(2, seed=1))
+    entries = [str(tmp_path / name) for name in ("a.npz", "b.npy")]
+    lying, upright = (open_sources(entries, 32, cache=cache, up=one) for one in ("y", up))
+    expected = everything(lying) @ np.array(matrix, dtype=np.float32).T
+    np.testing.assert_allclose(everything(upright), expected, atol=1e-6)
+    assert upright.names == lying.names and upright.sha256 == lying.sha256
+    with pytest.raises(ValueError, match="up: x, y, z, -x, -y or -z expected, got 'w'"):
+        open_sources(entries, 32, cache=cache, up="w")
+
+
 # Folders
 
 
@@ -305,12 +320,28 @@ def test_sources_are_put_together_in_their_order(tmp_path: Path, cache: Path, me
 def test_procedural_shapes_are_the_same_cached_or_not(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cloud_cache, "CHUNK", 4)
     kept, made = procedural_source(11, 3, 40, cache=cache), procedural_source(11, 3, 40)
-    rounding = 1 / 65534 + 1e-7  # in the cache: int16
-    np.testing.assert_allclose(everything(kept), everything(made), rtol=0, atol=rounding)
+    np.testing.assert_array_equal(everything(kept), everything(made))
     for index in (0, 10):
         shape = in_unit_sphere(generate(3, 40, index=index))
-        np.testing.assert_allclose(everything(made)[index], shape, atol=1e-6)
+        np.testing.assert_allclose(everything(kept)[index], shape, rtol=0, atol=0.5 / 32767 + 1e-6)
     assert kept.names[10] == "procedural shape 10 of seed 3"
+    (file,) = cache.glob("procedural-*.npy")
+    assert file.stat().st_size == 128 + 11 * 40 * 6  # two bytes a coordinate, after numpy's header
+
+
+def test_processes_make_the_same_procedural_shapes_until_they_are_closed() -> None:
+    source = concatenate([procedural_source(2, 1, 40), procedural_source(30, 3, 40, workers=2)])
+    expected = everything(procedural_source(30, 3, 40))
+    order = np.array([1, 31, *range(2, 30), 2])
+    np.testing.assert_array_equal(source.read(order)[1:], expected[order[1:] - 2])
+    processes = source.blocks[1]._processes._processes  # type: ignore[attr-defined]
+    assert 1 <= len(processes) <= 2 and all(process.poll() is None for process in processes)
+    processes[0].kill()
+    with pytest.raises(RuntimeError, match=r"makes procedural shapes ended early \(exit code"):
+        for _ in range(50):  # the other process may have been the faster one
+            source.read(order)
+    source.close()
+    assert all(process.poll() is not None for process in processes)
 
 
 def test_pickles_as_a_file_name(cache: Path) -> None:

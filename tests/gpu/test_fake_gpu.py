@@ -305,7 +305,7 @@ def test_the_loops_own_step(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path
     )
     model = without_values(small(name, drop_path=0.2), "meta")
     task = PretrainTask(model, clouds(), cached(tmp_path) if name.startswith("i2p") else None, recipe)
-    run = loop._Run(task, recipe, tmp_path, Alone(), None, None, 1.0)  # type: ignore[arg-type]
+    run = loop._Run(task, recipe, tmp_path, Alone(), None, None, None, 1.0)  # type: ignore[arg-type]
     run.model.train()
     for step in range(3):
         with Unasked() if step else contextlib.nullcontext():

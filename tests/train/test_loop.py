@@ -71,6 +71,29 @@ def run(recipe: TrainingRecipe, out: Path, *, resume: bool = False) -> tuple[Lin
         return task, train(task, recipe, out, accelerator, resume=resume, progress=False)
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_coming_clouds_are_announced_some_steps_before(tmp_path: Path, parts: int) -> None:
+    recipe = RECIPE.override(accumulation_steps=parts)
+    asked: list[list[int]] = []
+    announced: list[tuple[int, list[int]]] = []
+
+    class Told(Line):
+        def batch(self, indices: NDArray[np.int64], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+            asked.append(indices.tolist())
+            return super().batch(indices, generator)
+
+    def expect(indices: NDArray[np.int64]) -> None:
+        announced.append((len(asked), indices.tolist()))
+
+    with accelerated(recipe, "cpu", tmp_path) as accelerator:
+        train(Told(), recipe, tmp_path, accelerator, expect=expect, progress=False)
+    assert len(asked) == 6 * parts and [indices for _, indices in announced] == asked
+    assert [before for before, _ in announced[: 4 * parts]] == [0] * 4 * parts
+    assert [before for before, _ in announced[4 * parts :]] == [
+        step * parts for step in (0, 1) for _ in range(parts)
+    ]
+
+
 def by_hand(recipe: TrainingRecipe) -> list[tuple[float, float]]:
     """Weight and bias after every step, by plain torch."""
     task = Line()

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from pointmae_zoo.models.pretraining_model import TeacherViews
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.ops import DepthViews, Rendering
+from pointmae_zoo.procedural import parallel
 from pointmae_zoo.system import progress
 from pointmae_zoo.train import (
     PretrainRecipe,
@@ -242,6 +244,59 @@ def test_the_teacher_and_the_model_see_the_clouds_in_the_recipes_pose(
     monkeypatch.setattr(Rendering, "__call__", rendered)
     run(recipe.override(pose="any"), tmp_path, cache)
     assert np.array_equal(torch.cat(seen)[1:].numpy(), turned)  # the first was for the shapes of features
+
+
+def test_several_poses_are_no_more_clouds(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = recipe.override(procedural_clouds=None, teacher={"name": ""}, pose="any", poses=3, steps=1)
+    assert len(pretraining.open_training_source(recipe, cache, progress=False)) == 3 * 48
+    pretrain(recipe, tmp_path, cache=cache)
+    assert "on 24 clouds + 24 procedural in 3 poses each, no teacher" in capsys.readouterr().err
+    provenance = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["provenance"]
+    assert provenance["clouds_procedural"] == provenance["clouds_from_data"] == 24
+
+
+def test_clouds_with_another_axis_up_are_turned(
+    recipe: PretrainRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = np.random.default_rng(0).normal(size=(8, 128, 3)).astype(np.float32)
+    np.save(tmp_path / "upright.npy", points)
+    np.save(tmp_path / "lying.npy", points[:, :, [0, 2, 1]] * np.array([1, -1, 1], np.float32))
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe.override(steps=2).to_dict()), encoding="utf-8")
+    for name, words in (("upright", ()), ("lying", ("--up", "z"))):
+        data = ["--data", str(tmp_path / f"{name}.npy"), "--out", str(tmp_path / name)]
+        assert main(["pretrain", "--recipe", str(tmp_path / "recipe.yaml"), *data, *words]) == 0
+    said = "\nz is up in the data, so they are turned; give embed --up z, too\n"
+    assert capsys.readouterr().err.count(said) == 1
+    first, second = (curve(tmp_path / name)[-1]["loss"] for name in ("upright", "lying"))
+    assert first == pytest.approx(second, rel=1e-5)  # sums over another order of axes
+    assert read_recipe(tmp_path / "lying" / "recipe.yaml").up == "z"  # type: ignore[union-attr]
+
+
+def test_live_procedural_shapes_give_the_run_of_cached_ones(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe.override(procedural_clouds=None, teacher={"targets": "live"}, steps=5)
+    run(recipe, tmp_path / "cached", cache)
+    live = recipe.override(procedural_shapes="live")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        assert not run(live, tmp_path / "live", tmp_path / "none").completed
+    assert run(None, tmp_path / "live", tmp_path / "none", resume=True).completed
+    assert_same_run(tmp_path / "cached", tmp_path / "live")
+    assert not list((tmp_path / "none").glob("procedural*"))
+
+
+def test_a_process_that_makes_no_shapes_ends_the_run(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "_CODE", "raise SystemExit(7)")
+    recipe = recipe.override(procedural_clouds=9, procedural_shapes="live", teacher={"name": ""})
+    before = set(threading.enumerate())
+    with pytest.raises(RuntimeError, match=r"procedural shapes ended early \(exit code 7\)"):
+        run(recipe, tmp_path, cache)
+    assert set(threading.enumerate()) == before
 
 
 def test_second_run_reads_the_teachers_targets(

@@ -250,6 +250,10 @@ def test_rows_are_fetched_from_a_copy_where_there_is_room(room: int, monkeypatch
         found = rows.fetch(indices, device)  # type: ignore[arg-type]
         assert found.dtype == torch.int16 and np.array_equal(found.numpy(), stored[indices])
     assert len(read) == (601 if room else 1 + 3 * 7)
+    made = Rows(reading, len(stored), copied=False)
+    read.clear()
+    assert np.array_equal(made.fetch(indices, device).numpy(), stored[indices])  # type: ignore[arg-type]
+    assert read == indices.tolist()
     assert np.array_equal(rows.fetch(indices, torch.device("cpu")).numpy(), stored[indices])
 
 
