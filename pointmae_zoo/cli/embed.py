@@ -6,7 +6,7 @@ from typing import Annotated, TypedDict, Unpack
 
 from cyclopts import Parameter
 
-from pointmae_zoo.cli.options import Axis, Count, File, Model, Reading, Whole, options
+from pointmae_zoo.cli.options import Axis, Count, File, Model, Pose, Reading, Whole, options
 from pointmae_zoo.cli.printing import in_place_of, print_account, print_failures, print_table
 from pointmae_zoo.system.files import shown
 
@@ -24,8 +24,16 @@ class Weights(TypedDict, total=False):
     pool: str
 
 
+@options("inference/embedding.py:embed_files")
 class Embedding(Weights, Reading, total=False):
-    """Arguments of `embed_files`."""
+    """Arguments of `embed_files`.
+
+    Args:
+        pose: how shapes may lie: upright, turned (about up) or any (rotation); the latter two take 2 and 4
+            times the computing, a little more for round shapes (default: {pose})
+    """
+
+    pose: Pose
 
 
 @options()
@@ -66,6 +74,7 @@ class Search(TypedDict, total=False):
         k: how many (default: {k})
         model: what made the table, if it does not say so itself (.csv)
         up: axis that points up, as the table was made, if it does not say so itself (.csv)
+        pose: as the table was made, if it does not say so itself (.csv); default: upright
         pool: as the table was made, if it does not say so itself (.csv); default: as stored with the weights
         seed: as the table was made, if it does not say so itself (.csv); default: 0
     """
@@ -73,6 +82,7 @@ class Search(TypedDict, total=False):
     k: Annotated[Count, Parameter(name="-k")]
     model: Model
     up: Axis
+    pose: Pose
     pool: str
     seed: Whole
 

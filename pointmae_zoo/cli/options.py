@@ -35,6 +35,7 @@ def _whole(_: Any, tokens: Sequence[Token]) -> int:
 Whole = Annotated[int, Parameter(metavar="N", converter=_whole)]
 Count = Annotated[int, Parameter(metavar="N", validator=_above_zero, converter=_whole)]
 Axis = Annotated[Literal["x", "y", "z", "-x", "-y", "-z"], Parameter(allow_leading_hyphen=True)]
+Pose = Literal["upright", "turned", "any"]
 SEVERAL = Parameter(consume_multiple=1)
 """Of an option that takes several values at once, and may be repeated."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Unpack
 
 from cyclopts import Parameter
 
-from pointmae_zoo.cli.options import Count, File, Folder, Model, Name, Reading, options
+from pointmae_zoo.cli.options import Count, File, Folder, Model, Name, Pose, Reading, options
 from pointmae_zoo.cli.printing import in_place_of, print_account, print_failures, print_table
 from pointmae_zoo.system.files import shown
 
@@ -19,6 +19,7 @@ def predict(
     model: Model | None = None,
     out: File | None = None,
     top: Count | None = None,
+    pose: Pose | None = None,
     parts_out: Folder | None = None,
     parts_format: Literal["ply", "glb"] | None = None,
     object_class: Annotated[Name | None, Parameter(name="--class")] = None,
@@ -38,6 +39,8 @@ def predict(
         model: a classifier or part segmenter (default: {model})
         out: also write .csv or .json; replaced at the end if it is there
         top: of a classifier: classes of each file (default: {top})
+        pose: of a classifier that was trained on such poses: how files may lie; upright, turned (about up) or
+            any (rotation) (default: {pose})
         parts_out: of a part segmenter: where coloured clouds go; those made already, the same way, are kept
         parts_format: of these clouds (default: {inference/part_prediction.py:predict_parts.suffix})
         object_class: of a part segmenter: what the files show
@@ -52,6 +55,8 @@ def predict(
             raise ValueError(
                 "--top: is for a classifier's classes; with --parts-out every point has one part"
             )
+        if pose is not None:
+            raise ValueError("--pose: is for a classifier; with --parts-out files are read as they stand")
         if model is None:
             raise ValueError(
                 "--model: is missing, a part segmenter, such as a run of 'pointmae-zoo finetune'"
@@ -62,7 +67,7 @@ def predict(
     from pointmae_zoo.inference import predict_files
 
     replaced = in_place_of(out)
-    given: dict[str, Any] = {"model": model, "top": top}
+    given: dict[str, Any] = {"model": model, "top": top, "pose": pose}
     given = {name: value for name, value in given.items() if value is not None}
     found = predict_files(paths, out=out, **given, **reading)
     if found.paths:

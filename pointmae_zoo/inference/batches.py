@@ -8,13 +8,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.models.preprocess import Preprocess
-from pointmae_zoo.shapes.reader_pool import ReaderPool
+from pointmae_zoo.models.preprocess import Preprocess, rotated
+from pointmae_zoo.shapes.pose import Pose, rotations
+from pointmae_zoo.shapes.reader_pool import ReaderPool, Reading
+from pointmae_zoo.shapes.up_axis import turn_up
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +38,43 @@ GAIN = 1.05
 """Doubling the size must raise clouds per second by this factor to be worth the memory."""
 
 
+class View(NamedTuple):
+    """What goes through the network: a file's points (N, 3) in one of its poses."""
+
+    file: Path
+    points: NDArray[np.float32]
+    rotation: NDArray[np.float64] | None
+    """(3, 3); see `Launcher.launch`. None: as it stands."""
+    last: bool
+    """Whether it is the last of its file."""
+
+
+@dataclass(frozen=True)
+class Poses:
+    """The poses in which files go through the network.
+
+    Args:
+        pose: see `embed_files`.
+        up: the axis that points up in the files.
+        upright: the axis that points up in the network's input.
+    """
+
+    pose: Pose = "upright"
+    up: str = "y"
+    upright: str = "y"
+
+    def views(self, file: Path, reading: Reading) -> list[View]:
+        """A read file in each pose. Its points are there once."""
+        assert reading.points is not None
+        if self.pose == "upright":
+            return [View(file, reading.points, None, True)]
+        assert reading.moments is not None
+        half = turn_up(reading.moments, self.up, self.upright)
+        found = rotations(turn_up(half.T, self.up, self.upright), self.pose, self.upright)
+        last = len(found) - 1
+        return [View(file, reading.points, matrix, number == last) for number, matrix in enumerate(found)]
+
+
 class Launched(Protocol):
     """A batch under way."""
 
@@ -55,9 +94,19 @@ class Launcher(Protocol):
     tries_sizes: bool
     """Whether it pays to look for the best batch size."""
 
-    def launch(self, network: "Network", clouds: list[NDArray[np.float32]], size: int) -> Launched:
+    def launch(
+        self,
+        network: "Network",
+        clouds: list[NDArray[np.float32]],
+        size: int,
+        rotations: NDArray[np.float32] | None = None,
+    ) -> Launched:
         """Start a batch of 1 to ``size`` clouds. The network always gets ``size`` of them, because kernels
-        are chosen by shape and a row must not depend on how many clouds share its batch."""
+        are chosen by shape and a row must not depend on how many clouds share its batch.
+
+        ``rotations`` (number of clouds, 3, 3): each cloud is turned by its own when it is ready for the
+        network: ``input @ rotation.T``. None: all stay as they are.
+        """
 
     def seconds(self, network: "Network", clouds: list[NDArray[np.float32]], size: int) -> float:
         """How long a batch of this size takes, filled by repeating these clouds."""
@@ -135,19 +184,27 @@ class Batches:
     """Goes through files in order, a batch at a time."""
 
     def __init__(
-        self, launcher: Launcher, surface_samples: int, *, seed: int, batch_size: int | None
+        self,
+        launcher: Launcher,
+        surface_samples: int,
+        *,
+        seed: int,
+        batch_size: int | None,
+        poses: Poses = Poses(),
     ) -> None:
         self._launcher, self._surface_samples, self._seed = launcher, surface_samples, seed
-        self._batch_size = BatchSize(batch_size)
+        self._batch_size, self._poses = BatchSize(batch_size), poses
+        self._unfinished: list[NDArray[np.float32]] = []
+        """Outputs for the first poses of a file whose other poses are in the next batch."""
         self.notes: dict[Path, tuple[str, ...]] = {}
         """Remarks about files that were read so far."""
 
     def run(
         self, network: "Network", files: list[Path], readers: ReaderPool, failures: dict[Path, str], bar: Any
     ) -> Iterator[tuple[Clouds, Outputs]]:
-        """Batches of files that can be read, and the network's outputs for them. Files that can't be read,
-        and those without outputs, go to failures."""
-        under_way: deque[tuple[Clouds, Launched]] = deque()
+        """Batches of files that can be read, and the network's outputs for them: of a file in several poses
+        the mean. Files that can't be read, and those without outputs, go to failures."""
+        under_way: deque[tuple[list[View], Launched]] = deque()
         for batch in self._read(network, files, readers, failures, bar):
             todo = _parts(batch, self._batch_size.size)
             while todo:
@@ -159,30 +216,31 @@ class Batches:
                     yield self._finished(*under_way.popleft(), failures)
                 if launched is None:  # now nothing else takes room
                     self._batch_size.halve()
-                    todo = [part for clouds in todo for part in _parts(clouds, self._batch_size.size)]
+                    todo = [part for views in todo for part in _parts(views, self._batch_size.size)]
         while under_way:
             yield self._finished(*under_way.popleft(), failures)
 
     def _read(
         self, network: "Network", files: list[Path], readers: ReaderPool, failures: dict[Path, str], bar: Any
-    ) -> Iterator[Clouds]:
-        """Clouds, a batch at a time; the batch size may change in between."""
-        batch: Clouds = {}
+    ) -> Iterator[list[View]]:
+        """Views, a batch or more at a time; the batch size may change in between."""
+        batch: list[View] = []
         searching = self._launcher.tries_sizes
-        readings = readers.read(files, self._surface_samples, self._seed)
+        moments = self._poses.pose != "upright"
+        readings = readers.read(files, self._surface_samples, self._seed, moments)
         for number, (file, reading) in enumerate(zip(files, readings, strict=True)):
             if reading.points is None:
                 failures[file] = reading.reason
             else:
-                batch[file] = reading.points
+                batch += self._poses.views(file, reading)
                 if reading.notes:
                     self.notes[file] = reading.notes
-            if searching and len(batch) == self._batch_size.size:
+            if searching and len(batch) >= self._batch_size.size:
                 searching = False
-                self._find_size(network, list(batch.values()), len(files) - number)
-            if len(batch) >= self._batch_size.size:
-                yield batch
-                batch = {}
+                self._find_size(network, [view.points for view in batch], len(files) - number)
+            if full := len(batch) // self._batch_size.size * self._batch_size.size:
+                yield batch[:full]
+                batch = batch[full:]
             bar.update()
         if batch:
             yield batch
@@ -190,31 +248,40 @@ class Batches:
     def _find_size(self, network: "Network", clouds: list[NDArray[np.float32]], waiting: int) -> None:
         self._batch_size.find(lambda size: self._launcher.seconds(network, clouds, size), waiting)
 
-    def _launched(self, network: "Network", clouds: Clouds) -> Launched | None:
+    def _launched(self, network: "Network", views: list[View]) -> Launched | None:
         """None: not enough memory."""
+        clouds, turns = [view.points for view in views], [view.rotation for view in views]
+        rotations = None if turns[0] is None else np.array(turns, np.float32)
         try:
-            return self._launcher.launch(network, list(clouds.values()), self._batch_size.size)
+            return self._launcher.launch(network, clouds, self._batch_size.size, rotations)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
         return None
 
     def _finished(
-        self, batch: Clouds, launched: Launched, failures: dict[Path, str]
+        self, views: list[View], launched: Launched, failures: dict[Path, str]
     ) -> tuple[Clouds, Outputs]:
+        """The files whose last pose is in this batch, and their rows."""
         outputs, failed = launched.outputs(), dict(launched.failed)
         finite = np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
         for number in np.flatnonzero(~finite):
             failed.setdefault(int(number), "the network gives NaN or infinity for it")
-        failures.update((list(batch)[number], reason) for number, reason in failed.items())
-        return batch, {file: outputs[number] for number, file in enumerate(batch) if number not in failed}
+        failures.update((views[number].file, reason) for number, reason in failed.items())
+        clouds: Clouds = {}
+        rows: Outputs = {}
+        for view, output in zip(views, outputs, strict=True):
+            self._unfinished.append(output)
+            if view.last:
+                clouds[view.file] = view.points
+                if view.file not in failures:
+                    rows[view.file] = np.array(self._unfinished, np.float64).mean(axis=0).astype(np.float32)
+                self._unfinished = []
+        return clouds, rows
 
 
-def _parts(clouds: Clouds, size: int) -> list[Clouds]:
-    files = list(clouds)
-    return [
-        {file: clouds[file] for file in files[start : start + size]} for start in range(0, len(files), size)
-    ]
+def _parts(views: list[View], size: int) -> list[list[View]]:
+    return [views[start : start + size] for start in range(0, len(views), size)]
 
 
 def launcher_for(recipe: Preprocess, device: str, up: str) -> Launcher:
@@ -236,13 +303,25 @@ class Direct:
     def __init__(self, recipe: Preprocess, device: str, up: str) -> None:
         self._recipe, self._device, self._up = recipe, device, up
 
-    def launch(self, network: "Network", clouds: list[NDArray[np.float32]], size: int) -> Launched:
+    def launch(
+        self,
+        network: "Network",
+        clouds: list[NDArray[np.float32]],
+        size: int,
+        rotations: NDArray[np.float32] | None = None,
+    ) -> Launched:
         import torch
 
-        points, failed = self._prepared(clouds)
+        distinct = {id(cloud): cloud for cloud in clouds}  # a file in several poses is prepared once
+        prepared, broken = self._prepared(list(distinct.values()))
+        numbers = [list(distinct).index(id(cloud)) for cloud in clouds]
+        failed = {place: broken[number] for place, number in enumerate(numbers) if number in broken}
+        points = torch.stack([prepared[number] for number in numbers])
+        if rotations is not None:
+            points = rotated(points, torch.from_numpy(rotations).to(self._device))
         padding = [points[-1]] * (size - len(points))
         with torch.no_grad():
-            outputs = network(torch.stack(points + padding))[: len(points)].float().cpu().numpy()
+            outputs = network(torch.stack([*points, *padding]))[: len(points)].float().cpu().numpy()
         return _Computed(outputs, failed)
 
     def seconds(self, network: "Network", clouds: list[NDArray[np.float32]], size: int) -> float:

@@ -15,6 +15,7 @@ from pointmae_zoo.inference.feature_tables import noted
 from pointmae_zoo.inference.inputs import Paths, RunOptions, in_dtype, opened, stored_config
 from pointmae_zoo.inference.resumable import RowNetwork, Rows, rows_of_files
 from pointmae_zoo.models.default_weights import DEFAULT_CLASSIFIER
+from pointmae_zoo.shapes.pose import Pose
 from pointmae_zoo.system.files import check_out, written_whole
 
 FORMATS = (".csv", ".json")
@@ -35,7 +36,7 @@ class Predictions:
     failures: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of every file without a row."""
     metadata: dict[str, Any] = field(default_factory=dict)
-    """model (name or folder, or None), fingerprint of the weights, dtype, seed, up."""
+    """model (name or folder, or None), fingerprint of the weights, dtype, seed, up, pose."""
     notes: list[tuple[str, str]] = field(default_factory=list)
     """(path, remark) of files with a row, such as "left out 1 support object"."""
     passed_over: dict[str, int] = field(default_factory=dict)
@@ -58,6 +59,7 @@ def predict_files(
     top: int = 3,
     out: str | os.PathLike[str] | None = None,
     up: str = "y",
+    pose: Pose = "upright",
     seed: int = 0,
     batch_size: int | None = None,
     workers: int | None = None,
@@ -75,6 +77,8 @@ def predict_files(
         paths: files, folders or globs.
         model: a classifier: weights by name, folder (what ``finetune`` wrote) or repository, or a model.
         top: the classes of each file that `Predictions.best` and the table give; all, if there are fewer.
+        pose: as of `embed_files`; the probabilities are the mean over the poses. Only useful for a classifier
+            that was trained on such poses.
         out: where to write the table: .csv (path, class_1, probability_1, class_2, ...) or .json (also the
             failures and how it was made). None: nowhere.
 
@@ -87,7 +91,9 @@ def predict_files(
     target = None if out is None else Path(out)
     if target is not None:
         check_out(target, FORMATS)
-    options = RunOptions(up, seed, batch_size, workers, timeout, memory_limit_gb, device, dtype, progress)
+    options = RunOptions(
+        up, seed, batch_size, workers, timeout, memory_limit_gb, device, dtype, progress, pose
+    )
     labels: list[str] = []
 
     def network() -> RowNetwork:
@@ -148,6 +154,7 @@ def _network(given: Any, name: str | None, options: RunOptions) -> RowNetwork:
             "dtype": dtype_of(classifier),
             "seed": int(options.seed),
             "up": options.up,
+            "pose": options.pose,
         },
     )
 

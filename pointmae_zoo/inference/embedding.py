@@ -8,6 +8,7 @@ from pointmae_zoo.inference.feature_tables import Embeddings, check_table_path, 
 from pointmae_zoo.inference.inputs import Paths, RunOptions, in_dtype, opened
 from pointmae_zoo.inference.resumable import RowNetwork, Rows, rows_of_files
 from pointmae_zoo.models.default_weights import DEFAULT_MODEL
+from pointmae_zoo.shapes.pose import Pose
 
 
 def embed_files(
@@ -16,6 +17,7 @@ def embed_files(
     *,
     out: str | os.PathLike[str] | None = None,
     up: str = "y",
+    pose: Pose = "upright",
     seed: int = 0,
     pool: str | None = None,
     batch_size: int | None = None,
@@ -39,6 +41,10 @@ def embed_files(
             commit), or an encoder (for example from `from_pretrained`).
         out: where to write the table: .npz, .safetensors, .csv or .parquet. None: nowhere.
         up: the axis that points up in the files: x, y, z, -x, -y or -z.
+        pose: how shapes may lie. upright: as they stand, with `up` up; rotated shapes get other features.
+            turned: any angle about `up`. any: any rotation; `up` doesn't matter. For the latter two, every
+            shape goes through the network in several poses along its axes (see `shapes.pose.rotations`), and
+            its row is the mean of their features.
         seed: of the points sampled on surfaces, 0 or more. The same file and seed give the same row, bit for
             bit, whatever other files are embedded in the same run.
         pool: how tokens become one vector: max, mean, mean+max, mean,max or levels (see
@@ -67,7 +73,9 @@ def embed_files(
     target = None if out is None else Path(out)
     if target is not None:
         check_table_path(target)
-    options = RunOptions(up, seed, batch_size, workers, timeout, memory_limit_gb, device, dtype, progress)
+    options = RunOptions(
+        up, seed, batch_size, workers, timeout, memory_limit_gb, device, dtype, progress, pose
+    )
     rows = rows_of_files(
         paths,
         lambda: _network(model, pool, options),
@@ -116,5 +124,6 @@ def _network(model: Any, pool: str | None, options: RunOptions) -> RowNetwork:
             "pool": pool,
             "seed": int(options.seed),
             "up": options.up,
+            "pose": options.pose,
         },
     )

@@ -38,8 +38,8 @@ class Embeddings:
     failures: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of every file without a row. Not stored in a table."""
     metadata: dict[str, Any] = field(default_factory=dict)
-    """model (name or folder, or None), fingerprint of the weights, dtype of the network, pool, seed, up;
-    notes (path -> remarks), if there are any. Not stored in .csv."""
+    """model (name or folder, or None), fingerprint of the weights, dtype of the network, pool, seed, up,
+    pose (a table without it is upright); notes (path -> remarks), if there are any. Not stored in .csv."""
     notes: list[tuple[str, str]] = field(default_factory=list)
     """(path, remark) of files with a row, such as "left out 1 support object". Stored as metadata."""
     passed_over: dict[str, int] = field(default_factory=dict)

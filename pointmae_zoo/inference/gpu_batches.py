@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pointmae_zoo.models.preprocess import Preprocess
+from pointmae_zoo.models.preprocess import Preprocess, rotated
 
 Network = Callable[[Tensor], Tensor]
 
@@ -28,14 +28,23 @@ class Overlapped:
         self._on_gpu = self._device.type == "cuda"
         self._copies = torch.cuda.Stream(self._device) if self._on_gpu else None
 
-    def launch(self, network: Network, clouds: list[NDArray[np.float32]], size: int) -> "Underway":
+    def launch(
+        self,
+        network: Network,
+        clouds: list[NDArray[np.float32]],
+        size: int,
+        rotations: NDArray[np.float32] | None = None,
+    ) -> "Underway":
         """See `Launcher.launch`. Returns while the GPU may still be computing earlier batches."""
         host, failed = self._assembled(clouds, size)
         with self._current_device():
-            prepared = self._copied(host)
+            *prepared, turns = self._copied((*host, self._turns(rotations, size)))
             begun = self._event()
             with torch.no_grad():
-                values = network(self._recipe.finished(*prepared))[: len(clouds)].float()
+                points = self._recipe.finished(*prepared)
+                if rotations is not None:
+                    points = rotated(points, turns)
+                values = network(points)[: len(clouds)].float()
                 outputs = self._empty(*values.shape).copy_(values, non_blocking=True)
             return Underway(outputs, failed, begun, self._event())
 
@@ -76,7 +85,16 @@ class Overlapped:
     def _empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(shape, dtype=dtype, pin_memory=self._on_gpu)
 
-    def _copied(self, host: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
+    def _turns(self, rotations: NDArray[np.float32] | None, size: int) -> Tensor:
+        """(size, 3, 3) for `rotated`, in pinned memory; empty without rotations."""
+        if rotations is None:
+            return self._empty(0)
+        turns = self._empty(size, 3, 3)
+        turns[:] = torch.from_numpy(rotations[-1])  # what fills the batch up, too
+        turns[: len(rotations)] = torch.from_numpy(rotations)
+        return turns
+
+    def _copied(self, host: tuple[Tensor, ...]) -> list[Tensor]:
         """On the device, ready for what is launched next."""
         if self._copies is None:
             return [tensor.to(self._device) for tensor in host]

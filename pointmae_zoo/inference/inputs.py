@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pointmae_zoo.shapes.file_search import Found, search_files
+from pointmae_zoo.shapes.pose import Pose, check_pose
 from pointmae_zoo.shapes.read import check_seed
 from pointmae_zoo.shapes.reader_pool import ReaderPool, available_cores
 from pointmae_zoo.shapes.up_axis import check_up
@@ -37,9 +38,11 @@ class RunOptions:
     device: str | None
     dtype: str | None
     progress: bool
+    pose: Pose = "upright"
 
     def __post_init__(self) -> None:
         check_up(self.up)
+        check_pose(self.pose)
         check_seed(self.seed)
         if self.dtype not in (None, *DTYPES):
             raise ValueError(f"dtype: {' or '.join(DTYPES)} expected, got {self.dtype!r}")

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.inference.batches import FIRST_CLOUDS, Batches, launcher_for
+from pointmae_zoo.inference.batches import FIRST_CLOUDS, Batches, Poses, launcher_for
 from pointmae_zoo.inference.inputs import (
     Paths,
     RunOptions,
@@ -324,7 +324,13 @@ def rows_of_files(
     network = open_network()
     launcher = launcher_for(network.recipe, network.device, options.up)
     batch_size, samples = options.batch_size, network.recipe.surface_samples
-    batches = Batches(launcher, samples, seed=int(options.seed), batch_size=batch_size)
+    batches = Batches(
+        launcher,
+        samples,
+        seed=int(options.seed),
+        batch_size=batch_size,
+        poses=Poses(options.pose, options.up, network.recipe.up),
+    )
     if not launcher.tries_sizes:
         batch_size = batch_size or FIRST_CLOUDS
     with readers_for(files, options, network.device) as readers:

@@ -11,6 +11,7 @@ from pointmae_zoo.inference.embedding import embed_files
 from pointmae_zoo.inference.feature_tables import Embeddings, read_table
 from pointmae_zoo.inference.inputs import DTYPES
 from pointmae_zoo.shapes.notes import about, note
+from pointmae_zoo.shapes.pose import Pose, check_pose
 
 
 def similar(
@@ -20,6 +21,7 @@ def similar(
     *,
     model: Any = None,
     up: str | None = None,
+    pose: Pose | None = None,
     pool: str | None = None,
     seed: int | None = None,
 ) -> list[tuple[str, float]]:
@@ -32,22 +34,25 @@ def similar(
         table: what `embed_files` returned, or the file it wrote.
         k: how many; fewer if the table has fewer.
         model: the encoder for a new file, if the table does not name one (.csv never does).
-        up, pool, seed: how the table was made, for a new file and a table that does not say so (.csv). There
-            model and up must be given; pool None is what is stored with the weights, seed None is 0.
+        up, pose, pool, seed: how the table was made, for a new file and a table that does not say so (.csv).
+            There model and up must be given; pose None is upright, pool None is what is stored with the
+            weights, seed None is 0.
 
     What was left out of a new file is a warning (`shapes.notes.ReadNote`).
 
     Raises:
         FileNotFoundError: neither a row nor a file.
-        ValueError: features of another length, a file that cannot be read, a model, up, pool or seed other
-            than the table's, or one that neither table nor caller names.
+        ValueError: features of another length, a file that cannot be read, a model, up, pose, pool or seed
+            other than the table's, or one that neither table nor caller names.
     """
     if k < 1:
         raise ValueError(f"k: at least 1 expected, got {k}")
     rows = table if isinstance(table, Embeddings) else read_table(table)
-    given = {"up": up, "pool": pool, "seed": seed}
+    if pose is not None:
+        check_pose(pose)
+    given = {"up": up, "pose": pose, "pool": pool, "seed": seed}
     for name, value in given.items():
-        made = rows.metadata.get(name)
+        made = _made(rows).get(name)
         if None not in (value, made) and value != made:
             raise ValueError(f"{name}: {value!r} given, but the table was made with {made!r}; leave it out")
     vector: NDArray[np.floating]
@@ -71,18 +76,25 @@ def _row_of(query: str, paths: list[str]) -> int | None:
     return next((number for number, path in enumerate(paths) if os.path.abspath(path) == wanted), None)
 
 
+def _made(rows: Embeddings) -> dict[str, Any]:
+    """How the table was made; nothing if it doesn't say. One without a pose is older than poses."""
+    return {"pose": "upright", **rows.metadata} if rows.metadata else {}
+
+
 def _embed(query: Path, rows: Embeddings, model: Any, given: dict[str, Any]) -> NDArray[np.float32]:
     """Features (D,) of a new file, by the model that made the table."""
     if not query.is_file():
         raise FileNotFoundError(f"{query}: neither a row of the table nor a file")
-    made = rows.metadata
+    made = _made(rows)
     if not made:
         if lacking := [name for name, value in (("model", model), ("up", given["up"])) if value is None]:
             raise ValueError(
                 f"{query}: not in the table, and the table does not name its model and settings; give "
-                f"{' and '.join(lacking)} as the table was made (and pool and seed, if they were given then)"
+                f"{' and '.join(lacking)} as the table was made (and pose, pool and seed, if they were given "
+                "then)"
             )
-        settings = {"up": given["up"], "pool": given["pool"], "seed": given["seed"] or 0}
+        pose = given["pose"] or "upright"
+        settings = {"up": given["up"], "pose": pose, "pool": given["pool"], "seed": given["seed"] or 0}
     elif lacking := [name for name in ("fingerprint", "up", "pool", "seed", "dtype") if name not in made]:
         raise ValueError(f"table: its metadata has no {' and no '.join(lacking)}; embed the files again")
     else:

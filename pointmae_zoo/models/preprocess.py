@@ -198,6 +198,13 @@ class Preprocess:
         return (cloud.double() * 2.0**exponent).float()
 
 
+def rotated(points: "Tensor", rotations: "Tensor") -> "Tensor":
+    """Points (B, N, 3) of an input, each cloud turned by its own rotation (B, 3, 3): ``points @ R.T``."""
+    # No product of matrices: a GPU may round its factors, and its order of summation may depend on B.
+    columns = (points[:, :, axis, None] * rotations[:, None, :, axis] for axis in range(3))
+    return next(columns) + next(columns) + next(columns)
+
+
 def _as_array(points: Any) -> NDArray[Any]:
     """Also of tensors that require a gradient, are on another device or are bfloat16."""
     import torch

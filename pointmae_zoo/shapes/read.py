@@ -29,9 +29,10 @@ from pointmae_zoo.shapes.formats.points import read_npy, read_npz, read_xyz
 from pointmae_zoo.shapes.formats.stl import read_stl
 from pointmae_zoo.shapes.formats.threemf import read_3mf
 from pointmae_zoo.shapes.notes import about, note
+from pointmae_zoo.shapes.pose import second_moments
 from pointmae_zoo.shapes.surface import Geometry, MeshError, points_of
 
-__all__ = ["SUPPORTED_SUFFIXES", "MeshError", "read_geometry", "read_points"]
+__all__ = ["SUPPORTED_SUFFIXES", "MeshError", "read_geometry", "read_points", "read_points_and_moments"]
 
 READERS: dict[str, Callable[[bytes], Geometry]] = {
     ".stl": read_stl,
@@ -82,12 +83,31 @@ def read_points(
     Raises MeshError (a ValueError) with one line that names the file, what is wrong with it and what to do;
     ValueError for a num_points below 2 or a seed that is no whole number of 0 or more.
     """
+    points, _ = _sampled(Path(path), num_points, seed)
+    return points
+
+
+def read_points_and_moments(
+    path: str | os.PathLike[str], num_points: int = 8192, *, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """The points (N, 3) that `read_points` gives, and the second moments (3, 3) of the whole surface, or of
+    all points of a file without faces; see `shapes.pose.second_moments`. The file is read once.
+
+    Raises as `read_points` does.
+    """
     path = Path(path)
+    points, geometry = _sampled(path, num_points, seed)
+    with _errors_in_words(path):
+        return points, second_moments(geometry)
+
+
+def _sampled(path: Path, num_points: int, seed: int) -> tuple[NDArray[np.float32], Geometry]:
     check_seed(seed)
     if num_points < 2:
         raise ValueError(f"num_points is {num_points}: expected at least 2")
     with _errors_in_words(path):
-        return points_of(_geometry(path), num_points, seed)
+        geometry = _geometry(path)
+        return points_of(geometry, num_points, seed), geometry
 
 
 def read_geometry(path: str | os.PathLike[str]) -> Geometry:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.shapes.notes import collecting
-from pointmae_zoo.shapes.read import MeshError, read_points
+from pointmae_zoo.shapes.read import MeshError, read_points, read_points_and_moments
 
 # Files read ahead of the network: enough to bridge a slow file; fewer if their points would take more than so
 # many bytes, but at least one for every worker.
@@ -43,12 +43,13 @@ def available_cores() -> int:
 
 
 class Reading(NamedTuple):
-    """The result for one file: its points (N, 3) float32, or the reason why it has none; and its reader's
-    remarks, such as "left out 1 support object"."""
+    """The result for one file: its points (N, 3) float32, or the reason why it has none; its reader's
+    remarks, such as "left out 1 support object"; and its second moments (3, 3) float64, if asked for."""
 
     points: NDArray[np.float32] | None
     reason: str = ""
     notes: tuple[str, ...] = ()
+    moments: NDArray[np.float64] | None = None
 
 
 class ReaderPool:
@@ -83,8 +84,10 @@ class ReaderPool:
         for worker in self._workers:
             worker.bury()
 
-    def read(self, files: Sequence[Path], num_points: int, seed: int) -> Iterator[Reading]:
-        """The results for all files, in the order of the files.
+    def read(
+        self, files: Sequence[Path], num_points: int, seed: int, moments: bool = False
+    ) -> Iterator[Reading]:
+        """The results for all files, in the order of the files; with ``moments``, their second moments, too.
 
         Raises RuntimeError if the processes cannot be started.
         """
@@ -108,7 +111,7 @@ class ReaderPool:
                     state["next"] += 1
                 result: Reading | BaseException
                 try:
-                    result = worker.read(files[number], num_points, seed)
+                    result = worker.read(files[number], num_points, seed, moments)
                 except BaseException as error:
                     result = error
                 with self._changed:
@@ -140,11 +143,11 @@ class _Worker:
         self._lock = threading.Lock()
         self._closed = False
 
-    def read(self, path: Path, num_points: int, seed: int) -> Reading:
+    def read(self, path: Path, num_points: int, seed: int, moments: bool) -> Reading:
         """One file, within the limits."""
         if self._process is None:
             self._start()
-        request = {"path": os.fspath(path), "num_points": num_points, "seed": seed}
+        request = {"path": os.fspath(path), "num_points": num_points, "seed": seed, "moments": moments}
         reply, points, timed_out = self._exchange(json.dumps(request).encode() + b"\n", self._timeout)
         if reply is None:
             status = self.bury()
@@ -153,7 +156,8 @@ class _Worker:
             return Reading(None, f"crashed its reader ({status}): it is damaged, or far too large")
         if reply["outcome"] == "points":
             found = np.frombuffer(points, dtype="<f4").reshape(-1, 3).astype(np.float32)
-            return Reading(found, notes=tuple(reply["notes"]))
+            second = np.array(reply["moments"]) if moments else None
+            return Reading(found, notes=tuple(reply["notes"]), moments=second)
         if reply["outcome"] == "memory":
             limit = f"{self._memory_limit_gb:g} GB"
             return Reading(None, f"needed more than {limit} of memory to read: simplify the mesh")
@@ -248,8 +252,8 @@ class _Worker:
 def serve(timeout: float, memory_limit: int) -> None:
     """The worker's side: read files on request until the parent is gone.
 
-    Request: a line of JSON with path, num_points, seed. Reply: a line of JSON, then the points as
-    little-endian float32.
+    Request: a line of JSON with path, num_points, seed, moments. Reply: a line of JSON, then the points
+    as little-endian float32.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
@@ -271,10 +275,18 @@ def serve(timeout: float, memory_limit: int) -> None:
 
 def _outcome(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """Read one file: the reply's header and body."""
+    asked = {name: request[name] for name in ("path", "num_points", "seed")}
+    moments = None
     try:
         with collecting() as notes:
-            points = read_points(request["path"], request["num_points"], seed=request["seed"])
-        return {"outcome": "points", "count": len(points), "notes": notes}, points.astype("<f4").tobytes()
+            if request["moments"]:
+                points, moments = read_points_and_moments(**asked)
+            else:
+                points = read_points(**asked)
+        reply = {"outcome": "points", "count": len(points), "notes": notes}
+        if moments is not None:
+            reply["moments"] = moments.tolist()
+        return reply, points.astype("<f4").tobytes()
     except MeshError as error:
         if isinstance(error.__cause__, MemoryError):
             return {"outcome": "memory"}, b""

@@ -1,7 +1,11 @@
 """Which axis of a shape points up, and turning shapes upright."""
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
+
+_Float = TypeVar("_Float", bound=np.floating)
 
 AXES = ("x", "y", "z")
 UP_AXES = (*AXES, "-x", "-y", "-z")
@@ -14,7 +18,7 @@ def check_up(value: object) -> None:
         raise ValueError(f"up: {', '.join(UP_AXES[:-1])} or {UP_AXES[-1]} expected, got {value!r}")
 
 
-def turn_up(points: NDArray[np.float32], source: str, target: str) -> NDArray[np.float32]:
+def turn_up(points: NDArray[_Float], source: str, target: str) -> NDArray[_Float]:
     """Points (..., 3), turned so that the direction ``source`` (of `UP_AXES`) becomes the axis ``target`` (of
     `AXES`): by 90 degrees about the third axis, or by 180 degrees if the two are opposite. Points that are
     upright already are given back as they are."""

@@ -88,7 +88,7 @@ class Readers:
     def __init__(self, failing: tuple[int, ...] = ()) -> None:
         self.failing, self.delivered = failing, 0
 
-    def read(self, files: list[Path], num_points: int, seed: int) -> Any:
+    def read(self, files: list[Path], num_points: int, seed: int, moments: bool = False) -> Any:
         for file in files:
             self.delivered += 1
             number = int(file.name)
@@ -114,7 +114,7 @@ class Asynchronous:
         self.under_way, self.busiest = 0, 0
         self.events: list[str] = []
 
-    def launch(self, network: Any, clouds: list[Any], size: int) -> Any:
+    def launch(self, network: Any, clouds: list[Any], size: int, rotations: Any = None) -> Any:
         assert len(clouds) <= size
         if size > self.most:
             raise torch.OutOfMemoryError(OUT_OF_MEMORY)
@@ -173,7 +173,7 @@ def test_the_next_batch_is_read_while_one_is_under_way() -> None:
 
     launch, started = gpu.launch, [0]
 
-    def launched(network: Any, clouds: list[Any], size: int) -> Any:
+    def launched(network: Any, clouds: list[Any], size: int, rotations: Any) -> Any:
         pending: Any = launch(network, clouds, size)
         pending.numbers = range(started[0], started[0] + len(clouds))
         started[0] += len(clouds)
@@ -187,10 +187,10 @@ def test_the_next_batch_is_read_while_one_is_under_way() -> None:
 
 def test_out_of_memory_waits_for_what_is_under_way_and_goes_on_with_half() -> None:
     class Shrinking(Asynchronous):
-        def launch(self, network: Any, clouds: list[Any], size: int) -> Any:
+        def launch(self, network: Any, clouds: list[Any], size: int, rotations: Any = None) -> Any:
             if self.events.count("launch 8") == 2:
                 self.most = 4
-            return super().launch(network, clouds, size)
+            return super().launch(network, clouds, size, rotations)
 
     gpu = Shrinking(2)
     found, _ = answers(gpu, 32, 8, Readers())
@@ -248,7 +248,7 @@ def test_files_are_read_while_the_network_works(monkeypatch: pytest.MonkeyPatch)
     the next batch have been read."""
     read: list[Path] = []
 
-    def reading(worker: Any, path: Path, num_points: int, seed: int) -> Reading:
+    def reading(worker: Any, path: Path, num_points: int, seed: int, moments: bool) -> Reading:
         read.append(path)
         return Reading(np.random.default_rng(int(path.name)).normal(size=(64, 3)).astype(np.float32))
 
@@ -277,7 +277,7 @@ def test_readers_run_ahead_by_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> 
     """However long the consumer takes, no more is read than fits; and so much is read before it asks."""
     read: list[Path] = []
 
-    def reading(worker: Any, path: Path, num_points: int, seed: int) -> Reading:
+    def reading(worker: Any, path: Path, num_points: int, seed: int, moments: bool) -> Reading:
         read.append(path)
         return Reading(np.zeros((num_points, 3), np.float32))
 

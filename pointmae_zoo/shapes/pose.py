@@ -1,0 +1,123 @@
+"""How a shape lies: rotations that bring it into canonical poses, found from its second moments. numpy only.
+
+A shape that was turned has the same principal axes, turned. So a network that sees every shape along these
+axes sees the same, however the shape lies. An axis has no sign, and where two moments nearly coincide, the
+axes between them mean little; then there are several poses, and the features are averaged over them.
+"""
+
+import itertools
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointmae_zoo.shapes.surface import Geometry
+from pointmae_zoo.shapes.up_axis import AXES
+
+Pose = Literal["upright", "turned", "any"]
+
+AMBIGUOUS = 0.9
+"""Above this ratio of two neighbouring moments, the smaller by the larger, their axes are ambiguous."""
+TURNS = 4
+"""Poses for each choice of signs about an axis whose angle is ambiguous: so many, evenly over 180 degrees."""
+# Moments are rounded to so many decimals of their sum. Then the axes of a disc, whose two equal moments
+# differ in their last bits only, don't depend on how a machine's libraries add numbers up.
+DECIMALS = 9
+SIGNS = np.array([np.diag(signs) for signs in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))], float)
+"""The axes themselves, and turned by 180 degrees about each of them."""
+CHANGED_AXES = np.array(
+    [
+        np.eye(3)[list(order)] * np.linalg.det(np.eye(3)[list(order)])
+        for order in itertools.permutations(range(3))
+    ]
+)
+"""With `SIGNS` the 24 rotations of a cube onto itself."""
+# Triangles whose corners are float64 at the same time.
+CHUNK = 1 << 16
+
+
+def check_pose(value: object) -> None:
+    """Raise a ValueError unless it is one of `Pose`."""
+    if value not in get_args(Pose):
+        raise ValueError(
+            f"pose: {', '.join(get_args(Pose)[:-1])} or {get_args(Pose)[-1]} expected, got {value!r}"
+        )
+
+
+def second_moments(geometry: Geometry) -> NDArray[np.float64]:
+    """The covariance (3, 3) of all places on the surface, in float64 and squares of the file's unit.
+
+    The integral over the triangles is exact, so it depends on the surface alone and not on how it is cut into
+    triangles. Without triangles it is that of the points. They have to be finite.
+    """
+    triangles, points = geometry
+    if not triangles.shape[2]:
+        far = points.astype(np.float64)
+        centred = far - far.mean(axis=0)
+        return np.asarray(centred.T @ centred / len(points))
+    # About a place in the shape first: far away, squares would leave no digits for differences.
+    middle = (triangles.min(axis=(0, 2)).astype(np.float64) + triangles.max(axis=(0, 2))) / 2
+    area, first, second = 0.0, np.zeros(3), np.zeros((3, 3))
+    for start in range(0, triangles.shape[2], CHUNK):
+        corners = triangles[:, :, start : start + CHUNK] - middle[:, None]  # (3 corners, 3 axes, F)
+        areas = np.linalg.norm(np.cross(corners[1] - corners[0], corners[2] - corners[0], axis=0), axis=0)
+        total = corners.sum(axis=0)
+        area += float(areas.sum())
+        first += total @ areas / 3
+        # Of a triangle of area 1: the sum over a, b, c and a + b + c of their outer products, by 12.
+        second += sum((rows * areas) @ rows.T for rows in (*corners, total)) / 12
+    mean = first / area
+    return np.asarray(second / area - np.outer(mean, mean))
+
+
+def rotations(moments: NDArray[np.float64], pose: Pose, up: str) -> NDArray[np.float64]:
+    """Rotations (P, 3, 3) into the poses of a shape with these second moments (3, 3): ``points @ R.T``.
+
+    Args:
+        pose: ``upright``: one pose, as it lies. ``turned``: turned about up until the larger horizontal
+            moment lies along one axis, and by 180 degrees more: 2 poses, or 8 where the horizontal moments
+            are ambiguous. ``any``: the principal axes along x, y, z, largest moment first, with the 4 choices
+            of signs that don't mirror: 4 poses, 16 where two moments are ambiguous, 24 where all are.
+        up: the axis (x, y or z) that points up; for ``turned``.
+    """
+    if pose == "upright":
+        return np.eye(3)[None]
+    moments = np.round(moments / np.trace(moments), DECIMALS)
+    axes, signs = np.eye(3), SIGNS
+    if pose == "turned":
+        third = AXES.index(up)
+        plane = ((third + 1) % 3, (third + 2) % 3)
+        axes[np.ix_(plane, plane)], (ambiguous,) = _principal(moments[np.ix_(plane, plane)])
+        turns = _turns(plane) if ambiguous else np.eye(3)[None]
+        signs = SIGNS[[0, 1 + third]]
+    else:
+        axes, ambiguous = _principal(moments)
+        if ambiguous.all():
+            turns = CHANGED_AXES
+        elif ambiguous.any():
+            turns = _turns((0, 1) if ambiguous[0] else (1, 2))
+        else:
+            turns = np.eye(3)[None]
+    return np.asarray((signs[:, None] @ turns).reshape(-1, 3, 3) @ axes)
+
+
+def _principal(moments: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """A rotation (D, D) whose rows are the principal axes, largest moment first, of moments (D, D); and
+    whether neighbouring ones (D - 1,) are ambiguous."""
+    values, axes = np.linalg.eigh(moments)
+    values, axes = values[::-1], axes.T[::-1].copy()
+    largest = np.abs(axes).argmax(axis=1)
+    axes *= np.sign(axes[np.arange(len(axes)), largest])[:, None]
+    axes[-1] *= np.sign(np.linalg.det(axes))
+    return axes, values[1:] > AMBIGUOUS * values[:-1]
+
+
+def _turns(plane: tuple[int, int]) -> NDArray[np.float64]:
+    """Rotations (TURNS, 3, 3) in the plane of two axes, evenly over 180 degrees."""
+    angles = np.arange(TURNS) * np.pi / TURNS
+    turns = np.eye(3)[None].repeat(TURNS, axis=0)
+    first, second = plane
+    turns[:, first, first] = turns[:, second, second] = np.cos(angles)
+    turns[:, first, second] = -np.sin(angles)
+    turns[:, second, first] = np.sin(angles)
+    return turns
