@@ -2,7 +2,8 @@
 
 ``python -m benchmarks train`` measures training steps instead, and where their time goes; ``python -m
 benchmarks gpu`` all that only a GPU can show (docs/gpu.md); ``python -m benchmarks weights`` clouds a second
-of all published weights, for the table of results.
+of all published weights, for the table of results. ``python -m benchmarks copies FOLDER`` measures how often
+copies of meshes find their originals, in every pose of ``embed``.
 """
 
 import argparse
@@ -14,13 +15,16 @@ from typing import Any
 
 import torch
 
+from benchmarks.copies import measure_copies
 from benchmarks.gpu import PARTS as GPU_PARTS
 from benchmarks.gpu import measure_gpu
 from benchmarks.results_file import write_results
 from benchmarks.rows import ROWS, seconds_of_a_cloud
 from benchmarks.steps import TRAIN_ROWS, where_time_goes
 from benchmarks.timing import Row
+from pointmae_zoo.models.default_weights import DEFAULT_MODEL
 from pointmae_zoo.models.registry import list_weights
+from pointmae_zoo.shapes.up_axis import AXES
 from pointmae_zoo.system.source_state import current_commit
 
 
@@ -31,8 +35,11 @@ def main() -> int:
         nargs="*",
         metavar="ROW",
         help=f"which rows; all by default: {', '.join(ROWS)}; or 'train': {', '.join(TRAIN_ROWS)}; "
-        f"or 'gpu', and of that, if not all: {', '.join(GPU_PARTS)}; or 'weights'",
+        f"or 'gpu', and of that, if not all: {', '.join(GPU_PARTS)}; or 'weights'; or 'copies' and a folder",
     )
+    parser.add_argument("--most", type=int, help="of 'copies': only so many meshes, the smallest files")
+    parser.add_argument("--up", choices=AXES, default="z", help="of 'copies': the files' axis that points up")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="of 'copies': which weights")
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each row, after its warm-up")
     parser.add_argument("--out", type=Path, help="write the numbers here, as JSON")
     args = parser.parse_args()
@@ -40,6 +47,11 @@ def main() -> int:
         return measure_gpu(machine(), args.seconds, args.out, args.rows[1:] or GPU_PARTS)
     if args.rows == ["weights"]:
         return measure_weights(args.seconds, args.out)
+    if args.rows[:1] == ["copies"]:
+        if len(args.rows) != 2:
+            parser.error("copies: one folder expected after it")
+        folder = Path(args.rows[1])
+        return measure_copies(machine(), folder, args.out, most=args.most, up=args.up, model=args.model)
     known = {**ROWS, **TRAIN_ROWS}
     train = args.rows == ["train"]
     chosen = list(TRAIN_ROWS if train else args.rows or ROWS)

@@ -1,0 +1,146 @@
+"""How often a copy of a mesh finds its original: ``python -m benchmarks copies FOLDER``.
+
+Each of the folder's meshes is copied in several ways, as copies arise in a collection of parts. Copies are
+embedded with another seed than the originals, because equal meshes with equal seeds give equal samples.
+"""
+
+import hashlib
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+
+from benchmarks.results_file import write_results
+from pointmae_zoo.inference import embed_files
+from pointmae_zoo.shapes.file_search import find_files
+from pointmae_zoo.shapes.pose import Pose, rotations, second_moments
+from pointmae_zoo.shapes.read import MeshError, read_geometry
+from pointmae_zoo.shapes.surface import Geometry
+from pointmae_zoo.shapes.up_axis import AXES
+
+KINDS = {
+    "sample": "other points of the same surface",
+    "remeshed": "subdivided, then decimated to a third of the triangles",
+    "mirrored": "across a vertical plane",
+    "moved": "moved and turned about up",
+    "turned": "turned by any rotation",
+    "remeshed_turned": "remeshed and turned by any rotation",
+}
+FEWEST_TRIANGLES = 100  # a remeshed copy has at least as many, so that a box stays a box
+
+
+def measure_copies(
+    machine: dict[str, Any], folder: Path, out: Path | None, *, most: int | None, up: str, model: str
+) -> int:
+    """Print for each pose and kind of copy how often the original comes first, and among the first five.
+
+    Args:
+        most: only so many meshes of the folder, the smallest files. None: all.
+        up: the axis (x, y or z) that points up in the files.
+    """
+    originals = _distinct(folder, most)
+    if len(originals) < 2:
+        raise SystemExit(f"{folder}: at least 2 different meshes expected, found {len(originals)}")
+    print(f"{len(originals)} meshes of {folder}, {model}: original first / among five\n")
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as home:
+        for number, (_, mesh) in enumerate(originals):
+            for kind, copy in _copies(mesh, up, np.random.default_rng(number)).items():
+                (Path(home) / kind).mkdir(exist_ok=True)
+                copy.export(Path(home) / kind / f"{number:06}.stl")
+        kinds = [kind for kind in KINDS if (Path(home) / kind).is_dir()]
+        print(f"{'':<9}" + "".join(f"{kind:>17}" for kind in kinds) + f"{'passes':>8}{'ms a file':>11}")
+        for pose in get_args(Pose):
+            settings: dict[str, Any] = {"up": up, "pose": pose, "progress": False}
+            begun = time.perf_counter()
+            stored = embed_files([path for path, _ in originals], model, **settings)
+            seconds = (time.perf_counter() - begun) / len(originals)
+            places = {name: row for row, name in enumerate(stored.paths)}
+            order = [places[str(path)] for path, _ in originals]
+            found = {}
+            for kind in kinds:
+                table = embed_files(Path(home) / kind, model, seed=1, **settings)
+                copied = [int(Path(name).stem) for name in table.paths]
+                found[kind] = recall(table.features, stored.features[order], np.array(copied))
+            passes = float(np.mean([_poses(mesh, pose, up) for _, mesh in originals]))
+            results[pose] = {"recall": found, "passes": passes, "seconds_a_file": seconds}
+            cells = "".join(f"{f'{one:.3f} / {five:.3f}':>17}" for one, five in found.values())
+            print(f"{pose:<9}{cells}{passes:>8.2f}{1e3 * seconds:>11.1f}", flush=True)
+    if out is not None:
+        files = {"folder": folder.name, "meshes": len(originals), "up": up, "model": model}
+        write_results(
+            out, {"machine": machine, **files, "kinds": {k: KINDS[k] for k in kinds}, "poses": results}
+        )
+    return 0
+
+
+def recall(
+    copies: NDArray[np.float32], originals: NDArray[np.float32], numbers: NDArray[np.int64]
+) -> tuple[float, float]:
+    """How often the original of a copy has the largest cosine similarity, and one of the five largest.
+
+    Args:
+        copies: features (M, D).
+        originals: features (K, D).
+        numbers: (M,) which of the originals each copy is of.
+    """
+    first, second = (
+        rows.astype(np.float64) / np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+        for rows in (copies, originals)
+    )
+    scores = first @ second.T
+    own = scores[np.arange(len(copies)), numbers]
+    nearer = (scores > own[:, None]).sum(axis=1)
+    return float((nearer < 1).mean()), float((nearer < 5).mean())
+
+
+def _distinct(folder: Path, most: int | None) -> list[tuple[Path, Any]]:
+    """The smallest files of a folder that hold meshes, none twice, with their meshes."""
+    files = sorted(find_files(folder), key=lambda path: (path.stat().st_size, path.as_posix()))
+    found: dict[str, tuple[Path, Any]] = {}
+    for path in files:
+        if len(found) == most:
+            break
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        if content in found:
+            continue
+        try:
+            corners = read_geometry(path).triangles.transpose(2, 0, 1).astype(np.float64).reshape(-1, 3)
+        except MeshError:
+            continue
+        if len(corners):
+            found[content] = path, trimesh.Trimesh(corners, np.arange(len(corners)).reshape(-1, 3))
+    return list(found.values())
+
+
+def _copies(mesh: Any, up: str, rng: np.random.Generator) -> dict[str, Any]:
+    """A copy of each kind; none that is remeshed without the package that decimates."""
+    vertical = AXES.index(up)
+    across = np.eye(4)
+    across[(vertical + 1) % 3, (vertical + 1) % 3] = -1
+    about = trimesh.transformations.rotation_matrix(rng.uniform(0, 2 * np.pi), np.eye(3)[vertical])
+    about[:3, 3] = rng.uniform(-2, 2, 3) * mesh.extents.max()
+    turn = trimesh.transformations.random_rotation_matrix(rng.random(3))
+    copies = {
+        "sample": mesh,
+        "mirrored": mesh.copy().apply_transform(across),
+        "moved": mesh.copy().apply_transform(about),
+        "turned": mesh.copy().apply_transform(turn),
+    }
+    try:
+        coarse = mesh.subdivide().simplify_quadric_decimation(
+            face_count=max(FEWEST_TRIANGLES, len(mesh.faces) // 3)
+        )
+    except ImportError:
+        return copies
+    return copies | {"remeshed": coarse, "remeshed_turned": coarse.copy().apply_transform(turn)}
+
+
+def _poses(mesh: Any, pose: Pose, up: str) -> int:
+    """How often the mesh goes through the network."""
+    corners = mesh.vertices[mesh.faces].transpose(1, 2, 0)
+    return len(rotations(second_moments(Geometry(corners, np.empty((0, 3)))), pose, up))
