@@ -312,7 +312,7 @@ class Direct:
     ) -> Launched:
         import torch
 
-        distinct = {id(cloud): cloud for cloud in clouds}  # a file in several poses is prepared once
+        distinct = {id(cloud): cloud for cloud in clouds}  # the poses of a file share a cloud
         prepared, broken = self._prepared(list(distinct.values()))
         numbers = [list(distinct).index(id(cloud)) for cloud in clouds]
         failed = {place: broken[number] for place, number in enumerate(numbers) if number in broken}

@@ -5,7 +5,6 @@ axes sees the same, however the shape lies. An axis has no sign, and where two m
 axes between them mean little; then there are several poses, and the features are averaged over them.
 """
 
-import itertools
 from typing import Literal, get_args
 
 import numpy as np
@@ -19,19 +18,14 @@ Pose = Literal["upright", "turned", "any"]
 AMBIGUOUS = 0.9
 """Above this ratio of two neighbouring moments, the smaller by the larger, their axes are ambiguous."""
 TURNS = 4
-"""Poses for each choice of signs about an axis whose angle is ambiguous: so many, evenly over 180 degrees."""
+"""Poses about an axis whose angle is ambiguous: so many turns, evenly over 180 degrees."""
+MOST_POSES = 24
+"""Poses where all three axes are ambiguous; no shape has more."""
 # Moments are rounded to so many decimals of their sum. Then the axes of a disc, whose two equal moments
 # differ in their last bits only, don't depend on how a machine's libraries add numbers up.
 DECIMALS = 9
 SIGNS = np.array([np.diag(signs) for signs in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))], float)
 """The axes themselves, and turned by 180 degrees about each of them."""
-CHANGED_AXES = np.array(
-    [
-        np.eye(3)[list(order)] * np.linalg.det(np.eye(3)[list(order)])
-        for order in itertools.permutations(range(3))
-    ]
-)
-"""With `SIGNS` the 24 rotations of a cube onto itself."""
 # Triangles whose corners are float64 at the same time.
 CHUNK = 1 << 16
 
@@ -75,30 +69,28 @@ def rotations(moments: NDArray[np.float64], pose: Pose, up: str) -> NDArray[np.f
 
     Args:
         pose: ``upright``: one pose, as it lies. ``turned``: turned about up until the larger horizontal
-            moment lies along one axis, and by 180 degrees more: 2 poses, or 8 where the horizontal moments
+            moment lies along one axis, and by 180 degrees more: 2 poses, or 4 where the horizontal moments
             are ambiguous. ``any``: the principal axes along x, y, z, largest moment first, with the 4 choices
-            of signs that don't mirror: 4 poses, 16 where two moments are ambiguous, 24 where all are.
+            of signs that don't mirror: 4 poses. Where two moments are ambiguous, each of the 4 has another
+            turn about the third axis, too; where all are, 24 poses are spread over all rotations.
         up: the axis (x, y or z) that points up; for ``turned``.
     """
     if pose == "upright":
         return np.eye(3)[None]
     moments = np.round(moments / np.trace(moments), DECIMALS)
-    axes, signs = np.eye(3), SIGNS
     if pose == "turned":
         third = AXES.index(up)
-        plane = ((third + 1) % 3, (third + 2) % 3)
-        axes[np.ix_(plane, plane)], (ambiguous,) = _principal(moments[np.ix_(plane, plane)])
-        turns = _turns(plane) if ambiguous else np.eye(3)[None]
-        signs = SIGNS[[0, 1 + third]]
+        plane, signs = [(third + 1) % 3, (third + 2) % 3], SIGNS[[0, 1 + third]]
+        axes = np.eye(3)
+        axes[np.ix_(plane, plane)], ambiguous = _principal(moments[np.ix_(plane, plane)])
     else:
         axes, ambiguous = _principal(moments)
+        plane, signs = [0, 1] if ambiguous[0] else [1, 2], SIGNS
         if ambiguous.all():
-            turns = CHANGED_AXES
-        elif ambiguous.any():
-            turns = _turns((0, 1) if ambiguous[0] else (1, 2))
-        else:
-            turns = np.eye(3)[None]
-    return np.asarray((signs[:, None] @ turns).reshape(-1, 3, 3) @ axes)
+            return np.asarray(_spread(MOST_POSES) @ axes)
+    if not ambiguous.any():
+        return np.asarray(signs @ axes)
+    return np.asarray(signs[np.arange(TURNS) % len(signs)] @ _turns(*plane) @ axes)
 
 
 def _principal(moments: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -112,12 +104,30 @@ def _principal(moments: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
     return axes, values[1:] > AMBIGUOUS * values[:-1]
 
 
-def _turns(plane: tuple[int, int]) -> NDArray[np.float64]:
+def _turns(first: int, second: int) -> NDArray[np.float64]:
     """Rotations (TURNS, 3, 3) in the plane of two axes, evenly over 180 degrees."""
     angles = np.arange(TURNS) * np.pi / TURNS
     turns = np.eye(3)[None].repeat(TURNS, axis=0)
-    first, second = plane
     turns[:, first, first] = turns[:, second, second] = np.cos(angles)
     turns[:, first, second] = -np.sin(angles)
     turns[:, second, first] = np.sin(angles)
     return turns
+
+
+def _spread(count: int) -> NDArray[np.float64]:
+    """Rotations (count, 3, 3), spread evenly over all rotations: a super-Fibonacci spiral (Alexa, CVPR 2022).
+
+    Not the 24 rotations of a cube onto itself: of these a cube would be seen alike in all.
+    """
+    place = np.arange(count) + 0.5
+    inner, outer = np.sqrt(place / count), np.sqrt(1 - place / count)
+    # The spiral's two constants: the square root of 2, and the positive root of x**4 = x + 4.
+    first, second = 2 * np.pi * place / np.sqrt(2), 2 * np.pi * place / 1.533751168755204288
+    x, y = inner * np.sin(first), inner * np.cos(first)
+    z, w = outer * np.sin(second), outer * np.cos(second)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.moveaxis(np.array(rows), 2, 0)

@@ -58,7 +58,9 @@ def farthest(rows: Any) -> float:
     return float(apart.max() / np.linalg.norm(rows, axis=1).mean())
 
 
-@pytest.mark.parametrize(("shape", "share"), [("bracket", 0.01), ("cube", 0.3), ("disc", 0.3), ("tube", 0.3)])
+@pytest.mark.parametrize(
+    ("shape", "share"), [("bracket", 0.01), ("cube", 0.3), ("disc", 0.3), ("tube", 0.3)]
+)
 def test_any_rotation_gives_the_same_features(model: Any, tmp_path: Path, shape: str, share: float) -> None:
     """Within a share of what they differ by as they stand; where axes are ambiguous, the share is larger."""
     turns = [Rotation.identity(), *Rotation.random(5, rng=np.random.default_rng(1))]
@@ -68,7 +70,7 @@ def test_any_rotation_gives_the_same_features(model: Any, tmp_path: Path, shape:
     assert tame < share * wild
 
 
-@pytest.mark.parametrize(("shape", "share"), [("bracket", 0.01), ("disc", 0.3)])
+@pytest.mark.parametrize(("shape", "share"), [("bracket", 0.01), ("disc", 0.05)])
 def test_a_turn_about_up_gives_the_same_features(
     model: Any, tmp_path: Path, shape: str, share: float
 ) -> None:
@@ -82,7 +84,7 @@ def test_a_turn_about_up_gives_the_same_features(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Meshes of 4, 16 and 24 poses, a cloud, and two files that cannot be read."""
+    """Meshes of 4 and 24 poses, a cloud, and two files that cannot be read."""
     home = tmp_path_factory.mktemp("meshes")
     for number, shape in enumerate(SHAPES.values()):
         shape().export(home / f"{number}.stl")
@@ -121,10 +123,10 @@ def test_batches_are_full_and_rows_do_not_depend_on_their_neighbours(
         return forward(points, *given)
 
     monkeypatch.setattr(model, "forward", counted)
-    given: dict[str, Any] = {"pose": "any", "batch_size": 5, "workers": 1, "progress": False}
+    given: dict[str, Any] = {"pose": "any", "batch_size": 7, "workers": 1, "progress": False}
     together = embed_files(folder, model, **given)
-    poses = 4 + 24 + 16 + 16 + 4
-    assert seen == [5] * (poses // 5) + [poses % 5]
+    poses = 4 + 24 + 4 + 4 + 4
+    assert seen == [7] * (poses // 7) + [poses % 7]
     for path, row in zip(together.paths, together.features, strict=True):
         assert np.array_equal(embed_files(path, model, **given).features[0], row)
 
@@ -138,7 +140,7 @@ def test_a_run_that_stopped_between_two_poses_of_a_file_goes_on(
 
     def stopping(points: Any, *rest: Any) -> Any:
         calls.append(1)
-        if len(calls) == 13:
+        if len(calls) == 11:
             raise KeyboardInterrupt
         return forward(points, *rest)
 
@@ -152,7 +154,7 @@ def test_a_run_that_stopped_between_two_poses_of_a_file_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(model, "forward", lambda *rest: calls.append(1) or forward(*rest))
         embed_files(folder, model, out=tmp_path / "t.npz", **given)
-    assert len(calls) == 12  # 36 poses of 64 are left: two files had their rows
+    assert len(calls) == 4  # 12 poses of 40 are left: two files had their rows
     assert (tmp_path / "t.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
 
 
@@ -191,7 +193,7 @@ def test_a_query_is_posed_as_the_table_was(model: Any, folder: Path, tmp_path: P
     embed_files(folder, model, pose="any", up="z", out=table, workers=1, progress=False)
     assert read_table(table).metadata["pose"] == "any"
     turned = bracket()
-    turned.apply_transform(trimesh.transformations.random_rotation_matrix([0.1, 0.5, 0.9]))
+    turned.apply_transform(trimesh.transformations.random_rotation_matrix(np.array([0.1, 0.5, 0.9])))
     turned.export(tmp_path / "turned.stl")
     (found, score), *_ = similar(tmp_path / "turned.stl", table, model=model, pose="any")
     assert found == str(folder / "0.stl") and score > 0.999
@@ -220,8 +222,11 @@ def test_a_table_that_says_nothing_takes_the_pose_that_is_given(
     bare = Embeddings(table.paths, table.features)
     twin = tmp_path / "twin.stl"
     twin.write_bytes((folder / "0.stl").read_bytes())
-    scores = [dict(similar(twin, bare, model=model, up="y", pose=pose)) for pose in ("any", None)]
-    assert scores[0][str(folder / "0.stl")] > 1 - 1e-5 > scores[1][str(folder / "0.stl")]
+    posed, as_it_stands = (
+        1 - dict(similar(twin, bare, model=model, up="y", pose=pose))[str(folder / "0.stl")]
+        for pose in ("any", None)
+    )
+    assert posed < 0.1 * as_it_stands
 
 
 def test_the_command_line_takes_a_pose(folder: Path, tmp_path: Path, capsys: Any) -> None:
