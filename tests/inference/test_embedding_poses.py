@@ -58,9 +58,7 @@ def farthest(rows: Any) -> float:
     return float(apart.max() / np.linalg.norm(rows, axis=1).mean())
 
 
-@pytest.mark.parametrize(
-    ("shape", "share"), [("bracket", 0.01), ("cube", 0.3), ("disc", 0.3), ("tube", 0.3)]
-)
+@pytest.mark.parametrize(("shape", "share"), [("bracket", 0.01), ("cube", 0.3), ("disc", 0.3), ("tube", 0.3)])
 def test_any_rotation_gives_the_same_features(model: Any, tmp_path: Path, shape: str, share: float) -> None:
     """Within a share of what they differ by as they stand; where axes are ambiguous, the share is larger."""
     turns = [Rotation.identity(), *Rotation.random(5, rng=np.random.default_rng(1))]
