@@ -61,11 +61,13 @@ def measure_copies(
             seconds = (time.perf_counter() - begun) / len(originals)
             places = {name: row for row, name in enumerate(stored.paths)}
             order = [places[str(path)] for path, _ in originals]
+            table = embed_files(home, model, seed=1, **settings)
+            kind_of = np.array([Path(name).parent.name for name in table.paths])
+            number_of = np.array([int(Path(name).stem) for name in table.paths])
             found = {}
             for kind in kinds:
-                table = embed_files(Path(home) / kind, model, seed=1, **settings)
-                copied = [int(Path(name).stem) for name in table.paths]
-                found[kind] = recall(table.features, stored.features[order], np.array(copied))
+                own = kind_of == kind
+                found[kind] = recall(table.features[own], stored.features[order], number_of[own])
             passes = float(np.mean([_poses(mesh, pose, up) for _, mesh in originals]))
             results[pose] = {"recall": found, "passes": passes, "seconds_a_file": seconds}
             cells = "".join(f"{f'{one:.3f} / {five:.3f}':>17}" for one, five in found.values())
