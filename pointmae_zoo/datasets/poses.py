@@ -1,14 +1,11 @@
 """The pose of stored clouds: upright as they came, or turned once and for all, so that a teacher's cached
 targets fit the turned clouds."""
 
-from typing import Literal, get_args
-
 import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.datasets.sources import CloudSource
-
-Pose = Literal["upright", "turned", "any"]
+from pointmae_zoo.shapes.pose import Pose, check_pose, of_quaternions
 
 
 def posed(source: CloudSource, pose: Pose, seed: int = 0, *, poses: int = 1) -> CloudSource:
@@ -26,8 +23,7 @@ def posed(source: CloudSource, pose: Pose, seed: int = 0, *, poses: int = 1) -> 
     Raises:
         ValueError: an unknown pose; several that are all upright.
     """
-    if pose not in get_args(Pose):
-        raise ValueError(f"pose is {pose!r}, expected one of {', '.join(get_args(Pose))}")
+    check_pose(pose)
     if pose == "upright":
         if poses != 1:
             raise ValueError(f"poses is {poses}, but all are upright; set pose to 'turned' or 'any'")
@@ -68,13 +64,7 @@ class _Rotated:
 def uniform_rotations(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """(count, 3, 3), from uniform unit quaternions."""
     quaternions = rng.normal(size=(count, 4))
-    w, x, y, z = (quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)).T
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.moveaxis(np.array(rows), 2, 0)
+    return of_quaternions(quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True))
 
 
 def rotations_about(axis: str, angles: NDArray[np.float64]) -> NDArray[np.float64]:

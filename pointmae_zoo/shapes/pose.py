@@ -125,6 +125,12 @@ def _spread(count: int) -> NDArray[np.float64]:
     first, second = 2 * np.pi * place / np.sqrt(2), 2 * np.pi * place / 1.533751168755204288
     x, y = inner * np.sin(first), inner * np.cos(first)
     z, w = outer * np.sin(second), outer * np.cos(second)
+    return of_quaternions(np.stack([w, x, y, z], axis=1))
+
+
+def of_quaternions(quaternions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rotations (M, 3, 3) of unit quaternions (M, 4) w, x, y, z."""
+    w, x, y, z = quaternions.T
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
         [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],

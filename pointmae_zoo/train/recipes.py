@@ -9,9 +9,9 @@ from typing import Any, Literal, Self
 import torch
 
 from pointmae_zoo.datasets.augmentation import Augmentation
-from pointmae_zoo.datasets.poses import Pose
 from pointmae_zoo.ops import Rendering
 from pointmae_zoo.ops.precision import chosen_precision
+from pointmae_zoo.shapes.pose import Pose
 from pointmae_zoo.system.checked_fields import from_values
 
 
