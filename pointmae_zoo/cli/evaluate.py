@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Required, TypedDict, Unpack
 
 from cyclopts import Parameter
 
-from pointmae_zoo.cli.options import SEVERAL, Axis, Count, Folder, Model, Name, Whole, options
+from pointmae_zoo.cli.options import SEVERAL, Axis, Count, Folder, Model, Name, Pose, Whole, options
 
 Json = Annotated[Path, Parameter(metavar="FILE.json")]
 Picture = Annotated[Path, Parameter(metavar="FILE.png")]
@@ -59,11 +59,16 @@ class Frozen(Evaluation, total=False):
     """What evaluations of frozen features have in common.
 
     Args:
+        up: axis that points up in the data (default: {up}; of fine-tuned classifiers: as in training)
+        pose: poses that features are averaged over: upright, turned (about up) or any (rotation)
+            (default: {pose})
         pool: max, mean, mean+max, mean,max or levels (default: as stored with the weights)
         seeds: random initialisations of each baseline; 0: no baselines, faster (default: {seeds},
             validation: 0)
     """
 
+    up: Axis
+    pose: Pose
     pool: str
     seeds: Whole
 

@@ -21,9 +21,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.evaluate.frozen_features import PREPARED, Data, Encoders, list_of, read_data
+from pointmae_zoo.evaluate.frozen_features import PREPARED, Data, Encoders, list_of, lying, read_data
 from pointmae_zoo.reports.outputs import check_outputs, report_file
 from pointmae_zoo.reports.report import LinearReport, as_text
+from pointmae_zoo.shapes.pose import Pose
 from pointmae_zoo.system.source_state import measured_with
 
 WAYS = (5, 10)
@@ -80,6 +81,8 @@ def evaluate_fewshot(
     episodes: int | None = None,
     protocol: Literal["standard", "paper"] = "standard",
     num_points: int | None = None,
+    up: str = "y",
+    pose: Pose = "upright",
     pool: str | None = None,
     seeds: int = 3,
     label: str | None = None,
@@ -96,7 +99,7 @@ def evaluate_fewshot(
     every model. The papers have ten episodes, in which they do that or fine-tune the whole network.
 
     Args:
-        model, data, classes, num_points, pool, seeds, label, out, keep_in, cache, progress: as for
+        model, data, classes, num_points, up, pose, pool, seeds, label, out, keep_in, cache, progress: as for
             `evaluate_linear`.
         split: ``"validation"`` takes the queries from train, too, always of other near duplicates than the
             support.
@@ -122,10 +125,10 @@ def evaluate_fewshot(
         raise ValueError(f"episodes: the papers' protocol has {PAPER_EPISODES}; leave it out")
     usual = FewShotSettings(episodes=PAPER_EPISODES) if paper else FewShotSettings()
     usual = usual if episodes is None else replace(usual, episodes=episodes)
-    encoders = Encoders.load(models, seeds, pool, batch_size, device)
+    encoders = Encoders.load(models, seeds, pool, batch_size, device, pose)
     num_points = encoders.points_used(num_points)
     given = read_data(
-        data, classes=classes, split=split, num_points=num_points, cache=cache, progress=progress
+        data, classes=classes, split=split, num_points=num_points, up=up, cache=cache, progress=progress
     )
     settings = [replace(usual, ways=way, shots=shot) for way in ways or WAYS for shot in shots or SHOTS]
     drawn, left_out = _episodes(given, settings, strict=bool(ways or shots), all_queries=paper)
@@ -139,7 +142,7 @@ def evaluate_fewshot(
         **encoders.described(label),
         **given.described(),
         "protocol_name": protocol,
-        "protocol": text.format(num_points=num_points, **asdict(usual)) + _ENDS[split],
+        "protocol": text.format(num_points=num_points, lying=lying(pose, up), **asdict(usual)) + _ENDS[split],
         "robustness": {},
         "few_shot": asked,
         "left_out": left_out,

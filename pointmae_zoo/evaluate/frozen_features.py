@@ -24,6 +24,8 @@ from pointmae_zoo.models.batch_norm import averaging_statistics
 from pointmae_zoo.models.encoder import evaluating
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.ops.precision import dtype_of
+from pointmae_zoo.shapes.pose import Pose, check_pose, rotations, second_moments
+from pointmae_zoo.shapes.surface import from_points
 from pointmae_zoo.system.progress import progress_bar
 
 Floats = NDArray[np.float32]
@@ -31,10 +33,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PREPARED = (
-    "first {num_points} points, centred on the centroid, scaled to the unit sphere, upright (no rotation, no "
-    "voting); frozen features"
+    "first {num_points} points, centred on the centroid, scaled to the unit sphere, {lying}; frozen features"
 )
-"""How a report's protocol begins."""
+"""How a report's protocol begins; see `lying`."""
 
 MOST_CALIBRATED = 2048
 """Training clouds that a baseline's BatchNorms are calibrated on, at most."""
@@ -92,6 +93,7 @@ def read_data(
     num_points: int,
     most_points: int | None = None,
     normalize: bool = True,
+    up: str = "y",
     cache: Path | None,
     progress: bool,
 ) -> Data:
@@ -110,12 +112,25 @@ def read_data(
             num_points=num_points,
             most_points=num_points if which == "train" else most_points,
             classes=classes,
+            up=up,
             cache=cache,
             progress=progress,
         )
         for which in (("train", "test") if split == "test" else ("train",))
     ]
     return Data(parts[0], parts[1] if len(parts) > 1 else None, num_points, normalize)
+
+
+def lying(pose: Pose, up: str) -> str:
+    """How clouds lie in front of a network, for a report's protocol."""
+    how = {
+        "upright": "upright (no rotation, no voting)",
+        "turned": "in 2 or 4 poses about up that stay the same however they are turned about it (mean of the "
+        "features)",
+        "any": "in 4 to 24 poses along their principal axes that stay the same however they lie (mean of the "
+        "features)",
+    }
+    return how[pose] + ("" if up == "y" else f", {up} up in the data")
 
 
 class Embedded(NamedTuple):
@@ -147,6 +162,7 @@ class Encoders:
         pool: pooling of the features; None: as stored with the weights.
         batch_size: clouds that are embedded at a time.
         device: where they compute.
+        pose: the poses that features are averaged over, as of `embed_files`.
     """
 
     names: list[str]
@@ -155,9 +171,11 @@ class Encoders:
     pool: str | None = None
     batch_size: int = 64
     device: str = "cpu"
+    pose: Pose = "upright"
 
     def __post_init__(self) -> None:
         check_seeds(self.seeds)
+        check_pose(self.pose)
         config = self.encoders[0].config
         for name, encoder in zip(self.names, self.encoders, strict=True):
             other = encoder.config
@@ -175,6 +193,7 @@ class Encoders:
         pool: str | None,
         batch_size: int,
         device: str,
+        pose: Pose,
     ) -> Self:
         """Load encoders that are averaged. Raises what `from_pretrained` raises, and a ValueError for an
         empty list."""
@@ -184,7 +203,7 @@ class Encoders:
         models = list_of(model)
         encoders = [from_pretrained(name, kind="encoder", device=device) for name in models]
         names = [public_name(name, encoder) for name, encoder in zip(models, encoders, strict=True)]
-        return cls(names, encoders, seeds, pool, batch_size, device)
+        return cls(names, encoders, seeds, pool, batch_size, device, pose)
 
     def points_used(self, asked: int | None) -> int:
         """Points of each cloud: as many as ``asked`` for; None: as many as in the encoders' training.
@@ -226,6 +245,7 @@ class Encoders:
                 file=sys.stderr,
             )
         how: dict[str, Any] = {"pool": self.pool, "batch_size": self.batch_size, "device": self.device}
+        how |= {"pose": self.pose}
         train, test = data.prepared(data.train.points), None if data.test is None else data.test.points
         changes = [data.prepared] if changes is None else changes
         networks = len(self.encoders) + 2 * self.seeds
@@ -279,6 +299,7 @@ class Encoders:
             "architecture": self.encoders[0].config.architecture,
             "precision": dtype_of(self.encoders[0]),
             "pool": self.pool or self.encoders[0].hyper.pool,
+            "pose": self.pose,
             "baseline_seeds": list(range(self.seeds)),
         }
 
@@ -304,14 +325,22 @@ def embed_clouds(
     pool: str | None = None,
     batch_size: int = 64,
     device: str = "cpu",
+    pose: Pose = "upright",
     tick: Callable[[int], object] | None = None,
 ) -> Floats:
-    """(M, N, 3) prepared clouds -> (M, D) features. ``tick`` is called with the size of each finished
-    batch."""
+    """(M, N, 3) prepared clouds -> (M, D) features, the mean over the clouds' poses. ``tick`` is called with
+    the size of each finished batch."""
 
     def embed(start: int) -> Floats:
-        batch = torch.from_numpy(points[start : start + batch_size]).to(device)
-        features: Floats = encoder.embed(batch, pool=pool).cpu().numpy()
+        clouds = points[start : start + batch_size]
+        of, seen = _in_poses(clouds, pose, encoder.config.preprocess.up)
+        rows = []
+        for first in range(0, len(seen), batch_size):
+            batch = torch.from_numpy(seen[first : first + batch_size]).to(device)
+            rows.append(encoder.embed(batch, pool=pool).cpu().numpy())
+        sums = np.zeros((len(clouds), rows[0].shape[1]))
+        np.add.at(sums, of, np.concatenate(rows))
+        features: Floats = (sums / np.bincount(of)[:, None]).astype(np.float32)
         return features
 
     rows = []
@@ -321,6 +350,15 @@ def embed_clouds(
             if tick is not None:
                 tick(len(found))
     return np.concatenate(rows)
+
+
+def _in_poses(clouds: Floats, pose: Pose, up: str) -> tuple[NDArray[np.int64], Floats]:
+    """Clouds (M, N, 3) in each of their poses, (V, N, 3), and the number of the cloud of each, (V,)."""
+    if pose == "upright":
+        return np.arange(len(clouds)), clouds
+    turns = [rotations(second_moments(from_points(cloud)), pose, up) for cloud in clouds]
+    of = np.repeat(np.arange(len(clouds)), [len(one) for one in turns])
+    return of, clouds[of] @ np.concatenate(turns).astype(np.float32).transpose(0, 2, 1)
 
 
 def on_threads(

@@ -28,11 +28,13 @@ from pointmae_zoo.evaluate.frozen_features import (
     calibrated_on,
     check_seeds,
     list_of,
+    lying,
     on_threads,
     read_data,
 )
 from pointmae_zoo.reports.outputs import check_outputs, report_file
 from pointmae_zoo.reports.report import Classifier, LinearProbe, LinearReport
+from pointmae_zoo.shapes.pose import Pose
 from pointmae_zoo.system.source_state import measured_with
 
 C_GRID = {
@@ -53,8 +55,8 @@ PROTOCOLS = {
         f"{PREPARED}, standardised, over sqrt(d); C by 5-fold stratified group cross-validation on train"
     ),
     "paper": (
-        "the papers' protocol: first {num_points} points as they are in the file, upright (no rotation, no "
-        "voting); raw frozen features; linear SVM with C = {C:g}, fixed beforehand"
+        "the papers' protocol: first {num_points} points as they are in the file, {lying}; raw frozen "
+        "features; linear SVM with C = {C:g}, fixed beforehand"
     ),
 }
 ENDS = {
@@ -71,6 +73,8 @@ def evaluate_linear(
     classes: Literal["core", "all"] | None = None,
     split: Literal["test", "validation"] = "test",
     num_points: int | None = None,
+    up: str = "y",
+    pose: Pose = "upright",
     pool: str | None = None,
     seeds: int = 3,
     classifiers: Sequence[Classifier] | None = None,
@@ -94,6 +98,9 @@ def evaluate_linear(
         split: ``"validation"`` scores by cross-validation on train alone and does not read test; use it to
             choose settings.
         num_points: use the first so many points of each cloud; None: as many as in the model's training.
+        up: what points up in the data (see `open_labelled`).
+        pose: the poses that features are averaged over, as of `embed_files`. With ``any`` it makes no
+            difference how the clouds lie.
         pool: pooling of the features; None: as stored with the weights.
         seeds: random initialisations of each baseline; 0 leaves the baselines out.
         classifiers: which linear classifiers: ``"svm"`` and ``"logistic"`` choose C on train, ``"paper"`` is
@@ -120,7 +127,7 @@ def evaluate_linear(
     check_seeds(seeds)
     check_outputs(out)
     fixed_C = PAPER_C if C is None else C
-    encoders = Encoders.load(models, seeds, pool, batch_size, device)
+    encoders = Encoders.load(models, seeds, pool, batch_size, device, pose)
     num_points = encoders.points_used(num_points)
     given = read_data(
         data,
@@ -128,6 +135,7 @@ def evaluate_linear(
         split=split,
         num_points=num_points,
         normalize=protocol == "standard",
+        up=up,
         cache=cache,
         progress=progress,
     )
@@ -140,7 +148,9 @@ def evaluate_linear(
         **encoders.described(label),
         **given.described(),
         "protocol_name": protocol,
-        "protocol": protocol_text(protocol, split, num_points, len(train), seeds, fixed_C),
+        "protocol": protocol_text(
+            protocol, split, num_points, len(train), seeds, fixed_C, lying=lying(pose, up)
+        ),
         **({"fixed_C": fixed_C} if "paper" in (protocol, *classifiers) else {}),
         "robustness": {},
         "few_shot": [],
@@ -175,10 +185,17 @@ def evaluate_linear(
 
 
 def protocol_text(
-    protocol: str, split: str, num_points: int, num_train: int, seeds: int, fixed_C: float = PAPER_C
+    protocol: str,
+    split: str,
+    num_points: int,
+    num_train: int,
+    seeds: int,
+    fixed_C: float = PAPER_C,
+    *,
+    lying: str,
 ) -> str:
     """The protocol in words, for a report's context."""
-    text = PROTOCOLS[protocol].format(num_points=num_points, C=fixed_C) + ENDS[split]
+    text = PROTOCOLS[protocol].format(num_points=num_points, C=fixed_C, lying=lying) + ENDS[split]
     if seeds and (calibrated := calibrated_on(num_train)) < num_train:
         text += f"; baselines' BatchNorm calibrated on {calibrated} training clouds"
     return text

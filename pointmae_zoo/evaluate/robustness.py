@@ -19,10 +19,11 @@ from pointmae_zoo.datasets.poses import rotations_about, uniform_rotations
 from pointmae_zoo.evaluate import linear
 from pointmae_zoo.evaluate.finetuned import UPRIGHT, open_trial
 from pointmae_zoo.evaluate.finetuned_models import Run, load_runs, predict_clouds, run_of
-from pointmae_zoo.evaluate.frozen_features import Encoders, Floats, list_of, read_data
+from pointmae_zoo.evaluate.frozen_features import Encoders, Floats, list_of, lying, read_data
 from pointmae_zoo.reports.outputs import check_outputs, report_file
 from pointmae_zoo.reports.report import LinearProbe, LinearReport
 from pointmae_zoo.reports.score_report import Measured, ScoreReport, spread
+from pointmae_zoo.shapes.pose import Pose
 from pointmae_zoo.system.source_state import measured_with
 
 Kind = Literal["clean", "rotation about up", "rotation", "points", "noise", "missing ball", "missing side"]
@@ -76,6 +77,8 @@ def evaluate_robustness(
     classes: Literal["core", "all"] | None = None,
     num_points: int | None = None,
     conditions: Sequence[str] | None = None,
+    up: str | None = None,
+    pose: Pose = "upright",
     pool: str | None = None,
     seeds: int = 3,
     label: str | None = None,
@@ -100,8 +103,9 @@ def evaluate_robustness(
             None: as in training.
         conditions: how clouds are changed: some of ``evaluate.robustness.KINDS``, such as ``rotation`` and
             ``missing ball``; None: all of them, one after the other.
-        pool, seeds: of frozen features, as for `evaluate_linear`; ``seeds=0`` leaves the random baselines
-            out, which are most of the work.
+        up: what points up in the data (see `open_labelled`); None: y, or as in a classifier's training.
+        pose, pool, seeds: of frozen features, as for `evaluate_linear`; ``seeds=0`` leaves the random
+            baselines out, which are most of the work.
 
     Raises:
         ValueError: as for `evaluate_linear` and `evaluate_finetuned`; classifiers and others together.
@@ -110,7 +114,7 @@ def evaluate_robustness(
     started = time.perf_counter()
     check_outputs(out)
     check_kinds(conditions)
-    options = _Options(data, classes, num_points, conditions, label, batch_size, device, cache, progress)
+    options = _Options(data, classes, num_points, conditions, up, label, batch_size, device, cache, progress)
     models = [model] if isinstance(model, (str, Path, Run)) else list(model)
     loaded = [one if isinstance(one, Run) else _load(one, device) for one in models]
     runs = [one for one in loaded if isinstance(one, Run)]
@@ -121,7 +125,7 @@ def evaluate_robustness(
         report, file = _of_classifiers(runs, options, out, keep_in)
     else:
         names = list_of([one for one in models if not isinstance(one, Run)])
-        report, file = _of_features(names, loaded, pool, seeds, options, out, keep_in)
+        report, file = _of_features(names, loaded, pose, pool, seeds, options, out, keep_in)
     report.context |= measured_with(started)
     if file is not None:
         report.save(file)
@@ -136,6 +140,7 @@ class _Options:
     classes: Literal["core", "all"] | None
     num_points: int | None
     conditions: Sequence[str] | None
+    up: str | None
     label: str | None
     batch_size: int
     device: str
@@ -155,6 +160,7 @@ def _load(model: str | Path, device: str) -> Any:
 def _of_features(
     models: Sequence[str | Path],
     networks: list[Any],
+    pose: Pose,
     pool: str | None,
     seeds: int,
     options: _Options,
@@ -165,14 +171,15 @@ def _of_features(
 
     names = [public_name(name, network) for name, network in zip(models, networks, strict=True)]
     alone = [one if one.config.kind == "encoder" else one.encoder for one in networks]
-    encoders = Encoders(names, alone, seeds, pool, options.batch_size, options.device)
-    num_points = encoders.points_used(options.num_points)
+    encoders = Encoders(names, alone, seeds, pool, options.batch_size, options.device, pose)
+    num_points, up = encoders.points_used(options.num_points), options.up or "y"
     given = read_data(
         options.data,
         classes=options.classes,
         split="test",
         num_points=num_points,
         most_points=max(num_points, *POINT_COUNTS),
+        up=up,
         cache=options.cache,
         progress=options.progress,
     )
@@ -184,7 +191,9 @@ def _of_features(
         **encoders.described(options.label),
         **given.described(),
         "protocol_name": "standard",
-        "protocol": linear.protocol_text("standard", "test", num_points, len(train), seeds),
+        "protocol": linear.protocol_text(
+            "standard", "test", num_points, len(train), seeds, lying=lying(pose, up)
+        ),
         "robustness": _described(tried),
         "few_shot": [],
         "of_part_segmenters": any(one.config.kind == "part_segmentation" for one in networks),
@@ -192,11 +201,10 @@ def _of_features(
     file = report_file(out, keep_in, context, ("svm",))
     report = LinearReport(context=context)
     probes: dict[tuple[str, str], list[LinearProbe]] = {}
-    up = alone[0].config.preprocess.up
 
     def changing(change: Change) -> Callable[[Floats], Floats]:
         # Centred and scaled after the change, as a user's clouds would be.
-        return lambda points: normalize_clouds(change_clouds(points, change, num_points=num_points, up=up))
+        return lambda points: normalize_clouds(change_clouds(points, change, num_points=num_points))
 
     ways = [changing(change) for change in (CLEAN, *tried)]
     for one in encoders.features(given, "robustness", options.progress, ways):
@@ -231,12 +239,15 @@ def _of_classifiers(
         view,
         most_points,
         classes=options.classes,
+        up=options.up,
         cache=options.cache,
         progress=options.progress,
     )
     clouds = trial.clouds
     tried = changes(clouds.points.shape[1], num_points, options.conditions)
-    context = trial.context("robustness", options.label, "test", view.told(most_points) + UPRIGHT)
+    context = trial.context(
+        "robustness", options.label, "test", view.told(most_points) + trial.turned() + UPRIGHT
+    )
     context |= {"robustness": _described(tried)}
     del context["vote_seed"]
     file = report_file(out, keep_in, context)

@@ -219,7 +219,8 @@ def save_json(found: dict[str, Any], path: Path) -> None:
 
 
 def file_name(context: dict[str, Any]) -> str:
-    """What a report is called in a run folder, by its context: its task, data, classes, split and protocol.
+    """What a report is called in a run folder, by its context: its task, data, classes, pose, split and
+    protocol.
 
     Points, pooling, classifiers, baselines, votes and episodes are not in the name. A report is written
     over another of the same name if that is of other weights, which the folder no longer has, or if it says
@@ -227,6 +228,7 @@ def file_name(context: dict[str, Any]) -> str:
     """
     parts = [context["task"], context["dataset"]["file"].removesuffix(".npz")]
     parts += ["core"] if context["class_set"] == "core" else []
+    parts += [f"pose_{context['pose']}"] if context.get("pose", "upright") != "upright" else []
     parts += ["validation"] if context["split"] == "validation" else []
     parts += ["paper"] if context["protocol_name"] == "paper" else []
     return re.sub(r"[^\w.-]+", "_", ".".join(parts).replace(":", ".")) + ".json"

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pointmae_zoo.datasets.labelled import joint_sha256, open_labelled
+from pointmae_zoo.datasets.poses import uniform_rotations
 from pointmae_zoo.evaluate import evaluate_fewshot, evaluate_linear, evaluate_robustness, linear
 from pointmae_zoo.evaluate.fewshot import FewShotSettings, draw_episodes
 from pointmae_zoo.hub import save_pretrained
@@ -19,6 +20,8 @@ from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.reports.schema import read_evaluation
 from pointmae_zoo.reports.tables import tables
+from pointmae_zoo.shapes.pose import Pose
+from pointmae_zoo.shapes.up_axis import turn_up
 from samples.reports import written
 
 pytest.importorskip("sklearn")
@@ -144,6 +147,47 @@ def test_robustness_of_a_part_segmenter_is_said_to_be_its_encoders(
     assert reports[0].context["encoder_sha256"] == reports[2].context["encoder_sha256"]
     with pytest.raises(ValueError, match="classifiers and other weights together"):
         evaluate_robustness(models, shapes / "data.npz", **settings)
+
+
+def test_pose_any_scores_clouds_that_lie_anyhow(shapes: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    with np.load(shapes / "data.npz") as arrays:
+        content = dict(arrays)
+    turns = uniform_rotations(300, rng)
+    turns[content["split"] == "train"] = np.eye(3)
+    lying = {**content, "points": np.einsum("mij,mnj->mni", turns, content["points"]).astype(np.float32)}
+    np.savez(tmp_path / "lying.npz", **lying)
+    how: dict[str, Any] = {"seeds": 0, "num_points": 256, "classifiers": ["svm"], "progress": False}
+    model, out = shapes / "runs" / "seed0", tmp_path / "lying.json"
+
+    def score(file: Path, pose: Pose, **more: Any) -> float:
+        report = evaluate_linear(model, file, pose=pose, **how, **more)
+        return float(report.as_json()["summary"][0]["test_mean"])
+
+    # A plate and a wall are one shape in any pose, and so are a pole, a beam and a block, nearly.
+    upright, anyhow = score(shapes / "data.npz", "any"), score(tmp_path / "lying.npz", "any", out=out)
+    assert upright == pytest.approx(anyhow, abs=5)
+    assert anyhow > score(tmp_path / "lying.npz", "upright") + 10
+    context = read_evaluation(out)["context"]
+    assert context["pose"] == "any" and "principal axes" in context["protocol"]
+
+
+def test_up_turns_the_data(shapes: Path, tmp_path: Path) -> None:
+    with np.load(shapes / "data.npz") as arrays:
+        content = dict(arrays)
+    content["points"] = turn_up(content["points"], "y", "z")
+    np.savez(tmp_path / "data.npz", **content)
+    how: dict[str, Any] = {"seeds": 0, "num_points": 256, "progress": False}
+    model = shapes / "runs" / "seed0"
+    for evaluate in (evaluate_linear, evaluate_fewshot, evaluate_robustness):
+        more = {"classifiers": ["svm"]} if evaluate is evaluate_linear else {}
+        more |= {"ways": [3], "shots": [5], "episodes": 5} if evaluate is evaluate_fewshot else {}
+        asked = {**how, **more}
+        first = evaluate(model, shapes / "data.npz", **asked).as_json()
+        turned = evaluate(model, tmp_path / "data.npz", up="z", **asked).as_json()
+        for part in ("summary", "few_shot", "robustness"):
+            assert turned[part] == first[part]
+        assert "z up in the data" in turned["context"]["protocol"]
 
 
 def test_few_shot_takes_what_the_data_can_give(shapes: Path) -> None:
