@@ -54,7 +54,12 @@ class Run(TypedDict, total=False):
 
 @options()
 def pretrain(
-    *, out: RunFolder, data: Sources | None = None, up: Axis | None = None, **run: Unpack[Run]
+    *,
+    out: RunFolder,
+    data: Sources | None = None,
+    up: Axis | None = None,
+    weights: Model | None = None,
+    **run: Unpack[Run],
 ) -> int:
     """Train a model on clouds without labels.
 
@@ -67,6 +72,8 @@ def pretrain(
         out: run folder
         data: .npz or .npy files of clouds, folders of meshes, or BENCHMARK:FOLDER such as shapenet55:PATH
         up: axis that points up in the data; of depth cameras -y (default: the recipe's, y in all of ours)
+        weights: whose encoder to begin with: published weights, a folder, a Hub repository (default: random
+            weights)
     """
     from pointmae_zoo.system.devices import check_device
 
@@ -76,6 +83,8 @@ def pretrain(
     changes: dict[str, Any] = {} if data is None else {"data": data}
     if up is not None:
         changes["up"] = up
+    if weights is not None:
+        changes["weights"] = weights
     return _train("pretrain", pretrain, out, changes, run)
 
 

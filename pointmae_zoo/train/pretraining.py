@@ -18,6 +18,7 @@ from pointmae_zoo.datasets.mesh_folder import number_of_workers
 from pointmae_zoo.datasets.poses import posed
 from pointmae_zoo.datasets.sources import CloudSource, concatenate, open_sources, procedural_source
 from pointmae_zoo.hub import save_pretrained
+from pointmae_zoo.hub.pretrained import public_name
 from pointmae_zoo.models.pretraining_model import LossTerm, TeacherViews
 from pointmae_zoo.models.registry import create_model, get_architecture
 from pointmae_zoo.models.teacher.image_teacher import Teacher
@@ -28,6 +29,7 @@ from pointmae_zoo.train.provenance import cloud_counts, entry_names, provenance
 from pointmae_zoo.train.read_ahead import ReadAhead
 from pointmae_zoo.train.recipes import PretrainRecipe, TeacherSettings
 from pointmae_zoo.train.runtime import compile_teacher
+from pointmae_zoo.train.starting_model import load_encoder
 from pointmae_zoo.train.target_cache import cached_targets
 from pointmae_zoo.train.task import TrainingResult
 from pointmae_zoo.train.teacher_targets import LiveTargets, Targets
@@ -156,13 +158,16 @@ def pretrain(
             run.say(_what_is_trained(recipe, source, out))
             if teacher is not None and recipe.teacher.weights != "random":
                 teacher = _teacher(recipe.teacher, recipe.teacher.weights)
+            begun = load_encoder(model, recipe.weights) if recipe.weights else None
             run.begin(dict(zip(entry_names(recipe), source.sha256, strict=True)))
         targets = _targets(recipe, teacher, source, run.cache, run.accelerator, run.progress)
         with contextlib.closing(PretrainTask(model, source, targets, recipe)) as task:
             # Cached clouds are read in less time than it takes to hand them from thread to thread.
             result = run.train(task, expect=task.ahead.expect if recipe.procedural_shapes == "live" else None)
             if result.completed and run.is_main:
-                save_pretrained(model, out, provenance=provenance(recipe, source, result, run.commit))
+                made = provenance(recipe, source, result, run.commit)
+                made |= {"initialised_from": begun} if begun else {}
+                save_pretrained(model, out, provenance=made)
                 draw_preview(task, out / "preview.png", run.accelerator.device)
     return result
 
@@ -268,7 +273,8 @@ def _what_is_trained(recipe: PretrainRecipe, source: CloudSource, out: Path) -> 
     steps, cut = steps_in_words(recipe, len(source))
     up = recipe.up
     turned = "" if up == "y" else f"\n{up} is up in the data, so they are turned; give embed --up {up}, too"
-    return f"{recipe.model} on {' + '.join(parts)}{poses}, {teacher}, {steps}: {out}{cut}{turned}"
+    begins = f" from {public_name(recipe.weights)}" if recipe.weights else ""
+    return f"{recipe.model}{begins} on {' + '.join(parts)}{poses}, {teacher}, {steps}: {out}{cut}{turned}"
 
 
 def _untrained_teacher(recipe: PretrainRecipe) -> Teacher | None:

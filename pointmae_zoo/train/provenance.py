@@ -22,6 +22,8 @@ def provenance(
     """How a pre-training run went. Files are named without their folders."""
     named = recipe.to_dict()
     named["data"] = [without_folder(entry) for entry in recipe.data]
+    if recipe.weights:
+        named["weights"] = public_name(recipe.weights)
     if not recipe.teacher.name:
         named["teacher"] = {"name": ""}  # its other fields had no effect
     elif recipe.teacher.weights not in ("pretrained", "random"):

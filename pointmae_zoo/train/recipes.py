@@ -194,6 +194,8 @@ class PretrainRecipe(TrainingRecipe):
         task: ``pretraining``; recipe files of other tasks have another one.
         model: architecture name.
         model_arguments: overrides of its arguments (drop path, mask ratio, weights of the losses...).
+        weights: whose encoder to begin with: a published name, a repository of the Hub, or a folder; the
+            decoder is new. Empty: random weights.
         data: the training clouds (see ``open_sources``): ``.npz`` / ``.npy`` files, folders of meshes or
             clouds, ``shapenet55:PATH``, ``modelnet40:PATH``, ``scanobjectnn:PATH`` or
             ``shapenetpart:PATH``. Only training splits are used.
@@ -217,6 +219,7 @@ class PretrainRecipe(TrainingRecipe):
     task: Literal["pretraining"] = "pretraining"
     model: str = "i2p_mae_tiny"
     model_arguments: dict[str, Any] = field(default_factory=dict)
+    weights: str = ""
     data: tuple[str, ...] = ()
     up: Literal["x", "y", "z", "-x", "-y", "-z"] = "y"
     procedural_clouds: int | None = None

@@ -1,4 +1,4 @@
-"""The model that a fine-tuning begins with: stored weights and a new head, or random weights."""
+"""The model that a training begins with: stored weights and a new head or decoder, or random weights."""
 
 import contextlib
 import dataclasses
@@ -55,6 +55,38 @@ def create_finetuning_model(recipe: FinetuneRecipe, clouds: LabelledClouds) -> A
         return create_model(recipe.model, kind, preprocess=preprocess, labels=labels, **arguments)
     except (TypeError, ValueError) as error:
         raise ValueError(f"recipe: model or model_arguments: {error}") from error
+
+
+def load_encoder(model: Any, weights: str) -> dict[str, Any]:
+    """Load stored weights into the encoder of a pre-training model.
+
+    Returns:
+        Which they are, as provenance says it.
+
+    Raises:
+        ValueError: they are of another architecture, or of an encoder with other arguments; see also
+            `from_pretrained`.
+        OSError: the Hub can't be read.
+    """
+    encoder = from_pretrained(weights, kind="encoder")
+    ours, theirs = model.config, encoder.config
+    if theirs.architecture != ours.architecture:
+        raise ValueError(
+            f"recipe: model is {ours.architecture}, but weights ({weights}) are of {theirs.architecture}; "
+            "change one of them"
+        )
+    own, others = model.encoder.state_dict(), encoder.state_dict()
+    if {name: one.shape for name, one in own.items()} != {name: one.shape for name, one in others.items()}:
+        raise ValueError(
+            f"recipe: model_arguments: weights ({weights}) have other shapes; leave out what changes them"
+        )
+    model.encoder.load_state_dict(others)
+    return {
+        "name": public_name(weights, encoder),
+        "kind": "encoder",
+        "new": "decoder",
+        "provenance": theirs.provenance,
+    }
 
 
 def _from_weights(recipe: FinetuneRecipe, kind: str, outputs: dict[str, Any], labels: tuple[str, ...]) -> Any:

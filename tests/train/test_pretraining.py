@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from pointmae_zoo.cli import main
+from pointmae_zoo.hub import save_pretrained
 from pointmae_zoo.models.pretraining_model import TeacherViews
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.models.teacher.image_teacher import Teacher
@@ -297,6 +298,40 @@ def test_a_process_that_makes_no_shapes_ends_the_run(
     with pytest.raises(RuntimeError, match=r"procedural shapes ended early \(exit code 7\)"):
         run(recipe, tmp_path, cache)
     assert set(threading.enumerate()) == before
+
+
+def test_a_run_begins_with_the_encoder_of_another(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, tiny: dict[str, list[int]]
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    run(recipe, first, cache)
+    run(
+        recipe.override(weights=str(first), steps=1, learning_rate=1e-9, seed=5, warmup_steps=0),
+        second,
+        cache,
+    )
+    before, after = (load_file(folder / "model.safetensors") for folder in (first, second))
+    learned = [name for name in before if name.startswith("encoder.") and name.endswith(".weight")]
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in learned)
+    assert not torch.allclose(before["head_3d.weight"], after["head_3d.weight"], atol=1e-6)
+    provenance = json.loads((second / "config.json").read_text(encoding="utf-8"))["provenance"]
+    assert provenance["recipe"]["weights"] == provenance["initialised_from"]["name"] == "first"
+    assert provenance["initialised_from"]["provenance"]["steps"] == 6
+
+
+def test_weights_that_do_not_fit_are_refused_before_anything_is_written(
+    recipe: PretrainRecipe, cache: Path, tmp_path: Path, tiny: dict[str, list[int]]
+) -> None:
+    other = tmp_path / "other"
+    save_pretrained(create_model("i2p_mae_tiny", **{**tiny, "dims": [48, 96]}), other)
+    for weights, message in (
+        (str(other), "have other shapes"),
+        ("joint_mae_tiny.shapes", "are of joint_mae_tiny"),
+        ("no_such.weights", "no_such.weights"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(recipe.override(weights=weights), tmp_path / "out", cache)
+        assert not (tmp_path / "out").exists()
 
 
 def test_second_run_reads_the_teachers_targets(
