@@ -104,7 +104,7 @@ def print_account(
     if len(by_text) > _MOST_NOTES:
         print(f"and {len(by_text) - _MOST_NOTES:,} more remarks", file=sys.stderr)
     if passed_over:
-        from pointmae_zoo.shapes.file_search import OTHER_SHAPES
+        from pointmae_zoo.shapes.suffixes import OTHER_SHAPES
 
         unread = [(what, count) for what, count in passed_over.items() if what in OTHER_SHAPES]
         others = [(what, count) for what, count in passed_over.items() if what not in OTHER_SHAPES]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pointmae_zoo.datasets.clouds import fewer_points
 from pointmae_zoo.shapes.file_search import search_files
-from pointmae_zoo.shapes.read import SUPPORTED_SUFFIXES
 from pointmae_zoo.shapes.reader_pool import ReaderPool, Reading, available_cores
+from pointmae_zoo.shapes.suffixes import SUPPORTED_SUFFIXES
 
 HELD_OUT = frozenset(
     {

@@ -1,11 +1,34 @@
 """Splits of labelled clouds: parts held out of training, and a few of each class. Near duplicates stay
 together."""
 
+import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+TEST_SHARE = 0.2
+"""Of each class, where a folder of your own does not say what is for testing."""
+
+
+def test_split(
+    labels: NDArray[np.integer], groups: NDArray[np.integer], names: Sequence[bytes]
+) -> NDArray[np.bool_]:
+    """Which clouds (M,) are for testing: about `TEST_SHARE` of every class, those whose names have the lowest
+    hashes. So files that are added later leave the others where they are, nearly always.
+
+    Args:
+        labels, groups: (M,) as for `validation_split`.
+        names: of the files, below their folder.
+    """
+    lowest: dict[int, int] = {}
+    for name, group in zip(names, groups.tolist(), strict=True):
+        place = int(hashlib.sha256(name).hexdigest()[:13], 16)
+        lowest[group] = min(place, lowest.get(group, place))
+    return hold_out(
+        labels, groups, TEST_SHARE, lambda _, found: sorted(found.tolist(), key=lowest.__getitem__)
+    )
 
 
 def validation_split(

@@ -19,11 +19,11 @@ from pointmae_zoo.hub.checkpoint.errors import CheckpointError
 from pointmae_zoo.hub.checkpoint.model_folder import PICKLES, load_folder
 from pointmae_zoo.hub.client import HubError
 from pointmae_zoo.hub.snapshot import HubSource, check_name, download_snapshot, naming
-from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.encoder import PointEncoder
 from pointmae_zoo.models.heads import PointForClassification, PointForPartSegmentation
 from pointmae_zoo.models.pretraining_model import PretrainingModel
 from pointmae_zoo.models.registry import get_weights, list_models, list_weights
+from pointmae_zoo.models.stored_config import ModelConfig
 from pointmae_zoo.system.devices import check_device
 
 # Weights that come with the package, one folder each.

@@ -29,9 +29,9 @@ from pointmae_zoo.inference.inputs import (
     stored_config,
 )
 from pointmae_zoo.inference.resumable import PartManifest, identity
-from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.object_parts import ObjectParts
 from pointmae_zoo.models.preprocess import Preprocess
+from pointmae_zoo.models.stored_config import ModelConfig
 from pointmae_zoo.reports.mean_iou import predicted_parts
 from pointmae_zoo.system.files import written_whole
 from pointmae_zoo.system.progress import progress_bar

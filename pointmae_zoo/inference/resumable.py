@@ -19,7 +19,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pointmae_zoo.inference.batches import FIRST_CLOUDS, Batches, Poses, launcher_for
+from pointmae_zoo.inference.batch_size import FIRST_CLOUDS
+from pointmae_zoo.inference.batches import Batches, Poses, launcher_for
 from pointmae_zoo.inference.inputs import (
     Paths,
     RunOptions,

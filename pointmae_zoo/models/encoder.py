@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.layers import Stage, init_linear
+from pointmae_zoo.models.stored_config import ModelConfig
 from pointmae_zoo.models.tokenizer import TokenEmbedding, group_coordinates
 from pointmae_zoo.models.tokens import Groups, Tokens, check_pool, pack, pooled
 from pointmae_zoo.ops import farthest_point_sample, index_points, knn, squared_distances, three_nn_interpolate

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointmae_zoo.models.batch_norm import BatchNorm
-from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder
 from pointmae_zoo.models.layers import Dropout, init_linear
+from pointmae_zoo.models.stored_config import ModelConfig
 from pointmae_zoo.models.tokens import Tokens, pooled
 from pointmae_zoo.ops import three_nn_interpolate
 from pointmae_zoo.system.checked_fields import check_fields

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder
+from pointmae_zoo.models.stored_config import ModelConfig
 from pointmae_zoo.models.tokens import Groups
 
 

@@ -23,7 +23,6 @@ from typing import Any, Literal, NamedTuple, overload
 
 from torch import Tensor, nn
 
-from pointmae_zoo.models.config import KINDS, ModelConfig
 from pointmae_zoo.models.encoder import EncoderConfig, PointEncoder
 from pointmae_zoo.models.heads import (
     ClassifierConfig,
@@ -33,6 +32,7 @@ from pointmae_zoo.models.heads import (
 )
 from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.models.pretraining_model import PretrainingModel
+from pointmae_zoo.models.stored_config import KINDS, ModelConfig
 
 ENTRY_POINTS = "pointmae_zoo.families"
 """The group of entry points by which an installed package offers families: ``name = "its.module"``."""

@@ -6,8 +6,7 @@ same indices.
 
 from pointmae_zoo.ops.batch_random import draw_per_cloud, share_of_batch
 from pointmae_zoo.ops.chamfer import chamfer_distance
-from pointmae_zoo.ops.neighbors import index_points, knn, squared_distances, three_nn_interpolate
-from pointmae_zoo.ops.projection import (
+from pointmae_zoo.ops.depth_images import (
     AXIS_VIEWS,
     DepthViews,
     Rendering,
@@ -22,6 +21,7 @@ from pointmae_zoo.ops.projection import (
     without_covers,
     zbuffer_depth_images,
 )
+from pointmae_zoo.ops.neighbors import index_points, knn, squared_distances, three_nn_interpolate
 from pointmae_zoo.ops.sampling import farthest_point_sample
 
 __all__ = [

@@ -8,17 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pointmae_zoo.shapes.read import SUPPORTED_SUFFIXES, suffix_of
-
-OTHER_SHAPES = frozenset(
-    {
-        *(".3dm", ".3ds", ".abc", ".blend", ".dae", ".dwg", ".dxf", ".e57", ".fbx", ".ifc", ".iges", ".igs"),
-        *(".las", ".laz", ".lwo", ".max", ".ms3d", ".prt", ".sat", ".skp", ".sldprt", ".step", ".stp"),
-        *(".usd", ".usda", ".usdc", ".usdz", ".vtk", ".vtp", ".wrl", ".x", ".x3d", ".x_t"),
-        *(".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip"),
-    }
-)
-"""Suffixes of other formats with shapes, and of archives, which are not read from a folder."""
+from pointmae_zoo.shapes.suffixes import SUPPORTED_SUFFIXES, suffix_of
 
 Identity = tuple[int, int]
 

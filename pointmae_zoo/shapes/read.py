@@ -30,9 +30,16 @@ from pointmae_zoo.shapes.formats.stl import read_stl
 from pointmae_zoo.shapes.formats.threemf import read_3mf
 from pointmae_zoo.shapes.notes import about, note
 from pointmae_zoo.shapes.pose import second_moments
+from pointmae_zoo.shapes.suffixes import (
+    FORMAT_NAMES,
+    SUPPORTED_SUFFIXES,
+    TEXT_SUFFIXES,
+    TEXT_TABLES,
+    suffix_of,
+)
 from pointmae_zoo.shapes.surface import Geometry, MeshError, points_of
 
-__all__ = ["SUPPORTED_SUFFIXES", "MeshError", "read_geometry", "read_points", "read_points_and_moments"]
+__all__ = ["MeshError", "read_geometry", "read_points", "read_points_and_moments"]
 
 READERS: dict[str, Callable[[bytes], Geometry]] = {
     ".stl": read_stl,
@@ -45,24 +52,6 @@ READERS: dict[str, Callable[[bytes], Geometry]] = {
     ".npz": read_npz,
     ".pcd": read_pcd,
 }
-FORMAT_NAMES = {
-    ".stl": "an STL file",
-    ".obj": "an OBJ file",
-    ".off": "an OFF file",
-    ".ply": "a PLY file",
-    ".glb": "a GLB file",
-    ".gltf": "a glTF file",
-    ".3mf": "a 3MF file",
-    ".xyz": "text with a point in each row",
-    ".npy": "a NumPy array (NPY)",
-    ".npz": "an archive of NumPy arrays (NPZ)",
-    ".pcd": "a PCD file",
-}
-SUPPORTED_SUFFIXES = tuple(FORMAT_NAMES)
-TEXT_TABLES = (".txt", ".csv", ".asc", ".pts")
-"""Suffixes of text that may hold a point in each row. Such files are read if named, but not from a folder."""
-# Formats that are or begin with text. Not STL, whose binary form begins with any 80 bytes.
-TEXT_SUFFIXES = (".obj", ".off", ".ply", ".gltf", ".xyz", ".pcd")
 
 
 def read_points(
@@ -199,14 +188,6 @@ def _why_not_there(path: Path) -> str:
     if not os.path.islink(path):
         return "does not exist: check the path"
     return f"is a link to {os.readlink(path)}, which does not exist: put the file there, or remove the link"
-
-
-def suffix_of(name: str) -> str:
-    """The suffix that tells the format, in lower case: ".stl" for ``x.STL.gz``, too."""
-    path = Path(name)
-    suffix = path.suffix.lower()
-    inner = Path(path.stem).suffix.lower()
-    return inner if suffix == ".gz" and inner in SUPPORTED_SUFFIXES else suffix
 
 
 def check_seed(seed: object) -> None:

@@ -11,7 +11,6 @@ from typing import Any, Literal, assert_type, get_args, get_overloads, get_type_
 import pytest
 
 from pointmae_zoo import create_model, from_pretrained, save_pretrained
-from pointmae_zoo.models.config import KINDS
 from pointmae_zoo.models.encoder import PointEncoder
 from pointmae_zoo.models.heads import (
     ClassifierConfig,
@@ -20,6 +19,7 @@ from pointmae_zoo.models.heads import (
     PointForPartSegmentation,
 )
 from pointmae_zoo.models.pretraining_model import PretrainingModel
+from pointmae_zoo.models.stored_config import KINDS
 
 SMALL: dict[str, Any] = {"num_tokens": (16, 8), "num_neighbors": (4, 4), "dims": (12, 24), "depths": (1, 1)}
 

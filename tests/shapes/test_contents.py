@@ -16,7 +16,8 @@ import trimesh
 from pointmae_zoo.shapes import contents
 from pointmae_zoo.shapes.contents import no_shape, shape_format
 from pointmae_zoo.shapes.notes import ReadNote, about, collecting, note
-from pointmae_zoo.shapes.read import SUPPORTED_SUFFIXES, MeshError, read_points
+from pointmae_zoo.shapes.read import MeshError, read_points
+from pointmae_zoo.shapes.suffixes import SUPPORTED_SUFFIXES
 from samples.meshes import CORNERS, box, stl_bytes
 
 POINTER = (

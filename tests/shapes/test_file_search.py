@@ -10,7 +10,7 @@ import pytest
 
 from pointmae_zoo.shapes import file_search
 from pointmae_zoo.shapes.file_search import Found, find_files, search_files
-from pointmae_zoo.shapes.read import SUPPORTED_SUFFIXES
+from pointmae_zoo.shapes.suffixes import SUPPORTED_SUFFIXES
 
 
 def touch(*files: Path) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointmae_zoo.shapes.read import SUPPORTED_SUFFIXES, MeshError, read_points
+from pointmae_zoo.shapes.read import MeshError, read_points
 from pointmae_zoo.shapes.reader_pool import ReaderPool
+from pointmae_zoo.shapes.suffixes import SUPPORTED_SUFFIXES
 
 MESHES = Path(__file__).resolve().parents[2] / "examples" / "meshes"
 NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")

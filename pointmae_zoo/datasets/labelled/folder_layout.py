@@ -10,7 +10,6 @@ held out: those whose names have the lowest hashes, so that hardly any file move
 """
 
 import csv
-import hashlib
 import io
 import os
 from collections import Counter
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from pointmae_zoo.datasets import benchmarks
 from pointmae_zoo.datasets.mesh_folder import is_held_out
-from pointmae_zoo.datasets.splits import hold_out
+from pointmae_zoo.datasets.splits import test_split
 from pointmae_zoo.system.files import file_sha256
 
 LABELS_FILE = "labels.csv"
@@ -38,9 +37,6 @@ SPLIT_NAMES = {
 _COLUMNS = ("file", "class", "split", "group")
 _MOST_NAMED = 3
 
-
-TEST_SHARE = 0.2
-"""Of each class, where the folder does not say what is for testing."""
 
 _LAYOUTS = "FOLDER/CLASS/files, FOLDER/train/CLASS/files and FOLDER/test/CLASS/files, or FOLDER/labels.csv"
 
@@ -284,20 +280,10 @@ def _groups(folder: Path, files: list[Listed]) -> tuple[NDArray[np.int64], tuple
 
 
 def _with_test(files: list[Listed], groups: NDArray[np.int64]) -> list[Listed]:
-    """Give every file a split: of each class, those with the lowest hashes are for testing."""
-    lowest: dict[int, float] = {}
-    for one, group in zip(files, groups.tolist(), strict=True):
-        lowest[group] = min(_place(one.file), lowest.get(group, 1.0))
+    """Give every file a split."""
     _, labels = np.unique([one.label for one in files], return_inverse=True)
-    testing = hold_out(
-        labels, groups, TEST_SHARE, lambda _, found: sorted(found.tolist(), key=lowest.__getitem__)
-    )
+    testing = test_split(labels, groups, [os.fsencode(one.file.as_posix()) for one in files])
     return [one._replace(split="test" if held else "train") for one, held in zip(files, testing, strict=True)]
-
-
-def _place(file: Path) -> float:
-    """A number from 0 to 1 that depends on the name, below the folder, alone."""
-    return int(hashlib.sha256(os.fsencode(file.as_posix())).hexdigest()[:13], 16) / 16**13
 
 
 def read_labels(path: Path) -> list[Listed]:

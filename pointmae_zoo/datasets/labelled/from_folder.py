@@ -15,8 +15,8 @@ from pointmae_zoo.datasets.labelled.folder_layout import Listing, list_labelled
 from pointmae_zoo.datasets.labelled.labelled_clouds import LabelledClouds, Split, draw_indices
 from pointmae_zoo.datasets.labelled.part_labels import PART_SUFFIXES, read_part_folder, read_part_points
 from pointmae_zoo.datasets.mesh_folder import number_of_workers, read_files
-from pointmae_zoo.shapes.read import SUPPORTED_SUFFIXES
 from pointmae_zoo.shapes.reader_pool import Reading
+from pointmae_zoo.shapes.suffixes import SUPPORTED_SUFFIXES
 from pointmae_zoo.shapes.surface import MeshError
 from pointmae_zoo.system.files import file_sha256
 from pointmae_zoo.system.progress import progress_bar

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, read_config
-from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.registry import STATUSES, Weights, get_architecture, get_weights, list_weights
+from pointmae_zoo.models.stored_config import ModelConfig
 from pointmae_zoo.reports.known_results import paper_reached
 from pointmae_zoo.reports.schema import is_comparison, is_scored, read_evaluation
 from pointmae_zoo.system.checked_fields import check_fields, from_values

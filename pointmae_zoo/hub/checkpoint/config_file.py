@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError, named
-from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.models.registry import create_model
+from pointmae_zoo.models.stored_config import ModelConfig
 from pointmae_zoo.shapes.contents import no_shape
 
 FORMAT_VERSION = 1

@@ -12,10 +12,10 @@ from typing import Any
 from torch import nn
 
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError
-from pointmae_zoo.models.config import KINDS, ModelConfig
 from pointmae_zoo.models.encoder import EncoderConfig
 from pointmae_zoo.models.heads import ClassifierConfig, PartSegmenterConfig
 from pointmae_zoo.models.registry import encoder_config, get_architecture
+from pointmae_zoo.models.stored_config import KINDS, ModelConfig
 
 _HEADS: dict[str, type] = {"classification": ClassifierConfig, "part_segmentation": PartSegmenterConfig}
 _OUTPUTS = {"classification": "num_classes", "part_segmentation": "num_parts"}

@@ -19,8 +19,8 @@ from pointmae_zoo.hub.checkpoint.config_file import CONFIG_FILE, build, build_em
 from pointmae_zoo.hub.checkpoint.errors import CheckpointError, key_problems, shapes_of
 from pointmae_zoo.hub.checkpoint.safetensors_header import check_header
 from pointmae_zoo.hub.checkpoint.wrappers import plain_name, plain_state, unwrapped
-from pointmae_zoo.models.config import ModelConfig
 from pointmae_zoo.models.registry import Weights
+from pointmae_zoo.models.stored_config import ModelConfig
 from pointmae_zoo.system.files import file_sha256, written_whole
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from pointmae_zoo.models.encoder import EncoderConfig
 from pointmae_zoo.models.joint_mae.depth_embedding import DepthEmbedding, sincos_positions
-from pointmae_zoo.models.joint_mae.depth_images import SeenImages, render_views
 from pointmae_zoo.models.joint_mae.depth_losses import cross_loss, patch_losses
 from pointmae_zoo.models.joint_mae.joint_config import JointMAEConfig
 from pointmae_zoo.models.joint_mae.joint_masks import (
@@ -34,6 +33,7 @@ from pointmae_zoo.models.joint_mae.joint_preview import (
     image_columns,
     view_direction,
 )
+from pointmae_zoo.models.joint_mae.joint_views import SeenImages, render_views
 from pointmae_zoo.models.layers import Block, Stage, init_linear, run_blocks
 from pointmae_zoo.models.pretraining_model import (
     LossTerm,

@@ -10,7 +10,8 @@ import pytest
 
 from pointmae_zoo.datasets.labelled import LabelledClouds, open_labelled
 from pointmae_zoo.datasets.labelled.folder_layout import Listing, list_labelled
-from pointmae_zoo.shapes.read import SUPPORTED_SUFFIXES, read_points
+from pointmae_zoo.shapes.read import read_points
+from pointmae_zoo.shapes.suffixes import SUPPORTED_SUFFIXES
 
 OFF = "OFF\n4 4 0\n0 0 0\n1 0 0\n0 {height} 0\n0 0 1\n3 0 1 2\n3 0 1 3\n3 0 2 3\n3 1 2 3\n"
 

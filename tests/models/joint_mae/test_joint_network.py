@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pointmae_zoo import create_model, ops
-from pointmae_zoo.models.joint_mae import depth_images
+from pointmae_zoo.models.joint_mae import joint_views
 from pointmae_zoo.models.joint_mae.depth_embedding import DepthEmbedding, sincos_positions
 from pointmae_zoo.models.joint_mae.joint_config import JointMAEConfig
 from pointmae_zoo.models.joint_mae.joint_masks import patches_of_points, token_patch_map
@@ -25,7 +25,7 @@ def test_which_patches_reach_a_3d_token_in_one_block(cross: str) -> None:
     model = small(depths=(0, 1), cross_attention=cross, drop_path=0.0, num_neighbors=(8, 2))
     points = shapes(1)
     visible, patches = half(1, 8, 4), half(1, 49, 20).view(1, 1, 49)
-    rotations = depth_images.draw_rotations(1, points.device, model.hyper)
+    rotations = joint_views.draw_rotations(1, points.device, model.hyper)
     embedded: list[Tensor] = []
     solid: list[Tensor] = []
     model.image_embedding.register_forward_hook(lambda _, __, out: embedded.append(out))
@@ -159,7 +159,7 @@ def test_paper_sized_masks() -> None:
 def test_views_are_drawn_from_around_within_the_elevation() -> None:
     model = small(elevation=20.0)
     torch.manual_seed(0)
-    towards = depth_images.draw_rotations(500, torch.device("cpu"), model.hyper)[:, 0, 2]
+    towards = joint_views.draw_rotations(500, torch.device("cpu"), model.hyper)[:, 0, 2]
     elevation = towards[:, 1].asin().rad2deg()
     assert float(elevation.abs().max()) <= 20.001
     assert float(elevation.min()) < -18 and float(elevation.max()) > 18

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pointmae_zoo import ops
-from pointmae_zoo.models.joint_mae import depth_images
+from pointmae_zoo.models.joint_mae import joint_views
 from pointmae_zoo.models.joint_mae.depth_embedding import DepthEmbedding
 from pointmae_zoo.models.tokens import pack
 from samples.joint_mae import encoded, half, shapes, small
@@ -88,16 +88,16 @@ def test_the_embedding_equals_plain_masked_convolutions() -> None:
 def test_masked_pixels_change_no_visible_token(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     model, points = small().train(training), shapes()
     masks = {"visible": half(2, 8, 3), "visible_patches": half(2, 49, 12).view(2, 1, 49)}
-    masks["rotations"] = depth_images.draw_rotations(2, points.device, model.hyper)
+    masks["rotations"] = joint_views.draw_rotations(2, points.device, model.hyper)
     output, before = encoded(model, points, **masks)
     hidden = ~masks["visible_patches"].view(2, 1, 7, 7).repeat_interleave(8, 2).repeat_interleave(8, 3)
-    render = depth_images.render_depth_images
+    render = joint_views.render_depth_images
 
     def spoilt(*given: Any) -> ops.DepthViews:
         images, pixels = render(*given)
         return ops.DepthViews(torch.where(hidden, 1.0 - images, images), pixels)
 
-    monkeypatch.setattr(depth_images, "render_depth_images", spoilt)
+    monkeypatch.setattr(joint_views, "render_depth_images", spoilt)
     other, after = encoded(model, points, **masks)
     assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))
     assert abs(other.losses["2d"].value.item() - output.losses["2d"].value.item()) > 1e-3
@@ -111,7 +111,7 @@ def test_points_of_masked_tokens_change_no_visible_token(
     model, points = small(num_neighbors=(8, 4)).train(training), shapes()
     groups = model.encoder.group(points)
     masks = {"visible": half(2, 8, 3), "visible_patches": half(2, 49, 12).view(2, 1, 49)}
-    masks["rotations"] = depth_images.draw_rotations(2, points.device, model.hyper)
+    masks["rotations"] = joint_views.draw_rotations(2, points.device, model.hyper)
     _, before = encoded(model, points, **masks)
     shown = model.encoder.visible_below(masks["visible"], groups)[0]
     hidden = torch.ones(2, 512, dtype=torch.bool)
@@ -119,10 +119,10 @@ def test_points_of_masked_tokens_change_no_visible_token(
         hidden[b, groups.neighbors[0][b][shown[b]].flatten()] = False
     assert 0.2 < float(hidden.float().mean()) < 0.99
     moved = torch.where(hidden.unsqueeze(2), points + torch.rand(2, 512, 3), points)
-    fit, render = depth_images.fit_view_frames, depth_images.render_depth_images
+    fit, render = joint_views.fit_view_frames, joint_views.render_depth_images
     monkeypatch.setattr(model.encoder, "group", lambda _: groups)
-    monkeypatch.setattr(depth_images, "fit_view_frames", lambda _, *rest, **more: fit(points, *rest, **more))
-    monkeypatch.setattr(depth_images, "render_depth_images", lambda _, frames: render(points, frames))
+    monkeypatch.setattr(joint_views, "fit_view_frames", lambda _, *rest, **more: fit(points, *rest, **more))
+    monkeypatch.setattr(joint_views, "render_depth_images", lambda _, frames: render(points, frames))
     _, after = encoded(model, moved, **masks)
     assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))
 

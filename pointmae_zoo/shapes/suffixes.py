@@ -1,0 +1,39 @@
+"""Which suffixes stand for formats that are read, and which for shapes that are not."""
+
+from pathlib import Path
+
+FORMAT_NAMES = {
+    ".stl": "an STL file",
+    ".obj": "an OBJ file",
+    ".off": "an OFF file",
+    ".ply": "a PLY file",
+    ".glb": "a GLB file",
+    ".gltf": "a glTF file",
+    ".3mf": "a 3MF file",
+    ".xyz": "text with a point in each row",
+    ".npy": "a NumPy array (NPY)",
+    ".npz": "an archive of NumPy arrays (NPZ)",
+    ".pcd": "a PCD file",
+}
+SUPPORTED_SUFFIXES = tuple(FORMAT_NAMES)
+TEXT_TABLES = (".txt", ".csv", ".asc", ".pts")
+"""Suffixes of text that may hold a point in each row. Such files are read if named, but not from a folder."""
+# Formats that are or begin with text. Not STL, whose binary form begins with any 80 bytes.
+TEXT_SUFFIXES = (".obj", ".off", ".ply", ".gltf", ".xyz", ".pcd")
+OTHER_SHAPES = frozenset(
+    {
+        *(".3dm", ".3ds", ".abc", ".blend", ".dae", ".dwg", ".dxf", ".e57", ".fbx", ".ifc", ".iges", ".igs"),
+        *(".las", ".laz", ".lwo", ".max", ".ms3d", ".prt", ".sat", ".skp", ".sldprt", ".step", ".stp"),
+        *(".usd", ".usda", ".usdc", ".usdz", ".vtk", ".vtp", ".wrl", ".x", ".x3d", ".x_t"),
+        *(".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip"),
+    }
+)
+"""Suffixes of other formats with shapes, and of archives, which are not read from a folder."""
+
+
+def suffix_of(name: str) -> str:
+    """The suffix that tells the format, in lower case: ".stl" for ``x.STL.gz``, too."""
+    path = Path(name)
+    suffix = path.suffix.lower()
+    inner = Path(path.stem).suffix.lower()
+    return inner if suffix == ".gz" and inner in SUPPORTED_SUFFIXES else suffix
