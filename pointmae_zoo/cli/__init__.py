@@ -13,21 +13,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from cyclopts import (
-    App,
-    Argument,
-    CoercionError,
-    CycloptsError,
-    MissingArgumentError,
-    Parameter,
-    Token,
-    UnusedCliTokensError,
-)
+from cyclopts import App, Parameter
 
 from pointmae_zoo._version import __version__
 from pointmae_zoo.cli import download, embed, evaluate, models, predict, push, train
+from pointmae_zoo.cli.exit_codes import exit_code_of, failed
 from pointmae_zoo.cli.options import options
-from pointmae_zoo.cli.printing import joined, one_line, print_any_name
+from pointmae_zoo.cli.printing import print_any_name
 
 Shell = Literal["bash", "zsh", "fish", "powershell"]
 
@@ -45,15 +37,6 @@ _COMMANDS: tuple[Callable[..., int], ...] = (
     train.finetune,
     push.push,
 )
-_LESS_MEMORY = {
-    "embed": "a smaller --batch-size or fewer --workers need less",
-    "predict": "a smaller --batch-size or fewer --workers need less",
-    "pretrain": "--set accumulation_steps=2 (4, 8, ...) splits a batch into parts, which needs less",
-    "finetune": "--set accumulation_steps=2 (4, 8, ...) splits a batch into parts, which needs less",
-    "evaluate": "fewer --points, or --classes core, need less",
-}
-
-_NUMBERS = {int: "a whole number", float: "a number"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,36 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words in (["--help"], ["-h"]):
         print(_overview(app))
         return 0
-    try:
+
+    def run() -> int:
         command, given, _ = app.parse_args(words)
         if command == app.help_print and not {"--help", "-h"} & set(words):
             what = "TASK" if "evaluate" in words else "COMMAND"
-            return _failed(f"{what} is missing (see {' '.join(['pointmae-zoo', *words, '--help'])})")
-        code: int | None = command(*given.args, **given.kwargs)
-        sys.stdout.flush()
-        return code or 0
-    except CycloptsError as error:
-        return _failed(_wrong_word(error))
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of our output (`| head`) has gone. Python would complain again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except MemoryError:
-        if debug:
-            raise
-        remedy = _LESS_MEMORY.get(words[0], "close other programs, or use a larger machine")
-        return _failed(f"out of memory; {remedy}")
-    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
-        ours = isinstance(error, ImportError) and (error.name or "").startswith("pointmae_zoo")
-        if debug or ours:
-            raise
-        name, colon, rest = one_line(error).partition(": ")
-        return _failed(_options_of(app, words).get(name, name) + colon + rest)
+            return failed(f"{what} is missing (see {' '.join(['pointmae-zoo', *words, '--help'])})")
+        return command(*given.args, **given.kwargs) or 0
+
+    return exit_code_of(run, words[0] if words else "", lambda: _options_of(app, words), debug=debug)
 
 
 def build_app() -> App:
@@ -147,24 +109,6 @@ def _overview(app: App) -> str:
     ]
     about, end = textwrap.fill(str(app.help), width), textwrap.fill(str(app.help_epilogue), width)
     return "\n".join(["Usage: pointmae-zoo COMMAND", "", about, "", *lines, "", end])
-
-
-def _failed(text: str) -> int:
-    print(f"error: {text}", file=sys.stderr)
-    return 2
-
-
-def _wrong_word(error: CycloptsError) -> str:
-    """What is wrong with the words that were given, and where to read which are right."""
-    text = joined(str(error))
-    match error:
-        case MissingArgumentError(argument=Argument() as argument):
-            text = f"{error.keyword} needs a value." if error.keyword else f"{argument.name} is missing."
-        case UnusedCliTokensError(unused_tokens=list() as words):
-            text = f"Too many words: {' '.join(words)}."
-        case CoercionError(token=Token() as token, target_type=kind) if kind in _NUMBERS:
-            text = f'Invalid value "{token.value}" for {token.keyword}. Must be {_NUMBERS[kind]}.'
-    return f"{text} See {' '.join(['pointmae-zoo', *(error.command_chain or ()), '--help'])}"
 
 
 def _options_of(app: App, words: Sequence[str]) -> dict[str, str]:

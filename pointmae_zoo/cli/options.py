@@ -11,8 +11,6 @@ from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 from cyclopts import Parameter, Token
 
-from pointmae_zoo.models import default_weights
-
 _Documented = TypeVar("_Documented", bound=Callable[..., Any])
 
 
@@ -89,21 +87,31 @@ def default_of(file: str, name: str) -> Any:
         values |= dict(zip([one.arg for one in last], given.defaults, strict=True))
     elif isinstance(node, ast.ClassDef):
         values = {ast.unparse(one.target): one.value for one in node.body if isinstance(one, ast.AnnAssign)}
-    elif isinstance(node, ast.Assign):
+    elif isinstance(node, ast.Assign | ast.AnnAssign):
         values = {inner: node.value}
     value = values[inner]
     assert value is not None, f"{file}: {name} has no default"
-    return getattr(default_weights, value.id) if isinstance(value, ast.Name) else ast.literal_eval(value)
+    if isinstance(value, ast.Name):  # a constant of another file
+        found = re.search(rf"^from pointmae_zoo\.(\S+) import .*\b{value.id}\b", _source(file), re.MULTILINE)
+        assert found is not None, f"{file}: imports no {value.id}"
+        return default_of(f"{found[1].replace('.', '/')}.py", value.id)
+    return ast.literal_eval(value)
+
+
+@cache
+def _source(file: str) -> str:
+    return (pkgutil.get_data("pointmae_zoo", file) or b"").decode()
 
 
 @cache
 def _definition(file: str, name: str) -> ast.stmt:
     """The class, the constant or the function (without its body) of a name. Only that is parsed: whole files
     would take as long as the rest of ``--help``."""
-    source = (pkgutil.get_data("pointmae_zoo", file) or b"").decode()
+    function = rf"def {name}\((?s:.*?)\) -> [^\n]+:$"
+    other = rf"(?:class {name}\b|{name}(?:: \w+)? = )(?s:.*?)(?=^[^\s)]|\Z)"
     found = re.search(
-        rf"^(?:def {name}\((?s:.*?)\) -> [^\n]+:$|(?:class {name}\b|{name} = )(?s:.*?)(?=^[^\s)]|\Z))",
-        source,
+        rf"^(?:{function}|{other})",
+        _source(file),
         re.MULTILINE,
     )
     assert found is not None, f"{file}: defines no {name}"

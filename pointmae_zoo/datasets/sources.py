@@ -34,7 +34,7 @@ from pointmae_zoo.datasets.clouds import (
 from pointmae_zoo.datasets.mesh_folder import number_of_workers, read_files, too_few, training_files
 from pointmae_zoo.shapes.read import check_seed
 from pointmae_zoo.shapes.reader_pool import Reading
-from pointmae_zoo.shapes.up_axis import check_up, turn_up
+from pointmae_zoo.shapes.up_axis import DEFAULT_UP, check_up, turn_up
 from pointmae_zoo.system.files import file_sha256
 
 IN_MEMORY_BYTES = 256_000_000
@@ -122,7 +122,7 @@ class Upright:
         return len(self._block)
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-        return turn_up(self._block.read(indices), self._up, "y")
+        return turn_up(self._block.read(indices), self._up, DEFAULT_UP)
 
 
 class CloudSource:
@@ -185,7 +185,7 @@ def open_sources(
     *,
     cache: Path,
     seed: int = 0,
-    up: str = "y",
+    up: str = DEFAULT_UP,
     workers: int | None = None,
     progress: bool = True,
 ) -> CloudSource:
@@ -226,7 +226,7 @@ def open_sources(
         else:
             parts.append(_clouds_file(path, cloud_points, cache, progress))
     found = concatenate(parts) if parts else CloudSource(cloud_points, [], [], [])
-    if up != "y":
+    if up != DEFAULT_UP:
         found.blocks = [Upright(block, up) for block in found.blocks]
     return found
 

@@ -25,6 +25,7 @@ from pointmae_zoo.evaluate.frozen_features import PREPARED, Data, Encoders, list
 from pointmae_zoo.reports.outputs import check_outputs, report_file
 from pointmae_zoo.reports.report import LinearReport, as_text
 from pointmae_zoo.shapes.pose import Pose
+from pointmae_zoo.shapes.up_axis import DEFAULT_UP
 from pointmae_zoo.system.source_state import measured_with
 
 WAYS = (5, 10)
@@ -81,7 +82,7 @@ def evaluate_fewshot(
     episodes: int | None = None,
     protocol: Literal["standard", "paper"] = "standard",
     num_points: int | None = None,
-    up: str = "y",
+    up: str = DEFAULT_UP,
     pose: Pose = "upright",
     pool: str | None = None,
     seeds: int = 3,

@@ -18,6 +18,7 @@ from pointmae_zoo.evaluate.finetuned_models import VOTE_SEED, Run, described, lo
 from pointmae_zoo.reports.outputs import check_outputs, report_file
 from pointmae_zoo.reports.score_report import ENDS, Measured, ScoreReport
 from pointmae_zoo.reports.scores import confusion
+from pointmae_zoo.shapes.up_axis import DEFAULT_UP
 from pointmae_zoo.system.progress import progress_bar
 from pointmae_zoo.system.source_state import measured_with
 
@@ -163,7 +164,7 @@ class Trial:
 
     def turned(self) -> str:
         """For the protocol in words: how the data lie, if y isn't up."""
-        return "" if self.up == "y" else f", {self.up} up in the data"
+        return "" if self.up == DEFAULT_UP else f", {self.up} up in the data"
 
     def context(
         self, task: str, label: str | None, split: str, protocol: str, votes: int = 0
@@ -213,7 +214,7 @@ def open_trial(
         ValueError: classes (``with_parts``: parts) of model and data differ; a run says nothing about its
             validation clouds, or has none; the data are not those of its training.
     """
-    up = up or runs[0].recipe.get("up", "y")
+    up = up or runs[0].recipe.get("up", DEFAULT_UP)
     of_data: Split = "test" if split == "test" else _validation_split(runs)
     clouds = open_labelled(
         data,

@@ -14,6 +14,7 @@ from pointmae_zoo.datasets.augmentation import Augmentation, FixedView, augment,
 from pointmae_zoo.hub.checkpoint.fingerprint import encoder_sha256, model_sha256
 from pointmae_zoo.models.encoder import evaluating
 from pointmae_zoo.ops.precision import dtype_of
+from pointmae_zoo.shapes.up_axis import DEFAULT_UP
 from pointmae_zoo.system.checked_fields import from_values
 
 Floats = NDArray[np.float32]
@@ -65,7 +66,7 @@ class Run:
     labels: tuple[str, ...]
     num_points: int = 1024
     normalized: bool = True
-    up: str = "y"
+    up: str = DEFAULT_UP
     architecture: str = "other"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

@@ -26,6 +26,7 @@ from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.ops.precision import dtype_of
 from pointmae_zoo.shapes.pose import Pose, check_pose, rotations, second_moments
 from pointmae_zoo.shapes.surface import from_points
+from pointmae_zoo.shapes.up_axis import DEFAULT_UP
 from pointmae_zoo.system.progress import progress_bar
 
 Floats = NDArray[np.float32]
@@ -93,7 +94,7 @@ def read_data(
     num_points: int,
     most_points: int | None = None,
     normalize: bool = True,
-    up: str = "y",
+    up: str = DEFAULT_UP,
     cache: Path | None,
     progress: bool,
 ) -> Data:
@@ -130,7 +131,7 @@ def lying(pose: Pose, up: str) -> str:
         "any": "in 4 to 24 poses along their principal axes that stay the same however they lie (mean of the "
         "features)",
     }
-    return how[pose] + ("" if up == "y" else f", {up} up in the data")
+    return how[pose] + ("" if up == DEFAULT_UP else f", {up} up in the data")
 
 
 class Embedded(NamedTuple):

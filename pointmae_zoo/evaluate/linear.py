@@ -35,6 +35,7 @@ from pointmae_zoo.evaluate.frozen_features import (
 from pointmae_zoo.reports.outputs import check_outputs, report_file
 from pointmae_zoo.reports.report import Classifier, LinearProbe, LinearReport
 from pointmae_zoo.shapes.pose import Pose
+from pointmae_zoo.shapes.up_axis import DEFAULT_UP
 from pointmae_zoo.system.source_state import measured_with
 
 C_GRID = {
@@ -73,7 +74,7 @@ def evaluate_linear(
     classes: Literal["core", "all"] | None = None,
     split: Literal["test", "validation"] = "test",
     num_points: int | None = None,
-    up: str = "y",
+    up: str = DEFAULT_UP,
     pose: Pose = "upright",
     pool: str | None = None,
     seeds: int = 3,

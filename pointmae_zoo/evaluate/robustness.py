@@ -24,6 +24,7 @@ from pointmae_zoo.reports.outputs import check_outputs, report_file
 from pointmae_zoo.reports.report import LinearProbe, LinearReport
 from pointmae_zoo.reports.score_report import Measured, ScoreReport, spread
 from pointmae_zoo.shapes.pose import Pose
+from pointmae_zoo.shapes.up_axis import DEFAULT_UP
 from pointmae_zoo.system.source_state import measured_with
 
 Kind = Literal["clean", "rotation about up", "rotation", "points", "noise", "missing ball", "missing side"]
@@ -172,7 +173,7 @@ def _of_features(
     names = [public_name(name, network) for name, network in zip(models, networks, strict=True)]
     alone = [one if one.config.kind == "encoder" else one.encoder for one in networks]
     encoders = Encoders(names, alone, seeds, pool, options.batch_size, options.device, pose)
-    num_points, up = encoders.points_used(options.num_points), options.up or "y"
+    num_points, up = encoders.points_used(options.num_points), options.up or DEFAULT_UP
     given = read_data(
         options.data,
         classes=options.classes,
@@ -328,7 +329,7 @@ def check_kinds(kinds: Sequence[str] | None) -> None:
 
 
 def change_clouds(
-    points: NDArray[np.float32], change: Change, *, num_points: int, up: str = "y", seed: int = SEED
+    points: NDArray[np.float32], change: Change, *, num_points: int, up: str = DEFAULT_UP, seed: int = SEED
 ) -> NDArray[np.float32]:
     """Change clouds; they are not normalised again.
 

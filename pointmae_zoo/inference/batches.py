@@ -16,7 +16,7 @@ from pointmae_zoo.inference.batch_size import BatchSize, is_out_of_memory
 from pointmae_zoo.models.preprocess import Preprocess, rotated
 from pointmae_zoo.shapes.pose import Pose, rotations
 from pointmae_zoo.shapes.reader_pool import ReaderPool, Reading
-from pointmae_zoo.shapes.up_axis import turn_up
+from pointmae_zoo.shapes.up_axis import DEFAULT_UP, turn_up
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,8 +52,8 @@ class Poses:
     """
 
     pose: Pose = "upright"
-    up: str = "y"
-    upright: str = "y"
+    up: str = DEFAULT_UP
+    upright: str = DEFAULT_UP
 
     def views(self, file: Path, reading: Reading) -> list[View]:
         """A read file in each pose. Its points are there once."""

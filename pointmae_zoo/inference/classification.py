@@ -16,6 +16,7 @@ from pointmae_zoo.inference.inputs import Paths, RunOptions, in_dtype, opened, s
 from pointmae_zoo.inference.resumable import RowNetwork, Rows, rows_of_files
 from pointmae_zoo.models.default_weights import DEFAULT_CLASSIFIER
 from pointmae_zoo.shapes.pose import Pose
+from pointmae_zoo.shapes.up_axis import DEFAULT_UP
 from pointmae_zoo.system.files import check_out, written_whole
 
 FORMATS = (".csv", ".json")
@@ -58,7 +59,7 @@ def predict_files(
     *,
     top: int = 3,
     out: str | os.PathLike[str] | None = None,
-    up: str = "y",
+    up: str = DEFAULT_UP,
     pose: Pose = "upright",
     seed: int = 0,
     batch_size: int | None = None,

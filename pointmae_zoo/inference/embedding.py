@@ -9,6 +9,7 @@ from pointmae_zoo.inference.inputs import Paths, RunOptions, in_dtype, opened
 from pointmae_zoo.inference.resumable import RowNetwork, Rows, rows_of_files
 from pointmae_zoo.models.default_weights import DEFAULT_MODEL
 from pointmae_zoo.shapes.pose import Pose
+from pointmae_zoo.shapes.up_axis import DEFAULT_UP
 
 
 def embed_files(
@@ -16,7 +17,7 @@ def embed_files(
     model: Any = DEFAULT_MODEL,
     *,
     out: str | os.PathLike[str] | None = None,
-    up: str = "y",
+    up: str = DEFAULT_UP,
     pose: Pose = "upright",
     seed: int = 0,
     pool: str | None = None,

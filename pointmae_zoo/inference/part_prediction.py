@@ -33,6 +33,7 @@ from pointmae_zoo.models.object_parts import ObjectParts
 from pointmae_zoo.models.preprocess import Preprocess
 from pointmae_zoo.models.stored_config import ModelConfig
 from pointmae_zoo.reports.mean_iou import predicted_parts
+from pointmae_zoo.shapes.up_axis import DEFAULT_UP
 from pointmae_zoo.system.files import written_whole
 from pointmae_zoo.system.progress import progress_bar
 from pointmae_zoo.viz.part_pictures import part_colours
@@ -77,7 +78,7 @@ def predict_parts(
     *,
     object_class: str | int | None = None,
     suffix: str = ".ply",
-    up: str = "y",
+    up: str = DEFAULT_UP,
     seed: int = 0,
     batch_size: int | None = None,
     workers: int | None = None,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pointmae_zoo.shapes.surface import FAR_AWAY
-from pointmae_zoo.shapes.up_axis import AXES, check_up, turn_up
+from pointmae_zoo.shapes.up_axis import AXES, DEFAULT_UP, check_up, turn_up
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ class Preprocess:
     """centroid: the mean of the kept points becomes the origin. none: they stay where they are."""
     scale: str = "unit_sphere"
     """unit_sphere: divided by the largest distance from the origin. none: their own units."""
-    up: str = "y"
+    up: str = DEFAULT_UP
     """The axis that pointed up in the training data: x, y or z."""
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class Preprocess:
         return cls(**fields)
 
     def __call__(
-        self, points: ArrayLike | Sequence[ArrayLike], *, up: str = "y", device: str = "cpu"
+        self, points: ArrayLike | Sequence[ArrayLike], *, up: str = DEFAULT_UP, device: str = "cpu"
     ) -> "Tensor":
         """Points (N, 3) become float32 (num_points, 3).
 
@@ -94,7 +94,7 @@ class Preprocess:
         finished = torch.stack([self._place(*pair) for pair in zip(chosen, exponents, strict=True)])
         return finished if _is_batch(points) else finished[0]
 
-    def kept(self, points: ArrayLike, *, up: str = "y", device: str = "cpu") -> NDArray[np.int64]:
+    def kept(self, points: ArrayLike, *, up: str = DEFAULT_UP, device: str = "cpu") -> NDArray[np.int64]:
         """The points of one cloud (N, 3) that a call keeps, in its order: (num_points,) rows of ``points``.
 
         Raises as a call does.
@@ -105,7 +105,7 @@ class Preprocess:
         return self._sample([torch.from_numpy(small[0]).to(device)])[0].cpu().numpy()
 
     def turned(
-        self, many: Sequence[ArrayLike], *, up: str = "y"
+        self, many: Sequence[ArrayLike], *, up: str = DEFAULT_UP
     ) -> tuple[list[NDArray[np.float32]], list[int]]:
         """The first half of a call, for callers that copy to a device themselves: clouds, checked and
         upright, divided by powers of two so that all coordinates are below 1; and the exponents of these

@@ -1,6 +1,6 @@
 """Which axis of a shape points up, and turning shapes upright."""
 
-from typing import TypeVar
+from typing import Final, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 _Float = TypeVar("_Float", bound=np.floating)
 
 AXES = ("x", "y", "z")
-UP_AXES = (*AXES, "-x", "-y", "-z")
+UpAxis = Literal["x", "y", "z", "-x", "-y", "-z"]
 """What may point up in files. Depth cameras have y down, so there -y points up."""
+UP_AXES: tuple[str, ...] = get_args(UpAxis)
+DEFAULT_UP: Final = "y"
+"""What points up where nobody says so, and in the input of all networks of this zoo."""
 
 
 def check_up(value: object) -> None:

@@ -19,13 +19,15 @@ from pointmae_zoo.models.batch_norm import averaging_statistics
 from pointmae_zoo.models.encoder import PointEncoder, evaluating
 from pointmae_zoo.models.pretraining_model import LossTerm
 from pointmae_zoo.ops.batch_random import share_of_batch
+from pointmae_zoo.shapes.up_axis import DEFAULT_UP
 from pointmae_zoo.train.device_cache import to_device
 from pointmae_zoo.train.provenance import finetune_provenance, validation_of, without_folder
 from pointmae_zoo.train.recipes import FinetuneRecipe
+from pointmae_zoo.train.resuming import finished_run, recipe_of_run
 from pointmae_zoo.train.schedule import batch_indices, total_steps
 from pointmae_zoo.train.starting_model import KINDS, create_finetuning_model
 from pointmae_zoo.train.task import TrainingResult
-from pointmae_zoo.train.training_run import Run, finished_run, open_run, recipe_of_run, steps_in_words
+from pointmae_zoo.train.training_run import Run, open_run, steps_in_words
 from pointmae_zoo.train.validation import Scorer, Validation, steps_between
 
 if TYPE_CHECKING:
@@ -320,7 +322,11 @@ def _what_is_trained(
     data = f"{len(clouds):,} clouds of {number} {what} ({held_out})"
     only = ", the head alone" if recipe.trained_part == "head" else ""
     up = recipe.up
-    turned = "" if up == "y" else f"\n{up} is up in the data, so they are turned; give predict --up {up}, too"
+    turned = (
+        ""
+        if up == DEFAULT_UP
+        else f"\n{up} is up in the data, so they are turned; give predict --up {up}, too"
+    )
     return f"{begin} on {data}{only}, {steps}: {out}{cut}{turned}"
 
 

@@ -24,16 +24,18 @@ from pointmae_zoo.models.registry import create_model, get_architecture
 from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.models.teacher.teacher_weights import check_weights_file
 from pointmae_zoo.ops import farthest_point_sample
+from pointmae_zoo.shapes.up_axis import DEFAULT_UP
 from pointmae_zoo.train.device_cache import Rows
 from pointmae_zoo.train.provenance import cloud_counts, entry_names, provenance
 from pointmae_zoo.train.read_ahead import ReadAhead
 from pointmae_zoo.train.recipes import PretrainRecipe, TeacherSettings
+from pointmae_zoo.train.resuming import finished_run, recipe_of_run
 from pointmae_zoo.train.runtime import compile_teacher
 from pointmae_zoo.train.starting_model import load_encoder
 from pointmae_zoo.train.target_cache import cached_targets
 from pointmae_zoo.train.task import TrainingResult
 from pointmae_zoo.train.teacher_targets import LiveTargets, Targets
-from pointmae_zoo.train.training_run import finished_run, open_run, recipe_of_run, steps_in_words
+from pointmae_zoo.train.training_run import open_run, steps_in_words
 from pointmae_zoo.viz import draw_reconstruction
 
 if TYPE_CHECKING:
@@ -272,7 +274,9 @@ def _what_is_trained(recipe: PretrainRecipe, source: CloudSource, out: Path) -> 
         teacher += " with random weights"
     steps, cut = steps_in_words(recipe, len(source))
     up = recipe.up
-    turned = "" if up == "y" else f"\n{up} is up in the data, so they are turned; give embed --up {up}, too"
+    turned = (
+        "" if up == DEFAULT_UP else f"\n{up} is up in the data, so they are turned; give embed --up {up}, too"
+    )
     begins = f" from {public_name(recipe.weights)}" if recipe.weights else ""
     return f"{recipe.model}{begins} on {' + '.join(parts)}{poses}, {teacher}, {steps}: {out}{cut}{turned}"
 

@@ -12,6 +12,7 @@ from pointmae_zoo.datasets.augmentation import Augmentation
 from pointmae_zoo.ops import Rendering
 from pointmae_zoo.ops.precision import chosen_precision
 from pointmae_zoo.shapes.pose import Pose
+from pointmae_zoo.shapes.up_axis import DEFAULT_UP, UpAxis
 from pointmae_zoo.system.checked_fields import from_values
 
 
@@ -221,7 +222,7 @@ class PretrainRecipe(TrainingRecipe):
     model_arguments: dict[str, Any] = field(default_factory=dict)
     weights: str = ""
     data: tuple[str, ...] = ()
-    up: Literal["x", "y", "z", "-x", "-y", "-z"] = "y"
+    up: UpAxis = DEFAULT_UP
     procedural_clouds: int | None = None
     procedural_shapes: Literal["cached", "live"] = "cached"
     procedural_seed: int = 0
@@ -334,7 +335,7 @@ class FinetuneRecipe(TrainingRecipe):
     model: str = ""
     model_arguments: dict[str, Any] = field(default_factory=dict)
     data: str = ""
-    up: Literal["x", "y", "z", "-x", "-y", "-z"] = "y"
+    up: UpAxis = DEFAULT_UP
     classes: Literal["core", "all"] | None = None
     shots: int | None = None
     validation_share: float = 0.1

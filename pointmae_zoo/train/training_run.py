@@ -20,10 +20,9 @@ from pointmae_zoo.ops.precision import chosen_precision, has_bfloat16, why_chose
 from pointmae_zoo.system.files import lock, written_whole
 from pointmae_zoo.system.secrets import without_secrets
 from pointmae_zoo.system.source_state import current_commit, versions
-from pointmae_zoo.train.checkpoints import list_checkpoints
 from pointmae_zoo.train.loop import train
 from pointmae_zoo.train.metrics import PROJECT, tracking
-from pointmae_zoo.train.recipe_files import check_task, read_recipe, write_recipe
+from pointmae_zoo.train.recipe_files import write_recipe
 from pointmae_zoo.train.recipes import TrainingRecipe
 from pointmae_zoo.train.runtime import accelerated, keep_freed_memory
 from pointmae_zoo.train.schedule import total_steps, warmup_steps
@@ -34,16 +33,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _Recipe = TypeVar("_Recipe", bound=TrainingRecipe)
-
-# Fields that may change when a run is resumed: they decide when things are written, not what is computed.
-MAY_CHANGE = (
-    "checkpoint_steps",
-    "checkpoint_minutes",
-    "keep_checkpoints",
-    "log_steps",
-    "log_gradient_norms",
-)
-
 
 _ENVIRONMENT = "environment.json"
 
@@ -320,63 +309,6 @@ def _precision_line(asked: TrainingRecipe, settled: TrainingRecipe, device: torc
     if settled.precision == "bfloat16" and not has_bfloat16(device):
         return "precision: bfloat16 is emulated on this processor, several times slower than float32"
     return ""
-
-
-def recipe_of_run(recipe: _Recipe | None, out: Path, kind: type[_Recipe], *, resume: bool) -> _Recipe:
-    """The recipe of a run: the given one, or with ``resume`` that of the run in ``out``.
-
-    Raises:
-        ValueError: ``out`` holds a run and ``resume`` is off; the recipe differs from that of the run to
-            resume, or is for another command.
-        FileNotFoundError: nothing to resume.
-    """
-    stored = out / "recipe.yaml"
-    if recipe is not None:
-        recipe = check_task(recipe, kind, "recipe")
-    if not resume:
-        if recipe is None:
-            raise ValueError("no recipe; give one, or resume a run")
-        if list_checkpoints(out / "checkpoints") or (out / "model.safetensors").exists():
-            raise ValueError(f"{out}: holds a run already; resume it, or choose another folder")
-        return recipe
-    if not stored.is_file():
-        raise FileNotFoundError(
-            f"{out}: there is no run in it (no recipe.yaml); check the path, or don't resume"
-        )
-    before = check_task(read_recipe(stored), kind, str(stored))
-    if recipe is None:
-        return before
-    recipe = recipe.keeping_choices(before)
-    ours, theirs = recipe.to_dict(), before.to_dict()
-    for name in ours:
-        if name not in MAY_CHANGE and ours[name] != theirs[name]:
-            instead = "resume it without changes, or choose another folder"
-            if "weights" in ours and (out / "model.safetensors").is_file():
-                base = shlex.quote(str(out))
-                instead = f"it is finished; to train its model further: --weights {base} --out NEW"
-            raise ValueError(
-                f"recipe: {name} is {ours[name]!r}, but the run in {out} has {theirs[name]!r}; {instead}"
-            )
-    return recipe
-
-
-def finished_run(out: Path, command: str) -> TrainingResult | None:
-    """The result of a finished run (its weights are written last); None: it is not finished."""
-    try:
-        config = json.loads((out / "config.json").read_text(encoding="utf-8"))
-        made = config["provenance"]
-        if not (out / "model.safetensors").is_file():
-            return None
-        return TrainingResult(
-            out,
-            int(made["steps"]),
-            completed=True,
-            command=command,
-            losses=made["final_losses"],
-            validation=made.get("validation") or {},
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def steps_in_words(recipe: TrainingRecipe, count: int) -> tuple[str, str]:

@@ -27,7 +27,7 @@ from pointmae_zoo.evaluate.finetuned_models import MAY_DIFFER, vote
 from pointmae_zoo.evaluate.label_curve import label_curve
 from pointmae_zoo.reports.schema import read_evaluation
 from pointmae_zoo.reports.tables import tables
-from pointmae_zoo.train.training_run import MAY_CHANGE
+from pointmae_zoo.train.resuming import MAY_CHANGE
 from samples.boxes import CLASSES, Longest, box_file, run
 
 PNG = b"\x89PNG"

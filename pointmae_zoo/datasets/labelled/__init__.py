@@ -17,7 +17,7 @@ from pointmae_zoo.datasets.labelled.from_benchmark import read_labelled_benchmar
 from pointmae_zoo.datasets.labelled.from_folder import read_labelled_folder
 from pointmae_zoo.datasets.labelled.from_npz import read_labelled_file
 from pointmae_zoo.datasets.labelled.labelled_clouds import ClassSet, LabelledClouds, Split, joint_sha256
-from pointmae_zoo.shapes.up_axis import check_up, turn_up
+from pointmae_zoo.shapes.up_axis import DEFAULT_UP, check_up, turn_up
 
 __all__ = ["ClassSet", "LabelledClouds", "Split", "joint_sha256", "open_labelled"]
 
@@ -32,7 +32,7 @@ def open_labelled(
     with_parts: bool = False,
     cache: str | Path | None = None,
     seed: int = 0,
-    up: str = "y",
+    up: str = DEFAULT_UP,
     progress: bool = True,
 ) -> LabelledClouds:
     """Read the clouds of one split of an entry (see above).
@@ -75,7 +75,7 @@ def open_labelled(
         seed=seed,
         progress=progress,
     )
-    return replace(found, points=turn_up(found.points, up, "y"))
+    return replace(found, points=turn_up(found.points, up, DEFAULT_UP))
 
 
 def _read(
