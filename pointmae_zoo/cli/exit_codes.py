@@ -1,7 +1,7 @@
 """How a command ends, and the line that says what was wrong.
 
-0: done. 1: some files failed, as the command itself says. 2: nothing done. 130: interrupted. 141: nobody reads
-the output any more.
+0: done. 1: some files failed, as the command itself says. 2: nothing done. 130: interrupted. 141: nobody
+reads the output any more.
 """
 
 import os
