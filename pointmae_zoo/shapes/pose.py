@@ -64,7 +64,9 @@ def second_moments(geometry: Geometry) -> NDArray[np.float64]:
     return np.asarray(second / area - np.outer(mean, mean))
 
 
-def rotations(moments: NDArray[np.float64], pose: Pose, up: str) -> NDArray[np.float64]:
+def rotations(
+    moments: NDArray[np.float64], pose: Pose, up: str, *, turns: int = TURNS, most: int = MOST_POSES
+) -> NDArray[np.float64]:
     """Rotations (P, 3, 3) into the poses of a shape with these second moments (3, 3): ``points @ R.T``.
 
     Args:
@@ -74,6 +76,8 @@ def rotations(moments: NDArray[np.float64], pose: Pose, up: str) -> NDArray[np.f
             of signs that don't mirror: 4 poses. Where two moments are ambiguous, each of the 4 has another
             turn about the third axis, too; where all are, 24 poses are spread over all rotations.
         up: the axis (x, y or z) that points up; for ``turned``.
+        turns: poses about an axis whose angle is ambiguous; more than `TURNS` to find an exact one.
+        most: poses where all axes are ambiguous.
     """
     if pose == "upright":
         return np.eye(3)[None]
@@ -87,10 +91,10 @@ def rotations(moments: NDArray[np.float64], pose: Pose, up: str) -> NDArray[np.f
         axes, ambiguous = _principal(moments)
         plane, signs = [0, 1] if ambiguous[0] else [1, 2], SIGNS
         if ambiguous.all():
-            return np.asarray(_spread(MOST_POSES) @ axes)
+            return np.asarray(_spread(most) @ axes)
     if not ambiguous.any():
         return np.asarray(signs @ axes)
-    return np.asarray(signs[np.arange(TURNS) % len(signs)] @ _turns(*plane) @ axes)
+    return np.asarray(signs[np.arange(turns) % len(signs)] @ _turns(plane[0], plane[1], turns) @ axes)
 
 
 def _principal(moments: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -104,10 +108,10 @@ def _principal(moments: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
     return axes, values[1:] > AMBIGUOUS * values[:-1]
 
 
-def _turns(first: int, second: int) -> NDArray[np.float64]:
-    """Rotations (TURNS, 3, 3) in the plane of two axes, evenly over 180 degrees."""
-    angles = np.arange(TURNS) * np.pi / TURNS
-    turns = np.eye(3)[None].repeat(TURNS, axis=0)
+def _turns(first: int, second: int, count: int) -> NDArray[np.float64]:
+    """Rotations (count, 3, 3) in the plane of two axes, evenly over 180 degrees."""
+    angles = np.arange(count) * np.pi / count
+    turns = np.eye(3)[None].repeat(count, axis=0)
     turns[:, first, first] = turns[:, second, second] = np.cos(angles)
     turns[:, first, second] = -np.sin(angles)
     turns[:, second, first] = np.sin(angles)

@@ -3,6 +3,7 @@ torch."""
 
 import codecs
 import contextlib
+import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from pointmae_zoo.shapes.formats.ply import read_ply
 from pointmae_zoo.shapes.formats.points import read_npy, read_npz, read_xyz
 from pointmae_zoo.shapes.formats.stl import read_stl
 from pointmae_zoo.shapes.formats.threemf import read_3mf
+from pointmae_zoo.shapes.measures import Measures, measure
 from pointmae_zoo.shapes.notes import about, note
 from pointmae_zoo.shapes.pose import second_moments
 from pointmae_zoo.shapes.suffixes import (
@@ -38,8 +40,9 @@ from pointmae_zoo.shapes.suffixes import (
     suffix_of,
 )
 from pointmae_zoo.shapes.surface import Geometry, MeshError, points_of
+from pointmae_zoo.shapes.surface_sample import SurfaceSample, sample_surface
 
-__all__ = ["MeshError", "read_geometry", "read_points", "read_points_and_moments"]
+__all__ = ["MeshError", "read_geometry", "read_points", "read_points_and_moments", "read_surface"]
 
 READERS: dict[str, Callable[[bytes], Geometry]] = {
     ".stl": read_stl,
@@ -90,12 +93,26 @@ def read_points_and_moments(
         return points, second_moments(geometry)
 
 
+def read_surface(path: str | os.PathLike[str], *, seed: int = 0) -> tuple[SurfaceSample, Measures, str]:
+    """What comparing a file with others needs: points of its surface, its size, and the sha256 of its bytes.
+
+    Raises as `read_points` does.
+    """
+    check_seed(seed)
+    path = Path(path)
+    with _errors_in_words(path):
+        data = _content(path)
+        geometry = _geometry(path, data)
+        points_of(geometry, 2, seed)  # raises for all that cannot be sampled
+        return sample_surface(geometry, seed), measure(geometry), hashlib.sha256(data).hexdigest()
+
+
 def _sampled(path: Path, num_points: int, seed: int) -> tuple[NDArray[np.float32], Geometry]:
     check_seed(seed)
     if num_points < 2:
         raise ValueError(f"num_points is {num_points}: expected at least 2")
     with _errors_in_words(path):
-        geometry = _geometry(path)
+        geometry = _geometry(path, _content(path))
         return points_of(geometry, num_points, seed), geometry
 
 
@@ -105,7 +122,7 @@ def read_geometry(path: str | os.PathLike[str]) -> Geometry:
     Raises MeshError as `read_points` does.
     """
     with _errors_in_words(Path(path)):
-        return _geometry(Path(path))
+        return _geometry(Path(path), _content(Path(path)))
 
 
 @contextlib.contextmanager
@@ -132,9 +149,8 @@ def _errors_in_words(path: Path) -> Iterator[None]:
         raise MeshError(f"is damaged ({said}): export or copy it again", path) from error
 
 
-def _geometry(path: Path) -> Geometry:
-    """The geometry of a file, by the reader that its content asks for, or else its suffix."""
-    data = _content(path)
+def _geometry(path: Path, data: bytes) -> Geometry:
+    """The geometry of a file with this content, by the reader that it asks for, or else its suffix."""
     named = suffix_of(path.name)
     if data.startswith(GZIP):
         if not path.name.lower().endswith(".gz"):

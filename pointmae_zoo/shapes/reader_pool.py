@@ -22,8 +22,10 @@ from typing import IO, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pointmae_zoo.shapes.measures import Measures
 from pointmae_zoo.shapes.notes import collecting
-from pointmae_zoo.shapes.read import MeshError, read_points, read_points_and_moments
+from pointmae_zoo.shapes.read import MeshError, read_points, read_points_and_moments, read_surface
+from pointmae_zoo.shapes.surface_sample import SAMPLE_BYTES, SurfaceSample
 
 # Files read ahead of the network: enough to bridge a slow file; fewer if their points would take more than so
 # many bytes, but at least one for every worker.
@@ -50,6 +52,17 @@ class Reading(NamedTuple):
     reason: str = ""
     notes: tuple[str, ...] = ()
     moments: NDArray[np.float64] | None = None
+
+
+class SurfaceReading(NamedTuple):
+    """The result for one file that is to be compared: what `read_surface` gives, or the reason why it has
+    nothing to give; and its reader's remarks."""
+
+    sample: SurfaceSample | None
+    measures: Measures | None = None
+    sha256: str = ""
+    reason: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class ReaderPool:
@@ -91,8 +104,38 @@ class ReaderPool:
 
         Raises RuntimeError if the processes cannot be started.
         """
-        ahead = max(len(self._workers), min(AHEAD, AHEAD_BYTES // (12 * num_points)))
-        found: dict[int, Reading | BaseException] = {}
+        asked = {"task": "points", "num_points": num_points, "seed": seed, "moments": moments}
+        for reply, body in self._replies(files, asked, 12 * num_points):
+            if reply["outcome"] != "done":
+                yield Reading(None, reply["reason"])
+                continue
+            points = np.frombuffer(body, dtype="<f4").reshape(-1, 3).astype(np.float32)
+            second = np.array(reply["moments"]) if moments else None
+            yield Reading(points, notes=tuple(reply["notes"]), moments=second)
+
+    def read_surfaces(self, files: Sequence[Path], seed: int) -> Iterator[SurfaceReading]:
+        """What `read_surface` gives for all files, in their order.
+
+        Raises RuntimeError if the processes cannot be started.
+        """
+        for reply, body in self._replies(files, {"task": "surface", "seed": seed}, SAMPLE_BYTES):
+            if reply["outcome"] != "done":
+                yield SurfaceReading(None, reason=reply["reason"])
+                continue
+            measures = Measures(tuple(reply["measures"][0]), *reply["measures"][1:])
+            sample = SurfaceSample.of_bytes(body, reply["sample"])
+            yield SurfaceReading(sample, measures, reply["sha256"], notes=tuple(reply["notes"]))
+
+    def _replies(
+        self, files: Sequence[Path], asked: dict[str, Any], reply_bytes: int
+    ) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """The readers' replies to a request about each file, in the order of the files.
+
+        Args:
+            reply_bytes: about how many bytes a reply has.
+        """
+        ahead = max(len(self._workers), min(AHEAD, AHEAD_BYTES // reply_bytes))
+        found: dict[int, tuple[dict[str, Any], bytes] | BaseException] = {}
         state = {"next": 0, "wanted": 0}
 
         def work(worker: _Worker) -> None:
@@ -109,9 +152,9 @@ class ReaderPool:
                     if self._closed or number >= len(files):
                         return
                     state["next"] += 1
-                result: Reading | BaseException
+                result: tuple[dict[str, Any], bytes] | BaseException
                 try:
-                    result = worker.read(files[number], num_points, seed, moments)
+                    result = worker.ask({"path": os.fspath(files[number]), **asked})
                 except BaseException as error:
                     result = error
                 with self._changed:
@@ -143,25 +186,24 @@ class _Worker:
         self._lock = threading.Lock()
         self._closed = False
 
-    def read(self, path: Path, num_points: int, seed: int, moments: bool) -> Reading:
-        """One file, within the limits."""
+    def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """What a reader answers about one file within the limits: header and body. The header's outcome is
+        ``done``, or it has a reason."""
         if self._process is None:
             self._start()
-        request = {"path": os.fspath(path), "num_points": num_points, "seed": seed, "moments": moments}
-        reply, points, timed_out = self._exchange(json.dumps(request).encode() + b"\n", self._timeout)
+        reply, body, timed_out = self._exchange(json.dumps(request).encode() + b"\n", self._timeout)
+        reason = ""
         if reply is None:
             status = self.bury()
+            reason = f"crashed its reader ({status}): it is damaged, or far too large"
             if timed_out:
-                return Reading(None, f"took longer than {self._timeout:g} s to read: simplify the mesh")
-            return Reading(None, f"crashed its reader ({status}): it is damaged, or far too large")
-        if reply["outcome"] == "points":
-            found = np.frombuffer(points, dtype="<f4").reshape(-1, 3).astype(np.float32)
-            second = np.array(reply["moments"]) if moments else None
-            return Reading(found, notes=tuple(reply["notes"]), moments=second)
-        if reply["outcome"] == "memory":
+                reason = f"took longer than {self._timeout:g} s to read: simplify the mesh"
+        elif reply["outcome"] == "memory":
             limit = f"{self._memory_limit_gb:g} GB"
-            return Reading(None, f"needed more than {limit} of memory to read: simplify the mesh")
-        return Reading(None, reply["reason"])
+            reason = f"needed more than {limit} of memory to read: simplify the mesh"
+        if reply is None or reason:
+            return {"outcome": "failed", "reason": reason}, b""
+        return reply, body
 
     def _start(self) -> None:
         """Start the process and wait until it is ready. Raises RuntimeError with what it said if it fails."""
@@ -191,7 +233,7 @@ class _Worker:
                 raise RuntimeError(f"the process that reads files does not start ({status}): {last[0]}")
 
     def _exchange(self, request: bytes, seconds: float) -> tuple[dict[str, Any] | None, bytes, bool]:
-        """Send a request; the reply (None if the process died), its points, and whether time ran out."""
+        """Send a request; the reply (None if the process died), its body, and whether time ran out."""
         process = self._process
         assert process is not None and process.stdin is not None and process.stdout is not None
         expired = threading.Event()
@@ -209,10 +251,10 @@ class _Worker:
             line = process.stdout.readline()
             if line.endswith(b"\n"):
                 reply = json.loads(line)
-                size = 12 * reply.get("count", 0)
-                points = process.stdout.read(size)
-                if len(points) == size:
-                    return reply, points, False
+                size = reply.get("bytes", 0)
+                body = process.stdout.read(size)
+                if len(body) == size:
+                    return reply, body, False
             return None, b"", expired.is_set()
         except (OSError, ValueError):
             return None, b"", expired.is_set()
@@ -252,8 +294,8 @@ class _Worker:
 def serve(timeout: float, memory_limit: int) -> None:
     """The worker's side: read files on request until the parent is gone.
 
-    Request: a line of JSON with path, num_points, seed, moments. Reply: a line of JSON, then the points
-    as little-endian float32.
+    Request: a line of JSON with path, task and its arguments. Reply: a line of JSON with the size of the
+    body, then the body: little-endian float32.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
@@ -275,18 +317,10 @@ def serve(timeout: float, memory_limit: int) -> None:
 
 def _outcome(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """Read one file: the reply's header and body."""
-    asked = {name: request[name] for name in ("path", "num_points", "seed")}
-    moments = None
     try:
         with collecting() as notes:
-            if request["moments"]:
-                points, moments = read_points_and_moments(**asked)
-            else:
-                points = read_points(**asked)
-        reply = {"outcome": "points", "count": len(points), "notes": notes}
-        if moments is not None:
-            reply["moments"] = moments.tolist()
-        return reply, points.astype("<f4").tobytes()
+            header, body = _TASKS[request["task"]](request)
+        return {"outcome": "done", "bytes": len(body), "notes": notes, **header}, body
     except MeshError as error:
         if isinstance(error.__cause__, MemoryError):
             return {"outcome": "memory"}, b""
@@ -296,6 +330,23 @@ def _outcome(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     except Exception as error:
         reason = f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
         return {"outcome": "failed", "reason": reason}, b""
+
+
+def _points(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    asked = {name: request[name] for name in ("path", "num_points", "seed")}
+    if not request["moments"]:
+        return {}, read_points(**asked).astype("<f4").tobytes()
+    points, moments = read_points_and_moments(**asked)
+    return {"moments": moments.tolist()}, points.astype("<f4").tobytes()
+
+
+def _surface(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    sample, measures, sha256 = read_surface(request["path"], seed=request["seed"])
+    header, body = sample.to_bytes()
+    return {"sample": header, "measures": measures, "sha256": sha256}, body
+
+
+_TASKS = {"points": _points, "surface": _surface}
 
 
 def _set_alarm(seconds: float) -> None:
