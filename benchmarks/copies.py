@@ -1,10 +1,12 @@
-"""How often a copy of a mesh finds its original: ``python -m benchmarks copies FOLDER``.
+"""How often a copy of a mesh finds its original, and `find_duplicates` says so: ``python -m benchmarks copies
+FOLDER``.
 
 Each of the folder's meshes is copied in several ways, as copies arise in a collection of parts. Copies are
 embedded with another seed than the originals, because equal meshes with equal seeds give equal samples.
 """
 
 import hashlib
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 
 from benchmarks.results_file import write_results
 from pointmae_zoo.inference import embed_files
+from pointmae_zoo.library import find_duplicates
+from pointmae_zoo.library.duplicate_report import DuplicateGroup, DuplicateReport
 from pointmae_zoo.shapes.file_search import find_files
 from pointmae_zoo.shapes.pose import Pose, rotations, second_moments
 from pointmae_zoo.shapes.read import MeshError, read_geometry
@@ -24,12 +28,24 @@ from pointmae_zoo.shapes.up_axis import AXES
 
 KINDS = {
     "sample": "other points of the same surface",
-    "remeshed": "subdivided, then decimated to a third of the triangles",
+    "saved": "with its triangles in another order, as OBJ",
+    "scaled": "by a factor from 0.1 to 30",
+    "remeshed": "subdivided, then decimated to a third of the triangles that this gives",
+    "coarse": "decimated to a third of its own triangles; of parts with few, another shape",
     "mirrored": "across a vertical plane",
     "moved": "moved and turned about up",
     "turned": "turned by any rotation",
     "remeshed_turned": "remeshed and turned by any rotation",
 }
+VERDICTS = {kind: ("same_shape",) for kind in KINDS} | {
+    "sample": ("identical",),
+    "saved": ("identical",),
+    "scaled": ("scaled",),
+    "mirrored": ("mirrored", "same_shape", "identical"),  # the latter of a symmetric part
+    "remeshed": ("identical", "same_shape"),
+    "coarse": ("identical", "same_shape", "scaled"),
+}
+"""What `find_duplicates` should call each kind of copy."""
 FEWEST_TRIANGLES = 100  # a remeshed copy has at least as many, so that a box stays a box
 
 
@@ -51,7 +67,7 @@ def measure_copies(
         for number, (_, mesh) in enumerate(originals):
             for kind, copy in _copies(mesh, up, np.random.default_rng(number)).items():
                 (Path(home) / kind).mkdir(exist_ok=True)
-                copy.export(Path(home) / kind / f"{number:06}.stl")
+                copy.export(Path(home) / kind / f"{number:06}{'.obj' if kind == 'saved' else '.stl'}")
         kinds = [kind for kind in KINDS if (Path(home) / kind).is_dir()]
         print(f"{'':<9}" + "".join(f"{kind:>17}" for kind in kinds) + f"{'passes':>8}{'ms a file':>11}")
         for pose in get_args(Pose):
@@ -72,12 +88,79 @@ def measure_copies(
             results[pose] = {"recall": found, "passes": passes, "seconds_a_file": seconds}
             cells = "".join(f"{f'{one:.3f} / {five:.3f}':>17}" for one, five in found.values())
             print(f"{pose:<9}{cells}{passes:>8.2f}{1e3 * seconds:>11.1f}", flush=True)
+        duplicates = measure_duplicates([path for path, _ in originals], Path(home), kinds)
     if out is not None:
         files = {"folder": folder.name, "meshes": len(originals), "up": up, "model": model}
         write_results(
-            out, {"machine": machine, **files, "kinds": {k: KINDS[k] for k in kinds}, "poses": results}
+            out,
+            {"machine": machine, **files, "kinds": {k: KINDS[k] for k in kinds}, "poses": results}
+            | {"duplicates": duplicates},
         )
     return 0
+
+
+def measure_duplicates(originals: list[Path], copies: Path, kinds: list[str]) -> dict[str, Any]:
+    """Print for each kind of copy how many `find_duplicates` puts with their originals, how many of these
+    have the right verdict, and which share of all that it calls copies are.
+
+    Originals that are copies of each other, such as a left and a right part, count as one.
+
+    Args:
+        originals: files, all different.
+        copies: a folder for each kind, with a file for each original, named by its number.
+    """
+    first_ones = copies / "0"  # sorts before all kinds, so originals come first in their groups
+    first_ones.mkdir()
+    originals = [
+        Path(shutil.copy(path, first_ones / f"{number:06}{path.suffix}"))
+        for number, path in enumerate(originals)
+    ]
+    number_of = {str(path): number for number, path in enumerate(originals)}
+    alone = find_duplicates(originals, variants=False, progress=False)
+    shape_of = {number: number for number in number_of.values()}
+    for group in _copies_in(alone):
+        first, *others = (number_of[one.file.path] for one in group.members)
+        shape_of.update(dict.fromkeys(others, first))
+    twins = len(originals) - len(set(shape_of.values()))
+    print(f"\nduplicates: {twins} originals are copies of others (left and right ...)")
+    print(f"{'':<17}{'found':>8}{'verdict':>9}{'precision':>11}{'ms a file':>11}")
+    results: dict[str, Any] = {"copies_among_originals": twins}
+    for kind in kinds:
+        begun = time.perf_counter()
+        files = sorted((copies / kind).iterdir())
+        report = find_duplicates([*originals, *files], variants=False, progress=False)
+        seconds = (time.perf_counter() - begun) / (len(originals) + len(files))
+        numbers = number_of | {str(file): int(file.stem) for file in files}
+        found = right = judged = wrong = 0
+        for group in _copies_in(report):
+            members = {one.file.path: one for one in group.members}
+            first = group.members[0].file.path
+            wrong += sum(shape_of[numbers[path]] != shape_of[numbers[first]] for path in members)
+            for path, one in members.items():
+                if path in number_of or str(originals[numbers[path]]) not in members:
+                    continue
+                found += 1
+                if first == str(originals[numbers[path]]):
+                    judged += 1
+                    right += one.verdict in VERDICTS[kind]
+        called = sum(len(group.members) - 1 for group in _copies_in(report))
+        results[kind] = {
+            "found": found / len(files),
+            "verdict_right": right / max(judged, 1),
+            "precision": 1 - wrong / max(called, 1),
+            "seconds_a_file": seconds,
+        }
+        one = results[kind]
+        print(
+            f"{kind:<17}{one['found']:>8.3f}{one['verdict_right']:>9.3f}{one['precision']:>11.3f}"
+            f"{1e3 * seconds:>11.1f}",
+            flush=True,
+        )
+    return results
+
+
+def _copies_in(report: DuplicateReport) -> list[DuplicateGroup]:
+    return [group for group in report.groups if group.verdict != "variant"]
 
 
 def recall(
@@ -129,17 +212,25 @@ def _copies(mesh: Any, up: str, rng: np.random.Generator) -> dict[str, Any]:
     turn = trimesh.transformations.random_rotation_matrix(rng.random(3))
     copies = {
         "sample": mesh,
+        "saved": trimesh.Trimesh(mesh.vertices, rng.permutation(mesh.faces), process=False),
+        "scaled": mesh.copy().apply_scale(float(np.exp(rng.uniform(np.log(0.1), np.log(30))))),
         "mirrored": mesh.copy().apply_transform(across),
         "moved": mesh.copy().apply_transform(about),
         "turned": mesh.copy().apply_transform(turn),
     }
     try:
-        coarse = mesh.subdivide().simplify_quadric_decimation(
-            face_count=max(FEWEST_TRIANGLES, len(mesh.faces) // 3)
+        fine = mesh.subdivide()
+        remeshed, coarse = (
+            one.simplify_quadric_decimation(face_count=max(FEWEST_TRIANGLES, len(one.faces) // 3))
+            for one in (fine, mesh)
         )
     except ImportError:
         return copies
-    return copies | {"remeshed": coarse, "remeshed_turned": coarse.copy().apply_transform(turn)}
+    return copies | {
+        "remeshed": remeshed,
+        "remeshed_turned": remeshed.copy().apply_transform(turn),
+        "coarse": coarse,
+    }
 
 
 def _poses(mesh: Any, pose: Pose, up: str) -> int:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pointmae_zoo.hub.push import push_to_hub
     from pointmae_zoo.inference import Predictions, embed_files, predict_files, predict_parts
     from pointmae_zoo.inference.export import export_model
-    from pointmae_zoo.library import similar
+    from pointmae_zoo.library import find_duplicates, similar
     from pointmae_zoo.models.preprocess import Preprocess
     from pointmae_zoo.models.registry import (
         create_model,
@@ -38,6 +38,7 @@ _HOMES = {
     "create_model": "pointmae_zoo.models.registry",
     "embed_files": "pointmae_zoo.inference",
     "export_model": "pointmae_zoo.inference.export",
+    "find_duplicates": "pointmae_zoo.library",
     "from_pretrained": "pointmae_zoo.hub",
     "list_models": "pointmae_zoo.models.registry",
     "list_weights": "pointmae_zoo.models.registry",
@@ -60,6 +61,7 @@ __all__ = [
     "create_model",
     "embed_files",
     "export_model",
+    "find_duplicates",
     "from_pretrained",
     "list_models",
     "list_weights",

@@ -16,7 +16,7 @@ from typing import Literal
 from cyclopts import App, Parameter
 
 from pointmae_zoo._version import __version__
-from pointmae_zoo.cli import download, embed, evaluate, models, predict, push, train
+from pointmae_zoo.cli import download, duplicates, embed, evaluate, models, predict, push, train
 from pointmae_zoo.cli.exit_codes import exit_code_of, failed
 from pointmae_zoo.cli.options import options
 from pointmae_zoo.cli.printing import print_any_name
@@ -29,6 +29,7 @@ _COMMANDS: tuple[Callable[..., int], ...] = (
     models.list_,
     models.info,
     embed.similar,
+    duplicates.duplicates,
     models.convert,
     models.export,
     train.recipes,

@@ -20,6 +20,7 @@ from cyclopts import (
 from pointmae_zoo.cli.printing import joined, one_line
 
 _LESS_MEMORY = {
+    "duplicates": "fewer --workers need less",
     "embed": "a smaller --batch-size or fewer --workers need less",
     "predict": "a smaller --batch-size or fewer --workers need less",
     "pretrain": "--set accumulation_steps=2 (4, 8, ...) splits a batch into parts, which needs less",

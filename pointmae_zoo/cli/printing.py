@@ -19,6 +19,7 @@ EXTRAS = {
     "onnxruntime": "export",
     "onnxscript": "export",
     "pyarrow": "parquet",
+    "scipy": "duplicates",
     "sklearn": "eval",
     "tensorboard": "train",
     "threadpoolctl": "eval",

@@ -1,9 +1,8 @@
-"""What `find_duplicates` found: groups of files, as JSON, CSV or a page with pictures."""
+"""What `find_duplicates` found: groups of files, as JSON or CSV."""
 
 import csv
 import io
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from pointmae_zoo.system.files import check_out, written_whole
 
 FORMAT = 1
 """Version of the JSON. It grows when fields change their meaning or go."""
-SUFFIXES = (".json", ".csv")
+SUFFIXES = (".json", ".csv", ".html")
 
 Verdict = Literal["identical", "same_shape", "scaled", "mirrored", "variant"]
 
@@ -124,14 +123,8 @@ def check_report_path(path: Path) -> None:
     check_out(path, SUFFIXES)
 
 
-def write_report(path: str | os.PathLike[str], report: DuplicateReport) -> None:
-    """Write a report as .json or .csv. The file appears whole or not at all.
-
-    Raises ValueError for an unknown suffix, OSError if it cannot be written.
-    """
-    path = Path(path)
-    check_report_path(path)
-    text = _csv(report) if path.suffix.lower() == ".csv" else json.dumps(report.as_json(), indent=1) + "\n"
+def write_text(path: Path, text: str) -> None:
+    """Write a report. The file appears whole or not at all."""
     with written_whole(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")
 
@@ -142,7 +135,12 @@ _COLUMNS = (
 )
 
 
-def _csv(report: DuplicateReport) -> str:
+def as_json(report: DuplicateReport) -> str:
+    """The text of the .json file."""
+    return json.dumps(report.as_json(), indent=1) + "\n"
+
+
+def as_csv(report: DuplicateReport) -> str:
     """A row for each member of each group; the verdict of a group's first file is empty."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n", extrasaction="ignore")

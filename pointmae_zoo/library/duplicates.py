@@ -30,8 +30,10 @@ from pointmae_zoo.library.duplicate_report import (
     DuplicateMember,
     DuplicateReport,
     Verdict,
+    as_csv,
+    as_json,
     check_report_path,
-    write_report,
+    write_text,
 )
 from pointmae_zoo.library.pair_journal import PairJournal
 from pointmae_zoo.models.default_weights import DEFAULT_MODEL
@@ -41,15 +43,16 @@ from pointmae_zoo.shapes.surface_sample import SAMPLE_BYTES, SurfaceSample
 from pointmae_zoo.shapes.up_axis import DEFAULT_UP
 from pointmae_zoo.system.progress import progress_bar
 
-SAME = 0.012
-"""Two surfaces are one shape if 995 of 1,000 points are nearer than this share of the diagonal. Measured on
-printed parts: copies stay below 0.0075 even when they are remeshed, and the nearest relatives above 0.027."""
-FLOORS = 3.0
-"""Or nearer than so many times what two samples of one surface differ by, if that is more."""
+SAME = 0.015
+"""Two surfaces are one shape if 995 of 1,000 points are nearer than this share of the diagonal. Of 94 printed
+parts, copies stayed below 0.014, unless remeshing had cut something off; the nearest relatives were above
+0.027."""
+FLOORS = 2.0
+"""Surfaces that differ by less than so many times what two samples of one surface differ by are equal."""
 SAME_SIZE = 0.005
 """Up to this difference in scale it is the same size."""
-SAME_PLACE = 1e-3
-"""Up to this difference (of rotation, and of translation as a share of the diagonal) it is the same place."""
+CLEARLY = 0.8
+"""A mirror image lies nearer by this factor than the shape itself, or the shape is symmetric."""
 VARIANT, NEAR = 0.85, 0.004
 """A variant: at least this share of both surfaces is nearer to the other than this share of the diagonal."""
 MOMENTS = 0.03
@@ -114,19 +117,31 @@ def find_duplicates(
         if variants and len(collection.files) > 1:
             pairs |= _near_by_features(collection.files, model, options)
         groups = _found_groups(collection, pairs, target, progress)
-    report = DuplicateReport(
-        groups=groups,
-        files=len(collection.files),
-        pairs=len(pairs),
-        failures=sorted_failures(failures, inputs.missing),
-        notes=[(str(file.path), note) for file in collection.files for note in file.notes],
-        passed_over=dict(inputs.passed_over.most_common()),
-        settings={"seed": seed, "variants": variants, "same": SAME, "variant": VARIANT, "near": NEAR},
-    )
-    if target is not None:
-        write_report(target, report)
-        PairJournal.remove(target)
+        report = DuplicateReport(
+            groups=groups,
+            files=len(collection.files),
+            pairs=len(pairs),
+            failures=sorted_failures(failures, inputs.missing),
+            notes=[(str(file.path), note) for file in collection.files for note in file.notes],
+            passed_over=dict(inputs.passed_over.most_common()),
+            settings={"seed": seed, "variants": variants, "same": SAME, "variant": VARIANT, "near": NEAR},
+        )
+        if target is not None:
+            write_text(target, _text(report, target.suffix.lower(), collection))
+            PairJournal.remove(target)
     return report
+
+
+def _text(report: DuplicateReport, suffix: str, collection: "_Collection") -> str:
+    if suffix == ".csv":
+        return as_csv(report)
+    if suffix == ".json":
+        return as_json(report)
+    from pointmae_zoo.library.duplicate_page import page
+
+    return page(
+        report, collection.pictured({one.file.path for group in report.groups for one in group.members})
+    )
 
 
 def _check_scipy() -> None:
@@ -190,13 +205,25 @@ class _Collection:
         self.files.append(_Read(path, found.sha256, report, found.notes, header, stream.tell(), invariants))
         stream.write(body)
 
+    def pictured(self, paths: set[str]) -> dict[str, NDArray[np.float64]]:
+        """Points (N, 3) of some files, in the files' coordinates."""
+        found = {}
+        for number, file in enumerate(self.files):
+            if str(file.path) in paths:
+                sample = self._sample(number)
+                found[str(file.path)] = sample.stored + sample.centroid
+        return found
+
     def _surface(self, number: int) -> Any:
         from pointmae_zoo.shapes.registration import Surface
 
+        return Surface(self._sample(number))
+
+    def _sample(self, number: int) -> SurfaceSample:
         one = self.files[number]
         with open(self._store, "rb") as stream:
             stream.seek(one.place)
-            return Surface(SurfaceSample.of_bytes(stream.read(_body_bytes(one.header)), one.header))
+            return SurfaceSample.of_bytes(stream.read(_body_bytes(one.header)), one.header)
 
     def pairs(self) -> set[tuple[int, int]]:
         """Pairs of files, the lower number first, that may be copies."""
@@ -334,34 +361,26 @@ def _found_groups(
 
 def judge(first: Any, second: Any) -> Compared:
     """Compare two shapes (`shapes.registration.Surface`)."""
-    from pointmae_zoo.shapes.registration import compare
+    from pointmae_zoo.shapes.registration import IN_PLACE, compare, measured
 
     floor = max(float(np.quantile(one.floor, 0.995)) / one.diagonal for one in (first, second))
-    same = max(SAME, FLOORS * floor)
-    plain = compare(first, second)
-    best, mirrored = plain, False
-    if plain.largest > 2 * floor:  # it may be the mirror image, or neither
-        other = compare(first, second, mirrored=True)
-        if other.mean < plain.mean:
-            best, mirrored = other, True
-    scale, size = best.placement.scale, first.diagonal * first.size
-    agreeing = best.agreeing(max(NEAR, floor))
-    verdict: Verdict | None = None
-    if best.largest <= same:
-        verdict = "mirrored" if mirrored else "same_shape"
-        if abs(scale - 1) > SAME_SIZE:
-            verdict = "mirrored" if mirrored else "scaled"
-        elif not mirrored and _in_place(best.placement, size) and best.largest <= 2 * floor:
-            verdict = "identical"
-    elif agreeing >= VARIANT:
-        verdict = "variant"
+    verdict: Verdict | None
+    best = measured(first, second, IN_PLACE)
+    if best.largest <= FLOORS * floor:
+        verdict = "identical"
+    else:
+        best, verdict = compare(first, second), "same_shape"
+        if best.largest > FLOORS * floor:  # it may be the mirror image, or neither
+            other = compare(first, second, mirrored=True)
+            if other.mean < CLEARLY * best.mean and other.largest < CLEARLY * best.largest:
+                best, verdict = other, "mirrored"
+    agreeing, scale = best.agreeing(max(NEAR, floor)), best.placement.scale
+    if best.largest > max(SAME, FLOORS * floor):
+        verdict = "variant" if agreeing >= VARIANT else None
+    elif verdict == "same_shape" and abs(scale - 1) > SAME_SIZE:
+        verdict = "scaled"
     matrix = tuple(tuple(map(float, row)) for row in best.placement.matrix())
     return Compared(verdict, matrix, float(scale), best.mean, best.largest, floor, agreeing)
-
-
-def _in_place(placement: Any, size: float) -> bool:
-    turned = np.abs(placement.rotation - np.eye(3)).max()
-    return bool(turned < SAME_PLACE and np.linalg.norm(placement.translation) < SAME_PLACE * size)
 
 
 _IDENTICAL = Compared("identical", tuple(tuple(row) for row in np.eye(4).tolist()), 1.0, 0.0, 0.0, 0.0, 1.0)

@@ -55,6 +55,10 @@ class Placement(NamedTuple):
         return found
 
 
+IN_PLACE = Placement(1.0, np.eye(3), np.zeros(3))
+"""Both as they are in their files."""
+
+
 class Surface:
     """A shape to be compared: centred on its centroid, with a mean square radius of 1.
 
@@ -158,10 +162,20 @@ def compare(first: Surface, second: Surface, *, mirrored: bool = False) -> Compa
     moved = _best(first, second, mirrored)
     scale = moved.scale * second.size / first.size
     centre = second.size * moved.translation + second.centroid
-    turned = Placement(scale, moved.rotation, centre - scale * moved.rotation @ first.centroid)
-    away = second.distances(moved.apply(first.asked)) / second.diagonal
-    back = first.distances(moved.inverse().apply(second.asked)) / first.diagonal
-    return Comparison(turned, np.sort(away), np.sort(back))
+    placement = Placement(scale, moved.rotation, centre - scale * moved.rotation @ first.centroid)
+    return measured(first, second, placement)
+
+
+def measured(first: Surface, second: Surface, placement: Placement) -> Comparison:
+    """How far apart two surfaces are in this place, which is in the files' coordinates."""
+
+    def between(own: Surface, other: Surface, place: Placement) -> Floats:
+        lying = place.apply(own.size * own.asked + own.centroid) - other.centroid
+        return np.sort(other.distances(lying / other.size)) / other.diagonal
+
+    return Comparison(
+        placement, between(first, second, placement), between(second, first, placement.inverse())
+    )
 
 
 def _best(first: Surface, second: Surface, mirrored: bool) -> Placement:

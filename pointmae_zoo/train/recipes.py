@@ -9,9 +9,9 @@ from typing import Any, Literal, Self
 import torch
 
 from pointmae_zoo.datasets.augmentation import Augmentation
+from pointmae_zoo.datasets.poses import StoredPose
 from pointmae_zoo.ops import Rendering
 from pointmae_zoo.ops.precision import chosen_precision
-from pointmae_zoo.shapes.pose import Pose
 from pointmae_zoo.shapes.up_axis import DEFAULT_UP, UpAxis
 from pointmae_zoo.system.checked_fields import from_values
 
@@ -208,8 +208,9 @@ class PretrainRecipe(TrainingRecipe):
         procedural_seed: which procedural shapes; separate from ``seed``, so that runs with several seeds
             share the teacher's targets.
         pose: of the stored clouds, which the teacher sees, too: ``upright`` as they are, ``turned`` by any
-            angle about y, or ``any``: by any rotation. Each cloud keeps its own.
-        poses: so often every cloud is there, each time turned otherwise; an epoch is that much longer.
+            angle about y, ``any``: by any rotation, or ``principal``: along their principal axes, as
+            ``embed --pose any`` sees them. Each cloud keeps its own.
+        poses: number of copies of each cloud, each with its own rotation; an epoch is that much longer.
         pose_seed: which rotations; separate from ``seed`` for the same reason.
         cloud_points: points kept of each stored cloud; cached depth images are rendered from them.
         num_points: points that the model gets, chosen anew each time.
@@ -226,7 +227,7 @@ class PretrainRecipe(TrainingRecipe):
     procedural_clouds: int | None = None
     procedural_shapes: Literal["cached", "live"] = "cached"
     procedural_seed: int = 0
-    pose: Pose = "upright"
+    pose: StoredPose = "upright"
     poses: int = 1
     pose_seed: int = 0
     cloud_points: int = 2048
@@ -242,7 +243,7 @@ class PretrainRecipe(TrainingRecipe):
         check_at_least(self, "cloud_points", 2)
         check_at_least(self, "num_points", 2)
         if self.pose == "upright" and self.poses > 1:
-            raise ValueError(f"poses is {self.poses}, but pose is 'upright'; set it to 'turned' or 'any'")
+            raise ValueError(f"poses is {self.poses}, but pose is 'upright'; set it to another one")
         if self.num_points > self.cloud_points:
             raise ValueError(
                 f"num_points is {self.num_points}, more than cloud_points ({self.cloud_points}); "
