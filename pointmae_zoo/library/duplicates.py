@@ -117,6 +117,8 @@ def find_duplicates(
         if variants and len(collection.files) > 1:
             pairs |= _near_by_features(collection.files, model, options)
         groups = _found_groups(collection, pairs, target, progress)
+        if not variants:
+            groups = [group for group in groups if group.verdict != "variant"]
         report = DuplicateReport(
             groups=groups,
             files=len(collection.files),

@@ -76,7 +76,7 @@ def test_closing_a_posed_source_closes_what_it_turns() -> None:
 def test_upright_clouds_stay_as_they_are() -> None:
     upright = source(3)
     assert posed(upright, "upright") is upright
-    with pytest.raises(ValueError, match="pose: one of upright, .* expected, got 'upside down'"):
+    with pytest.raises(ValueError, match=r"pose: one of upright, .* expected, got 'upside down'"):
         posed(upright, "upside down")  # type: ignore[arg-type]
 
 
