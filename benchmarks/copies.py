@@ -219,11 +219,7 @@ def _copies(mesh: Any, up: str, rng: np.random.Generator) -> dict[str, Any]:
         "turned": mesh.copy().apply_transform(turn),
     }
     try:
-        fine = mesh.subdivide()
-        remeshed, coarse = (
-            one.simplify_quadric_decimation(face_count=max(FEWEST_TRIANGLES, len(one.faces) // 3))
-            for one in (fine, mesh)
-        )
+        remeshed, coarse = _decimated(mesh.subdivide()), _decimated(mesh)
     except ImportError:
         return copies
     return copies | {
@@ -231,6 +227,12 @@ def _copies(mesh: Any, up: str, rng: np.random.Generator) -> dict[str, Any]:
         "remeshed_turned": remeshed.copy().apply_transform(turn),
         "coarse": coarse,
     }
+
+
+def _decimated(mesh: Any) -> Any:
+    """With a third of its triangles, but not less than `FEWEST_TRIANGLES`."""
+    count = max(FEWEST_TRIANGLES, len(mesh.faces) // 3)
+    return mesh.copy() if count >= len(mesh.faces) else mesh.simplify_quadric_decimation(face_count=count)
 
 
 def _poses(mesh: Any, pose: Pose, up: str) -> int:

@@ -48,11 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in before or os.environ.get("POINTMAE_ZOO_DEBUG", "0") not in ("", "0")
     words = [word for word in before if word != "--debug"] + words[len(before) :]
     app = build_app()
-    if words in (["--help"], ["-h"]):
-        print(_overview(app))
-        return 0
 
     def run() -> int:
+        if words in (["--help"], ["-h"]):
+            print(_overview(app))
+            return 0
         command, given, _ = app.parse_args(words)
         if command == app.help_print and not {"--help", "-h"} & set(words):
             what = "TASK" if "evaluate" in words else "COMMAND"

@@ -82,7 +82,8 @@ class Linear(Frozen, Choice, total=False):
             from {MANY_CLOUDS} training clouds on without logistic; protocol paper: svm)
         protocol: paper: raw points and features, fixed C, also of the baselines; for comparison with
             published tables (default: {protocol})
-        C: the fixed one (default: {PAPER_C}, ModelNet40's; ScanObjectNN OBJ-BG: 0.018)
+        C: the fixed one (default: {reports/known_results.py:PAPER_C}, ModelNet40's; ScanObjectNN OBJ-BG:
+            0.018)
     """
 
     classifiers: Annotated[list[Literal["svm", "logistic", "paper"]], SEVERAL, Parameter(name="--classifier")]

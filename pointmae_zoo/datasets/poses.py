@@ -16,7 +16,8 @@ StoredPose = Literal["upright", "turned", "any", "principal"]
 def posed(source: CloudSource, pose: StoredPose, seed: int = 0, *, poses: int = 1) -> CloudSource:
     """The clouds of a source in another pose, or in several.
 
-    Every cloud has a rotation of its own, which depends on its number and the seed, and on nothing else.
+    Every cloud has a rotation of its own, which depends on the seed and its number; that of a further copy
+    also on how many clouds there are.
 
     Args:
         pose: ``upright``: as they are. ``turned``: by any angle about y (up). ``any``: by a uniformly drawn

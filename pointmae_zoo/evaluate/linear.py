@@ -32,8 +32,10 @@ from pointmae_zoo.evaluate.frozen_features import (
     on_threads,
     read_data,
 )
+from pointmae_zoo.reports.known_results import PAPER_C
 from pointmae_zoo.reports.outputs import check_outputs, report_file
 from pointmae_zoo.reports.report import Classifier, LinearProbe, LinearReport
+from pointmae_zoo.reports.schema import OF_BASELINES
 from pointmae_zoo.shapes.pose import Pose
 from pointmae_zoo.shapes.up_axis import DEFAULT_UP
 from pointmae_zoo.system.source_state import measured_with
@@ -47,9 +49,6 @@ C_GRID = {
 MANY_CLOUDS = 5000
 """From so many training clouds on, logistic regression is left out unless it is asked for: it takes as long
 as all the rest."""
-
-PAPER_C = 0.0093
-"""The C that I2P-MAE's linear probe of ModelNet40 uses; for ScanObjectNN (OBJ-BG) it is 0.018."""
 
 PROTOCOLS = {
     "standard": (
@@ -198,7 +197,7 @@ def protocol_text(
     """The protocol in words, for a report's context."""
     text = PROTOCOLS[protocol].format(num_points=num_points, C=fixed_C, lying=lying) + ENDS[split]
     if seeds and (calibrated := calibrated_on(num_train)) < num_train:
-        text += f"; baselines' BatchNorm calibrated on {calibrated} training clouds"
+        text += f"{OF_BASELINES}calibrated on {calibrated} training clouds"
     return text
 
 

@@ -47,8 +47,9 @@ SAME = 0.015
 """Two surfaces are one shape if 995 of 1,000 points are nearer than this share of the diagonal. Of 94 printed
 parts, copies stayed below 0.014, unless remeshing had cut something off; the nearest relatives were above
 0.027."""
-FLOORS = 2.0
-"""Surfaces that differ by less than so many times what two samples of one surface differ by are equal."""
+FLOORS, LEAST_FLOOR = 2.0, 0.001
+"""Surfaces are equal if they differ by less than so many times what two samples of one surface differ by. Of
+flat ones these differ by nearly nothing, so it counts as no less than this share of the diagonal."""
 SAME_SIZE = 0.005
 """Up to this difference in scale it is the same size."""
 CLEARLY = 0.8
@@ -365,7 +366,8 @@ def judge(first: Any, second: Any) -> Compared:
     """Compare two shapes (`shapes.registration.Surface`)."""
     from pointmae_zoo.shapes.registration import IN_PLACE, compare, measured
 
-    floor = max(float(np.quantile(one.floor, 0.995)) / one.diagonal for one in (first, second))
+    floors = [float(np.quantile(one.floor, 0.995)) / one.diagonal for one in (first, second)]
+    floor = max(LEAST_FLOOR, *floors)
     verdict: Verdict | None
     best = measured(first, second, IN_PLACE)
     if best.largest <= FLOORS * floor:

@@ -102,6 +102,7 @@ class ShapeProcesses:
             [sys.executable, "-c", _CODE, json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is the parent's to handle, also while this process starts
         )
         self._processes.append(self._mine.process)
 

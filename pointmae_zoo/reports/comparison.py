@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from pointmae_zoo.reports.outputs import check_outputs
 from pointmae_zoo.reports.report import save_json
-from pointmae_zoo.reports.schema import is_comparison, is_scored, of_weights, read_evaluation
+from pointmae_zoo.reports.schema import (
+    is_comparison,
+    is_scored,
+    of_weights,
+    protocol_of_weights,
+    read_evaluation,
+)
 from pointmae_zoo.reports.scores import paired_difference
 from pointmae_zoo.system.files import file_sha256
 from pointmae_zoo.system.source_state import measured_with
@@ -20,7 +26,7 @@ _SAME = {
     "data": lambda context: context["dataset"]["sha256"],
     "classes": lambda context: context["dataset"]["classes"],
     "split": lambda context: context["split"],
-    "protocol": lambda context: context["protocol"],
+    "protocol": protocol_of_weights,
 }
 
 

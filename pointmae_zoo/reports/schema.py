@@ -105,6 +105,15 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
+OF_BASELINES = "; baselines' BatchNorm "
+"""In a protocol, before what is done to the random baselines alone."""
+
+
+def protocol_of_weights(context: dict[str, Any]) -> str:
+    """The protocol of a report without what it says about baselines."""
+    return str(context["protocol"]).partition(OF_BASELINES)[0]
+
+
 def check_replaceable(path: Path, context: dict[str, Any], classifiers: tuple[str, ...] = ()) -> None:
     """Refuse to write over a report of the same weights with other settings.
 
@@ -134,8 +143,11 @@ def check_replaceable(path: Path, context: dict[str, Any], classifiers: tuple[st
         other.append(f"--points {there['num_points']}")
     if there.get("pool") != context.get("pool"):
         other.append(f"--pool {there['pool']}")
-    if there["protocol"] != context["protocol"] and there["num_points"] == context["num_points"]:
+    same = protocol_of_weights(there) == protocol_of_weights(context)
+    if not same and there["num_points"] == context["num_points"]:
         other.append(f"protocol: {there['protocol']}")
+    if "paper" in classifiers and there.get("fixed_C", context.get("fixed_C")) != context.get("fixed_C"):
+        other.append(f"--C {there['fixed_C']:g}")
     had = list(dict.fromkeys(row["classifier"] for row in found["summary"] if "classifier" in row))
     if not set(had) <= set(classifiers):
         other.append(f"--classifier {' '.join(had)}")

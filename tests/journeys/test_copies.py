@@ -27,9 +27,13 @@ def test_copies_find_their_originals_in_the_pose_that_does_not_care(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "parts").mkdir()
-    for number in range(4):
-        mesh = trimesh.creation.box(extents=(1, 2, 2 + number))
-        mesh.export(tmp_path / "parts" / f"{number}.stl")
+    rng = np.random.default_rng(0)
+    for number in range(8):  # four to six boxes at random places: no two alike, and no symmetry
+        boxes = [
+            trimesh.creation.box(rng.uniform(1, 6, 3)).apply_translation(rng.uniform(-6, 6, 3))
+            for _ in range(4 + number % 3)
+        ]
+        trimesh.util.concatenate(boxes).export(tmp_path / "parts" / f"{number}.stl")
     (tmp_path / "parts" / "twin.stl").write_bytes((tmp_path / "parts" / "0.stl").read_bytes())
     (tmp_path / "parts" / "broken.off").write_text("a poem")
     save_pretrained(small(preprocess=Preprocess(64, 1024)), tmp_path / "weights")
@@ -37,9 +41,12 @@ def test_copies_find_their_originals_in_the_pose_that_does_not_care(
     monkeypatch.setattr(sys, "argv", ["benchmarks", *given, "--out", str(tmp_path / "copies.json")])
     assert benchmarks.__main__.main() == 0
     found = json.loads((tmp_path / "copies.json").read_text())
-    assert found["meshes"] == 4 and "4 meshes" in capsys.readouterr().out
+    assert found["meshes"] == 8 and "8 meshes" in capsys.readouterr().out
     passes = {pose: values["passes"] for pose, values in found["poses"].items()}
-    assert passes == {"upright": 1, "turned": 2, "any": 4}
-    for values in found["poses"].values():
-        assert {"sample", "mirrored", "moved", "turned"} <= values["recall"].keys()
-        assert all(0 <= first <= five == 1 for first, five in values["recall"].values())
+    assert passes["upright"] == 1 and 2 <= passes["turned"] < 3 and 4 <= passes["any"] < 10
+    recall_of = {pose: values["recall"] for pose, values in found["poses"].items()}
+    assert recall_of["any"]["turned"][0] > recall_of["upright"]["turned"][0] + 0.2
+    assert recall_of["any"]["turned"][1] == recall_of["upright"]["sample"][1] == 1
+    for kind in ("sample", "saved", "scaled", "moved", "turned", "mirrored"):
+        assert found["duplicates"][kind]["found"] == found["duplicates"][kind]["precision"] == 1
+        assert found["duplicates"][kind]["verdict_right"] == 1

@@ -55,6 +55,14 @@ def test_only_the_same_is_compared(tmp_path: Path, changed: dict[str, Any], said
     assert "second.json" in str(caught.value)
 
 
+def test_what_is_done_to_baselines_is_no_other_protocol(tmp_path: Path) -> None:
+    report = linear_report()
+    said = report["context"]["protocol"] + "; baselines' BatchNorm calibrated on 2048 training clouds"
+    first = written(tmp_path / "first.json", report)
+    second = written(tmp_path / "second.json", linear_report(protocol=said))
+    assert len(compare([first, second])["rows"]) == 2
+
+
 def test_what_cannot_be_compared(tmp_path: Path) -> None:
     first = written(tmp_path / "first.json", linear_report())
     with pytest.raises(ValueError, match="two files"):

@@ -90,7 +90,7 @@ def test_distances_are_those_of_trimesh() -> None:
     assert (found > expected - spacing).all()  # beside an edge it is the distance to the plane
     near = expected < 5 * spacing
     assert near.sum() > 20 and (found[near] < expected[near] + 0.5 * spacing).all()
-    assert np.abs(found - expected)[near].mean() < 0.1 * spacing
+    assert np.abs(found - expected)[near].mean() < 0.25 * spacing
 
 
 def test_distances_to_triangles_by_brute_force() -> None:
