@@ -105,11 +105,18 @@ def print_account(
     if len(by_text) > _MOST_NOTES:
         print(f"and {len(by_text) - _MOST_NOTES:,} more remarks", file=sys.stderr)
     if passed_over:
+        from pointmae_zoo.shapes.suffixes import EXTRAS as FORMAT_EXTRAS
         from pointmae_zoo.shapes.suffixes import OTHER_SHAPES
 
-        unread = [(what, count) for what, count in passed_over.items() if what in OTHER_SHAPES]
-        others = [(what, count) for what, count in passed_over.items() if what not in OTHER_SHAPES]
-        parts = []
+        shapes = OTHER_SHAPES | FORMAT_EXTRAS.keys()
+        unread = [(what, count) for what, count in passed_over.items() if what in shapes]
+        others = [(what, count) for what, count in passed_over.items() if what not in shapes]
+        missing = {FORMAT_EXTRAS[what][1] for what, _ in unread if what in FORMAT_EXTRAS}
+        parts = [
+            f'pip install "pointmae-zoo[{extra}]" to read '
+            + " and ".join(what for what, _ in unread if FORMAT_EXTRAS.get(what, ("", ""))[1] == extra)
+            for extra in sorted(missing)
+        ]
         if unread:
             parts.append(
                 "formats that are not read: " + ", ".join(f"{count:,} {what}" for what, count in unread)

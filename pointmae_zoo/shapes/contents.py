@@ -45,7 +45,6 @@ _OTHERS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PAR1", "a Parquet table"),
     (0, b"Kaydara FBX Binary", "an FBX file, which is not read: export it as GLB"),
     (0, b"BLENDER", "a Blender file, which is not read: export it as GLB"),
-    (0, b"ISO-10303-21;", "a STEP file, which is not read: export it as STL or OBJ"),
     (0, b"3D Geometry File Format", "a Rhino file, which is not read: export it as OBJ"),
     (0, b"PXR-USDC", "a USD file, which is not read: export it as GLB"),
     (0, b"#usda", "a USD file, which is not read: export it as GLB"),
@@ -111,6 +110,12 @@ def shape_format(data: bytes) -> str | None:
         return ".stl"
     if _OFF.match(start):
         return ".off"
+    if words.startswith(b"ISO-10303-21;"):
+        return ".step"
+    if (
+        len(start) > 80 and start[72:73] == b"S" and start[73:80].strip() == b"1"
+    ):  # the first line of 80 columns
+        return ".iges"
     if re.search(rb"^FIELDS\s", start, re.MULTILINE) and re.search(
         rb"^(VERSION|SIZE)\s", start, re.MULTILINE
     ):

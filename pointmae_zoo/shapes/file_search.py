@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pointmae_zoo.shapes.suffixes import SUPPORTED_SUFFIXES, suffix_of
+from pointmae_zoo.shapes.suffixes import readable_suffixes, suffix_of
 
 Identity = tuple[int, int]
 
@@ -68,7 +68,7 @@ class _Search:
         path = Path(name)
         if os.path.isdir(name):
             if not self._search(name):
-                expected = " ".join(SUPPORTED_SUFFIXES)
+                expected = " ".join(readable_suffixes())
                 self.missing.setdefault(name, f"no files there with a suffix of {expected}")
         elif os.path.lexists(path):
             self.files.setdefault(self._key(path), path)
@@ -85,7 +85,7 @@ class _Search:
                 continue
             there |= self._take(path, path.name, hidden=path.name.startswith("."))
         if not there:
-            reason = f"matches no file with a suffix of {' '.join(SUPPORTED_SUFFIXES)}"
+            reason = f"matches no file with a suffix of {' '.join(readable_suffixes())}"
             if "[" in name:
                 reason += "; [abc] stands for one of these letters, write [[] for a bracket"
             self.missing[name] = reason
@@ -150,7 +150,7 @@ def _passed_over(path: Path, name: str, hidden: bool) -> str | None:
     if hidden:
         return "hidden"
     suffix = suffix_of(name)
-    if suffix in SUPPORTED_SUFFIXES:
+    if suffix in readable_suffixes():
         return "table(s) of features" if suffix == ".npz" and _is_feature_table(path) else None
     if not os.path.exists(path):
         return "broken link(s)"

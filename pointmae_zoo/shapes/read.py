@@ -21,6 +21,7 @@ from pointmae_zoo.shapes.contents import (
     shape_format,
     unpacked,
 )
+from pointmae_zoo.shapes.formats.cad import read_iges, read_step
 from pointmae_zoo.shapes.formats.gltf import read_gltf
 from pointmae_zoo.shapes.formats.obj import read_obj
 from pointmae_zoo.shapes.formats.off import read_off
@@ -54,6 +55,8 @@ READERS: dict[str, Callable[[bytes], Geometry]] = {
     ".npy": read_npy,
     ".npz": read_npz,
     ".pcd": read_pcd,
+    ".step": read_step,
+    ".iges": read_iges,
 }
 
 
@@ -62,11 +65,11 @@ def read_points(
 ) -> NDArray[np.float32]:
     """Points of one file, in the file's own coordinates: float32, finite, at least two of them distinct.
 
-    Meshes (STL, OBJ, OFF, PLY, GLB, glTF, 3MF) give (num_points, 3) points, sampled uniformly by area. Scenes
-    are flattened with their transforms; vertices that no face uses don't count. Files without faces (PLY,
-    XYZ, TXT, CSV, NPY, NPZ, PCD) give their own points, (N, 3), or a random choice of num_points if there are
-    more. The same bytes and the same seed give the same points. An object farther from the origin than 1,000
-    times its own size is moved there, because float32 could not resolve it otherwise.
+    Meshes (STL, OBJ, OFF, PLY, GLB, glTF, 3MF, STEP, IGES) give (num_points, 3) points, sampled uniformly by
+    area. Scenes are flattened with their transforms; vertices that no face uses don't count. Files without
+    faces (PLY, XYZ, TXT, CSV, NPY, NPZ, PCD) give their own points, (N, 3), or a random choice of num_points
+    if there are more. The same bytes and the same seed give the same points. An object farther from the
+    origin than 1,000 times its own size is moved there, because float32 could not resolve it otherwise.
 
     The content decides the format if it leaves no doubt, otherwise the suffix. Files compressed with gzip
     (``.stl.gz``) are read, and text with a point in each row may also be called .txt, .csv, .asc or .pts.

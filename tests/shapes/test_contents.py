@@ -70,7 +70,7 @@ NOT_SHAPES: dict[str, tuple[bytes, str]] = {
     "zip": (packed({"a.stl": PLAIN, "b.stl": PLAIN, "c.txt": b""}), "of 3 files (a.stl, b.stl, ...): unpack"),
     "torch": (packed({"archive/data.pkl": b"\x80\x02."}), "is a torch checkpoint"),
     "docx": (packed({"word/document.xml": b"<x/>"}), "is an Office document"),
-    "step": (b"ISO-10303-21;\nHEADER;", "is a STEP file, which is not read"),
+    "step": (b"ISO-10303-21;\nHEADER;", "is a STEP file that was cut off"),
     "blender": (b"BLENDER-v300", "is a Blender file"),
     "zeros": (bytes(5000), "holds nothing but zero bytes"),
     "blanks": (b" \r\n\t" * 30, "holds nothing but blanks"),

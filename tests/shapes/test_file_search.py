@@ -26,7 +26,7 @@ def names(found: Found, folder: Path) -> list[str]:
 def test_search_files_goes_on_after_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "b.stl").touch()
     (tmp_path / "void").mkdir()
-    given = [tmp_path / name for name in ("none.stl", "b.stl", "void", "*.step")]
+    given = [tmp_path / name for name in ("none.stl", "b.stl", "void", "*.blend")]
     found = search_files(given)
     assert found.files == [tmp_path / "b.stl"]
     assert [name for name, _ in found.missing] == [str(given[number]) for number in (0, 2, 3)]
@@ -41,14 +41,14 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
         "d.stl",
         "e.png",
         "sub/.f.dae",
-        "g.step",
+        "g.blend",
         ".git/h.stl",
         "i",
     ):
         touch(tmp_path / name)
-    inputs = [tmp_path, tmp_path / "sub", tmp_path / "g.step"]  # a folder within a folder counts once
+    inputs = [tmp_path, tmp_path / "sub", tmp_path / "g.blend"]  # a folder within a folder counts once
     found = search_files(inputs)
-    assert names(found, tmp_path) == ["d.stl", "g.step"]  # what is named is no longer passed over
+    assert names(found, tmp_path) == ["d.stl", "g.blend"]  # what is named is no longer passed over
     counts = {".dae": 2, ".fbx": 1, ".png": 1, "hidden": 2, "without suffix": 1}
     assert found.passed_over == counts
     assert len(found.files) + sum(counts.values()) == sum(len(files) for _, _, files in os.walk(tmp_path))
@@ -74,7 +74,7 @@ def test_find_files(tmp_path: Path) -> None:
     assert names("*.stl") == ["b.stl"]
     assert find_files(str(tmp_path / "b.stl")) == [tmp_path / "b.stl"]
     (tmp_path / "void").mkdir()
-    for path in ("void", "*.step", "none.stl"):
+    for path in ("void", "*.blend", "none.stl"):
         with pytest.raises(FileNotFoundError, match=path.replace("*", r"\*")):
             names(path)
     with pytest.raises(FileNotFoundError, match=" ".join(SUPPORTED_SUFFIXES)):

@@ -30,7 +30,7 @@ from samples.meshes import (
 PLY_HEADER = "ply\nformat {} 1.0\nelement vertex {}\nproperty float x\nproperty float y\nproperty float z\n"
 BAD: dict[str, tuple[str, bytes | object, str]] = {
     "empty": ("stl", b"", "is empty"),
-    "unknown suffix": ("step", b"x", "has the suffix '.step': expected one of .stl .obj"),
+    "unknown suffix": ("blend", b"x", "has the suffix '.blend': expected one of .stl .obj"),
     "text called stl": ("stl", b"Dear reader, this is no mesh.\n" * 9, "is not an STL file"),
     "short text called stl": ("stl", b"hello", "is not an STL file"),
     "cut-off binary stl": ("stl", stl_bytes(np.ones((9, 3, 3)))[:-30], "promises 9 triangles"),
