@@ -60,7 +60,7 @@ def _run(model: Any, out: Path) -> int:
     nearest = {path: pointmae_zoo.similar(path, table, NEIGHBOURS) for path in table.paths}
     print(f"{'file':20} {'format':>6} {'read in':>8}   {'nearest neighbour':20} {'similarity':>10}")
     for path, found in nearest.items():
-        this, (other, similarity) = Path(path), found[0]
+        this, (other, similarity, _) = Path(path), found[0]
         print(
             f"{this.name:20} {this.suffix[1:]:>6} {seconds[path] * 1e3:5.0f} ms   "
             f"{Path(other).name:20} {similarity:10.3f}"

@@ -19,8 +19,8 @@ def search(query: Path, folder: Path) -> None:
     table = pointmae_zoo.embed_files(folder, out="features.npz")
     for path, reason in table.failures:
         print(f"failed: {path}: {reason}", file=sys.stderr)
-    for path, similarity in pointmae_zoo.similar(query, table, k=5):
-        print(f"{similarity:.3f}  {path}")
+    for hit in pointmae_zoo.similar(query, table, k=5):
+        print(f"{hit.similarity:.3f}  {hit.size_ratio or 0:6.2f} times as large  {hit.path}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, TypedDict, Unpack
+from typing import Annotated, Literal, TypedDict, Unpack
 
 from cyclopts import Parameter
 
@@ -77,6 +77,8 @@ class Search(TypedDict, total=False):
         pose: as the table was made, if it does not say so itself (.csv); default: upright
         pool: as the table was made, if it does not say so itself (.csv); default: as stored with the weights
         seed: as the table was made, if it does not say so itself (.csv); default: 0
+        scale: keep: only shapes of the query's size, within 2 %; ignore: of any size, which is shown beside
+            each (default: {scale})
     """
 
     k: Annotated[Count, Parameter(name="-k")]
@@ -85,6 +87,7 @@ class Search(TypedDict, total=False):
     pose: Pose
     pool: str
     seed: Whole
+    scale: Literal["ignore", "keep"]
 
 
 @options()
@@ -101,7 +104,15 @@ def similar(query: str, features: Path, /, **given: Unpack[Search]) -> int:
     with collecting() as notes:
         found = similar(query, features, **given)
     if not found:
+        if given.get("scale") == "keep":
+            raise ValueError(f"{features}: holds no other shape of this size; --scale ignore finds any")
         raise ValueError(f"{features}: holds no row but the query's; embed more files into it")
     print_account(1, [], [(query, text) for text in notes], {})
-    print_table([(f"{score:.3f}", shown(path)) for path, score in found])
+    sizes = ["" if hit.size_ratio is None else f"size x {hit.size_ratio:.3g}" for hit in found]
+    print_table(
+        [
+            (f"{hit.similarity:.3f}", *([size] if any(sizes) else []), shown(hit.path))
+            for hit, size in zip(found, sizes, strict=True)
+        ]
+    )
     return 0

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pointmae_zoo.inference.batch_size import BatchSize, is_out_of_memory
 from pointmae_zoo.models.preprocess import Preprocess, rotated
+from pointmae_zoo.shapes.measures import Measures
 from pointmae_zoo.shapes.pose import Pose, rotations
 from pointmae_zoo.shapes.reader_pool import ReaderPool, Reading
 from pointmae_zoo.shapes.up_axis import DEFAULT_UP, turn_up
@@ -122,6 +123,8 @@ class Batches:
         """Outputs for the first poses of a file whose other poses are in the next batch."""
         self.notes: dict[Path, tuple[str, ...]] = {}
         """Remarks about files that were read so far."""
+        self.measures: dict[Path, Measures] = {}
+        """Their size."""
 
     def run(
         self, network: "Network", files: list[Path], readers: ReaderPool, failures: dict[Path, str], bar: Any
@@ -150,8 +153,7 @@ class Batches:
         """Views, a batch or more at a time; the batch size may change in between."""
         batch: list[View] = []
         searching = self._launcher.tries_sizes
-        moments = self._poses.pose != "upright"
-        readings = readers.read(files, self._surface_samples, self._seed, moments)
+        readings = readers.read(files, self._surface_samples, self._seed)
         for number, (file, reading) in enumerate(zip(files, readings, strict=True)):
             if reading.points is None:
                 failures[file] = reading.reason
@@ -159,6 +161,8 @@ class Batches:
                 batch += self._poses.views(file, reading)
                 if reading.notes:
                     self.notes[file] = reading.notes
+                if reading.measures is not None:
+                    self.measures[file] = reading.measures
             if searching and len(batch) >= self._batch_size.size:
                 searching = False
                 self._find_size(network, [view.points for view in batch], len(files) - number)

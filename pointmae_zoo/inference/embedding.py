@@ -62,8 +62,9 @@ def embed_files(
         progress: show a progress bar on stderr.
 
     Returns:
-        Embeddings: paths (sorted), features (M, D) float32, failures [(path, reason)], metadata, notes
-        [(path, remark)] about files that have a row, and counts of what was passed over in folders.
+        Embeddings: paths (sorted), features (M, D) float32, the size of each file, failures [(path, reason)],
+        metadata, notes [(path, remark)] about files that have a row, and counts of what was passed over in
+        folders.
 
     Raises:
         FileNotFoundError: no path leads to a file.
@@ -91,7 +92,9 @@ def _table(rows: Rows) -> Embeddings:
     metadata = dict(rows.network.metadata)
     if rows.notes:
         metadata["notes"] = noted(rows.notes)
-    return Embeddings(rows.paths, rows.values, rows.failures, metadata, rows.notes, rows.passed_over)
+    return Embeddings(
+        rows.paths, rows.values, rows.failures, metadata, rows.notes, rows.passed_over, rows.measures
+    )
 
 
 def _network(model: Any, pool: str | None, options: RunOptions) -> RowNetwork:

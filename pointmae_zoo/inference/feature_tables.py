@@ -12,15 +12,16 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pointmae_zoo.shapes.contents import no_shape
+from pointmae_zoo.shapes.measures import Measures
 from pointmae_zoo.system.files import check_out, written_whole
 
 # All metadata are JSON under one key in .safetensors and .parquet, whose own maps have no fixed order.
@@ -44,6 +45,41 @@ class Embeddings:
     """(path, remark) of files with a row, such as "left out 1 support object". Stored as metadata."""
     passed_over: dict[str, int] = field(default_factory=dict)
     """What was passed over in folders (a suffix, "hidden", ...) -> how many. Not stored."""
+    measures: list[Measures] | None = None
+    """The size of each file, in the order of paths; None: the table is older than this."""
+
+
+MEASURED = ("extent_x", "extent_y", "extent_z", "area", "volume", "triangles", "watertight")
+"""Columns of the sizes of files."""
+_MeasureArrays = dict[str, NDArray[Any]]
+
+
+def _as_arrays(measures: list[Measures] | None) -> _MeasureArrays:
+    """A column (M,) for each of `MEASURED`; what a file doesn't have is NaN. None: no columns."""
+    if measures is None:
+        return {}
+    columns = zip(*([*one.extents, *one[1:]] for one in measures), strict=True) if measures else [()] * 7
+    types = [np.float64] * 5 + [np.int64, np.bool_]
+    return {
+        name: np.array([np.nan if value is None else value for value in column], dtype=kind)
+        for name, column, kind in zip(MEASURED, columns, types, strict=True)
+    }
+
+
+def _of_arrays(arrays: Mapping[str, ArrayLike]) -> list[Measures] | None:
+    """What `_as_arrays` gave; None if a column is not there."""
+    if any(name not in arrays for name in MEASURED):
+        return None
+
+    def known(value: float) -> float | None:
+        return None if np.isnan(value) else float(value)
+
+    return [
+        Measures((float(x), float(y), float(z)), known(area), known(volume), int(triangles), bool(watertight))
+        for x, y, z, area, volume, triangles, watertight in zip(
+            *(np.asarray(arrays[name]) for name in MEASURED), strict=True
+        )
+    ]
 
 
 def noted(notes: list[tuple[str, str]]) -> dict[str, list[str]]:
@@ -106,6 +142,7 @@ def _npz_bytes(table: Embeddings) -> bytes:
         "paths": np.array(table.paths, dtype=np.str_),
         "features": np.ascontiguousarray(table.features, dtype="<f4"),
         "metadata": np.array(json.dumps(table.metadata, sort_keys=True)),
+        **_as_arrays(table.measures),
     }
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
@@ -120,7 +157,8 @@ def _npz_bytes(table: Embeddings) -> bytes:
 def _read_npz(path: Path) -> Embeddings:
     with np.load(path, allow_pickle=False) as arrays:
         metadata = json.loads(str(arrays["metadata"])) if "metadata" in arrays else {}
-        return Embeddings([str(name) for name in arrays["paths"]], arrays["features"], metadata=metadata)
+        paths = [str(name) for name in arrays["paths"]]
+        return Embeddings(paths, arrays["features"], metadata=metadata, measures=_of_arrays(arrays))
 
 
 def _safetensors_bytes(table: Embeddings) -> bytes:
@@ -128,7 +166,7 @@ def _safetensors_bytes(table: Embeddings) -> bytes:
 
     described = json.dumps({"paths": table.paths, "metadata": table.metadata}, sort_keys=True)
     features = np.ascontiguousarray(table.features, dtype=np.float32)
-    return save({"features": features}, metadata={KEY: described})
+    return save({"features": features, **_as_arrays(table.measures)}, metadata={KEY: described})
 
 
 def _read_safetensors(path: Path) -> Embeddings:
@@ -136,15 +174,24 @@ def _read_safetensors(path: Path) -> Embeddings:
 
     with safe_open(path, framework="np") as file:
         described = json.loads(file.metadata()[KEY])
-        return Embeddings(described["paths"], file.get_tensor("features"), metadata=described["metadata"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        return Embeddings(
+            described["paths"],
+            tensors["features"],
+            metadata=described["metadata"],
+            measures=_of_arrays(tensors),
+        )
 
 
 def _csv_bytes(table: Embeddings) -> bytes:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["path", *(f"f{number}" for number in range(table.features.shape[1]))])
-    for name, row in zip(table.paths, table.features, strict=True):
-        cells = map(str, row)  # the shortest text that reads back to the same float32
+    sizes = _as_arrays(table.measures)
+    writer.writerow(["path", *(f"f{number}" for number in range(table.features.shape[1])), *sizes])
+    for number, (name, row) in enumerate(zip(table.paths, table.features, strict=True)):
+        own = [column[number].item() for column in sizes.values()]
+        # str gives the shortest text that reads back to the same number.
+        cells = [*map(str, row), *("" if value != value else str(value) for value in own)]
         if "\r" in name:  # csv doesn't quote it, and reads it as the end of a line
             quoted = name.replace('"', '""')
             stream.write(",".join([f'"{quoted}"', *cells]) + "\n")
@@ -160,8 +207,24 @@ def _read_csv(path: Path) -> Embeddings:
         if header[0] != "path":
             raise ValueError(f"the first column is {header[0]!r}, not 'path'")
         rows = list(reader)
-    features = np.array([row[1:] for row in rows], dtype=np.float32).reshape(len(rows), len(header) - 1)
-    return Embeddings([row[0] for row in rows], features)
+    width = len(header) - 1
+    sizes: _MeasureArrays = {}
+    if tuple(header[-len(MEASURED) :]) == MEASURED:
+        width -= len(MEASURED)
+        columns = zip(*(row[1 + width :] for row in rows), strict=True) if rows else [()] * len(MEASURED)
+        sizes = {
+            name: np.array([_number(text) for text in one])
+            for name, one in zip(MEASURED, columns, strict=True)
+        }
+    features = np.array([row[1 : 1 + width] for row in rows], dtype=np.float32).reshape(len(rows), width)
+    return Embeddings([row[0] for row in rows], features, measures=_of_arrays(sizes))
+
+
+def _number(text: str) -> float:
+    """Of a cell; NaN for an empty one, 1 and 0 for True and False."""
+    return (
+        {"": float("nan"), "True": 1.0, "False": 0.0}[text] if text in ("", "True", "False") else float(text)
+    )
 
 
 def _parquet_bytes(table: Embeddings) -> bytes:
@@ -176,6 +239,8 @@ def _parquet_bytes(table: Embeddings) -> bytes:
     ]
     odd = {row: name for row, name in enumerate(table.paths) if names[row] != name}
     columns = {"path": pa.array(names, pa.string()), "features": lists}
+    for name, column in _as_arrays(table.measures).items():
+        columns[name] = pa.array(column, from_pandas=True)  # NaN is null
     content = {"width": width, "metadata": table.metadata, **({"names": odd} if odd else {})}
     described = {KEY: json.dumps(content, sort_keys=True)}
     stream = io.BytesIO()
@@ -194,7 +259,8 @@ def _read_parquet(path: Path) -> Embeddings:
     names = stored["path"].to_pylist()
     for row, name in described.get("names", {}).items():
         names[int(row)] = name
-    return Embeddings(names, features, metadata=described["metadata"])
+    sizes = {name: stored[name].to_numpy() for name in MEASURED if name in stored.column_names}
+    return Embeddings(names, features, metadata=described["metadata"], measures=_of_arrays(sizes))
 
 
 FORMATS: dict[str, tuple[Callable[[Embeddings], bytes], Callable[[Path], Embeddings]]] = {

@@ -29,6 +29,7 @@ from pointmae_zoo.inference.inputs import (
     sorted_failures,
 )
 from pointmae_zoo.models.preprocess import Preprocess
+from pointmae_zoo.shapes.measures import Measures
 from pointmae_zoo.shapes.reader_pool import ReaderPool
 from pointmae_zoo.system.files import full_disk, lock, remove_locked, written_whole
 from pointmae_zoo.system.progress import progress_bar
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 
 _FOREIGN = "this name is needed, but another program wrote the file; move it away"
-JOURNAL_FORMAT = 1
+JOURNAL_FORMAT = 2
 MANIFEST_FILE = "parts.json"
 MANIFEST_FORMAT = 1
 
@@ -56,6 +57,7 @@ class Journal:
         self.path = path
         self.rows: dict[str, NDArray[np.float32]] = {}  # identity of a file -> features (D,)
         self.notes: dict[str, tuple[str, ...]] = {}  # identity of a file -> what its reader remarked
+        self.measures: dict[str, Measures] = {}  # identity of a file -> its size
         self._file = self._open()
         try:
             self._load(settings)
@@ -64,16 +66,21 @@ class Journal:
             raise
 
     def add(
-        self, identities: list[str], features: NDArray[np.float32], notes: Sequence[tuple[str, ...]] = ()
+        self,
+        identities: list[str],
+        features: NDArray[np.float32],
+        measures: Sequence[Measures],
+        notes: Sequence[tuple[str, ...]] = (),
     ) -> None:
-        """Write the rows of a batch and the remarks about each file. After this they survive a kill.
+        """Write the rows of a batch, and size of and remarks about each file. They survive a kill then.
 
         Raises OSError with the journal's name if the disk has no room; the rows before are kept.
         """
         lines = []
-        for name, row, said in zip(identities, features, notes or [()] * len(identities), strict=True):
+        said_of = notes or [()] * len(identities)
+        for name, row, size, said in zip(identities, features, measures, said_of, strict=True):
             packed = base64.b64encode(np.ascontiguousarray(row, dtype="<f4").tobytes()).decode()
-            line: dict[str, Any] = {"file": name, "features": packed}
+            line: dict[str, Any] = {"file": name, "features": packed, "measures": size}
             if said:
                 line["notes"] = said
             lines.append(json.dumps(line) + "\n")
@@ -143,6 +150,7 @@ class Journal:
             row = json.loads(line)
             values = np.frombuffer(base64.b64decode(row["features"], validate=True), dtype="<f4")
             self.rows[row["file"]] = values.astype(np.float32)
+            self.measures[row["file"]] = Measures.of_json(row["measures"])
             self.notes[row["file"]] = tuple(map(str, row.get("notes", ())))
         except (ValueError, KeyError, TypeError):
             return False
@@ -306,6 +314,8 @@ class Rows:
     """(path, remark) of files with a row."""
     passed_over: dict[str, int]
     """What was left alone in folders -> how many; see `shapes.file_search.Found`."""
+    measures: list[Measures]
+    """Of the files of ``paths``."""
 
 
 def rows_of_files(
@@ -338,7 +348,8 @@ def rows_of_files(
         try:
             if out is not None:
                 journal = Journal(out.with_name(out.name + ".partial"), _settings(network, batch_size))
-            found, failures, notes = _compute(network, batches, files, readers, journal, options.progress)
+            found, failures = _compute(network, batches, files, readers, journal, options.progress)
+            notes, sizes = batches.notes, batches.measures
             done = [file for file in files if file in found]
             values = np.array([found[file] for file in done], dtype=np.float32)
             rows = Rows(
@@ -348,6 +359,7 @@ def rows_of_files(
                 network,
                 [(str(file), text) for file in done for text in notes.get(file, ())],
                 dict(inputs.passed_over.most_common()),
+                [sizes[file] for file in done],
             )
             if out is not None and rows.paths:  # an empty table must not take the place of a good one
                 write(out, rows)
@@ -394,13 +406,15 @@ def _compute(
     readers: ReaderPool,
     journal: Journal | None,
     progress: bool,
-) -> tuple[dict[Path, NDArray[np.float32]], dict[Path, str], dict[Path, tuple[str, ...]]]:
-    """The row of every file (from the journal if it is there), reasons for missing rows, and remarks."""
+) -> tuple[dict[Path, NDArray[np.float32]], dict[Path, str]]:
+    """The row of every file (from the journal if it is there), and reasons for missing rows. Remarks and
+    sizes are in ``batches``."""
     identities = {file: identity(file) for file in files}  # as they are before they are read
     rows: dict[Path, NDArray[np.float32]] = {}
     if journal is not None:
         rows = {file: journal.rows[name] for file, name in identities.items() if name in journal.rows}
         batches.notes.update({file: journal.notes.get(identities[file], ()) for file in rows})
+        batches.measures.update({file: journal.measures[identities[file]] for file in rows})
         if rows:
             print(f"{journal.path}: continuing, {len(rows)} of {len(files)} rows are there", file=sys.stderr)
     missing = [file for file in files if file not in rows]
@@ -413,7 +427,8 @@ def _compute(
                 journal.add(
                     [identities[file] for file in found],
                     np.stack(list(found.values())),
+                    [batches.measures[file] for file in found],
                     [batches.notes.get(file, ()) for file in found],
                 )
             rows.update(found)
-    return rows, failures, batches.notes
+    return rows, failures

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,8 +10,23 @@ from numpy.typing import ArrayLike, NDArray
 from pointmae_zoo.inference.embedding import embed_files
 from pointmae_zoo.inference.feature_tables import Embeddings, read_table
 from pointmae_zoo.inference.inputs import DTYPES
+from pointmae_zoo.shapes.measures import Measures
 from pointmae_zoo.shapes.notes import about, note
 from pointmae_zoo.shapes.pose import Pose, check_pose
+
+SAME_SIZE = 0.02
+"""Up to this difference in size, as a share, a shape has the query's size."""
+
+
+class Hit(NamedTuple):
+    """A row that `similar` found."""
+
+    path: str
+    similarity: float
+    """Cosine of the two rows of features, at most 1."""
+    size_ratio: float | None
+    """Size in units of the query's: the square root of the ratio of their areas. None if one of the two is a
+    cloud of points, features without a file, or a row of an older table."""
 
 
 def similar(
@@ -24,9 +39,11 @@ def similar(
     pose: Pose | None = None,
     pool: str | None = None,
     seed: int | None = None,
-) -> list[tuple[str, float]]:
-    """The k rows whose features have the largest cosine similarity to the query's, best first: (path,
-    similarity).
+    scale: Literal["ignore", "keep"] = "ignore",
+) -> list[Hit]:
+    """The k rows whose features have the largest cosine similarity to the query's, best first.
+
+    Features don't depend on size: an M3 and an M30 washer are one shape. The hits say how large they are.
 
     Args:
         query: the path of a row of the table (which is then left out of the answer), features (D,), or
@@ -37,14 +54,18 @@ def similar(
         up, pose, pool, seed: how the table was made, for a new file and a table that does not say so (.csv).
             There model and up must be given; pose None is upright, pool None is what is stored with the
             weights, seed None is 0.
+        scale: ``keep``: only rows of the query's size, within 2 %. ``ignore``: of any size.
 
     What was left out of a new file is a warning (`shapes.notes.ReadNote`).
 
     Raises:
         FileNotFoundError: neither a row nor a file.
-        ValueError: features of another length, a file that cannot be read, a model, up, pose, pool or seed
+        ValueError: scale ``keep`` for a query without a surface, or a table without sizes; features of
+            another length, a file that cannot be read, a model, up, pose, pool or seed
             other than the table's, or one that neither table nor caller names.
     """
+    if scale not in ("ignore", "keep"):
+        raise ValueError(f"scale: ignore or keep expected, got {scale!r}")
     if k < 1:
         raise ValueError(f"k: at least 1 expected, got {k}")
     rows = table if isinstance(table, Embeddings) else read_table(table)
@@ -56,17 +77,39 @@ def similar(
         if None not in (value, made) and value != made:
             raise ValueError(f"{name}: {value!r} given, but the table was made with {made!r}; leave it out")
     vector: NDArray[np.floating]
-    own = None
+    own, size = None, None
     if not isinstance(query, str | os.PathLike):
         vector = np.asarray(query, dtype=np.float64).reshape(-1)
     else:
         own = _row_of(os.fspath(query), rows.paths)
-        vector = rows.features[own] if own is not None else _embed(Path(query), rows, model, given)
+        if own is not None:
+            vector, size = rows.features[own], _size(None if rows.measures is None else rows.measures[own])
+        else:
+            vector, measures = _embed(Path(query), rows, model, given)
+            size = _size(measures)
     if len(vector) != rows.features.shape[1]:
         raise ValueError(f"query: {rows.features.shape[1]} features expected, got {len(vector)}")
     scores = _unit(rows.features) @ _unit(np.asarray(vector)[None])[0]  # (M, D) @ (D,) -> (M,)
-    order = [number for number in np.argsort(-scores, kind="stable") if number != own]
-    return [(rows.paths[number], float(scores[number])) for number in order[:k]]
+    ratios = _ratios(rows.measures, size, len(scores))
+    order = [int(number) for number in np.argsort(-scores, kind="stable") if number != own]
+    if scale == "keep":
+        if size is None or rows.measures is None:
+            lacking = "the table has no sizes; embed again" if rows.measures is None else "the query has none"
+            raise ValueError(f"scale: 'keep' needs sizes, but {lacking}")
+        order = [n for n in order if (ratio := ratios[n]) is not None and abs(ratio - 1) <= SAME_SIZE]
+    return [Hit(rows.paths[number], float(scores[number]), ratios[number]) for number in order[:k]]
+
+
+def _size(measures: Measures | None) -> float | None:
+    """A length that doesn't depend on how a shape lies."""
+    return None if measures is None or measures.area is None else float(np.sqrt(measures.area))
+
+
+def _ratios(measures: list[Measures] | None, size: float | None, count: int) -> list[float | None]:
+    if measures is None or not size:
+        return [None] * count
+    sizes = [_size(one) for one in measures]
+    return [None if one is None else one / size for one in sizes]
 
 
 def _row_of(query: str, paths: list[str]) -> int | None:
@@ -81,8 +124,10 @@ def _made(rows: Embeddings) -> dict[str, Any]:
     return {"pose": "upright", **rows.metadata} if rows.metadata else {}
 
 
-def _embed(query: Path, rows: Embeddings, model: Any, given: dict[str, Any]) -> NDArray[np.float32]:
-    """Features (D,) of a new file, by the model that made the table."""
+def _embed(
+    query: Path, rows: Embeddings, model: Any, given: dict[str, Any]
+) -> tuple[NDArray[np.float32], Measures]:
+    """Features (D,) of a new file, by the model that made the table; and its size."""
     if not query.is_file():
         raise FileNotFoundError(f"{query}: neither a row of the table nor a file")
     made = _made(rows)
@@ -126,7 +171,8 @@ def _embed(query: Path, rows: Embeddings, model: Any, given: dict[str, Any]) -> 
     with about(query):
         for _, text in found.notes:
             note(text)
-    return found.features[0]
+    assert found.measures is not None
+    return found.features[0], found.measures[0]
 
 
 def _unit(features: NDArray[np.floating]) -> NDArray[np.float64]:

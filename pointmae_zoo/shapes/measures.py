@@ -1,6 +1,7 @@
 """The size of a shape: extents, area and volume in the file's own unit. numpy only."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,12 @@ class Measures(NamedTuple):
     watertight: bool
     """Whether the surface is closed and every triangle faces the same side as its neighbours. Corners are one
     if their coordinates are equal, bit for bit."""
+
+    @classmethod
+    def of_json(cls, values: Sequence[Any]) -> Self:
+        """What JSON makes of one."""
+        extents, *others = values
+        return cls(tuple(extents), *others)
 
 
 def measure(geometry: Geometry) -> Measures:

@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,7 @@ from pointmae_zoo.shapes.suffixes import (
 from pointmae_zoo.shapes.surface import Geometry, MeshError, points_of
 from pointmae_zoo.shapes.surface_sample import SurfaceSample, sample_surface
 
-__all__ = ["MeshError", "read_geometry", "read_points", "read_points_and_moments", "read_surface"]
+__all__ = ["MeshError", "read_geometry", "read_points", "read_points_and_size", "read_surface"]
 
 READERS: dict[str, Callable[[bytes], Geometry]] = {
     ".stl": read_stl,
@@ -82,18 +83,28 @@ def read_points(
     return points
 
 
-def read_points_and_moments(
+class PointsRead(NamedTuple):
+    """What `read_points_and_size` gives."""
+
+    points: NDArray[np.float32]
+    """(N, 3), as of `read_points`."""
+    moments: NDArray[np.float64]
+    """(3, 3) second moments of the whole surface, or of all points of a file without faces; see
+    `shapes.pose.second_moments`."""
+    measures: Measures
+
+
+def read_points_and_size(
     path: str | os.PathLike[str], num_points: int = 8192, *, seed: int = 0
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """The points (N, 3) that `read_points` gives, and the second moments (3, 3) of the whole surface, or of
-    all points of a file without faces; see `shapes.pose.second_moments`. The file is read once.
+) -> PointsRead:
+    """The points of `read_points`, and the moments and the size of the whole surface. The file is read once.
 
     Raises as `read_points` does.
     """
     path = Path(path)
     points, geometry = _sampled(path, num_points, seed)
     with _errors_in_words(path):
-        return points, second_moments(geometry)
+        return PointsRead(points, second_moments(geometry), measure(geometry))
 
 
 def read_surface(path: str | os.PathLike[str], *, seed: int = 0) -> tuple[SurfaceSample, Measures, str]:

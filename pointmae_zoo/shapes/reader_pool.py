@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pointmae_zoo.shapes.measures import Measures
 from pointmae_zoo.shapes.notes import collecting
-from pointmae_zoo.shapes.read import MeshError, read_points, read_points_and_moments, read_surface
+from pointmae_zoo.shapes.read import MeshError, read_points_and_size, read_surface
 from pointmae_zoo.shapes.surface_sample import SAMPLE_BYTES, SurfaceSample
 
 # Files read ahead of the network: enough to bridge a slow file; fewer if their points would take more than so
@@ -45,13 +45,14 @@ def available_cores() -> int:
 
 
 class Reading(NamedTuple):
-    """The result for one file: its points (N, 3) float32, or the reason why it has none; its reader's
-    remarks, such as "left out 1 support object"; and its second moments (3, 3) float64, if asked for."""
+    """The result for one file: what `read_points_and_size` gives, or the reason why it has no points; and its
+    reader's remarks, such as "left out 1 support object"."""
 
     points: NDArray[np.float32] | None
     reason: str = ""
     notes: tuple[str, ...] = ()
     moments: NDArray[np.float64] | None = None
+    measures: Measures | None = None
 
 
 class SurfaceReading(NamedTuple):
@@ -97,21 +98,19 @@ class ReaderPool:
         for worker in self._workers:
             worker.bury()
 
-    def read(
-        self, files: Sequence[Path], num_points: int, seed: int, moments: bool = False
-    ) -> Iterator[Reading]:
-        """The results for all files, in the order of the files; with ``moments``, their second moments, too.
+    def read(self, files: Sequence[Path], num_points: int, seed: int) -> Iterator[Reading]:
+        """The results for all files, in the order of the files.
 
         Raises RuntimeError if the processes cannot be started.
         """
-        asked = {"task": "points", "num_points": num_points, "seed": seed, "moments": moments}
+        asked = {"task": "points", "num_points": num_points, "seed": seed}
         for reply, body in self._replies(files, asked, 12 * num_points):
             if reply["outcome"] != "done":
                 yield Reading(None, reply["reason"])
                 continue
             points = np.frombuffer(body, dtype="<f4").reshape(-1, 3).astype(np.float32)
-            second = np.array(reply["moments"]) if moments else None
-            yield Reading(points, notes=tuple(reply["notes"]), moments=second)
+            measures = Measures.of_json(reply["measures"])
+            yield Reading(points, "", tuple(reply["notes"]), np.array(reply["moments"]), measures)
 
     def read_surfaces(self, files: Sequence[Path], seed: int) -> Iterator[SurfaceReading]:
         """What `read_surface` gives for all files, in their order.
@@ -122,7 +121,7 @@ class ReaderPool:
             if reply["outcome"] != "done":
                 yield SurfaceReading(None, reason=reply["reason"])
                 continue
-            measures = Measures(tuple(reply["measures"][0]), *reply["measures"][1:])
+            measures = Measures.of_json(reply["measures"])
             sample = SurfaceSample.of_bytes(body, reply["sample"])
             yield SurfaceReading(sample, measures, reply["sha256"], notes=tuple(reply["notes"]))
 
@@ -334,10 +333,9 @@ def _outcome(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
 def _points(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     asked = {name: request[name] for name in ("path", "num_points", "seed")}
-    if not request["moments"]:
-        return {}, read_points(**asked).astype("<f4").tobytes()
-    points, moments = read_points_and_moments(**asked)
-    return {"moments": moments.tolist()}, points.astype("<f4").tobytes()
+    found = read_points_and_size(**asked)
+    header = {"moments": found.moments.tolist(), "measures": found.measures}
+    return header, found.points.astype("<f4").tobytes()
 
 
 def _surface(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:

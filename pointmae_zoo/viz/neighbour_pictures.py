@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
@@ -18,14 +18,15 @@ _MAX_SHAPES = 64
 
 def draw_neighbours(
     points_by_path: Mapping[str, ArrayLike],
-    neighbours: Mapping[str, Sequence[tuple[str, float]]],
+    neighbours: Mapping[str, Sequence[tuple[Any, ...]]],
     out: str | os.PathLike[str],
 ) -> Path:
     """Write a PNG with one row per shape: the shape, then its nearest neighbours with their similarity.
 
     points_by_path: points (N, 3), y up, of every path that occurs. neighbours: for each shape, in the order
-    of the rows, the paths of its nearest shapes and their similarities, best first. Rows are laid out in
-    two columns if there are more than eight. The file appears whole or not at all.
+    of the rows, its nearest shapes, best first: tuples that begin with path and similarity, as `similar`
+    gives them. Rows are laid out in two columns if there are more than eight. The file appears whole or not
+    at all.
 
     Raises ValueError for no shapes or more than 64, and for a path without points; ModuleNotFoundError
     without matplotlib; OSError if the file cannot be written.
@@ -33,7 +34,7 @@ def draw_neighbours(
     new_figure = figure_class()
     if not 1 <= len(neighbours) <= _MAX_SHAPES:
         raise ValueError(f"{len(neighbours)} shapes: a picture shows 1 to {_MAX_SHAPES}, choose some of them")
-    wanted = [*neighbours, *(path for row in neighbours.values() for path, _ in row)]
+    wanted = [*neighbours, *(hit[0] for row in neighbours.values() for hit in row)]
     for path in wanted:
         if path not in points_by_path:
             raise ValueError(f"{path}: its points are missing from points_by_path")
@@ -53,7 +54,7 @@ def draw_neighbours(
         ax.set_axis_off()
     for k, (path, row) in enumerate(neighbours.items()):
         line, first = k % rows, (k // rows) * (wide + 1)
-        for column, (other, similarity) in enumerate([(path, None), *row]):
+        for column, (other, similarity) in enumerate([(path, None), *(hit[:2] for hit in row)]):
             ax = cells[line, first + column]
             draw(ax, pictures[other])
             name = _short(Path(other).name)

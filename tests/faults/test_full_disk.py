@@ -77,11 +77,13 @@ from pathlib import Path
 from pointmae_zoo.cli.printing import one_line
 from pointmae_zoo.inference.resumable import Journal
 from pointmae_zoo.inference.feature_tables import Embeddings, write_table
+from pointmae_zoo.shapes.measures import Measures
+SIZE = Measures((1.0, 1.0, 1.0), None, None, 0, False)
 said = []
 journal = Journal(Path({str(tmp_path / "j")!r}), {{}})
 try:
     for number in range(99):
-        journal.add([str(number)], np.ones((1, 100), np.float32))
+        journal.add([str(number)], np.ones((1, 100), np.float32), [SIZE])
 except OSError as error:
     said.append(one_line(error))
 journal.close()

@@ -184,11 +184,14 @@ def test_files_are_read_while_the_network_works(monkeypatch: pytest.MonkeyPatch)
     the next batch have been read."""
     read: list[Path] = []
 
-    def reading(worker: Any, path: Path, num_points: int, seed: int, moments: bool) -> Reading:
-        read.append(path)
-        return Reading(np.random.default_rng(int(path.name)).normal(size=(64, 3)).astype(np.float32))
+    def reading(worker: Any, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        read.append(Path(request["path"]))
+        points = np.random.default_rng(int(request["path"])).normal(size=(request["num_points"], 3))
+        size = ((1.0, 1.0, 1.0), None, None, 0, False)
+        header = {"outcome": "done", "notes": [], "moments": np.eye(3).tolist(), "measures": size}
+        return header, points.astype("<f4").tobytes()
 
-    monkeypatch.setattr(reader_pool._Worker, "read", reading)
+    monkeypatch.setattr(reader_pool._Worker, "ask", reading)
     calls: list[int] = []
 
     def network(points: torch.Tensor) -> torch.Tensor:
@@ -213,11 +216,14 @@ def test_readers_run_ahead_by_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> 
     """However long the consumer takes, no more is read than fits; and so much is read before it asks."""
     read: list[Path] = []
 
-    def reading(worker: Any, path: Path, num_points: int, seed: int, moments: bool) -> Reading:
-        read.append(path)
-        return Reading(np.zeros((num_points, 3), np.float32))
+    def reading(worker: Any, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        read.append(Path(request["path"]))
+        points = np.random.default_rng(int(request["path"])).normal(size=(request["num_points"], 3))
+        size = ((1.0, 1.0, 1.0), None, None, 0, False)
+        header = {"outcome": "done", "notes": [], "moments": np.eye(3).tolist(), "measures": size}
+        return header, points.astype("<f4").tobytes()
 
-    monkeypatch.setattr(reader_pool._Worker, "read", reading)
+    monkeypatch.setattr(reader_pool._Worker, "ask", reading)
     monkeypatch.setattr(reader_pool, "AHEAD_BYTES", 10 * 12 * 100)
     files = [Path(str(number)) for number in range(50)]
     with ReaderPool(2, timeout=600, memory_limit_gb=1) as pool:

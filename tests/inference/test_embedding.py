@@ -22,6 +22,7 @@ from pointmae_zoo.inference.resumable import Journal
 from pointmae_zoo.library import similar
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.shapes.file_search import find_files
+from pointmae_zoo.shapes.measures import Measures
 from pointmae_zoo.shapes.notes import ReadNote
 from pointmae_zoo.shapes.read import read_points
 
@@ -109,11 +110,11 @@ def test_bfloat16_rows_are_close_and_say_so(folder: Path, tmp_path: Path) -> Non
     assert cosines.min() > 0.999 and not np.array_equal(exact.features, rough.features)
     twin = tmp_path / "twin.npy"
     twin.write_bytes((folder / "11.npy").read_bytes())
-    (found, score), *_ = similar(twin, out, model=model)  # in the table's own type
+    (found, score, _), *_ = similar(twin, out, model=model)  # in the table's own type
     assert found == str(folder / "11.npy") and score > 1 - 1e-5
     double = copy.deepcopy(model).double()  # a type that nobody can ask for
     table = embed_files(folder / "11.npy", double, progress=False)
-    (found, score), *_ = similar(twin, table, model=double)
+    (found, score, _), *_ = similar(twin, table, model=double)
     assert table.metadata["dtype"] == "float64" and score > 1 - 1e-5
 
 
@@ -306,7 +307,7 @@ def test_rows_of_other_settings_are_neither_mixed_in_nor_dropped(
 def test_a_journal_without_rows_does_not_stop_other_settings(tmp_path: Path) -> None:
     Journal(tmp_path / "j", {"seed": 0}).close()
     journal = Journal(tmp_path / "j", {"seed": 1})
-    journal.add(["file"], np.ones((1, 2), np.float32))
+    journal.add(["file"], np.ones((1, 2), np.float32), [Measures((1.0, 1.0, 1.0), None, None, 0, False)])
     journal.close()
     with pytest.raises(ValueError, match=r"\(seed: 1, now 0\)"):
         Journal(tmp_path / "j", {"seed": 0})
@@ -362,7 +363,7 @@ def test_similar_embeds_a_new_file_as_the_table_was_made(model: Any, folder: Pat
     table = embed_files(folder, model, up="z", seed=3, batch_size=4, out=tmp_path / "t.npz", progress=False)
     twin = tmp_path / "twin.stl"
     twin.write_bytes((folder / "05.stl").read_bytes())
-    (path, score), *_ = similar(twin, tmp_path / "t.npz", model=model)
+    (path, score, _), *_ = similar(twin, tmp_path / "t.npz", model=model)
     assert path == str(folder / "05.stl") and score == pytest.approx(1, abs=1e-5)
     with pytest.raises(ValueError, match="not those that made the table"):
         similar(twin, table, model=small(1))
@@ -381,7 +382,7 @@ def test_similar_in_a_table_without_metadata_wants_to_know_how_it_was_made(
         with pytest.raises(ValueError, match=rf"twin\.npy: not in the table, .*; give {lacking} as"):
             similar(twin, out, **given)
     found = similar(twin, out, model=model, up="z", pool="max")
-    assert found[0] == (str(files[2]), pytest.approx(1, abs=1e-5))
+    assert found[0] == (str(files[2]), pytest.approx(1, abs=1e-5), None)  # a cloud has no size
     assert len(similar(files[0], out)) == 2  # a row needs nothing
 
 
@@ -416,7 +417,7 @@ def test_every_file_is_a_row_a_failure_or_counted(
         (folder / name).write_bytes((folder / "a.stl").read_bytes())
     (folder / "\udcff.obj").write_text(box.export(file_type="obj"))
     (folder / "page.stl").write_text("<html>")
-    for name in ("x.step", "y.step", "z.zip", "notes.txt", ".hidden.stl"):
+    for name in ("x.blend", "y.blend", "z.zip", "notes.txt", ".hidden.stl"):
         (folder / name).touch()
     save_pretrained(model, tmp_path / "weights")
     given = ["embed", str(folder), "--out", str(out), "--model", str(tmp_path / "weights"), "--workers", "1"]
@@ -424,8 +425,8 @@ def test_every_file_is_a_row_a_failure_or_counted(
     printed = capsys.readouterr()
     said = printed.err.splitlines()
     account = (
-        "read, 1 failed, {} passed over (formats that are not read: 2 .step, 1 .zip; others: 1 .dat, 1 .txt, "
-        "1 hidden"
+        "read, 1 failed, {} passed over (formats that are not read: 2 .blend, 1 .zip; others: 1 .dat, 1 .txt,"
+        " 1 hidden"
     )
     assert f"10 found: 3 {account.format(6)})" in said
     assert f"11 found: 3 {account.format(7)}, 1 table(s) of features)" in said

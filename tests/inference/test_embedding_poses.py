@@ -13,8 +13,9 @@ from pointmae_zoo.cli import main
 from pointmae_zoo.inference import Embeddings, embed_files, read_table, write_table
 from pointmae_zoo.library import similar
 from pointmae_zoo.models.preprocess import Preprocess
+from pointmae_zoo.shapes.measures import measure
 from pointmae_zoo.shapes.pose import rotations
-from pointmae_zoo.shapes.read import read_points, read_points_and_moments
+from pointmae_zoo.shapes.read import read_geometry, read_points, read_points_and_size
 from pointmae_zoo.shapes.reader_pool import ReaderPool
 from pointmae_zoo.shapes.up_axis import turn_up
 from samples.models import small
@@ -100,7 +101,7 @@ def test_a_row_is_the_mean_over_the_poses(model: Any, folder: Path, pose: Any, u
     assert [Path(path).name for path in table.paths] == ["0.stl", "1.stl", "2.stl", "3.stl", "8.npy"]
     assert [Path(path).name for path, _ in table.failures] == ["1b.stl", "9.off"]
     for path, row in zip(table.paths, table.features, strict=True):
-        points, moments = read_points_and_moments(path, 1024, seed=5)
+        points, moments, _ = read_points_and_size(path, 1024, seed=5)
         upright = turn_up(np.eye(3), up, "y").T
         found = rotations(upright @ moments @ upright.T, pose, "y")
         alone = [
@@ -174,15 +175,14 @@ def test_one_pose_without_features_fails_its_file_alone(
     assert (str(folder / "0.stl"), "the network gives NaN or infinity for it") in table.failures
 
 
-def test_readers_give_moments_only_if_asked(folder: Path) -> None:
+def test_readers_give_points_moments_and_size(folder: Path) -> None:
     files = [folder / "0.stl", folder / "8.npy"]
     with ReaderPool(1, timeout=600, memory_limit_gb=2) as pool:
-        for file, reading in zip(files, pool.read(files, 100, 7, moments=True), strict=True):
-            points, moments = read_points_and_moments(file, 100, seed=7)
+        for file, reading in zip(files, pool.read(files, 100, 7), strict=True):
+            points, moments, measures = read_points_and_size(file, 100, seed=7)
             assert np.array_equal(reading.points, points) and np.array_equal(reading.moments, moments)
-    with ReaderPool(1, timeout=600, memory_limit_gb=2) as pool:
-        (plain,) = pool.read(files[:1], 100, 7)
-    assert plain.moments is None and np.array_equal(plain.points, read_points(files[0], 100, seed=7))
+            assert reading.measures == measures == measure(read_geometry(file))
+            assert np.array_equal(points, read_points(file, 100, seed=7))
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".parquet"])
@@ -193,7 +193,7 @@ def test_a_query_is_posed_as_the_table_was(model: Any, folder: Path, tmp_path: P
     turned = bracket()
     turned.apply_transform(trimesh.transformations.random_rotation_matrix(np.array([0.1, 0.5, 0.9])))
     turned.export(tmp_path / "turned.stl")
-    (found, score), *_ = similar(tmp_path / "turned.stl", table, model=model, pose="any")
+    (found, score, _), *_ = similar(tmp_path / "turned.stl", table, model=model, pose="any")
     assert found == str(folder / "0.stl") and score > 0.999
     with pytest.raises(ValueError, match="pose: 'upright' given, but the table was made with 'any'"):
         similar(tmp_path / "turned.stl", table, model=model, pose="upright")
@@ -207,7 +207,7 @@ def test_a_table_from_before_poses_is_upright(model: Any, folder: Path, tmp_path
     write_table(tmp_path / "old.npz", table)
     twin = tmp_path / "twin.stl"
     twin.write_bytes((folder / "0.stl").read_bytes())
-    (found, score), *_ = similar(twin, tmp_path / "old.npz", model=model)
+    (found, score, _), *_ = similar(twin, tmp_path / "old.npz", model=model)
     assert found == str(folder / "0.stl") and score > 1 - 1e-5
     with pytest.raises(ValueError, match="pose: 'any' given, but the table was made with 'upright'"):
         similar(twin, tmp_path / "old.npz", model=model, pose="any")
@@ -221,7 +221,10 @@ def test_a_table_that_says_nothing_takes_the_pose_that_is_given(
     twin = tmp_path / "twin.stl"
     twin.write_bytes((folder / "0.stl").read_bytes())
     posed, as_it_stands = (
-        1 - dict(similar(twin, bare, model=model, up="y", pose=pose))[str(folder / "0.stl")]
+        1
+        - {hit.path: hit.similarity for hit in similar(twin, bare, model=model, up="y", pose=pose)}[
+            str(folder / "0.stl")
+        ]
         for pose in ("any", None)
     )
     assert posed < 0.1 * as_it_stands

@@ -1,6 +1,7 @@
 """Tables of features in files."""
 
 import csv
+import dataclasses
 import json
 import os
 import zipfile
@@ -11,7 +12,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from pointmae_zoo.inference import Embeddings, read_table, write_table
-from pointmae_zoo.inference.feature_tables import FORMATS, check_table_path
+from pointmae_zoo.inference.feature_tables import FORMATS, MEASURED, check_table_path
+from pointmae_zoo.shapes.measures import Measures
 
 METADATA = {"model": "i2p_mae_tiny.shapes", "fingerprint": "ab" * 32, "pool": "max", "seed": 3, "up": "z"}
 NAMES = ["a, b.stl", 'parts/"quoted".obj', "parts/Schräge Fläche 面.ply", "x/\udcff.off", "z.npy"]
@@ -30,7 +32,18 @@ ODD = [
 
 def table(names: list[str] = NAMES, width: int = 6) -> Embeddings:
     values = np.random.default_rng(0).normal(size=(len(names), width)) * 10.0 ** np.arange(-3, width - 3)
-    return Embeddings(names, values.astype(np.float32), [("bad.stl", "is empty")], METADATA)
+    return Embeddings(
+        names,
+        values.astype(np.float32),
+        [("bad.stl", "is empty")],
+        METADATA,
+        measures=[
+            Measures((1.5, 2.0, n + 1 / 3), None, None, 0, False)
+            if n % 3 == 2
+            else Measures((1.0, 2.0, n / 7), 1e-12 * n, None if n % 2 else 4.0, 12 * n, n % 2 == 0)
+            for n in range(len(names))
+        ],
+    )
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -43,10 +56,22 @@ def test_round_trip(tmp_path: Path, suffix: str, count: int) -> None:
     write_table(tmp_path / f"t{suffix}", written)
     read = read_table(tmp_path / f"t{suffix}")
     assert read.paths == written.paths and read.failures == []
+    assert read.measures == written.measures
     np.testing.assert_array_equal(read.features, written.features)
     assert read.features.dtype == np.float32 and read.features.shape == (len(names), 6)
     assert read.metadata == ({} if suffix == ".csv" else METADATA)
     assert [file.name for file in tmp_path.iterdir()] == [f"t{suffix}"]  # nothing temporary is left
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_tables_without_sizes_are_read(tmp_path: Path, suffix: str) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    older = dataclasses.replace(table(NAMES[:3]), measures=None)
+    write_table(tmp_path / f"t{suffix}", older)
+    read = read_table(tmp_path / f"t{suffix}")
+    assert read.measures is None
+    np.testing.assert_array_equal(read.features, older.features)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -63,13 +88,19 @@ def test_other_programs_can_read_them(tmp_path: Path) -> None:
     for suffix in (".npz", ".safetensors", ".csv"):
         write_table(tmp_path / f"t{suffix}", written)
     with np.load(tmp_path / "t.npz", allow_pickle=False) as arrays:
-        assert set(arrays) == {"paths", "features", "metadata"} and arrays["paths"].tolist() == NAMES[:3]
+        assert set(arrays) == {"paths", "features", "metadata", *MEASURED}
+        assert arrays["paths"].tolist() == NAMES[:3] and np.isnan(arrays["area"]).tolist() == [
+            False,
+            False,
+            True,
+        ]
         np.testing.assert_array_equal(arrays["features"], written.features)
     np.testing.assert_array_equal(load_file(tmp_path / "t.safetensors")["features"], written.features)
     with open(tmp_path / "t.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == NAMES[:3]
     np.testing.assert_array_equal([np.float32(row["f5"]) for row in rows], written.features[:, 5])
+    assert [row["watertight"] for row in rows] == ["True", "False", "False"] and rows[2]["area"] == ""
 
 
 def test_names_that_are_no_text_are_where_the_module_says(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_bundled_weights_find_the_siblings() -> None:
     table = pointmae_zoo.embed_files(EXAMPLES / "meshes", progress=False)
     found = 0
     for path in table.paths:
-        (nearest, _), *_ = pointmae_zoo.similar(path, table, 1)
+        (nearest, *_), *_ = pointmae_zoo.similar(path, table, 1)
         found += Path(nearest).name.split("_")[0] == Path(path).name.split("_")[0]
     assert found >= 12
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from pointmae_zoo.shapes.pose import AMBIGUOUS, rotations, second_moments
-from pointmae_zoo.shapes.read import read_points, read_points_and_moments
+from pointmae_zoo.shapes.read import read_points, read_points_and_size
 from pointmae_zoo.shapes.surface import Geometry, from_points
 
 EXACT = {"rtol": 1e-12, "atol": 0}
@@ -93,7 +93,7 @@ def test_points_have_the_moments_of_points(tmp_path: Path) -> None:
     cloud = np.random.default_rng(0).normal(size=(500, 3)) * (1, 2, 3) + 50
     np.testing.assert_allclose(second_moments(from_points(cloud)), np.cov(cloud.T, bias=True), **EXACT)
     np.save(tmp_path / "cloud.npy", cloud)
-    points, moments = read_points_and_moments(tmp_path / "cloud.npy", 100, seed=3)
+    points, moments, _ = read_points_and_size(tmp_path / "cloud.npy", 100, seed=3)
     np.testing.assert_array_equal(points, read_points(tmp_path / "cloud.npy", 100, seed=3))
     np.testing.assert_allclose(moments, np.cov(cloud.T, bias=True), rtol=1e-9)  # of all 500
 

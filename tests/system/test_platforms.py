@@ -19,6 +19,7 @@ import trimesh
 from pointmae_zoo import cli
 from pointmae_zoo.inference import read_table
 from pointmae_zoo.inference.resumable import Journal
+from pointmae_zoo.shapes.measures import Measures
 from pointmae_zoo.system import files
 from pointmae_zoo.system.files import lock, locked, remove_locked
 from pointmae_zoo.train.target_cache import _claimed
@@ -195,7 +196,7 @@ def test_windows_keeps_two_processes_apart_everywhere(windows_files: None, tmp_p
     journal = Journal(tmp_path / "rows", {"seed": 0})
     with pytest.raises(ValueError, match="another run is writing this output"):
         Journal(tmp_path / "rows", {"seed": 0})
-    journal.add(["file"], np.ones((1, 2), np.float32))
+    journal.add(["file"], np.ones((1, 2), np.float32), [Measures((1.0, 1.0, 1.0), None, None, 0, False)])
     journal.close()
     journal = Journal(tmp_path / "rows", {"seed": 0})
     assert list(journal.rows) == ["file"]
