@@ -17,7 +17,7 @@ from pointmae_zoo.train.recipes import FinetuneRecipe, PretrainRecipe, TeacherSe
 
 DOCS = Path(__file__).parents[2] / "docs"
 README = DOCS.with_name("README.md")
-EXTRAS = {"pretrain": "train", "finetune": "train", "evaluate": "eval"}
+EXTRAS = {"duplicates": "duplicates", "pretrain": "train", "finetune": "train", "evaluate": "eval"}
 """What a command cannot do without."""
 
 
