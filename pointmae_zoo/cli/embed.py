@@ -29,8 +29,8 @@ class Embedding(Weights, Reading, total=False):
     """Arguments of `embed_files`.
 
     Args:
-        pose: how shapes may lie: upright, turned (about up) or any (rotation); the latter two take 2 and 4
-            times the computing, a little more for round shapes (default: {pose})
+        pose: how shapes may lie: upright, turned (about up) or any (rotation); the latter two take 2 to 4
+            and 4 to 24 times the computing, the more the rounder (default: as stored with the weights)
     """
 
     pose: Pose
@@ -74,7 +74,7 @@ class Search(TypedDict, total=False):
         k: how many (default: {k})
         model: what made the table, if it does not say so itself (.csv)
         up: axis that points up, as the table was made, if it does not say so itself (.csv)
-        pose: as the table was made, if it does not say so itself (.csv); default: upright
+        pose: as the table was made, if it does not say so itself (.csv); default: as stored with the weights
         pool: as the table was made, if it does not say so itself (.csv); default: as stored with the weights
         seed: as the table was made, if it does not say so itself (.csv); default: 0
         scale: keep: only shapes of the query's size, within 2 %; ignore: of any size, which is shown beside

@@ -40,7 +40,7 @@ def predict(
         out: also write .csv or .json; replaced at the end if it is there
         top: of a classifier: classes of each file (default: {top})
         pose: of a classifier that was trained on such poses: how files may lie; upright, turned (about up) or
-            any (rotation) (default: {pose})
+            any (rotation) (default: as stored with the weights)
         parts_out: of a part segmenter: where coloured clouds go; those made already, the same way, are kept
         parts_format: of these clouds (default: {inference/part_prediction.py:predict_parts.suffix})
         object_class: of a part segmenter: what the files show

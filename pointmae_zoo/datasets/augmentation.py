@@ -15,7 +15,6 @@ from torch import Tensor
 
 from pointmae_zoo.datasets.clouds import normalize_clouds
 from pointmae_zoo.ops import draw_per_cloud, farthest_point_sample
-from pointmae_zoo.shapes.pose import AMBIGUOUS, SIGNS
 
 _AT_ONCE = 64
 
@@ -39,9 +38,6 @@ class Augmentation:
         scale_axes: ``each`` axis has a factor of its own, or all ``together`` have one.
         turn: largest angle, in degrees, by which a cloud is turned about the y axis (up), either way; 180 for
             any.
-        principal_axes: share of the clouds that are turned into one of the poses of ``embed --pose any``,
-            drawn at random: along their principal axes with random signs, and where moments nearly coincide
-            by any angle between their axes. A teacher's cached targets stay those of the stored pose.
         shift: each axis is shifted by its own offset, uniform in [-shift, shift], after normalisation.
         jitter: largest standard deviation of the noise on every coordinate; each cloud has its own, uniform
             in [0, jitter].
@@ -63,7 +59,6 @@ class Augmentation:
     scale_draw: Literal["log", "uniform"] = "log"
     scale_axes: Literal["each", "together"] = "each"
     turn: float = 0.0
-    principal_axes: float = 0.0
     shift: float = 0.0
     jitter: float = 0.0
     density: float = 1.0
@@ -76,9 +71,8 @@ class Augmentation:
         return self.normalize or self.normalize_first
 
     def __post_init__(self) -> None:
-        for name in ("fps_share", "principal_axes"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"augmentation: {name} is {getattr(self, name)}, expected between 0 and 1")
+        if not 0 <= self.fps_share <= 1:
+            raise ValueError(f"augmentation: fps_share is {self.fps_share}, expected between 0 and 1")
         for name, least in (
             ("fps_surplus", 1),
             ("scale", 1),
@@ -167,8 +161,6 @@ def augment(points: Tensor, settings: Augmentation, generator: torch.Generator) 
         points = points * _scales(settings, uniform(axes))
     if settings.turn:
         points = _turned(points, uniform(1)[:, :, 0] * math.radians(settings.turn))
-    if settings.principal_axes:
-        points = _along_principal_axes(points, settings.principal_axes, generator)
     if settings.normalize:
         points = _in_unit_sphere(points)
     if settings.shift:
@@ -195,48 +187,6 @@ def _turned(points: Tensor, angle: Tensor) -> Tensor:
     cosine, sine = angle.cos(), angle.sin()
     x, y, z = points.unbind(dim=2)
     return torch.stack([cosine * x + sine * z, y, cosine * z - sine * x], dim=2)
-
-
-def _along_principal_axes(points: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """(B, N, 3): a share of the clouds in one of the poses of `shapes.pose.rotations` for ``any``, at random.
-
-    Where that function takes evenly spread turns, the turn is drawn.
-    """
-    batch = len(points)
-    given: dict[str, Any] = {"device": points.device, "generator": generator}
-    chance = draw_per_cloud(lambda clouds: torch.rand(clouds, **given), batch)
-    signs = draw_per_cloud(lambda clouds: torch.randint(4, (clouds,), **given), batch)
-    angle = draw_per_cloud(lambda clouds: torch.rand(clouds, **given), batch) * math.pi
-    rotations = draw_per_cloud(lambda clouds: torch.randn(clouds, 4, **given), batch)
-    centred = points - points.mean(dim=1, keepdim=True)
-    moments, axes = torch.linalg.eigh((centred.transpose(1, 2) @ centred).double())  # (B, 3), (B, 3, 3)
-    moments, axes = moments.flip(1), axes.flip(2).transpose(1, 2)  # rows, largest moment first
-    axes = axes * torch.linalg.det(axes)[:, None, None].sign()  # no mirror
-    ambiguous = moments[:, 1:] > AMBIGUOUS * moments[:, :-1]  # (B, 2) of neighbouring moments
-    turns = torch.where(ambiguous[:, :1, None], _turns(angle, 0, 1), _turns(angle, 1, 2))
-    turns = torch.where(ambiguous.any(1)[:, None, None], turns, torch.eye(3, device=points.device))
-    turns = torch.where(ambiguous.all(1)[:, None, None], _rotations(rotations), turns)
-    signs_of = torch.as_tensor(SIGNS, dtype=points.dtype, device=points.device)[signs]
-    turned = points @ (signs_of @ turns @ axes.to(points.dtype)).transpose(1, 2)
-    return torch.where((chance < share)[:, None, None], turned, points)
-
-
-def _turns(angle: Tensor, first: int, second: int) -> Tensor:
-    """Rotations (B, 3, 3) in the plane of two axes by (B,) radians."""
-    turns = torch.eye(3, device=angle.device).repeat(len(angle), 1, 1)
-    turns[:, first, first] = turns[:, second, second] = angle.cos()
-    turns[:, first, second], turns[:, second, first] = -angle.sin(), angle.sin()
-    return turns
-
-
-def _rotations(quaternions: Tensor) -> Tensor:
-    """The rotations (B, 3, 3) of quaternions (B, 4) w, x, y, z of any length."""
-    w, axis = quaternions[:, 0, None, None], quaternions[:, 1:]
-    norm = quaternions.square().sum(1)[:, None, None]
-    x, y, z = axis.unbind(1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).view(-1, 3, 3)
-    return torch.eye(3, device=quaternions.device) + 2.0 * (w * cross + cross @ cross) / norm
 
 
 def _in_unit_sphere(points: Tensor) -> Tensor:

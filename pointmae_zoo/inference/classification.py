@@ -60,7 +60,7 @@ def predict_files(
     top: int = 3,
     out: str | os.PathLike[str] | None = None,
     up: str = DEFAULT_UP,
-    pose: Pose = "upright",
+    pose: Pose | None = None,
     seed: int = 0,
     batch_size: int | None = None,
     workers: int | None = None,
@@ -155,7 +155,7 @@ def _network(given: Any, name: str | None, options: RunOptions) -> RowNetwork:
             "dtype": dtype_of(classifier),
             "seed": int(options.seed),
             "up": options.up,
-            "pose": options.pose,
+            "pose": options.pose or classifier.config.preprocess.pose,
         },
     )
 

@@ -18,7 +18,7 @@ def embed_files(
     *,
     out: str | os.PathLike[str] | None = None,
     up: str = DEFAULT_UP,
-    pose: Pose = "upright",
+    pose: Pose | None = None,
     seed: int = 0,
     pool: str | None = None,
     batch_size: int | None = None,
@@ -45,7 +45,7 @@ def embed_files(
         pose: how shapes may lie. upright: as they stand, with `up` up; rotated shapes get other features.
             turned: any angle about `up`. any: any rotation; `up` doesn't matter. For the latter two, every
             shape goes through the network in several poses along its axes (see `shapes.pose.rotations`), and
-            its row is the mean of their features.
+            its row is the mean of their features. None: as stored with the weights.
         seed: of the points sampled on surfaces, 0 or more. The same file and seed give the same row, bit for
             bit, whatever other files are embedded in the same run.
         pool: how tokens become one vector: max, mean, mean+max, mean,max or levels (see
@@ -128,6 +128,6 @@ def _network(model: Any, pool: str | None, options: RunOptions) -> RowNetwork:
             "pool": pool,
             "seed": int(options.seed),
             "up": options.up,
-            "pose": options.pose,
+            "pose": options.pose or encoder.config.preprocess.pose,
         },
     )

@@ -38,11 +38,12 @@ class RunOptions:
     device: str | None
     dtype: str | None
     progress: bool
-    pose: Pose = "upright"
+    pose: Pose | None = None
 
     def __post_init__(self) -> None:
         check_up(self.up)
-        check_pose(self.pose)
+        if self.pose is not None:
+            check_pose(self.pose)
         check_seed(self.seed)
         if self.dtype not in (None, *DTYPES):
             raise ValueError(f"dtype: {' or '.join(DTYPES)} expected, got {self.dtype!r}")

@@ -340,7 +340,7 @@ def rows_of_files(
         samples,
         seed=int(options.seed),
         batch_size=batch_size,
-        poses=Poses(options.pose, options.up, network.recipe.up),
+        poses=Poses(network.metadata["pose"], options.up, network.recipe.up),
     )
     if not launcher.tries_sizes:
         batch_size = batch_size or FIRST_CLOUDS

@@ -52,8 +52,8 @@ def similar(
         k: how many; fewer if the table has fewer.
         model: the encoder for a new file, if the table does not name one (.csv never does).
         up, pose, pool, seed: how the table was made, for a new file and a table that does not say so (.csv).
-            There model and up must be given; pose None is upright, pool None is what is stored with the
-            weights, seed None is 0.
+            There model and up must be given; pose and pool None are what is stored with the weights, seed
+            None is 0.
         scale: ``keep``: only rows of the query's size, within 2 %. ``ignore``: of any size.
 
     What was left out of a new file is a warning (`shapes.notes.ReadNote`).
@@ -138,8 +138,7 @@ def _embed(
                 f"{' and '.join(lacking)} as the table was made (and pose, pool and seed, if they were given "
                 "then)"
             )
-        pose = given["pose"] or "upright"
-        settings = {"up": given["up"], "pose": pose, "pool": given["pool"], "seed": given["seed"] or 0}
+        settings = {**given, "seed": given["seed"] or 0}
     elif lacking := [name for name in ("fingerprint", "up", "pool", "seed", "dtype") if name not in made]:
         raise ValueError(f"table: its metadata has no {' and no '.join(lacking)}; embed the files again")
     else:

@@ -3,11 +3,12 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeGuard
+from typing import TYPE_CHECKING, Any, Self, TypeGuard, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pointmae_zoo.shapes.pose import Pose
 from pointmae_zoo.shapes.surface import FAR_AWAY
 from pointmae_zoo.shapes.up_axis import AXES, DEFAULT_UP, check_up, turn_up
 
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_POINTS, MOST_SAMPLES = 1 << 20, 1 << 24  # limits, because anybody may have made the weights' file
-CHOICES = {"center": ("centroid", "none"), "scale": ("unit_sphere", "none"), "up": AXES}
+CHOICES = {
+    "center": ("centroid", "none"),
+    "scale": ("unit_sphere", "none"),
+    "up": AXES,
+    "pose": get_args(Pose),
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,9 @@ class Preprocess:
     """unit_sphere: divided by the largest distance from the origin. none: their own units."""
     up: str = DEFAULT_UP
     """The axis that pointed up in the training data: x, y or z."""
+    pose: str = "upright"
+    """How shapes lay in training, and the poses that `embed_files` takes unless told: upright, turned or
+    any."""
 
     def __post_init__(self) -> None:
         for name in ("num_points", "surface_samples"):
@@ -50,7 +59,10 @@ class Preprocess:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as they stand in config.json."""
-        return dataclasses.asdict(self)
+        fields = dataclasses.asdict(self)
+        if self.pose == "upright":  # as in files that are older than this field
+            del fields["pose"]
+        return fields
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
@@ -60,7 +72,7 @@ class Preprocess:
         known = [field.name for field in dataclasses.fields(cls)]
         if unknown := [name for name in fields if name not in known]:
             raise ValueError(f"unknown field {unknown[0]!r}: expected {', '.join(known)}")
-        if missing := [name for name in known if name not in fields]:
+        if missing := [name for name in known if name not in fields and name != "pose"]:
             raise ValueError(f"the field {missing[0]!r} is missing: expected {', '.join(known)}")
         return cls(**fields)
 

@@ -233,12 +233,13 @@ def create_pretraining_model(recipe: PretrainRecipe, teacher: Teacher | None) ->
                 f"recipe: model_arguments.{name} is {recipe.model_arguments[name]}, "
                 f"but {whose} it is {value}; leave it out"
             )
-    # Weights store how many points they were trained on, and features are taken from as many.
+    # Weights store how many points they were trained on and how shapes lay, and features are taken so.
     preprocess = architecture.preprocess
     preprocess = dataclasses.replace(
         preprocess,
         num_points=recipe.num_points,
         surface_samples=max(preprocess.surface_samples, recipe.num_points),
+        pose="any" if recipe.pose == "principal" else recipe.pose,
     )
     torch.manual_seed(recipe.seed)
     try:

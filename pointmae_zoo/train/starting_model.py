@@ -141,11 +141,17 @@ def _architecture_head(kind: str) -> set[str]:
 
 
 def _preprocess(stored: Preprocess, recipe: FinetuneRecipe) -> Preprocess:
-    """The stored preprocessing, with the number of points and the centring and scaling of this training."""
+    """The stored preprocessing, with the number of points, the centring and the scaling of this training,
+    which sees clouds as they lie."""
     samples = max(stored.surface_samples, recipe.num_points)
     center, scale = ("centroid", "unit_sphere") if recipe.augmentation.normalizes else ("none", "none")
     return dataclasses.replace(
-        stored, num_points=recipe.num_points, surface_samples=samples, center=center, scale=scale
+        stored,
+        num_points=recipe.num_points,
+        surface_samples=samples,
+        center=center,
+        scale=scale,
+        pose="upright",
     )
 
 

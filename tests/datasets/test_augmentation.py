@@ -4,12 +4,10 @@ import dataclasses
 import math
 from typing import Literal
 
-import numpy as np
 import pytest
 import torch
 
 from pointmae_zoo.datasets.augmentation import Augmentation, augment, points_of_step, subsample
-from pointmae_zoo.datasets.poses import uniform_rotations
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -170,38 +168,3 @@ def test_surplus_of_farthest_points() -> None:
     assert subsample(points, 40, 1.0, _generator(1), fps_surplus=9.0).shape == (8, 40)
     with pytest.raises(ValueError, match=r"fps_surplus is 0\.5, expected at least 1"):
         Augmentation(fps_surplus=0.5)
-
-
-def test_principal_axes_are_a_rotation_of_each_cloud_into_the_frame_of_its_moments() -> None:
-    generator = torch.Generator().manual_seed(0)
-    lying = torch.randn(40, 500, 3, generator=generator) * torch.tensor([3.0, 2.0, 1.0])
-    turned = lying @ torch.as_tensor(uniform_rotations(40, np.random.default_rng(1)).swapaxes(1, 2)).float()
-    settings = Augmentation(scale=1.0, principal_axes=1.0, normalize=False)
-    seen = augment(turned, settings, generator)
-    centred = (seen - seen.mean(1, keepdim=True)).double()
-    moments = centred.transpose(1, 2) @ centred / 500
-    diagonal = moments.diagonal(dim1=1, dim2=2)
-    assert (moments - torch.diag_embed(diagonal)).abs().max() < 1e-3
-    assert (diagonal[:, :-1] > diagonal[:, 1:]).all()
-    volume = torch.linalg.det(turned[:, :3].double())  # the sign tells a mirrored cloud
-    assert torch.allclose(torch.linalg.det(seen[:, :3].double()), volume, atol=1e-3)
-
-
-def test_principal_axes_take_every_sign_and_turn_what_is_ambiguous() -> None:
-    generator = torch.Generator().manual_seed(0)
-    cloud = torch.randn(1, 500, 3, generator=generator) * torch.tensor([3.0, 2.0, 1.0])
-    settings = Augmentation(scale=1.0, principal_axes=1.0, normalize=False)
-    seen = augment(cloud.expand(64, -1, -1), settings, generator)
-    assert len({tuple(one) for one in seen[:, 0].sign().tolist()}) == 4
-    disc = torch.randn(1, 500, 3, generator=generator) * torch.tensor([3.0, 3.0, 1.0])
-    angles = augment(disc.expand(64, -1, -1), settings, generator)[:, 0, :2]
-    assert len(torch.atan2(angles[:, 1], angles[:, 0]).mul(20).round().unique()) > 30
-    assert augment(disc.expand(64, -1, -1), settings, generator)[:, 0, 2].abs().std() < 1e-3
-
-
-def test_principal_axes_are_given_to_a_share_of_the_clouds() -> None:
-    generator = torch.Generator().manual_seed(0)
-    clouds = torch.randn(400, 50, 3, generator=generator) * torch.tensor([3.0, 2.0, 1.0])
-    seen = augment(clouds, Augmentation(scale=1.0, principal_axes=0.25, normalize=False), generator)
-    left_alone = (seen == clouds).all(2).all(1).float().mean()
-    assert 0.65 < left_alone < 0.85  # 4 deviations about 0.75

@@ -102,3 +102,15 @@ register_weights(
         summary="classifier of 24 kinds of low-poly objects, a linear head on i2p_mae_tiny.shapes",
     )
 )
+register_weights(
+    Weights(
+        architecture="i2p_mae_tiny",
+        tag="any_pose",
+        sha256="ba1c7a0805ed2b19ed221bb7a2c6336e1cadc10f921d55fbb3a7f9a476cacafc",
+        size=3630776,
+        config_sha256="b0c1515dede19cbde2b910065c6c23a3c43df66290abed72f4fb04c3fc7da925",
+        status="own-recipe",
+        licence="Apache-2.0",
+        summary="encoder for shapes that lie anyhow: i2p_mae_tiny.shapes, trained on (recipe any_pose_tiny)",
+    )
+)
