@@ -21,7 +21,7 @@ from pointmae_zoo.evaluate import (
     label_curve,
 )
 from pointmae_zoo.evaluate.fewshot import FewShotSettings
-from pointmae_zoo.evaluate.linear import PAPER_C
+from pointmae_zoo.reports.known_results import PAPER_C
 from samples.commands import COMMANDS, run
 
 
@@ -101,7 +101,7 @@ def test_options_are_arguments_and_the_defaults_of_the_help_are_theirs(command: 
 
 def test_a_default_follows_the_source() -> None:
     assert default_of("inference/embedding.py", "embed_files.timeout") == 60.0
-    assert default_of("evaluate/linear.py", "PAPER_C") == PAPER_C
+    assert default_of("reports/known_results.py", "PAPER_C") == PAPER_C
     assert default_of("evaluate/fewshot.py", "FewShotSettings.episodes") == FewShotSettings().episodes
     with pytest.raises(AssertionError, match="defines no embed_fles"):
         default_of("inference/embedding.py", "embed_fles.timeout")
