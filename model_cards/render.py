@@ -16,8 +16,10 @@ The first word says which command wrote the file:
   evaluate`` of that name; ``changed``: ``evaluate robustness`` of a fine-tuned classifier; ``ablation``:
   ``evaluate compare``;
 - ``speed`` (times beside plain code) and ``step`` (where the time of training steps goes): ``python -m
-  benchmarks --out``; ``gpu``: ``python -m benchmarks gpu --out``;
-- ``published`` names ``published.csv``, and puts what was measured beside it;
+  benchmarks --out``; ``gpu``: ``python -m benchmarks gpu --out``; ``copies``: ``python -m benchmarks copies
+  FOLDER --out``;
+- ``published`` names ``published.csv``, and puts what was measured beside it; ``poses`` names
+  ``results.csv``, and shows what it has for shapes that lie anyhow;
 - ``labels`` and ``changes`` name a folder: all files that ``python -m model_cards.downstream`` wrote there,
   or ``evaluate robustness`` of its networks.
 
@@ -171,6 +173,27 @@ def gpu_table(report: dict[str, Any]) -> str:
     return with_note(lines, note)
 
 
+def copies_table(report: dict[str, Any]) -> str:
+    """How often copies of meshes find their originals, and what `duplicates` says of them."""
+    poses, found = report["poses"], report["duplicates"]
+    lines = head(
+        "copy", *(f"`--pose {pose}`" for pose in poses), "`duplicates`", "right verdict", "precision"
+    )
+    for kind, what in report["kinds"].items():
+        first = (f"{values['recall'][kind][0]:.2f}" for values in poses.values())
+        own = found[kind]
+        numbers = (f"{own[name]:.3f}" for name in ("found", "verdict_right", "precision"))
+        lines.append(line(what, *first, *numbers))
+    passes = ", ".join(f"{values['passes']:.1f} ({pose})" for pose, values in poses.items())
+    return with_note(
+        lines,
+        f"{report['meshes']} meshes of `{report['folder']}`, one copy of each kind. `--pose`: share whose "
+        f"original is the most similar of all, by `{report['model']}`; passes of the network for a file: "
+        f"{passes}. `duplicates`: share found, share of these with the right verdict, and share of all "
+        "that is called a copy that is one.",
+    )
+
+
 def _share(step: dict[str, Any], part: str) -> str:
     """A part's time, its share of the step, and how near its matrix products come to their measured rate."""
     seconds = step["seconds"].get(part)
@@ -197,6 +220,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "speed": speed_table,
     "step": step_table,
     "gpu": gpu_table,
+    "copies": copies_table,
 }
 
 
@@ -223,6 +247,8 @@ def rendered(text: str) -> str:
             table = changes_table([read(file) for file in sorted(place.glob("*.json"))])
         elif match[2] == "published":
             table = results.published_table(measured())
+        elif match[2] == "poses":
+            table = results.poses_table(measured())
         elif match[2] == "gpu" and not place.is_file():
             return f"{match[1]}{match[4]}"
         else:

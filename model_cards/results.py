@@ -18,7 +18,7 @@ from pointmae_zoo.models.registry import list_weights
 from pointmae_zoo.reports.known_results import COLUMNS, LINEAR, published_results
 from pointmae_zoo.reports.schema import is_comparison, is_scored, read_evaluation
 from pointmae_zoo.reports.scores import scores
-from pointmae_zoo.reports.tables import CLASSIFIERS, head, is_part, line, main_classifier, with_note
+from pointmae_zoo.reports.tables import CLASSIFIERS, head, is_part, line, main_classifier, posed, with_note
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEEDS = "benchmarks/results/weights_cpu.json"
@@ -146,6 +146,30 @@ def published_table(rows: list[Row], published: list[dict[str, str]] | None = No
     return with_note([*title, *ordered], note)
 
 
+def poses_table(rows: list[Row]) -> str:
+    """Accuracies of the same weights on upright shapes, and on shapes that lie anyhow."""
+    tasks = {LINEAR: 0, f"{LINEAR}, pose any": 1}
+    found: dict[str, dict[tuple[str, int], str]] = {}
+    for row in rows:
+        if row["task"] not in tasks or row["protocol"] != "standard" or row["accuracy"] == "":
+            continue
+        data = MODELNET if row["dataset"].partition(":")[0] == MODELNET else row["dataset"]
+        if data == MODELNET or (data == SHAPES and row["classes"] == 24):
+            cells = found.setdefault(row["name"], {})
+            cells[data, tasks[row["task"]]] = f"[{row['accuracy']:.1f}](../{row['source']})"
+    titles = ["shapes, 24 classes, upright", "in any pose", "ModelNet40, upright", "in any pose"]
+    lines = head("weights", *titles)
+    places = [(SHAPES, 0), (SHAPES, 1), (MODELNET, 0), (MODELNET, 1)]
+    for name, cells in found.items():
+        if any(place[1] for place in cells):
+            lines.append(line(f"`{name}`", *(cells.get(place, "") for place in places)))
+    note = (
+        "Accuracy in percent of a linear SVM on frozen features. In any pose: `--pose any` for training and "
+        "test clouds, which gives the same number however these lie."
+    )
+    return with_note(lines, note)
+
+
 def _both(row: Row) -> str:
     """The number of the file, and of several trainings their mean."""
     several = "" if row["std"] == "" else f" ({row['mean']:.1f} ± {row['std']:.1f})"
@@ -171,8 +195,8 @@ def _frozen(name: str, report: dict[str, Any]) -> Iterator[Row]:
     def called(classifier: str) -> Row:
         """The papers' fixed C is a classifier of a report that has both."""
         if classifier == "paper":
-            return {"task": LINEAR, "protocol": "paper"}
-        return {"task": CLASSIFIERS[classifier]}
+            return {"task": LINEAR + posed(report), "protocol": "paper"}
+        return {"task": CLASSIFIERS[classifier] + posed(report)}
 
     def random(which: str, **same: Any) -> float | str:
         means = [
@@ -206,7 +230,7 @@ def _frozen(name: str, report: dict[str, Any]) -> Iterator[Row]:
     for row in _weights(report["few_shot"]):
         ways, shots = row["ways"], row["shots"]
         yield {
-            "task": f"{ways}-way {shots}-shot",
+            "task": f"{ways}-way {shots}-shot{posed(report)}",
             **_spread(row, row["accuracies"][place]),
             "random": random("few_shot", ways=ways, shots=shots),
         }

@@ -28,6 +28,7 @@ def linear_table(report: dict[str, Any]) -> str:
         title += f", {CLASSIFIERS.get(main, main)}"
     if context["protocol_name"] == "paper":
         title += ", the papers' protocol"
+    title += posed(report)
     lines = head(title, "runs", "cross-validation on train", "test")
     for row in _by(report["rows"] if _is_one_of_several(report) else [], main):
         if row.get("model") == context["label"]:
@@ -56,6 +57,12 @@ def linear_table(report: dict[str, Any]) -> str:
             f"{row['difference']:+.1f} points (95 % interval {row['low']:+.1f} to {row['high']:+.1f})."
         )
     return with_note(lines, " ".join(notes))
+
+
+def posed(report: dict[str, Any]) -> str:
+    """The poses of frozen features, for the name of a number; nothing for upright ones."""
+    pose = report["context"].get("pose", "upright")
+    return "" if pose == "upright" else f", pose {pose}"
 
 
 def robustness_table(report: dict[str, Any]) -> str:

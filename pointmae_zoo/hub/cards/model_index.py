@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pointmae_zoo.models.registry import Family
 from pointmae_zoo.reports.schema import is_comparison, is_scored
-from pointmae_zoo.reports.tables import CLASSIFIERS, is_part, main_classifier
+from pointmae_zoo.reports.tables import CLASSIFIERS, is_part, main_classifier, posed
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -122,7 +122,7 @@ def _of_report(report: dict[str, Any], data_names: dict[str, str]) -> "list[Eval
         return EvalResult(
             **shared,
             metric_type="accuracy",
-            metric_name=f"accuracy (%), {name}",
+            metric_name=f"accuracy (%), {name}{posed(report)}",
             metric_value=row[f"{which}_mean"],
             metric_args=args,
         )

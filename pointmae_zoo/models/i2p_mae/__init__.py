@@ -111,6 +111,6 @@ register_weights(
         config_sha256="b0c1515dede19cbde2b910065c6c23a3c43df66290abed72f4fb04c3fc7da925",
         status="own-recipe",
         licence="Apache-2.0",
-        summary="encoder for shapes that lie anyhow, from i2p_mae_tiny.shapes (recipe pretrain_tiny_any_pose)",
+        summary="encoder for shapes in any pose, from i2p_mae_tiny.shapes (recipe pretrain_tiny_any_pose)",
     )
 )

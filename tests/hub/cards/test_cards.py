@@ -76,6 +76,7 @@ def test_every_number_of_a_model_index_is_in_its_json(name: str) -> None:
             if row["features"] == "weights":
                 called = svm.get(row.get("classifier"), f"{row.get('ways')}-way {row.get('shots')}-shot")
                 called += f", test clouds changed: {row['change']}" if "change" in row else ""
+                called += ", pose any" if report["context"].get("pose") == "any" else ""
                 numbers[f"accuracy (%), {called}"] = row["test_mean"]
     (index,) = metadata["model-index"]
     assert index["name"] == name
