@@ -117,7 +117,8 @@ def find_duplicates(
         pairs = collection.pairs()
         if variants and len(collection.files) > 1:
             pairs |= _near_by_features(collection.files, model, options)
-        groups = _found_groups(collection, pairs, target, progress)
+        settings = {"seed": seed, "same": SAME, "variant": VARIANT, "near": NEAR}
+        groups = _found_groups(collection, pairs, target, settings, progress)
         if not variants:
             groups = [group for group in groups if group.verdict != "variant"]
         report = DuplicateReport(
@@ -127,7 +128,7 @@ def find_duplicates(
             failures=sorted_failures(failures, inputs.missing),
             notes=[(str(file.path), note) for file in collection.files for note in file.notes],
             passed_over=dict(inputs.passed_over.most_common()),
-            settings={"seed": seed, "variants": variants, "same": SAME, "variant": VARIANT, "near": NEAR},
+            settings={**settings, "variants": variants},
         )
         if target is not None:
             write_text(target, _text(report, target.suffix.lower(), collection))
@@ -309,7 +310,11 @@ class Compared:
 
 
 def _found_groups(
-    collection: _Collection, pairs: set[tuple[int, int]], out: Path | None, progress: bool
+    collection: _Collection,
+    pairs: set[tuple[int, int]],
+    out: Path | None,
+    settings: dict[str, Any],
+    progress: bool,
 ) -> list[DuplicateGroup]:
     """Groups around a first file each: first those of one shape, then variants of first files.
 
@@ -324,7 +329,7 @@ def _found_groups(
     variants: dict[int, dict[int, Compared]] = {}
     taken = set[int]()
     with (
-        PairJournal.open(out) as journal,
+        PairJournal.open(out, settings) as journal,
         ThreadPoolExecutor(available_cores()) as threads,  # scipy's trees let several search at a time
         progress_bar(total=len(pairs), unit="pair", desc="compare", disable=not progress) as bar,
     ):

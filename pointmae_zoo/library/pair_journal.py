@@ -14,26 +14,30 @@ FORMAT = 1
 
 
 class PairJournal:
-    """``OUT.partial``: a line of JSON for each pair. A line that was cut off by a kill is dropped."""
+    """``OUT.partial``: a line with the settings, then one of JSON for each pair. A line that was cut off by a
+    kill is dropped, and so is all that was found with other settings."""
 
-    def __init__(self, path: Path | None, stream: IO[bytes] | None) -> None:
+    def __init__(self, path: Path | None, stream: IO[bytes] | None, settings: dict[str, Any]) -> None:
         self.path = path
         self.known: dict[str, Any] = {}
         """What earlier runs found, by pair."""
         self._stream = stream
         if stream is not None:
-            self._load(stream)
+            self._load(stream, settings)
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, out: Path | None) -> Iterator[Self]:
+    def open(cls, out: Path | None, settings: dict[str, Any]) -> Iterator[Self]:
         """The journal of a report while the block lasts; of None one that keeps nothing.
+
+        Args:
+            settings: what the results depend on, in types that JSON has.
 
         Raises:
             ValueError: another run is writing it.
         """
         if out is None:
-            yield cls(None, None)
+            yield cls(None, None, settings)
             return
         path = cls.of(out)
         with open(path, "a+b") as stream:
@@ -43,7 +47,7 @@ class PairJournal:
                 raise ValueError(
                     f"{out}: another run is writing this output; wait for it, or choose another"
                 ) from None
-            yield cls(path, stream)
+            yield cls(path, stream, settings)
 
     @staticmethod
     def of(out: Path) -> Path:
@@ -61,9 +65,9 @@ class PairJournal:
             self._stream.write(json.dumps({"pair": key, "found": found}).encode() + b"\n")
             self._stream.flush()
 
-    def _load(self, stream: IO[bytes]) -> None:
+    def _load(self, stream: IO[bytes], settings: dict[str, Any]) -> None:
         stream.seek(0)
-        header = json.dumps({"format": FORMAT}).encode() + b"\n"
+        header = json.dumps({"format": FORMAT, "settings": settings}, sort_keys=True).encode() + b"\n"
         if stream.readline() != header:
             stream.truncate(0)
             stream.write(header)

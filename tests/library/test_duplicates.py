@@ -210,12 +210,18 @@ def test_a_killed_run_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.
         return judge(*given)
 
     monkeypatch.setattr(duplicates, "judge", counted)
+    kept = journal.read_bytes()
+    find_duplicates(folder, out=out, variants=False, seed=1, workers=1, progress=False)
+    other = len(judged)  # another seed gives other points, so nothing is taken from the killed run
+    out.unlink()
+    journal.write_bytes(kept)
+    judged.clear()
     again = find_duplicates(folder, out=out, variants=False, workers=1, progress=False)
     resumed = len(judged)
     assert not journal.exists()
     whole = find_duplicates(folder, variants=False, workers=1, progress=False)
     assert again.as_json() == whole.as_json()
-    assert len(judged) - resumed == resumed + 4
+    assert len(judged) - resumed == other == resumed + 4
 
 
 def test_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
