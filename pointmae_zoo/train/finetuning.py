@@ -299,6 +299,11 @@ def _trained(
         every = recipe.validate_steps or steps_between(
             total_steps(recipe, task.count), recipe.batch_size, seen
         )
+        if recipe.select == "best" and every >= total_steps(recipe, task.count):
+            run.say(
+                "select is 'best', but the run is validated only once, at its end, so it ends with the last "
+                "weights; set validate_steps to choose among several"
+            )
         watched = Validation(scorer, every, scorer.headline if recipe.select == "best" else None)
     settle = (lambda model: task.settle(model, run.accelerator)) if recipe.calibration_batches else None
     return run.train(task, validation=watched, settle=settle, layer_decay=recipe.layer_decay)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pointmae_zoo.datasets.augmentation import Augmentation, augment, points_of_step, subsample
-from pointmae_zoo.datasets.mesh_folder import number_of_workers
 from pointmae_zoo.datasets.poses import posed
 from pointmae_zoo.datasets.sources import CloudSource, concatenate, open_sources, procedural_source
 from pointmae_zoo.hub import save_pretrained
@@ -24,6 +23,7 @@ from pointmae_zoo.models.registry import create_model, get_architecture
 from pointmae_zoo.models.teacher.image_teacher import Teacher
 from pointmae_zoo.models.teacher.teacher_weights import check_weights_file
 from pointmae_zoo.ops import farthest_point_sample
+from pointmae_zoo.shapes.reader_pool import available_cores
 from pointmae_zoo.shapes.up_axis import DEFAULT_UP
 from pointmae_zoo.train.device_cache import Rows
 from pointmae_zoo.train.provenance import cloud_counts, entry_names, provenance
@@ -215,7 +215,7 @@ def open_training_source(recipe: PretrainRecipe, cache: Path, progress: bool = T
 def _spare_cores() -> int:
     """Cores that a process of a run has beside its own one; at least 1."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's and accelerate's
-    return max(1, number_of_workers(None) // processes - 1)
+    return max(1, available_cores() // processes - 1)
 
 
 def create_pretraining_model(recipe: PretrainRecipe, teacher: Teacher | None) -> Any:

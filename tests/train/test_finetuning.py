@@ -301,6 +301,15 @@ def test_best_on_validation(monkeypatch: pytest.MonkeyPatch, recipe: FinetuneRec
     assert "weights of step 2" in str(result)
 
 
+def test_the_best_of_one_validation_is_said_to_be_the_last(
+    recipe: FinetuneRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finetune(recipe.override(select="best", steps=2, validate_steps=None), tmp_path / "run")
+    assert "validated only once, at its end" in capsys.readouterr().err
+    finetune(recipe.override(select="best", steps=2, validate_steps=1), tmp_path / "other")
+    assert "validated only once" not in capsys.readouterr().err
+
+
 def test_validation_is_what_the_weights_score(recipe: FinetuneRecipe, tmp_path: Path) -> None:
     """And neither validation nor test clouds are trained on; how it is drawn is documented."""
     result = run(recipe.override(steps=3), tmp_path / "run")
