@@ -20,8 +20,9 @@ The first word says which command wrote the file:
   FOLDER --out``;
 - ``published`` names ``published.csv``, and puts what was measured beside it; ``poses`` names
   ``results.csv``, and shows what it has for shapes that lie anyhow;
-- ``labels`` and ``changes`` name a folder: all files that ``python -m model_cards.downstream`` wrote there,
-  or ``evaluate robustness`` of its networks.
+- ``labels``, ``changes`` and ``levers`` name a folder: all files that ``python -m model_cards.downstream``
+  wrote there, ``evaluate robustness`` of its networks, or ``evaluate linear --split validation`` of
+  trainings that were tried.
 
 Only a ``gpu`` block may name a missing file, because nobody may have measured yet; it stays empty. No number
 is written by hand: a test runs this with ``--check``.
@@ -173,6 +174,26 @@ def gpu_table(report: dict[str, Any]) -> str:
     return with_note(lines, note)
 
 
+def levers_table(reports: list[dict[str, Any]]) -> str:
+    """Cross-validation on train of what was tried in training, upright and in any pose."""
+    found: dict[str, dict[str, float]] = {}
+    for report in reports:
+        (row,) = (one for one in report["summary"] if one["classifier"] == "svm")
+        context = report["context"]
+        found.setdefault(context["label"], {})[context["pose"]] = row["cv_mean"]
+    lines = head("training", "upright", "`--pose any`")
+    for label, cells in found.items():
+        numbers = (f"{cells[pose]:.1f}" if pose in cells else "" for pose in ("upright", "any"))
+        lines.append(line(label, *numbers))
+    context = reports[0]["context"]
+    return with_note(
+        lines,
+        f"{context['dataset']['file']}, {len(context['dataset']['classes'])} classes: accuracy in percent of "
+        f"a linear SVM by cross-validation on {context['num_train']} training clouds; test was not touched. "
+        "One training each.",
+    )
+
+
 def copies_table(report: dict[str, Any]) -> str:
     """How often copies of meshes find their originals, and what `duplicates` says of them."""
     poses, found = report["poses"], report["duplicates"]
@@ -245,6 +266,8 @@ def rendered(text: str) -> str:
             table = labels_table([read(file) for file in sorted(place.glob("*.json"))])
         elif match[2] == "changes":
             table = changes_table([read(file) for file in sorted(place.glob("*.json"))])
+        elif match[2] == "levers":
+            table = levers_table([read(file) for file in sorted(place.glob("*.json"))])
         elif match[2] == "published":
             table = results.published_table(measured())
         elif match[2] == "poses":
