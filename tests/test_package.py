@@ -176,7 +176,7 @@ def test_wheel_holds_the_bundled_weights(wheel: zipfile.ZipFile):
     for name in listed:
         for file in ("model.safetensors", "config.json"):
             assert f"pointmae_zoo/weights/{name}/{file}" in wheel.namelist()
-    assert sum(entry.compress_size for entry in wheel.infolist()) < 10e6
+    assert sum(entry.compress_size for entry in wheel.infolist()) < 12e6
 
 
 def test_wheel_holds_the_numbers_of_the_weights(wheel: zipfile.ZipFile):

@@ -12,6 +12,7 @@ _MOST_NOTES = 10
 EXTRAS = {
     "DracoPy": "draco",
     "accelerate": "train",
+    "cascadio": "cad",
     "h5py": "data",
     "matplotlib": "viz",
     "numba": "fast",

@@ -25,7 +25,7 @@ from pointmae_zoo.models import encoder, reconstruction
 from pointmae_zoo.models.pretraining_model import TeacherViews, weighted_sum
 from pointmae_zoo.models.registry import create_model
 from pointmae_zoo.models.teacher.image_teacher import Teacher
-from pointmae_zoo.ops import Rendering, neighbors, projection
+from pointmae_zoo.ops import Rendering, depth_images, neighbors
 from pointmae_zoo.train import PretrainRecipe, device_cache, loop
 from pointmae_zoo.train.optimizer import MovingAverage
 from pointmae_zoo.train.pretraining import PretrainTask
@@ -122,7 +122,7 @@ def searches_aside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbors, "knn", nearest)
     monkeypatch.setattr(reconstruction, "chamfer_distance", apart)
     monkeypatch.setattr(
-        projection, "_rotations_on", lambda count, device: torch.empty(count, 3, 3, device=device)
+        depth_images, "_rotations_on", lambda count, device: torch.empty(count, 3, 3, device=device)
     )
     monkeypatch.setattr(device_cache, "free_bytes", lambda device: 10**9)
 

@@ -31,7 +31,9 @@ MODELNET = {"file": "modelnet40:modelnet40_ply_hdf5_2048", "sha256": "0" * 64, "
 
 def own_number(report: dict[str, Any], row: dict[str, str]) -> float:
     """The number of the weights of a line, looked up in the rows of single runs."""
-    name, task = row["name"], row["task"].split(", ")
+    pose = report["context"].get("pose", "upright")
+    own_task = row["task"].removesuffix("" if pose == "upright" else f", pose {pose}")
+    name, task = row["name"], own_task.split(", ")
     if task[0] == "fine-tuned":
         measure = "accuracy" if len(task) == 1 else task[1]
         (found,) = (

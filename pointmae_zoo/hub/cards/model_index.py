@@ -93,6 +93,7 @@ def _of_data(report: dict[str, Any], data_names: dict[str, str]) -> dict[str, An
         "dataset_name": f"{data_names[file]} ({file})" if file in data_names else file,
         "dataset_config": f"{context['class_set']}, {len(context['dataset']['classes'])} classes, "
         f"{context['num_points']} points, protocol {context['protocol_name']}"
+        + posed(report)
         + _OF_TASK.get(context.get("task"), ""),
         "dataset_split": held_out if on_train else "test",
         "dataset_revision": context["dataset"]["sha256"],
