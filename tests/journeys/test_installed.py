@@ -131,7 +131,7 @@ LEFT_OUT = (
     "embed parts/ --out features.npz --model your-name",
 )
 QUICK = {"finetune": ["--set", "steps=2", "--set", "warmup_steps=0", "--set", "batch_size=8"]}
-RUN = ("embed", "similar", "predict", "finetune", "evaluate", "pretrain")
+RUN = ("embed", "similar", "duplicates", "predict", "finetune", "evaluate", "pretrain")
 
 
 def test_the_commands_of_the_readme_run(installed: Environment, desk: Path) -> None:
@@ -150,7 +150,13 @@ def test_the_commands_of_the_readme_run(installed: Environment, desk: Path) -> N
         if words[0] == "pretrain" and not (desk / "runs" / "parts").exists():
             shutil.copytree(desk / "runs" / "smoke", desk / "runs" / "parts")
     assert set(done) == set(RUN)
-    for written in ("features.npz", "what.csv", "confusion.png", "runs/smoke/model.safetensors"):
+    for written in (
+        "features.npz",
+        "duplicates.html",
+        "what.csv",
+        "confusion.png",
+        "runs/smoke/model.safetensors",
+    ):
         assert (desk / written).stat().st_size > 100
     assert list((desk / "runs" / "parts" / "evaluations").glob("*.json"))
 
