@@ -62,7 +62,7 @@ MOST_VARIED = 0.15
 """Copies differ by less in area, as a share, when both have one size."""
 UNSEEN = 0.001
 """A larger difference in area or volume, as a share, is said to be a doubt."""
-NEIGHBOURS = 8
+NEIGHBOURS = 5
 """Nearest files by features that are compared, too, for variants."""
 SURFACES_KEPT = 256
 """Surfaces that are in memory at a time; the others are in a temporary file."""
