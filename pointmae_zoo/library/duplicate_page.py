@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointmae_zoo.library.duplicate_report import DuplicateMember, DuplicateReport
-from pointmae_zoo.viz.rendering import figure_class, paint
+from pointmae_zoo.viz.rendering import paint
 
 MOST_PICTURES = 2000
 """A page has no more pictures; the groups after them are words alone."""
@@ -30,11 +30,7 @@ def page(report: DuplicateReport, points: Mapping[str, NDArray[np.float64]]) -> 
 
     Args:
         points: (N, 3) of each file, by path, for its picture.
-
-    Raises:
-        ModuleNotFoundError: matplotlib is missing.
     """
-    figure_class()
     left = MOST_PICTURES
     sections = []
     for number, group in enumerate(report.groups, 1):

@@ -42,6 +42,7 @@ from pointmae_zoo.shapes.reader_pool import SurfaceReading, available_cores
 from pointmae_zoo.shapes.surface_sample import SAMPLE_BYTES, SurfaceSample
 from pointmae_zoo.shapes.up_axis import DEFAULT_UP
 from pointmae_zoo.system.progress import progress_bar
+from pointmae_zoo.viz.rendering import figure_class
 
 SAME = 0.015
 """Two surfaces are one shape if 995 of 1,000 points are nearer than this share of the diagonal. Of 94 printed
@@ -100,13 +101,15 @@ def find_duplicates(
 
     Raises:
         FileNotFoundError: no path leads to a file.
-        ModuleNotFoundError: scipy is missing.
+        ModuleNotFoundError: scipy is missing, or matplotlib for .html.
         ValueError: a wrong argument, model or name of the report; another run is writing it.
     """
     _check_scipy()
     target = None if out is None else Path(out)
     if target is not None:
         check_report_path(target)
+        if target.suffix.lower() == ".html":
+            figure_class()  # raises without matplotlib, now and not at the end
     options = RunOptions(
         DEFAULT_UP, seed, None, workers, timeout, memory_limit_gb, None, None, progress, "any"
     )

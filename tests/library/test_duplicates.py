@@ -169,6 +169,19 @@ def test_reports_are_whole_and_say_the_same(folder: Path, tmp_path: Path, report
     assert "http" not in page.replace("http-equiv", "")
 
 
+@pytest.mark.parametrize(("library", "extra"), [("scipy", "duplicates"), ("matplotlib", "viz")])
+def test_a_missing_library_is_named_before_the_work(
+    tmp_path: Path, library: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lever().export(tmp_path / "a.stl")
+    for name in [name for name in sys.modules if name.partition(".")[0] == library]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ModuleNotFoundError, match=rf"pointmae-zoo\[{extra}\]"):
+        find_duplicates(tmp_path, out=tmp_path / "page.html", progress=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.stl"]
+
+
 def test_names_are_escaped_on_the_page(tmp_path: Path) -> None:
     name = "<script>alert(1)</script>.stl" if os.name != "nt" else "&amp;.stl"
     (tmp_path / "parts").mkdir()
